@@ -1,0 +1,1 @@
+"""Data sets of the project. Free of imports: the NumPy reader is used without torch."""

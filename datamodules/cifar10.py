@@ -1,0 +1,308 @@
+"""`CIFAR10DataModule`: one data module for every model of the zoo."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler
+
+from datamodules import reader, synthetic
+from datamodules.augmentation import Augmentation, augment, pad, random_bits
+from datamodules.errors import InputError
+
+# The hold-out is the same in every run, whatever the run's seed: results on `val` can be compared.
+SPLIT_SEED = 10
+# As many images as CIFAR-10 has, where `train_size` and `test_size` do not ask the synthetic source for fewer.
+SYNTHETIC_TRAIN, SYNTHETIC_TEST = 50_000, 10_000
+
+
+class Batch(NamedTuple):
+    """What a data loader yields.
+
+    Attributes:
+        images: uint8 pixels (n, 3, 32, 32), in channels_last memory.
+        labels: int64 (n,).
+        indices: int64 (n,), each sample's number in its split: 0..49,999 of the training images, 0..9,999 of the test
+            images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class ImageDataset(Dataset[Batch]):
+    """Images in memory as one uint8 tensor, fetched a whole batch at a time.
+
+    Args:
+        images: uint8 (n, 32, 32, 3).
+        labels: int64 (n,).
+        indices: the samples' numbers in their split, int64 (n,).
+        augmentation: what is done to the images; None leaves them alone.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, indices: Tensor, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        self.labels, self.indices, self.augmentation, self.seed = labels, indices, augmentation, seed
+        self.images = pad(images, augmentation.crop_padding) if augmentation else images
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        chosen = torch.tensor(positions)
+        indices = self.indices[chosen]
+        if self.augmentation:
+            bits = random_bits(self.seed, self.epoch, indices)
+            images = augment(self.images, chosen, bits, self.augmentation)
+        else:
+            images = self.images.index_select(0, chosen)
+        return Batch(images.permute(0, 3, 1, 2), self.labels[chosen], indices)
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffles by (seed, epoch), as `DistributedSampler` does, and tells the dataset which epoch it is."""
+
+    dataset: ImageDataset
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.dataset.epoch = epoch
+
+
+class CIFAR10DataModule(L.LightningDataModule):
+    """CIFAR-10 (Krizhevsky 2009), or a drawn stand-in for it, as batches of plain uint8 pixels.
+
+    Args:
+        data_dir: where CIFAR-10 lies (extracted or as `.tar.gz`) or is to be downloaded to; by default the environment
+            variable `CIFAR10_DIR`, else `data`.
+        source: "cifar10", or "synthetic": ten drawn figures, generated and never downloaded (`datamodules.synthetic`).
+        task: "multiclass": all ten classes; "binary": the first class (airplane) = 0, everything else = 1.
+        batch_size: training images a step, in each process.
+        eval_batch_size: images a step of validation, test and prediction.
+        val_size: images held out from the training set for validation, the classes in equal parts, the same ones in
+            every run. 0 trains on all images and selects nothing.
+        train_size: train on this many images only, the classes in equal parts; None takes all that are left.
+        test_size: test on this many images only, the classes in equal parts; None takes all.
+        crop_padding: see `Augmentation`; at most 16.
+        horizontal_flip: see `Augmentation`.
+        cutout: see `Augmentation`; at most 32.
+        drop_last: leave out the last batch of an epoch where it is smaller than the others.
+        verify_checksums: refuse files that are not the official ones.
+        download: download CIFAR-10 where `data_dir` has none.
+        seed: of the shuffling and the augmentation; None takes the run's seed (`--seed_everything`), or 0 where there
+            is no command line.
+
+    Raises:
+        InputError: for an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | None = None,
+        source: Literal["cifar10", "synthetic"] = "cifar10",
+        task: Literal["multiclass", "binary"] = "multiclass",
+        batch_size: int = 128,
+        eval_batch_size: int = 500,
+        val_size: int = 5_000,
+        train_size: int | None = None,
+        test_size: int | None = None,
+        crop_padding: int = 0,
+        horizontal_flip: bool = False,
+        cutout: int = 0,
+        drop_last: bool = False,
+        verify_checksums: bool = True,
+        download: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.data_dir = Path(data_dir or os.environ.get("CIFAR10_DIR") or "data")
+        self.source, self.task = source, task
+        self.batch_size = _in_range("batch_size", batch_size, 1)
+        self.eval_batch_size = _in_range("eval_batch_size", eval_batch_size, 1)
+        self.val_size = _in_range("val_size", val_size, 0)
+        self.train_size = None if train_size is None else _in_range("train_size", train_size, 1)
+        self.test_size = None if test_size is None else _in_range("test_size", test_size, 1)
+        self.augmentation = Augmentation(
+            _in_range("crop_padding", crop_padding, 0, 16), horizontal_flip, _in_range("cutout", cutout, 0, 32)
+        )
+        self.drop_last, self.verify_checksums, self.download = drop_last, verify_checksums, download
+        self.seed = seed or 0
+        self.train: ImageDataset | None = None
+        self.val: ImageDataset | None = None
+        self.test: ImageDataset | None = None
+        self._official = True
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels; two of them for the binary task."""
+        names = synthetic.CLASS_NAMES if self.source == "synthetic" else reader.CLASS_NAMES
+        return names if self.task == "multiclass" else (names[0], f"not {names[0]}")
+
+    @property
+    def source_name(self) -> str:
+        """The name that stands beside every figure measured on this data; known after `setup`."""
+        if self.source == "synthetic":
+            return "synthetic"
+        return "CIFAR-10" if self._official else "CIFAR-10 copy (not the official files)"
+
+    def describe(self) -> str:
+        """One line about source, split and sizes; call it after `setup`."""
+        sizes = [
+            f"{len(dataset):,} {name}"
+            for name, dataset in (("train", self.train), ("val", self.val), ("test", self.test))
+            if dataset is not None
+        ]
+        if self.train is not None and self.val is None:
+            sizes.append("no val (val_size 0: every image trains, and no checkpoint is selected)")
+        return f"Data: {self.source_name}, {self.task}: {', '.join(sizes)}"
+
+    def prepare_data(self) -> None:
+        """Download CIFAR-10 through torchvision where there is none; called on one process.
+
+        Raises:
+            InputError: where there is none and it cannot be downloaded.
+        """
+        if self.source == "synthetic" or reader.find(self.data_dir) is not None:
+            return
+        advice = (
+            f"put {reader.FOLDER}/ or {reader.ARCHIVE} there, name its place by --data.data_dir or CIFAR10_DIR, "
+            "or try without it: --config synthetic"
+        )
+        if not self.download:
+            raise InputError(f"no CIFAR-10 in '{self.data_dir}': {advice}")
+        _download(self.data_dir, advice)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split what `stage` ("fit", "validate", "test", "predict" or None for all) needs, once.
+
+        Raises:
+            InputError: see `datamodules.reader.read`; or where a size is larger than what there is.
+        """
+        if stage in ("fit", "validate", None) and self.train is None:
+            images, labels = self._read("train")
+            order = stratified_order(labels, np.random.default_rng(SPLIT_SEED))
+            if self.val_size + (self.train_size or 1) > len(order):
+                wanted = f"--data.val_size={self.val_size}"
+                if self.train_size:
+                    wanted += f" and --data.train_size={self.train_size}"
+                raise InputError(f"{wanted} ask for more than the {len(order):,} training images: lower them")
+            held_out, rest = np.split(order, [self.val_size])
+            self.train = self._dataset(images, labels, rest[: self.train_size], self.augmentation)
+            self.val = self._dataset(images, labels, held_out) if self.val_size else None
+        if stage in ("test", "predict", None) and self.test is None:
+            images, labels = self._read("test")
+            order = stratified_order(labels, np.random.default_rng(SPLIT_SEED))
+            if (self.test_size or 1) > len(order):
+                raise InputError(
+                    f"--data.test_size={self.test_size} asks for more than the {len(order):,} test images: lower it"
+                )
+            self.test = self._dataset(images, labels, order[: self.test_size])
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of the training images in an order set by (seed, epoch)."""
+        assert self.train is not None, "call setup('fit') first"
+        ranks, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler = EpochSampler(self.train, num_replicas=ranks, rank=rank, seed=self.seed)
+        return self._loader(self.train, sampler, self.batch_size, drop_last=self.drop_last)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Batches of the held-out images; nothing where `val_size` is 0."""
+        return [] if self.val is None else self._loader(self.val, SequentialSampler(self.val), self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of the test images."""
+        assert self.test is not None, "call setup('test') first"
+        return self._loader(self.test, SequentialSampler(self.test), self.eval_batch_size)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Batches of the test images."""
+        return self.test_dataloader()
+
+    def _read(self, split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
+        if self.source == "synthetic":
+            if split == "train":
+                n = self.train_size + self.val_size if self.train_size else SYNTHETIC_TRAIN
+            else:
+                n = self.test_size or SYNTHETIC_TEST
+            return synthetic.generate(n, split=split)
+        images, labels, official = reader.read(self.data_dir, split, verify_checksums=self.verify_checksums)
+        self._official &= official
+        return images, labels
+
+    def _dataset(
+        self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray, augmentation: Augmentation | None = None
+    ) -> ImageDataset:
+        chosen = np.sort(chosen)
+        targets = labels[chosen] if self.task == "multiclass" else (labels[chosen] != 0).astype(np.int64)
+        pixels = np.ascontiguousarray(images[chosen].transpose(0, 2, 3, 1))
+        augmentation = None if augmentation == Augmentation() else augmentation
+        return ImageDataset(
+            torch.from_numpy(pixels), torch.from_numpy(targets), torch.from_numpy(chosen), augmentation, self.seed
+        )
+
+    @staticmethod
+    def _loader(dataset: ImageDataset, sampler: Sampler, batch_size: int, drop_last: bool = False) -> DataLoader:
+        # No worker processes: a batch is one gather out of memory, cheaper than its way through shared memory.
+        # No pinned memory either: a batch of bytes is too small for it to show.
+        return DataLoader(dataset, batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_whole_batch)
+
+
+def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a random order of all samples in which every beginning holds the classes in proportion.
+
+    Args:
+        labels: int64 (n,).
+        rng: the randomness.
+
+    Returns:
+        A permutation of 0..n-1, int64 (n,). Its first k samples are a stratified subset for any k.
+    """
+    shuffled = rng.permutation(len(labels))
+    progress = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = labels[shuffled] == label
+        progress[members] = (np.arange(members.sum()) + rng.random()) / members.sum()
+    return shuffled[np.argsort(progress, kind="stable")]
+
+
+def _whole_batch(batch: Batch) -> Batch:
+    """A collate function for a dataset that fetches batches whole."""
+    return batch
+
+
+def _in_range(name: str, value: int, low: int, high: int | None = None) -> int:
+    if value < low or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"--data.{name}={value} is out of range: give a number {bounds}")
+    return value
+
+
+def _download(data_dir: Path, advice: str) -> None:
+    """Fetch and extract CIFAR-10 beside its place, and move it there once it is whole."""
+    from torchvision.datasets import CIFAR10  # takes seconds to import, and only a download needs it
+
+    rank_zero_info(f"Downloading CIFAR-10 (170 MB) to '{data_dir}'")
+    created = not data_dir.exists()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as beside:
+            CIFAR10(beside, download=True)
+            shutil.move(Path(beside) / reader.FOLDER, data_dir / reader.FOLDER)
+    except (OSError, RuntimeError) as error:  # no network, no such host, a wrong MD5 sum, a folder that cannot be made
+        if created and data_dir.is_dir():
+            data_dir.rmdir()
+        raise InputError(f"no CIFAR-10 in '{data_dir}', and the download failed ({error}): {advice}") from error

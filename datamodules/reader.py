@@ -1,0 +1,200 @@
+"""Read CIFAR-10's official "python version" with NumPy alone.
+
+The version is seven pickle files (https://www.cs.toronto.edu/~kriz/cifar.html; Krizhevsky, "Learning Multiple Layers
+of Features from Tiny Images", 2009): five training batches and one test batch of 10,000 images each, and the names of
+the classes. They are read as they lie in a folder, or out of the archive they come in.
+
+A pickle can name any function for its reader to call. `_BatchUnpickler` looks up nothing but the few names that a
+NumPy array is made of, so that a file from a stranger runs no code here.
+"""
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from datamodules.errors import InputError
+
+CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FOLDER = "cifar-10-batches-py"
+ARCHIVE = "cifar-10-python.tar.gz"
+BATCH_SIZE = 10_000
+IMAGE_BYTES = 3 * 32 * 32
+
+BATCH_LABELS = {f"data_batch_{k}": f"training batch {k} of 5" for k in range(1, 6)} | {
+    "test_batch": "testing batch 1 of 1"
+}
+SPLITS = {"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("test_batch",)}
+FILES = (*BATCH_LABELS, "batches.meta")
+OFFICIAL_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+}
+
+
+class Split(NamedTuple):
+    """One split of CIFAR-10.
+
+    Attributes:
+        images: uint8 pixels, shape (n, 3, 32, 32): channel (red, green, blue), row, column.
+        labels: int64 class numbers 0..9 in the order of `CLASS_NAMES`, shape (n,).
+        official: whether every file that was read has the official MD5 sum.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    official: bool
+
+
+def find(data_dir: str | Path) -> Path | None:
+    """Return where CIFAR-10 lies: a folder of batch files or an archive, or None where there is neither.
+
+    `data_dir` may be the folder above `cifar-10-batches-py`, that folder itself, or the `.tar.gz` archive or the
+    folder that holds it.
+    """
+    root = Path(data_dir)
+    if root.is_file():
+        return root
+    for folder in (root / FOLDER, root):
+        if any((folder / name).exists() for name in FILES):
+            return folder
+    return root / ARCHIVE if (root / ARCHIVE).is_file() else None
+
+
+def read(data_dir: str | Path, split: Literal["train", "test"], *, verify_checksums: bool = True) -> Split:
+    """Read one split: 50,000 images for "train", 10,000 for "test".
+
+    Args:
+        data_dir: see `find`.
+        split: which images to read; the files of the other split are not opened.
+        verify_checksums: refuse files whose MD5 sums are not the official ones. Shapes, dtypes, counts, labels and
+            the order of the batches are checked in any case.
+
+    Raises:
+        InputError: if a file is missing, truncated, altered (see `verify_checksums`), in another's place, or holds
+            anything but what a batch file holds.
+    """
+    location = find(data_dir)
+    if location is None:
+        raise InputError(f"no CIFAR-10 in '{data_dir}': expected {FOLDER}/ or {ARCHIVE} there")
+    contents = _file_contents(location, (*SPLITS[split], "batches.meta"))
+
+    digests = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
+    altered = [name for name, digest in digests.items() if digest != OFFICIAL_MD5[name]]
+    if altered and verify_checksums:
+        raise InputError(
+            f"'{location}': {', '.join(altered)} {'is' if len(altered) == 1 else 'are'} not CIFAR-10's official "
+            f"file{'s' * (len(altered) > 1)} (MD5 of {altered[0]}: {digests[altered[0]]}, official: "
+            f"{OFFICIAL_MD5[altered[0]]}): perhaps a truncated download, or a re-encoded copy; "
+            "to use a copy knowingly, add --data.verify_checksums=false"
+        )
+
+    _check_class_names(f"{location}: batches.meta", _unpickle(f"{location}: batches.meta", contents["batches.meta"]))
+    batches = [_read_batch(f"{location}: {name}", name, contents[name]) for name in SPLITS[split]]
+    images = np.concatenate([images for images, _ in batches])
+    labels = np.concatenate([labels for _, labels in batches])
+    return Split(images, labels, official=not altered)
+
+
+def _file_contents(location: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the bytes of each named file of a folder or an archive."""
+    if location.is_dir():
+        missing = [name for name in names if not (location / name).is_file()]
+        contents = {} if missing else {name: (location / name).read_bytes() for name in names}
+    else:
+        contents = {}
+        try:
+            # As a stream: one pass over the compressed bytes, whatever the order of the members.
+            with tarfile.open(location, mode="r|*") as archive:
+                for member in archive:
+                    name = Path(member.name).name
+                    if name in names and (file := archive.extractfile(member)) is not None:
+                        contents[name] = file.read()
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise InputError(
+                f"'{location}' cannot be read as an archive ({error}): perhaps a truncated download; "
+                "delete it and fetch it again"
+            ) from error
+        missing = [name for name in names if name not in contents]
+    if missing:
+        raise InputError(f"'{location}' lacks {', '.join(missing)}: delete it and fetch CIFAR-10 again")
+    return contents
+
+
+def _latin1_bytes(text: str, encoding: str) -> bytes:
+    """Stand in for `codecs.encode`, with which Python 3 writes bytes into old pickles, and for no other use of it."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"encoding '{encoding}' has no place in a batch file")
+    return text.encode("latin1")
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    """An unpickler that knows arrays and plain containers only."""
+
+    _ALLOWED: Mapping[tuple[str, str], Any] = {
+        ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+        ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _latin1_bytes,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks to call {module}.{name}, which was not done") from None
+
+
+def _unpickle(where: str, content: bytes) -> dict[str, Any]:
+    """Return the dictionary that a batch file holds, with its keys (and class names) as text."""
+    try:
+        # "latin1" reads the official files, which Python 2 wrote, with their keys as text.
+        value = _BatchUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle can raise almost anything
+        cause = str(error) or type(error).__name__
+        raise InputError(f"'{where}' is no readable batch file: {cause}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"'{where}' holds a {type(value).__name__}, not the dictionary of a batch file")
+    return {_text(key): entry for key, entry in value.items()}
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin1") if isinstance(value, bytes) else value
+
+
+def _check_class_names(where: str, meta: dict[str, Any]) -> None:
+    names = meta.get("label_names")
+    found = tuple(_text(name) for name in names) if isinstance(names, list) else names
+    if found != CLASS_NAMES:
+        raise InputError(f"'{where}' names the classes {found}, not {', '.join(CLASS_NAMES)}: another data set?")
+
+
+def _read_batch(where: str, name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images, uint8 (10000, 3, 32, 32), and the labels, int64 (10000,), of one batch file."""
+    batch = _unpickle(where, content)
+    batch_label = _text(batch.get("batch_label", BATCH_LABELS[name]))
+    if batch_label != BATCH_LABELS[name]:
+        raise InputError(f"'{where}' calls itself '{batch_label}': it stands in another file's place")
+
+    pixels, labels = batch.get("data"), batch.get("labels")
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (BATCH_SIZE, IMAGE_BYTES):
+        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise InputError(f"'{where}': 'data' is {found}, expected uint8 ({BATCH_SIZE}, {IMAGE_BYTES})")
+    if not isinstance(labels, list) or len(labels) != BATCH_SIZE:
+        found = f"of length {len(labels)}" if isinstance(labels, list) else type(labels).__name__
+        raise InputError(f"'{where}': 'labels' is {found}, expected a list of {BATCH_SIZE} class numbers")
+    for position, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < len(CLASS_NAMES):
+            raise InputError(f"'{where}': label {label!r} of image {position} is not a class number from 0 to 9")
+    return pixels.reshape(BATCH_SIZE, 3, 32, 32), np.array(labels, dtype=np.int64)

@@ -1,0 +1,71 @@
+"""Fixtures: a small data set in the official layout, and the real one where CIFAR10_DIR names it."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules import reader
+
+REAL_DATA = os.environ.get("CIFAR10_DIR")
+
+
+def pytest_collection_modifyitems(items):
+    if REAL_DATA or os.environ.get("REQUIRE_REAL_DATA") == "1":
+        return
+    for item in items:
+        if "real_data" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="CIFAR10_DIR names no CIFAR-10"))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Where the real CIFAR-10, or a copy of it, lies."""
+    assert REAL_DATA, "REQUIRE_REAL_DATA=1, but CIFAR10_DIR is not set"
+    return Path(REAL_DATA)
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch, tmp_path):
+    """Each test starts in an empty folder, without the real data unless it asks for them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    monkeypatch.delenv("CIFAR10_ZOO_RUN_DIRECTORY", raising=False)
+
+
+def batch_file(name: str, **changes) -> dict:
+    """What a batch file of the official layout holds, with plain pixels."""
+    number = reader.FILES.index(name)
+    rng = np.random.default_rng(number)
+    labels = rng.permutation(np.arange(reader.BATCH_SIZE) % 10)
+    data = np.zeros((reader.BATCH_SIZE, reader.IMAGE_BYTES), dtype=np.uint8)
+    data += (labels * 20 + 5 + number).astype(np.uint8)[:, None]
+    return {"batch_label": reader.BATCH_LABELS[name], "labels": labels.tolist(), "data": data} | changes
+
+
+def write_pickle(path: Path, value: object) -> None:
+    path.write_bytes(pickle.dumps(value, protocol=2))
+
+
+@pytest.fixture(scope="session")
+def official_layout(tmp_path_factory) -> Path:
+    """A folder in the official layout: 60,000 images of one colour each. Read only."""
+    root = tmp_path_factory.mktemp("cifar10")
+    folder = root / reader.FOLDER
+    folder.mkdir()
+    for name in reader.BATCH_LABELS:
+        write_pickle(folder / name, batch_file(name))
+    write_pickle(folder / "batches.meta", {"label_names": list(reader.CLASS_NAMES), "num_cases_per_batch": 10_000})
+    return root
+
+
+@pytest.fixture
+def damaged_layout(official_layout, tmp_path) -> Path:
+    """A copy of the official layout whose files a test may replace."""
+    folder = tmp_path / "damaged" / reader.FOLDER
+    folder.mkdir(parents=True)
+    for name in reader.FILES:
+        (folder / name).symlink_to(official_layout / reader.FOLDER / name)
+    return folder.parent

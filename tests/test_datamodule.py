@@ -1,0 +1,227 @@
+"""The data module: splits, subsets, order, batches."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from datamodules import reader
+from datamodules.augmentation import Augmentation
+from datamodules.cifar10 import CIFAR10DataModule, EpochSampler, ImageDataset, stratified_order
+from datamodules.errors import InputError
+
+
+def module(root=None, **options) -> CIFAR10DataModule:
+    source = {"data_dir": str(root), "verify_checksums": False} if root else {"source": "synthetic"}
+    return CIFAR10DataModule(**source | {"val_size": 100, "train_size": 300, "test_size": 50} | options)
+
+
+def open_module(*args, stage=None, **options) -> CIFAR10DataModule:
+    data = module(*args, **options)
+    data.prepare_data()
+    data.setup(stage)
+    return data
+
+
+def epoch(data: CIFAR10DataModule, number: int) -> list:
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(number)
+    return list(loader)
+
+
+def joined(batches, field):
+    return torch.cat([getattr(batch, field) for batch in batches])
+
+
+def test_default_split(official_layout):
+    data = open_module(official_layout, val_size=5_000, train_size=None, test_size=None)
+    assert (len(data.train), len(data.val), len(data.test)) == (45_000, 5_000, 10_000)
+    assert torch.bincount(data.val.labels).tolist() == [500] * 10
+    everything = torch.cat([data.train.indices, data.val.indices]).sort().values
+    assert torch.equal(everything, torch.arange(50_000)), "every image is in train or in val, none in both"
+
+
+def test_samples_keep_their_labels_and_pixels(official_layout):
+    data = open_module(official_layout)
+    whole = reader.read(official_layout, "train", verify_checksums=False)
+    for dataset in (data.train, data.val):
+        batch = dataset.__getitems__(list(range(len(dataset))))
+        np.testing.assert_array_equal(batch.labels, whole.labels[batch.indices])
+        np.testing.assert_array_equal(batch.images, whole.images[batch.indices])
+
+
+def test_hold_out_does_not_depend_on_the_run(official_layout):
+    a = open_module(official_layout, seed=1, batch_size=7, stage="fit")
+    b = open_module(official_layout, seed=2, task="binary", stage="validate")
+    assert torch.equal(a.val.indices, b.val.indices)
+
+
+def test_subsets_are_stratified_and_nested(official_layout):
+    small, large = (open_module(official_layout, train_size=n, stage="fit").train for n in (200, 400))
+    assert torch.bincount(small.labels).tolist() == [20] * 10
+    assert set(small.indices.tolist()) < set(large.indices.tolist())
+
+
+def test_stratified_order_of_uneven_classes():
+    labels = np.repeat([0, 1, 2], [600, 300, 100])
+    order = stratified_order(labels, np.random.default_rng(0))
+    assert sorted(order) == list(range(1000))
+    for k in (10, 50, 100, 500):
+        assert np.abs(np.bincount(labels[order[:k]], minlength=3) - np.array([0.6, 0.3, 0.1]) * k).max() <= 1
+
+
+def test_val_size_0_trains_on_everything(official_layout):
+    data = open_module(official_layout, val_size=0, train_size=None)
+    assert len(data.train) == 50_000
+    assert data.val is None
+    assert data.val_dataloader() == []
+    assert "no val" in data.describe()
+
+
+def test_sizes_and_source_are_told(official_layout):
+    assert open_module(official_layout).describe() == (
+        "Data: CIFAR-10 copy (not the official files), multiclass: 300 train, 100 val, 50 test"
+    )
+    assert "synthetic" in open_module().describe()
+
+
+def test_binary_task_is_airplane_against_the_rest(official_layout):
+    ten, two = open_module(official_layout), open_module(official_layout, task="binary")
+    assert torch.equal(two.train.labels, (ten.train.labels != 0).long())
+    assert two.class_names == ("airplane", "not airplane")
+
+
+def test_setup_twice_or_for_one_stage_is_harmless(official_layout):
+    data = module(official_layout)
+    data.setup("fit")
+    train = data.train
+    assert data.test is None
+    data.setup("fit")
+    data.setup("test")
+    data.setup()
+    assert data.train is train
+    assert len(data.test) == 50
+
+
+def test_batches_are_whole_bytes_with_indices(official_layout):
+    data = open_module(official_layout, batch_size=64)
+    batches = epoch(data, 0)
+    assert isinstance(data.train_dataloader(), DataLoader)
+    assert [len(batch.labels) for batch in batches] == [64, 64, 64, 64, 44]
+    assert batches[0].images.dtype == torch.uint8
+    assert batches[0].images.shape == (64, 3, 32, 32)
+    assert batches[0].images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(joined(batches, "indices").sort().values, data.train.indices)
+    assert [len(batch.labels) for batch in epoch(open_module(official_layout, batch_size=64, drop_last=True), 0)] == [
+        64
+    ] * 4
+
+
+def test_order_depends_on_seed_and_epoch_alone(official_layout):
+    orders = {
+        (seed, number, size): joined(epoch(open_module(official_layout, seed=seed, batch_size=size), number), "indices")
+        for seed, number, size in itertools.product((0, 1), (0, 1), (32, 50))
+    }
+    for seed, number in itertools.product((0, 1), (0, 1)):
+        assert torch.equal(orders[seed, number, 32], orders[seed, number, 50])
+    for a, b in itertools.combinations([(0, 0), (0, 1), (1, 1)], 2):
+        assert not torch.equal(orders[*a, 32], orders[*b, 32])
+
+
+AUGMENTED = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8}
+
+
+def looks(data, number):
+    batches = epoch(data, number)
+    return dict(zip(joined(batches, "indices").tolist(), joined(batches, "images"), strict=True))
+
+
+def test_a_sample_looks_the_same_in_any_batch_and_process():
+    one = looks(open_module(batch_size=32, **AUGMENTED), 3)
+    other = looks(open_module(batch_size=50, **AUGMENTED), 3)
+    assert all(torch.equal(one[index], other[index]) for index in one)
+
+    data = open_module(**AUGMENTED)
+    for rank in (0, 1):
+        sampler = EpochSampler(data.train, num_replicas=2, rank=rank, seed=0)
+        sampler.set_epoch(3)
+        for position in sampler:
+            batch = data.train[position]
+            assert torch.equal(batch.images[0], one[batch.indices.item()])
+
+
+def test_a_sample_looks_different_in_another_epoch_or_run():
+    one, next_epoch = (looks(open_module(**AUGMENTED), number) for number in (0, 1))
+    another_seed = looks(open_module(seed=1, **AUGMENTED), 0)
+    for other in (next_epoch, another_seed):
+        same = sum(torch.equal(one[index], other[index]) for index in one)
+        assert same < len(one) / 4
+
+
+def test_evaluation_is_never_augmented():
+    plain, augmented = open_module(), open_module(**AUGMENTED)
+    for loader in ("val_dataloader", "test_dataloader"):
+        for a, b in zip(getattr(plain, loader)(), getattr(augmented, loader)(), strict=True):
+            assert torch.equal(a.images, b.images)
+
+
+def test_no_augmentation_keeps_no_padded_copy():
+    images = torch.zeros(5, 32, 32, 3, dtype=torch.uint8)
+    assert ImageDataset(images, torch.zeros(5), torch.arange(5)).images is images
+    assert open_module().train.augmentation is None
+    assert open_module(cutout=8).train.augmentation == Augmentation(cutout=8)
+
+
+def test_source_is_never_replaced(tmp_path):
+    """Without CIFAR-10 there is an error, not a quiet change to the synthetic images."""
+    with pytest.raises(InputError, match="synthetic"):
+        open_module(tmp_path / "nowhere", download=False)
+
+
+def test_data_dir_from_the_environment(official_layout, monkeypatch):
+    monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
+    data = CIFAR10DataModule(verify_checksums=False, train_size=10, val_size=10)
+    data.setup("fit")
+    assert len(data.train) == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "culprit"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"eval_batch_size": -1}, "eval_batch_size=-1"),
+        ({"val_size": -1}, "val_size=-1"),
+        ({"train_size": 0}, "train_size=0"),
+        ({"test_size": 0}, "test_size=0"),
+        ({"crop_padding": 17}, "crop_padding=17"),
+        ({"cutout": 33}, "cutout=33"),
+    ],
+)
+def test_out_of_range(options, culprit):
+    with pytest.raises(InputError, match=culprit):
+        module(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "culprit"),
+    [
+        ({"val_size": 50_000, "train_size": None}, "val_size=50000"),
+        ({"val_size": 49_000, "train_size": 1_001}, "train_size=1001"),
+        ({"test_size": 10_001}, "test_size=10001"),
+    ],
+)
+def test_more_than_there_is(official_layout, options, culprit):
+    with pytest.raises(InputError, match=culprit):
+        open_module(official_layout, **options)
+
+
+@pytest.mark.real_data
+def test_real_data(real_data):
+    data = open_module(real_data, val_size=5_000, train_size=None, test_size=None)
+    assert torch.bincount(data.val.labels).tolist() == [500] * 10
+    pixels = data.train.images.float() / 255
+    # The constants of the zoo's normalization, on a JPEG copy too.
+    assert pixels.mean((0, 1, 2)).tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)
+    assert pixels.std((0, 1, 2)).tolist() == pytest.approx([0.2470, 0.2435, 0.2616], abs=3e-3)

@@ -1,0 +1,182 @@
+"""The NumPy reader: what it reads, and what it refuses."""
+
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import batch_file, write_pickle
+
+from datamodules import reader
+from datamodules.errors import InputError
+
+
+def read(root, split="test", **options):
+    return reader.read(root, split, verify_checksums=False, **options)
+
+
+def test_reads_what_was_written(official_layout):
+    train, test = read(official_layout, "train"), read(official_layout, "test")
+    assert train.images.shape == (50_000, 3, 32, 32)
+    assert test.images.shape == (10_000, 3, 32, 32)
+    assert train.images.dtype == np.uint8
+    assert train.labels.dtype == np.int64
+    assert np.bincount(train.labels).tolist() == [5000] * 10
+    # Batch k was filled with 20 x label + 5 + k.
+    np.testing.assert_array_equal(train.images[30_000:40_000, 2, 31, 31], train.labels[30_000:40_000] * 20 + 5 + 3)
+    assert not test.official
+
+
+def test_channels_rows_and_columns_are_in_the_official_order(damaged_layout):
+    row = np.arange(3072) % 251
+    data = np.tile(row.astype(np.uint8), (10_000, 1))
+    _replace(damaged_layout, "test_batch", batch_file("test_batch", data=data))
+    image = read(damaged_layout).images[0]
+    assert image[0, 0].tolist() == row[:32].tolist()  # the first 1024 values are red, row by row
+    assert image[1, 2, 3] == row[1024 + 2 * 32 + 3]
+
+
+@pytest.mark.parametrize("inside", ["root", "folder"])
+def test_either_folder_may_be_named(official_layout, inside):
+    root = official_layout if inside == "root" else official_layout / reader.FOLDER
+    assert len(read(root).labels) == 10_000
+
+
+@pytest.mark.parametrize("named", ["archive", "folder"])
+def test_reads_the_archive_as_it_comes(official_layout, tmp_path, named):
+    archive = tmp_path / reader.ARCHIVE
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        tar.add(official_layout / reader.FOLDER, reader.FOLDER)
+    test = read(archive if named == "archive" else tmp_path)
+    np.testing.assert_array_equal(test.images, read(official_layout).images)
+
+
+def test_needs_no_torch():
+    code = "import datamodules.reader, sys; assert not {'torch', 'lightning', 'scipy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(reader.__file__).parents[1])
+
+
+def _replace(root: Path, name: str, content: object) -> None:
+    path = root / reader.FOLDER / name
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        write_pickle(path, content)
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __reduce__(self):
+        return (open, ("it-ran", "w"))
+
+
+class MaliciousEncode:
+    def __reduce__(self):
+        import codecs
+
+        return (codecs.encode, ("x", "rot13"))
+
+
+def without(name: str, key: str) -> dict:
+    return {k: v for k, v in batch_file(name).items() if k != key}
+
+
+BAD = {
+    "truncated": (lambda: pickle.dumps(batch_file("test_batch"), 2)[:1_000_000], "no readable batch file"),
+    "empty": (lambda: b"", "no readable batch file"),
+    "no pickle": (lambda: b"<html>404</html>", "no readable batch file"),
+    "runs code": (lambda: Malicious(), "asks to call"),
+    "runs code inside": (lambda: batch_file("test_batch", data=Malicious()), "asks to call"),
+    "odd encoding": (lambda: MaliciousEncode(), "rot13"),
+    "a list": (lambda: [1, 2, 3], "holds a list"),
+    "swapped": (lambda: batch_file("data_batch_2"), "calls itself 'training batch 2 of 5'"),
+    "too few images": (lambda: batch_file("test_batch", data=np.zeros((9_999, 3072), np.uint8)), "(9999, 3072)"),
+    "floats": (lambda: batch_file("test_batch", data=np.zeros((10_000, 3072), np.float32)), "float32"),
+    "no data": (lambda: without("test_batch", "data"), "'data' is NoneType"),
+    "no labels": (lambda: without("test_batch", "labels"), "'labels' is NoneType"),
+    "too few labels": (lambda: batch_file("test_batch", labels=[0] * 9_999), "length 9999"),
+    "label too large": (lambda: batch_file("test_batch", labels=[0] * 9_999 + [10]), "label 10 of image 9999"),
+    "label negative": (lambda: batch_file("test_batch", labels=[-1] + [0] * 9_999), "label -1 of image 0"),
+    "label a float": (lambda: batch_file("test_batch", labels=[0.5] * 10_000), "label 0.5 of image 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refuses(damaged_layout, case):
+    content, message = BAD[case]
+    _replace(damaged_layout, "test_batch", content())
+    with pytest.raises(InputError, match=r"test_batch") as raised:
+        read(damaged_layout)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not Path("it-ran").exists()
+
+
+def test_refuses_another_data_set(damaged_layout):
+    _replace(damaged_layout, "batches.meta", {"label_names": ["apple", "bear"]})
+    with pytest.raises(InputError, match="apple"):
+        read(damaged_layout)
+
+
+def test_malicious_meta_runs_nothing(damaged_layout):
+    _replace(damaged_layout, "batches.meta", Malicious())
+    with pytest.raises(InputError, match="batches.meta"):
+        read(damaged_layout)
+    assert not Path("it-ran").exists()
+
+
+def test_missing_file_is_named(damaged_layout):
+    _replace(damaged_layout, "data_batch_3", None)
+    with pytest.raises(InputError, match="lacks data_batch_3"):
+        read(damaged_layout, "train")
+
+
+def test_nothing_there(tmp_path):
+    assert reader.find(tmp_path / "nowhere") is None
+    with pytest.raises(InputError, match="nowhere"):
+        read(tmp_path / "nowhere")
+
+
+def test_truncated_archive(official_layout, tmp_path):
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w:gz", compresslevel=1) as tar:
+        tar.add(official_layout / reader.FOLDER / "test_batch", f"{reader.FOLDER}/test_batch")
+    (tmp_path / reader.ARCHIVE).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    with pytest.raises(InputError, match="truncated"):
+        read(tmp_path)
+
+
+def test_checksums_tell_which_file_differs_and_what_to_do(official_layout):
+    with pytest.raises(InputError) as raised:
+        reader.read(official_layout, "test")
+    message = str(raised.value)
+    assert "test_batch" in message
+    assert reader.OFFICIAL_MD5["test_batch"] in message
+    assert "--data.verify_checksums=false" in message
+    assert "\n" not in message
+
+
+def test_checksums_are_torchvisions():
+    from torchvision.datasets import CIFAR10
+
+    theirs = dict(map(tuple, CIFAR10.train_list + CIFAR10.test_list)) | {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
+    assert theirs == reader.OFFICIAL_MD5
+
+
+@pytest.mark.real_data
+def test_real_files_agree_with_torchvision(real_data, monkeypatch):
+    """torchvision refuses a copy by its checksums: its check is switched off, its reader used."""
+    from torchvision.datasets import CIFAR10
+
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *args: True)
+    theirs = CIFAR10(real_data, train=False)
+    ours = read(real_data)
+    np.testing.assert_array_equal(ours.images.transpose(0, 2, 3, 1), theirs.data)
+    assert ours.labels.tolist() == theirs.targets

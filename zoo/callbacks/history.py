@@ -1,0 +1,70 @@
+"""One row of figures an epoch, as a CSV file."""
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
+
+from zoo.classifier import Classifier
+
+LEADING_COLUMNS = ("epoch", "step", "lr", "seconds")
+
+
+def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
+    """Return an epoch's figures at its end: "train/...", and "val/..." where it validated.
+
+    Callbacks are called before the model logs the epoch's training figures, so those are asked of the model.
+    """
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+    return model.train_figures() | logged
+
+
+class History(L.Callback):
+    """Writes an epoch's figures to `path`: epoch (from 1), optimizer steps so far, learning rate, seconds, train/*, val/*.
+
+    Attributes:
+        path: the CSV file; None writes nothing.
+        rows: the epochs so far.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        self._epoch_started = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Start the epoch's clock."""
+        self._epoch_started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Add the epoch's row."""
+        lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else float("nan")
+        leading = (trainer.current_epoch + 1, trainer.global_step, lr, time.perf_counter() - self._epoch_started)
+        self.rows.append(dict(zip(LEADING_COLUMNS, leading, strict=True)) | epoch_figures(trainer, pl_module))
+        self._write()
+
+    @rank_zero_only
+    def _write(self) -> None:
+        if self.path is None:
+            return
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
+        beside = self.path.with_suffix(".csv.part")
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(
+                {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+                for row in self.rows
+            )
+        os.replace(beside, self.path)
+
+
+def read(path: Path) -> dict[str, list[float]]:
+    """Return the columns of a CSV file that `History` wrote; NaN where an epoch has no such figure."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {column: [float(row[column] or "nan") for row in rows] for column in (rows[0] if rows else ())}

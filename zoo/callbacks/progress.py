@@ -1,0 +1,82 @@
+"""What a person sees while a model trains: a bar on a terminal, and a line an epoch."""
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from zoo.callbacks.history import epoch_figures
+from zoo.classifier import Classifier
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar, drawn twice a second at the most and only on a terminal.
+
+    The loss beside it is read from the last batch when the bar is drawn, not logged at every step.
+    """
+
+    SECONDS = 0.5
+
+    def __init__(self) -> None:
+        super().__init__(leave=False)
+        self._drawn = 0.0
+        if not sys.stderr.isatty():
+            self.disable()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
+        """Draw the bar where the last drawing is old enough."""
+        now = time.perf_counter()
+        if self.is_enabled and now - self._drawn >= self.SECONDS:
+            self._drawn = now
+            self.train_progress_bar.n = args[-1] + 1
+            self.train_progress_bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=True)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the bar away: `EpochLine` says how the epoch went."""
+        if self.is_enabled:
+            self.train_progress_bar.reset()
+
+
+class EpochLine(L.Callback):
+    """Prints a line after each epoch: losses, accuracies, learning rate, seconds, time left."""
+
+    def __init__(self) -> None:
+        self._started = self._epoch_started = 0.0
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the run."""
+        self._started = time.perf_counter()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._epoch_started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Print the line."""
+        figures = epoch_figures(trainer, pl_module)  # on every process: they add up what each of them counted
+        if not trainer.is_global_zero:
+            return
+        now = time.perf_counter()
+        done = trainer.current_epoch + 1
+        of_all = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        parts = [f"epoch {done}{of_all}"]
+        for name in ("train/loss", "train/acc", "val/loss", "val/acc"):
+            if name in figures:
+                parts.append(f"{name} {figures[name]:.4f}")
+        if trainer.optimizers:
+            parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2g}")
+        parts.append(f"{now - self._epoch_started:.1f} s")
+        if of_all and done < trainer.max_epochs:
+            per_epoch = (now - self._started) / (done - self._first_epoch)
+            parts.append(f"{_duration(per_epoch * (trainer.max_epochs - done))} left")
+        print("  ".join(parts), flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

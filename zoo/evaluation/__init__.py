@@ -1,0 +1,1 @@
+"""Evaluation: what is told of a trained model."""

@@ -1,0 +1,371 @@
+"""`fit`, `validate`, `test` and `predict`: a `LightningCLI` over the zoo and the one data module."""
+
+import csv
+import inspect
+import logging
+import os
+import platform
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ModelSummary
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.errors import InputError
+from zoo import config as configs
+from zoo import registry, runs
+from zoo.callbacks import history
+from zoo.callbacks.progress import EpochLine, ProgressBar
+from zoo.classifier import Classifier, Stage
+from zoo.evaluation import results
+from zoo.schedules import Schedule
+from zoo.trainer import ZooTrainer
+
+SEED = 0
+TRAINER_DEFAULTS = {"max_epochs": 10, "num_sanity_val_steps": 0}
+
+
+def main(argv: list[str]) -> None:
+    """Run one of Lightning's commands.
+
+    Args:
+        argv: the command and its options.
+
+    Raises:
+        InputError: for bad input that the parser does not see.
+        SystemExit: with code 2 for bad input that it sees.
+    """
+    _quieten()
+    command, *options = argv
+    composed = configs.compose(options)
+    config = composed.config
+    if not set(options) & {"-h", "--help"}:
+        if not config.get("model"):
+            raise InputError(
+                f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "
+                f"or --model ({', '.join(registry.entries())})"
+            )
+        if config.get("optimizer") is None:
+            config["optimizer"] = _class(config["model"]["class_path"]).default_optimizer
+    ZooParser.files = composed.files
+    try:
+        ZooCLI(args=[command, *configs.as_argument(config), *composed.rest])
+    except MisconfigurationException as error:
+        raise InputError(_one_line(str(error))) from error
+
+
+def _quieten() -> None:
+    """Silence what Lightning says at every start and what does not concern this project."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        "LightningCLI's args parameter is intended",  # configs are composed before the parser sees them
+        ".*does not have many workers.*",  # a worker would slow the loaders down
+        ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
+        "The number of training batches .* is smaller than the logging interval",
+        ".*LeafSpec.* is deprecated",
+        "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _class(class_path: str) -> type[Classifier]:
+    """Import the model of that class path, a registered one by its name so that its package is named in an error."""
+    for entry in registry.entries().values():
+        if entry.class_path == class_path:
+            return registry.load(entry.name)
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(__import__(module, fromlist=[name]), name)
+    except Exception as error:  # the module of a person can raise anything
+        raise InputError(f"--model {class_path} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not (inspect.isclass(found) and issubclass(found, Classifier)):
+        raise InputError(f"--model {class_path} is no subclass of zoo.classifier.Classifier")
+    return found
+
+
+class ZooParser(LightningArgumentParser):
+    """A parser whose errors are one line, with the config that caused them and the nearest known name."""
+
+    files: dict[Path, configs.Config] = {}
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print `message` as one line and exit with code 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        del parser
+        text = _one_line(message)
+        print(f"error: {text}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+class ZooCLI(LightningCLI):
+    """A `LightningCLI` for any registered model and `CIFAR10DataModule`; see `zoo.runs` for what a run leaves behind."""
+
+    def __init__(self, args: ArgsType) -> None:
+        self.run_dir: Path | None = None
+        self._started = time.perf_counter()
+        super().__init__(
+            Classifier,
+            CIFAR10DataModule,
+            save_config_callback=None,
+            trainer_class=ZooTrainer,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=SEED,
+            parser_class=ZooParser,
+            subclass_mode_model=True,
+            args=args,
+            auto_configure_optimizers=False,
+        )
+
+    # Arguments.
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is set beside model, data and trainer."""
+        parser.add_argument("--optimizer", type=OptimizerCallable | None, default=None, help="an optimizer's class")
+        parser.add_argument(
+            "--lr_schedule", type=Schedule, default={"class_path": "zoo.schedules.Constant"}, help="see zoo.schedules"
+        )
+        parser.add_argument(
+            "--early_stopping", type=int | None, help="stop after this many epochs without a better val/acc"
+        )
+        parser.add_argument(
+            "--name", type=str | None, help="of the run's folder (default: the model's, and the source's)"
+        )
+        parser.add_argument("--runs_dir", type=str, default="runs", help="where runs are kept")
+        parser.link_arguments("data.task", "model.init_args.num_classes", compute_fn=_num_classes)
+
+    def before_instantiate_classes(self) -> None:
+        """Give the data module the run's seed."""
+        config = self.config[self.subcommand]
+        if config.data.seed is None:
+            config.data.seed = config.seed_everything
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Build the trainer with the callbacks that every run has."""
+        config = self.config_init[self.subcommand]
+        callbacks: list[Callback] = list(config.trainer.callbacks or [])
+        if config.trainer.enable_progress_bar is not False:
+            callbacks += [ProgressBar(), EpochLine()]
+        if config.trainer.enable_model_summary is not False:
+            callbacks.append(ModelSummary(max_depth=2))
+        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
+            callbacks.append(history.History())
+            monitor = "val/acc" if config.data.val_size else None
+            if config.trainer.enable_checkpointing is not False:
+                callbacks.append(_checkpoints(monitor))
+            if config.early_stopping is not None:
+                callbacks.append(_early_stopping(config.early_stopping, monitor))
+        # The logger is put in once the run has a directory.
+        logger = False if config.trainer.logger in (None, True) else config.trainer.logger
+        return super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        """Hand the model its optimizer and schedule, and find out now whether the optimizer can be built."""
+        config = self.config_init[self.subcommand]
+        if config.optimizer is not None:
+            self.model.make_optimizer = config.optimizer
+        self.model.lr_schedule = config.lr_schedule
+        try:
+            self.model.make_optimizer(self.model.parameters())
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--optimizer: {_one_line(str(error))}") from error
+
+    # Commands.
+
+    def before_fit(self) -> None:
+        """Read all data, then make the run's directory: bad data leaves nothing behind."""
+        self._open_data("fit", "test")
+        config = self.config[self.subcommand]
+        if config.trainer.fast_dev_run:
+            return
+        name = config.name or type(self.model).__name__ + (
+            "-synthetic" if self.datamodule.source == "synthetic" else ""
+        )
+        self.run_dir = runs.create(Path(config.runs_dir), name, is_first_process=rank_zero_only.rank == 0)
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, history.History):
+                callback.path = self.run_dir / "metrics.csv"
+            elif isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(self.run_dir / "checkpoints")
+        if config.trainer.logger in (None, True):
+            self.trainer.logger = TensorBoardLogger(
+                self.run_dir, name="", version="tensorboard", default_hp_metric=False
+            )
+        self._save_config()
+        _say(f"Run: {self.run_dir}")
+        self._started = time.perf_counter()
+
+    def after_fit(self) -> None:
+        """Evaluate the best checkpoint on the test set, once."""
+        seconds = time.perf_counter() - self._started
+        checkpoints = self.trainer.checkpoint_callback
+        path = (checkpoints.best_model_path or checkpoints.last_model_path) if checkpoints else ""
+        self.trainer.test(self.model, self.datamodule, ckpt_path=path or None, weights_only=True, verbose=False)
+        facts = {"fit_seconds": round(seconds, 1)}
+        if checkpoints and checkpoints.best_model_path:
+            facts["best_epoch"] = torch.load(path, weights_only=True, map_location="cpu")["epoch"] + 1
+            facts["val/acc"] = round(checkpoints.best_model_score.item(), 6)
+        self._report("test", path, self.run_dir, facts)
+
+    def before_test(self) -> None:
+        """Read the test set."""
+        self._need_checkpoint()
+        self._open_data("test")
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluate a checkpoint on the test set."""
+        self.trainer.test(**kwargs | {"weights_only": True, "verbose": False})
+        self._report_beside_checkpoint("test")
+
+    def before_validate(self) -> None:
+        """Read the training set, of which the validation set is a part."""
+        self._need_checkpoint()
+        self._open_data("validate")
+        if self.datamodule.val is None:
+            raise InputError("--data.val_size=0 leaves nothing to validate on: give the size that the run had")
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluate a checkpoint on the validation set."""
+        self.trainer.validate(**kwargs | {"weights_only": True, "verbose": False})
+        self._report_beside_checkpoint("val")
+
+    def before_predict(self) -> None:
+        """Read the test set."""
+        self._need_checkpoint()
+        self._open_data("predict")
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write each test image's probabilities as a CSV file beside the checkpoint."""
+        batches = self.trainer.predict(**kwargs | {"weights_only": True, "return_predictions": True})
+        directory = self._directory_beside_checkpoint("predict")
+        probabilities = torch.cat(batches)
+        with (directory / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["index", "prediction", *self.datamodule.class_names])
+            for index, row in zip(self.datamodule.test.indices.tolist(), probabilities.tolist(), strict=True):
+                best = max(range(len(row)), key=row.__getitem__)
+                writer.writerow([index, self.datamodule.class_names[best], *(f"{value:.6f}" for value in row)])
+        _say(f"Predictions: {directory / 'predictions.csv'}")
+
+    # Their parts.
+
+    def _open_data(self, *stages: str) -> None:
+        if rank_zero_only.rank == 0:
+            self.datamodule.prepare_data()
+        for stage in stages:
+            self.datamodule.setup(stage)
+        _say(self.datamodule.describe())
+
+    def _need_checkpoint(self) -> None:
+        path = self.config[self.subcommand].ckpt_path
+        if path is None:
+            raise InputError(f"{self.subcommand} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
+        if not Path(path).is_file():
+            raise InputError(f"--ckpt_path {path}: there is no such file")
+
+    @rank_zero_only
+    def _save_config(self) -> None:
+        whole = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        text = yaml.safe_dump(whole[self.subcommand], sort_keys=False)
+        (self.run_dir / "config.yaml").write_text(text, encoding="utf-8")
+
+    def _directory_beside_checkpoint(self, kind: str) -> Path:
+        run = runs.of_checkpoint(Path(self.config[self.subcommand].ckpt_path))
+        return runs.create(run, kind, is_first_process=rank_zero_only.rank == 0)
+
+    def _report_beside_checkpoint(self, stage: Stage) -> None:
+        path = self.config[self.subcommand].ckpt_path
+        self._report(stage, path, self._directory_beside_checkpoint(stage), {})
+
+    @rank_zero_only
+    def _report(self, stage: Stage, checkpoint: str, directory: Path | None, facts: dict[str, Any]) -> None:
+        """Print the results, and write them to `directory` where there is one."""
+        data, model = self.datamodule, type(self.model).__name__
+        summary = self.model.results[stage]
+        images = data.test if stage == "test" else data.val
+        title = f"{model} on {data.source_name}, {stage} set of {len(images):,} images"
+        print(f"\n{results.table(title, summary, data.class_names)}\n")
+        if directory is None:
+            return
+        content = {
+            "model": model,
+            "data": {
+                "source": data.source_name,
+                "task": data.task,
+                "train": len(data.train) if data.train else None,
+                "val": len(data.val) if data.val else 0,
+                "test": len(data.test) if data.test else None,
+            },
+            "seed": self.config[self.subcommand].seed_everything,
+            "checkpoint": os.path.relpath(checkpoint, directory) if checkpoint else None,
+            **facts,
+            **results.flatten(stage, summary, data.class_names),
+            "hardware": _hardware(self.trainer),
+            "versions": results.versions(),
+        }
+        results.write_json(directory / results.FILE, content)
+        self._draw(title, summary, directory)
+        _say(f"Results: {directory}")
+        if isinstance(self.trainer.logger, TensorBoardLogger):
+            _say(f"TensorBoard: tensorboard --logdir {self.config[self.subcommand].runs_dir}")
+
+    def _draw(self, title: str, summary: dict[str, Any], directory: Path) -> None:
+        from zoo.figures import confusion_matrix, learning_curves  # matplotlib takes a second to import
+
+        figure = confusion_matrix.draw(summary["confusion"], self.datamodule.class_names, title)
+        figure.savefig(directory / "confusion_matrix.png", dpi=120)
+        if isinstance(self.trainer.logger, TensorBoardLogger):
+            self.trainer.logger.experiment.add_figure("test/confusion_matrix", figure, self.trainer.global_step)
+        if (directory / "metrics.csv").is_file():
+            curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
+            curves.savefig(directory / "learning_curves.png", dpi=120)
+
+
+def _num_classes(task: str) -> int:
+    return 2 if task == "binary" else 10
+
+
+def _checkpoints(monitor: str | None) -> ModelCheckpoint:
+    """Keep the last epoch's checkpoint, and the best one's where there is a validation set to tell it by."""
+    return ModelCheckpoint(
+        filename="best",
+        monitor=monitor,
+        mode="max",
+        save_top_k=1 if monitor else 0,
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+def _early_stopping(patience: int, monitor: str | None) -> EarlyStopping:
+    if patience < 1:
+        raise InputError(f"--early_stopping={patience}: give the number of epochs to wait, at least 1")
+    if monitor is None:
+        raise InputError("--early_stopping needs a validation set: --data.val_size is 0")
+    return EarlyStopping(monitor, mode="max", patience=patience)
+
+
+def _hardware(trainer: L.Trainer) -> str:
+    if trainer.strategy.root_device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,94 @@
+"""Evaluation: one confusion matrix per stage, from which all else is derived.
+
+A collection of torchmetrics' accuracy, precision, recall, F1 and confusion matrix updates several states for every
+batch and cannot share them all; one count of (truth, prediction) pairs holds the same information.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+POSITIVE = 1  # of the binary task: "not airplane"; the notebooks' convention
+
+
+class ClassificationMetrics(Metric):
+    """Counts (truth, prediction) pairs and sums the loss of a stage's samples.
+
+    Args:
+        num_classes: number of classes k.
+    """
+
+    full_state_update = False
+    confusion: Tensor  # (k, k), int64: rows are the truth, columns the prediction
+    loss_sum: Tensor  # (), float32: of all samples
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            predictions: predicted classes, int64 (n,).
+            labels: true classes, int64 (n,), each in 0..k-1.
+            loss: mean loss of the batch, a scalar.
+        """
+        cells = labels * self.num_classes + predictions
+        # index_add_ rather than bincount: on a GPU it does not wait for the device.
+        self.confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
+        self.loss_sum += loss.detach() * len(labels)
+
+    def compute(self) -> dict[str, Any]:
+        """Return what `summarize` derives, with the mean loss as "loss"."""
+        summary = summarize(self.confusion)
+        return {"loss": self.loss_sum.item() / max(1, int(self.confusion.sum())), **summary}
+
+
+def summarize(confusion: Tensor) -> dict[str, Any]:
+    """Derive the usual figures from a confusion matrix.
+
+    Precision, recall and F1 are means over the classes that occur as truth or prediction ("macro") for more than two
+    classes, and those of class 1 for two. A figure whose denominator is zero counts as zero, as in scikit-learn and
+    torchmetrics.
+
+    Args:
+        confusion: counts, integer (k, k), truth by prediction.
+
+    Returns:
+        "acc", "precision", "recall", "f1": floats. "acc_per_class": k floats, the share of each class that is
+        recognized (its recall), NaN where the class does not occur. "confusion": the counts as lists. For two classes
+        also "balanced_acc", the mean recall of the classes that occur, and "majority_acc", what always answering the
+        commonest class would reach.
+    """
+    counts = confusion.double().cpu()
+    correct, predicted, true = counts.diagonal(), counts.sum(0), counts.sum(1)
+    precision, recall, f1 = _ratio(correct, predicted), _ratio(correct, true), _ratio(2 * correct, predicted + true)
+
+    num_classes = len(counts)
+    kept = torch.arange(num_classes) == POSITIVE if num_classes == 2 else (predicted + true) > 0
+    total = max(1.0, counts.sum().item())
+    summary: dict[str, Any] = {
+        "acc": correct.sum().item() / total,
+        "precision": _mean(precision[kept]),
+        "recall": _mean(recall[kept]),
+        "f1": _mean(f1[kept]),
+    }
+    if num_classes == 2:
+        summary["balanced_acc"] = _mean(recall[true > 0])
+        summary["majority_acc"] = true.max().item() / total
+    summary["acc_per_class"] = torch.where(true > 0, recall, torch.nan).tolist()
+    summary["confusion"] = confusion.tolist()
+    return summary
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    return torch.where(denominator > 0, numerator / denominator, 0.0)
+
+
+def _mean(values: Tensor) -> float:
+    return values.mean().item() if len(values) else 0.0

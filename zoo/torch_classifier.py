@@ -1,0 +1,43 @@
+"""`TorchClassifier`: the base of the models that PyTorch differentiates."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.cifar10 import Batch
+from zoo.classifier import Classifier
+
+
+class TorchClassifier(Classifier):
+    """A classifier around an ordinary `nn.Module`; a subclass says which one:
+
+        class TinyNet(TorchClassifier):
+            def __init__(self, width: int = 16, num_classes: int = 10) -> None:
+                super().__init__(num_classes)
+                self.net = nn.Sequential(
+                    nn.Conv2d(3, width, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(width * 64, self.num_outputs)
+                )
+
+    Attributes:
+        net: maps normalized images, float (n, 3, 32, 32), to logits, float (n, `num_outputs`).
+        memory_format: of the network's weights; channels_last makes convolutions on CPUs and recent GPUs faster.
+    """
+
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
+    net: nn.Module
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, float (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
+        return self.net(self.normalize(images))
+
+    def configure_model(self) -> None:
+        """Put the weights into `memory_format`, once the trainer is about to use them."""
+        self.net.to(memory_format=self.memory_format)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the batch's loss, a scalar, for Lightning to differentiate."""
+        logits = self(batch.images)
+        loss = self.loss(logits, batch.labels)
+        self.count("train", logits, batch.labels, loss)
+        return loss

@@ -1,0 +1,44 @@
+"""`ZooTrainer`: Lightning's Trainer with the types that its command line needs."""
+
+from typing import Any
+
+import lightning as L
+
+
+class ZooTrainer(L.Trainer):
+    """Lightning's Trainer.
+
+    Its own annotations put `float` before `int` somewhere on the way to the parser, so that
+    `--trainer.limit_train_batches 1` would be read as 1.0, which is all of the batches. Here a whole number is a number
+    of batches, and a fraction a fraction.
+
+    Args:
+        limit_train_batches: training batches an epoch: a number of them, or a fraction such as 0.1.
+        limit_val_batches: likewise, of validation.
+        limit_test_batches: likewise, of the test.
+        limit_predict_batches: likewise, of prediction.
+        overfit_batches: train and validate on the same few batches, given likewise.
+        val_check_interval: validate after this many batches, or this fraction of an epoch.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        limit_predict_batches: int | float | None = None,
+        overfit_batches: int | float = 0.0,
+        val_check_interval: int | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            *args,
+            limit_train_batches=limit_train_batches,
+            limit_val_batches=limit_val_batches,
+            limit_test_batches=limit_test_batches,
+            limit_predict_batches=limit_predict_batches,
+            overfit_batches=overfit_batches,
+            val_check_interval=val_check_interval,
+            **kwargs,
+        )
