@@ -107,7 +107,7 @@ class Classifier(L.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _make_default_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return instantiate_class(tuple(parameters), self.default_optimizer)
+        return instantiate_class(list(parameters), self.default_optimizer)
 
     def _fraction_done(self, step: int) -> float:
         """How much of the training, 0..1, is done in the middle of optimizer step `step`.

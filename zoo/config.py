@@ -5,7 +5,6 @@ config of ImprovedCNN, `--model CNN` would keep ImprovedCNN's dropout where CNN 
 change of class starts from nothing.
 """
 
-import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,9 +170,3 @@ def where(key: str, files: dict[Path, Config]) -> str:
         if value is not None:
             return f" (in {path})"
     return ""
-
-
-def nearest(key: str, known: list[str]) -> str:
-    """Return `" Did you mean '--KEY'?"` for the known dotted key nearest to `key`, or `""`."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f" Did you mean '--{near[0]}'?" if near else ""

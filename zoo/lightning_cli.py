@@ -1,16 +1,14 @@
 """`fit`, `validate`, `test` and `predict`: a `LightningCLI` over the zoo and the one data module."""
 
+import copy
 import csv
-import inspect
 import logging
 import os
 import platform
-import re
-import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import torch
@@ -29,6 +27,7 @@ from zoo.callbacks import history
 from zoo.callbacks.progress import EpochLine, ProgressBar
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import results
+from zoo.parser import ZooParser, check_class, one_line
 from zoo.schedules import Schedule
 from zoo.trainer import ZooTrainer
 
@@ -50,19 +49,34 @@ def main(argv: list[str]) -> None:
     command, *options = argv
     composed = configs.compose(options)
     config = composed.config
-    if not set(options) & {"-h", "--help"}:
-        if not config.get("model"):
-            raise InputError(
-                f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "
-                f"or --model ({', '.join(registry.entries())})"
-            )
-        if config.get("optimizer") is None:
-            config["optimizer"] = _class(config["model"]["class_path"]).default_optimizer
-    ZooParser.files = composed.files
+    wants_help = bool({"-h", "--help"} & set(options))
+    if not config.get("model") and not wants_help:
+        raise InputError(
+            f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "
+            f"or --model ({', '.join(registry.entries())})"
+        )
+    ZooParser.files, ZooParser.known = composed.files, set()
+    model = check_class("model", composed, Classifier)
+    if model is not None and config.get("optimizer") is None:
+        config["optimizer"] = copy.deepcopy(model.default_optimizer)
+    if config.get("lr_schedule") is None:
+        config["lr_schedule"] = {"class_path": "zoo.schedules.Constant"}
+    check_class("optimizer", composed, torch.optim.Optimizer)
+    check_class("lr_schedule", composed, Schedule)
     try:
         ZooCLI(args=[command, *configs.as_argument(config), *composed.rest])
     except MisconfigurationException as error:
-        raise InputError(_one_line(str(error))) from error
+        raise InputError(one_line(str(error))) from error
+    except ValueError as error:
+        # jsonargparse wraps what a class raises when it is built.
+        raise _input_error_behind(error) or error from None
+
+
+def _input_error_behind(error: BaseException | None) -> InputError | None:
+    """Return the InputError that led to `error`, if one did."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _quieten() -> None:
@@ -77,39 +91,6 @@ def _quieten() -> None:
         "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def _class(class_path: str) -> type[Classifier]:
-    """Import the model of that class path, a registered one by its name so that its package is named in an error."""
-    for entry in registry.entries().values():
-        if entry.class_path == class_path:
-            return registry.load(entry.name)
-    module, _, name = class_path.rpartition(".")
-    try:
-        found = getattr(__import__(module, fromlist=[name]), name)
-    except Exception as error:  # the module of a person can raise anything
-        raise InputError(f"--model {class_path} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not (inspect.isclass(found) and issubclass(found, Classifier)):
-        raise InputError(f"--model {class_path} is no subclass of zoo.classifier.Classifier")
-    return found
-
-
-class ZooParser(LightningArgumentParser):
-    """A parser whose errors are one line, with the config that caused them and the nearest known name."""
-
-    files: dict[Path, configs.Config] = {}
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print `message` as one line and exit with code 2."""
-        parser = getattr(ex, "subcommand_parser", None) or self
-        del parser
-        text = _one_line(message)
-        print(f"error: {text}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
 
 
 class ZooCLI(LightningCLI):
@@ -137,7 +118,7 @@ class ZooCLI(LightningCLI):
         """Add what is set beside model, data and trainer."""
         parser.add_argument("--optimizer", type=OptimizerCallable | None, default=None, help="an optimizer's class")
         parser.add_argument(
-            "--lr_schedule", type=Schedule, default={"class_path": "zoo.schedules.Constant"}, help="see zoo.schedules"
+            "--lr_schedule", type=Schedule | None, default=None, help="factor of the learning rate, see zoo.schedules"
         )
         parser.add_argument(
             "--early_stopping", type=int | None, help="stop after this many epochs without a better val/acc"
@@ -147,10 +128,13 @@ class ZooCLI(LightningCLI):
         )
         parser.add_argument("--runs_dir", type=str, default="runs", help="where runs are kept")
         parser.link_arguments("data.task", "model.init_args.num_classes", compute_fn=_num_classes)
+        ZooParser.known |= set(parser.get_defaults(skip_validation=True).keys())
 
     def before_instantiate_classes(self) -> None:
         """Give the data module the run's seed."""
         config = self.config[self.subcommand]
+        if config.name is not None and Path(config.name).name != config.name:
+            raise InputError(f"--name={config.name} is no plain name for a folder: use --runs_dir for its place")
         if config.data.seed is None:
             config.data.seed = config.seed_everything
 
@@ -178,11 +162,12 @@ class ZooCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         if config.optimizer is not None:
             self.model.make_optimizer = config.optimizer
-        self.model.lr_schedule = config.lr_schedule
+        if config.lr_schedule is not None:
+            self.model.lr_schedule = config.lr_schedule
         try:
             self.model.make_optimizer(self.model.parameters())
         except (TypeError, ValueError) as error:
-            raise InputError(f"--optimizer: {_one_line(str(error))}") from error
+            raise InputError(f"--optimizer: {one_line(str(error))}") from error
 
     # Commands.
 

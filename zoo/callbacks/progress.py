@@ -42,6 +42,8 @@ class ProgressBar(TQDMProgressBar):
 class EpochLine(L.Callback):
     """Prints a line after each epoch: losses, accuracies, learning rate, seconds, time left."""
 
+    SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/dead_units")
+
     def __init__(self) -> None:
         self._started = self._epoch_started = 0.0
         self._first_epoch = 0
@@ -64,7 +66,7 @@ class EpochLine(L.Callback):
         done = trainer.current_epoch + 1
         of_all = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         parts = [f"epoch {done}{of_all}"]
-        for name in ("train/loss", "train/acc", "val/loss", "val/acc"):
+        for name in self.SHOWN:
             if name in figures:
                 parts.append(f"{name} {figures[name]:.4f}")
         if trainer.optimizers:

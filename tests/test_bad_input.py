@@ -1,0 +1,192 @@
+"""Bad input: one line, exit code 2, no traceback, nothing written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import batch_file, write_pickle
+
+import cli
+from datamodules import reader
+
+TINY = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=20", "--data.test_size=20"]
+FILES = {
+    "unknown_key.yaml": "model: CNN\ntrainer:\n  max_epoch: 3\n",
+    "unknown_section.yaml": "model: CNN\ntrainr:\n  max_epochs: 3\n",
+    "unknown_argument.yaml": "model:\n  class_path: ImprovedCNN\n  init_args:\n    dropuot: 0.3\n",
+    "no_class.yaml": "model:\n  init_args:\n    dropout: 0.3\n",
+    "malformed.yaml": "model: [CNN\n",
+    "wrong_type.yaml": "model: CNN\ndata:\n  batch_size: many\n",
+    "list.yaml": "- 1\n",
+}
+
+# Command line -> what its message must contain: the culprit, and the way out where one can be told.
+CASES = {
+    "fti": ["unknown command 'fti'", "Did you mean 'fit'?"],
+    "fit": ["fit needs a model", "improved_cnn", "ImprovedCNN"],
+    "fit --model CNM": ["unknown model 'CNM'", "Did you mean 'CNN'?"],
+    "fit --model=improvedcnn": ["unknown model 'improvedcnn'", "Did you mean 'ImprovedCNN'?"],
+    "fit --model zoo.cnn.CN": ["'zoo.cnn.CN' cannot be loaded"],
+    "fit --model torch.nn.Linear": ["'torch.nn.Linear' is no subclass of zoo.classifier.Classifier"],
+    "fit --model CNN --trainer.max_epoch 3": ["'trainer.max_epoch'", "Did you mean 'trainer.max_epochs'?"],
+    "fit --model CNN --data.sourse synthetic": ["'data.sourse'", "Did you mean 'data.source'?"],
+    "fit --model CNN stray": ["'stray'"],
+    "fit --model ImprovedCNN --model.dropuot 0.1": ["no argument 'dropuot'", "Did you mean 'dropout'?"],
+    "fit --model ImprovedCNN --model.dropout abc": ["--model.dropout=abc", "a number"],
+    "fit --model ImprovedCNN --model.dropout 1.5": ["--model.dropout=1.5", "out of range"],
+    "fit --model MLP --model.hidden_sizes [0]": ["--model.hidden_sizes=[0]"],
+    "fit --config unknown_key.yaml": ["'trainer.max_epoch'", "unknown_key.yaml", "Did you mean 'trainer.max_epochs'?"],
+    "fit --config unknown_section.yaml": ["'trainr.max_epochs'", "unknown_section.yaml"],
+    "fit --config unknown_argument.yaml": ["'dropuot'", "unknown_argument.yaml", "Did you mean 'dropout'?"],
+    "fit --config no_class.yaml": ["model", "no_class.yaml", "class_path"],
+    "fit --config malformed.yaml": ["'malformed.yaml' is not valid YAML in line 2"],
+    "fit --config list.yaml": ["'list.yaml' holds a list"],
+    "fit --config wrong_type.yaml": ["--data.batch_size=many", "wrong_type.yaml", "a whole number"],
+    "fit --config nowhere.yaml": ["nowhere.yaml", "no file"],
+    "fit --config improved_cn": ["improved_cn", "Did you mean 'improved_cnn'?"],
+    "fit --config": ["--config needs a file"],
+    "fit --config .": ["is a folder"],
+    "fit --model CNN --data.batch_size many": ["--data.batch_size=many", "a whole number"],
+    "fit --model CNN --data.batch_size 1.5": ["--data.batch_size=1.5"],
+    "fit --model CNN --data.batch_size 0": ["--data.batch_size=0", "at least 1"],
+    "fit --model CNN --data.crop_padding 40": ["--data.crop_padding=40", "from 0 to 16"],
+    "fit --model CNN --data.source synth": ["--data.source=synth", "'synthetic'"],
+    "fit --model CNN --optimizer SDG": ["unknown optimizer 'SDG'", "Did you mean 'SGD'?"],
+    "fit --model CNN --optimizer SGD --optimizer.lr -1": ["Invalid learning rate: -1"],
+    "fit --model CNN --optimizer.lr fast": ["--optimizer.lr=fast", "a number"],
+    "fit --model CNN --optimizer SGD --optimizer.momentun .9": ["'momentun'", "Did you mean 'momentum'?"],
+    "fit --model CNN --lr_schedule Cosin": ["unknown lr_schedule 'Cosin'", "Did you mean 'Cosine'?"],
+    "fit --model CNN --lr_schedule Cosine --lr_schedule.warmup 3": ["--lr_schedule.warmup=3", "from 0 to 1"],
+    "fit --model CNN --trainer.max_epochs ten": ["--trainer.max_epochs=ten", "a whole number"],
+    "fit --model CNN --trainer.max_epochs -5": ["max_epochs", "-5"],
+    "fit --model CNN --trainer.devices 0": ["devices='0'"],
+    "fit --model CNN --trainer.limit_train_batches -3": ["limit_train_batches", "-3"],
+    "fit --model CNN --early_stopping 0": ["--early_stopping=0", "at least 1"],
+    "fit --model CNN --early_stopping 3 --data.val_size 0": ["--early_stopping", "val_size"],
+    "fit --model CNN --seed_everything abc": ["--seed_everything=abc"],
+    "fit --model CNN --name a/b": ["--name=a/b"],
+    "test --model CNN": ["test needs a trained model", "--ckpt_path"],
+    "test --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
+    "validate --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
+    "predict --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
+}
+
+
+@pytest.fixture
+def files() -> set[Path]:
+    for name, text in FILES.items():
+        Path(name).write_text(text)
+    return set(Path().rglob("*"))
+
+
+def run(arguments: list[str], capsys) -> tuple[int, str]:
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    return code, capsys.readouterr().err
+
+
+def assert_one_line(error: str, expected: list[str]) -> None:
+    lines = [line for line in error.splitlines() if not line.startswith("Seed set to")]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("error: ")
+    for text in expected:
+        assert text in lines[0]
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_one_line(command, files, capsys):
+    arguments = command.split()
+    if arguments[0] == "fit" and "--data.source" not in command and "config" not in command and len(arguments) > 1:
+        arguments[1:1] = [word for word in TINY if word.split("=")[0] not in command]
+    code, error = run(arguments, capsys)
+    assert_one_line(error, CASES[command])
+    assert code == 2
+    assert set(Path().rglob("*")) == files, "something was written"
+
+
+DATA_CASES = {
+    "a truncated file": (lambda: Path("cut").write_bytes(b"\x80\x02}q"), "test_batch"),
+    "a foreign file": (lambda: write_pickle(Path("cut"), {"label_names": ["apple"]}), "test_batch"),
+    "a swapped file": (lambda: write_pickle(Path("cut"), batch_file("data_batch_1")), "training batch 1"),
+    "a label out of range": (
+        lambda: write_pickle(Path("cut"), batch_file("test_batch", labels=[11] * 10_000)),
+        "label 11 of image 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DATA_CASES)
+def test_bad_data(case, damaged_layout, capsys):
+    write, expected = DATA_CASES[case]
+    write()
+    target = damaged_layout / reader.FOLDER / "test_batch"
+    target.unlink()
+    Path("cut").rename(target)
+    before = set(Path().rglob("*"))
+    options = ["--data.data_dir", str(damaged_layout), "--data.verify_checksums=false", "--data.train_size=64"]
+    code, error = run(["fit", "--model", "CNN", *options], capsys)
+    assert_one_line(error, [expected])
+    assert code == 2
+    assert set(Path().rglob("*")) == before
+
+
+def test_unofficial_files_are_refused(official_layout, capsys):
+    code, error = run(["fit", "--model", "CNN", "--data.data_dir", str(official_layout)], capsys)
+    assert code == 2
+    assert_one_line(error, ["data_batch_1", "--data.verify_checksums=false"])
+    assert not Path("runs").exists()
+
+
+def test_val_size_larger_than_train(official_layout, capsys):
+    options = ["--data.data_dir", str(official_layout), "--data.verify_checksums=false", "--data.val_size=60000"]
+    code, error = run(["fit", "--model", "CNN", *options], capsys)
+    assert code == 2
+    assert_one_line(error, ["val_size=60000", "50,000"])
+
+
+def test_no_data_and_no_network(monkeypatch, capsys):
+    def no_network(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", no_network)
+    code, error = run(["fit", "--model", "CNN", "--data.data_dir", "my-data"], capsys)
+    assert code == 2
+    assert_one_line(error, ["my-data", "Name or service not known", "--config synthetic"])
+    assert not list(Path().iterdir())
+
+
+def test_a_file_where_a_folder_should_be(capsys):
+    Path("runs").write_text("mine")
+    code, error = run(["fit", "--model", "CNN", *TINY], capsys)
+    assert code == 2
+    assert_one_line(error, ["--runs_dir=runs"])
+    assert Path("runs").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["fti", "fit --config malformed.yaml", "fit --model CNN --trainer.max_epoch 3"])
+def test_as_a_process(command, files):
+    done = subprocess.run([sys.executable, cli.__file__, *command.split()], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, CASES[command])
+    assert done.stdout == ""
+
+
+def test_torchvision_built_for_another_torch(tmp_path):
+    """What happens at import then, played by a package of that name that comes first on the path."""
+    fake = tmp_path / "fake" / "torchvision"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    done = subprocess.run(
+        [sys.executable, cli.__file__, "fit", "--model", "CNN"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(fake.parent)},
+    )
+    assert done.returncode == 2
+    expected = ["do not fit each other", "torchvision::nms", "pip install --force-reinstall torch torchvision"]
+    assert_one_line(done.stderr, expected)

@@ -1,0 +1,265 @@
+"""The command line on small synthetic data: what a run prints, and what it leaves behind."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import cli
+from zoo import config as configs
+
+TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
+SYNTHETIC = ["--config", "synthetic", *TINY, "--trainer.max_epochs=2"]
+
+
+def fit(*options: str) -> Path:
+    """Train, and return the run's directory."""
+    before = set(Path("runs").glob("*/*"))
+    assert cli.main(["fit", *options]) == 0
+    (run,) = set(Path("runs").glob("*/*")) - before
+    return run
+
+
+def config_of(run: Path) -> dict:
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory):
+    """A run of CNN, with what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    command = [sys.executable, cli.__file__, "fit", "--config", "cnn", *SYNTHETIC]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    (run,) = (folder / "runs").glob("*/*")
+    return run, done.stdout, done.stderr
+
+
+def test_everything_is_left_behind(a_run):
+    run, _, _ = a_run
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    events = {name for name in files if name.startswith("tensorboard/events")}
+    assert events
+    assert files - events == {
+        "config.yaml", "metrics.csv", "metrics.json", "confusion_matrix.png", "learning_curves.png",
+        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "tensorboard/hparams.yaml",
+    }  # fmt: skip
+
+
+def test_output_is_quiet_without_a_terminal(a_run):
+    _, out, err = a_run
+    assert out.count("epoch 1/2") == out.count("epoch 2/2") == 1
+    assert "\r" not in out + err
+    assert "it/s" not in out + err
+    assert "Warning" not in err
+    assert "litlogger" not in out + err
+    for text in ("64 train, 32 val, 40 test", "CNN on synthetic, test set of 40 images", "hourglass", "accuracy"):
+        assert text in out
+
+
+def test_the_source_stands_on_everything(a_run):
+    run, out, _ = a_run
+    assert "synthetic" in run.parent.name
+    assert json.loads((run / "metrics.json").read_text())["data"]["source"] == "synthetic"
+    assert config_of(run)["data"]["source"] == "synthetic"
+    assert out.count("synthetic") >= 3
+
+
+def test_metrics_json(a_run):
+    run, out, _ = a_run
+    found = json.loads((run / "metrics.json").read_text())
+    confusion = torch.tensor(found["test/confusion"])
+    assert confusion.shape == (10, 10)
+    assert confusion.sum() == 40
+    assert found["test/acc"] == pytest.approx(confusion.diagonal().sum().item() / 40)
+    assert f"accuracy   {found['test/acc']:.4f}" in out
+    assert found["test/acc_per_class"]["disc"] == pytest.approx((confusion[0, 0] / confusion[0].sum()).item())
+    assert found["seed"] == 0
+    assert found["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert found["fit_seconds"] > 0
+    assert found["checkpoint"] == "checkpoints/best.ckpt"
+    assert found["data"] == {"source": "synthetic", "task": "multiclass", "train": 64, "val": 32, "test": 40}
+    for name in ("test/loss", "test/precision", "test/recall", "test/f1"):
+        assert isinstance(found[name], float)
+
+
+def test_metrics_csv_has_a_row_an_epoch(a_run):
+    run, out, _ = a_run
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "4"), ("2", "8")]
+    for row in rows:
+        assert f"train/loss {float(row['train/loss']):.4f}" in out
+        assert 0 <= float(row["val/acc"]) <= 1
+
+
+def test_best_checkpoint_is_the_best_by_val_acc(a_run):
+    run, _, _ = a_run
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    best = max(rows, key=lambda row: float(row["val/acc"]))
+    found = json.loads((run / "metrics.json").read_text())
+    assert found["best_epoch"] == int(best["epoch"])
+    assert found["val/acc"] == pytest.approx(float(best["val/acc"]), abs=1e-5)
+
+
+def test_tensorboard(a_run):
+    run, _, _ = a_run
+    log = EventAccumulator(str(run / "tensorboard"))
+    log.Reload()
+    scalars = set(log.Tags()["scalars"])
+    assert {"train/loss", "train/acc", "val/acc", "val/f1", "test/acc", "val_per_class/disc"} <= scalars
+    assert "hp_metric" not in scalars
+    assert log.Tags()["images"] == ["test/confusion_matrix"]
+
+
+def test_config_repeats_the_run(a_run, monkeypatch):
+    run, _, _ = a_run
+    again = fit("--config", str(run / "config.yaml"))
+    assert (again / "metrics.csv").read_text().splitlines()[0] == (run / "metrics.csv").read_text().splitlines()[0]
+    first, second = (torch.load(r / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for r in (run, again))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_test_and_validate_a_checkpoint(a_run, command, capsys):
+    run, _, _ = a_run
+    checkpoint = run / "checkpoints/best.ckpt"
+    before = (run / "metrics.json").read_bytes()
+    assert cli.main([command, "--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)]) == 0
+    stage = {"test": "test", "validate": "val"}[command]
+    (written,) = run.glob(f"{stage}/*/metrics.json")
+    found, of_fit = json.loads(written.read_text()), json.loads(before)
+    assert found[f"{stage}/acc"] == pytest.approx(of_fit[f"{stage}/acc"], abs=1e-5)
+    assert f"CNN on synthetic, {stage} set" in capsys.readouterr().out
+    assert (run / "metrics.json").read_bytes() == before, "the results of fit are kept"
+
+
+def test_predict_writes_probabilities(a_run):
+    run, _, _ = a_run
+    checkpoint = run / "checkpoints/best.ckpt"
+    assert cli.main(["predict", "--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)]) == 0
+    (written,) = run.glob("predict/*/predictions.csv")
+    rows = list(csv.DictReader(written.open()))
+    assert len(rows) == 40
+    assert sum(float(rows[0][name]) for name in list(rows[0])[2:]) == pytest.approx(1, abs=1e-4)
+
+
+def test_binary_task(capsys):
+    run = fit("--model", "CNN", *SYNTHETIC, "--data.task=binary")
+    found = json.loads((run / "metrics.json").read_text())
+    assert found["test/majority_acc"] == 0.9
+    assert set(found["test/acc_per_class"]) == {"disc", "not disc"}
+    assert {"test/balanced_acc", "test/precision", "test/f1"} <= found.keys()
+    out = capsys.readouterr().out
+    assert "of 'not disc'" in out
+    assert "balanced" in out
+    assert config_of(run)["data"]["task"] == "binary"
+
+
+def test_val_size_0_trains_on_everything_and_says_so(capsys):
+    run = fit("--model", "MLP", *SYNTHETIC, "--data.val_size=0")
+    assert "no val" in capsys.readouterr().out
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt"}
+    assert json.loads((run / "metrics.json").read_text())["checkpoint"] == "checkpoints/last.ckpt"
+
+
+def test_one_batch_means_one_batch():
+    run = fit("--model", "MLP", *SYNTHETIC, "--trainer.limit_train_batches", "1")
+    assert [row["step"] for row in csv.DictReader((run / "metrics.csv").open())] == ["1", "2"]
+    Path("half.yaml").write_text("trainer: {limit_train_batches: 0.5}")
+    run = fit("--model", "MLP", *SYNTHETIC, "--config", "half.yaml")
+    assert [row["step"] for row in csv.DictReader((run / "metrics.csv").open())] == ["2", "4"]
+
+
+def test_early_stopping_is_one_option():
+    run = fit("--model", "MLP", *SYNTHETIC, "--trainer.max_epochs=30", "--early_stopping=1", "--optimizer.lr=0")
+    assert len(list(csv.DictReader((run / "metrics.csv").open()))) == 2
+
+
+def test_another_model_does_not_inherit_arguments():
+    run = fit("--config", "linear", "--model", "MLP", *SYNTHETIC)
+    assert config_of(run)["model"]["init_args"]["hidden_sizes"] == [], "the same class keeps them"
+    Path("a.yaml").write_text("model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}")
+    run = fit("--config", "a.yaml", "--model", "CNN", *SYNTHETIC)
+    assert config_of(run)["model"]["class_path"] == "zoo.cnn.CNN"
+    run = fit("--config", "improved_cnn", "--optimizer", "AdamW", *SYNTHETIC)
+    assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0.01, "AdamW's own, not SGD's of the config"
+    assert config_of(run)["optimizer"]["init_args"]["lr"] == 1e-3
+    run = fit("--model", "CNN", "--optimizer", "SGD", *SYNTHETIC)
+    assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0, "SGD's own, not the default AdamW's"
+
+
+def test_optimizer_options_reach_the_default_optimizer():
+    run = fit("--model", "MLP", "--optimizer.lr", "0.02", *SYNTHETIC)
+    found = config_of(run)["optimizer"]
+    assert found["class_path"].endswith("AdamW")
+    assert found["init_args"]["lr"] == 0.02
+    assert float(next(csv.DictReader((run / "metrics.csv").open()))["lr"]) == 0.02
+
+
+def test_seeds():
+    runs = [fit("--model", "MLP", *SYNTHETIC, f"--seed_everything={seed}") for seed in (0, 0, 1)]
+    losses = [next(csv.DictReader((run / "metrics.csv").open()))["train/loss"] for run in runs]
+    assert losses[0] == losses[1] != losses[2]
+    assert config_of(runs[2])["data"]["seed"] == 1
+    assert len({run.name for run in runs}) == 3
+
+
+def test_fast_dev_run_writes_nothing():
+    assert cli.main(["fit", "--model", "MLP", *SYNTHETIC, "--trainer.fast_dev_run=true"]) == 0
+    assert not list(Path().iterdir())
+
+
+def test_logger_and_checkpoints_can_be_switched_off():
+    run = fit("--model", "MLP", *SYNTHETIC, "--trainer.logger=false", "--trainer.enable_checkpointing=false")
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml", "metrics.csv", "metrics.json", "confusion_matrix.png", "learning_curves.png",
+    }  # fmt: skip
+
+
+def test_collapse_overlay_counts_dead_units():
+    run = fit("--config", "cnn", "--config", "collapse", *SYNTHETIC)
+    assert all(0 <= float(row["val/dead_units"]) <= 1 for row in csv.DictReader((run / "metrics.csv").open()))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_without_torch(arguments, capsys):
+    code = f"import cli, sys; cli.main({arguments}); assert not {{'torch', 'lightning', 'numpy'}} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "fit --config configs/improved_cnn.yaml" in done.stdout
+
+
+def test_help_of_fit(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["fit", "--help"])
+    assert "--data.crop_padding" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("cifar10-zoo ")
+
+
+@pytest.mark.parametrize("name", configs.shipped())
+def test_every_shipped_config_runs(name):
+    base = [] if (configs.read(configs.find(name)).get("model")) else ["--config", "cnn"]
+    options = ["--data.source=synthetic", *TINY, "--trainer.fast_dev_run=true"]
+    assert cli.main(["fit", *base, "--config", f"configs/{name}.yaml", *options]) == 0
+
+
+def test_configs_are_shipped():
+    assert {"cnn", "improved_cnn", "linear", "mlp", "synthetic"} <= set(configs.shipped())
+
+
+@pytest.mark.real_data
+def test_real_data(real_data):
+    """CNN learns from a fifth of real CIFAR-10 in one epoch."""
+    options = ["--data.data_dir", str(real_data), "--data.verify_checksums=false", "--data.train_size=10000"]
+    run = fit("--config", "cnn", *options, "--data.test_size=2000", "--trainer.max_epochs=1")
+    assert json.loads((run / "metrics.json").read_text())["test/acc"] > 0.3

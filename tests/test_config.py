@@ -1,0 +1,76 @@
+"""Composition of configs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from datamodules.errors import InputError
+from zoo import config as configs
+
+
+def write(name: str, text: str) -> str:
+    Path(name).write_text(text)
+    return name
+
+
+def test_later_files_lie_over_earlier_ones():
+    a = write("a.yaml", "data: {batch_size: 64, val_size: 10}\ntrainer: {max_epochs: 5}")
+    b = write("b.yaml", "data: {batch_size: 32}")
+    assert configs.compose(["--config", a, f"--config={b}"]).config == {
+        "data": {"batch_size": 32, "val_size": 10},
+        "trainer": {"max_epochs": 5},
+    }
+
+
+def test_another_class_starts_from_nothing():
+    one = {"class_path": "zoo.cnn.ImprovedCNN", "init_args": {"dropout": 0.1}}
+    assert configs.merge(one, {"class_path": "zoo.cnn.CNN"}) == {"class_path": "zoo.cnn.CNN"}
+    assert configs.merge(one, {"class_path": "zoo.cnn.ImprovedCNN"}) == one
+    assert configs.merge(one, {"init_args": {"dropout": 0.2}})["init_args"] == {"dropout": 0.2}
+
+
+@pytest.mark.parametrize("same", ["SGD", "torch.optim.SGD", "torch.optim.sgd.SGD"])
+def test_names_of_one_class(same):
+    base = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+    assert configs.merge(base, {"class_path": same})["init_args"] == {"lr": 0.1}
+    assert configs.merge(base, {"class_path": "mine.SGD"}) == {"class_path": "mine.SGD"}
+
+
+def test_classes_on_the_command_line_come_last_wherever_they_stand():
+    a = write("a.yaml", "model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}\noptimizer: SGD")
+    composed = configs.compose(["--model", "CNN", "--config", a, "--optimizer=Adam", "--data.seed", "3", "--name=x"])
+    assert composed.config["model"] == {"class_path": "zoo.cnn.CNN"}
+    assert composed.config["optimizer"] == {"class_path": "Adam"}
+    assert composed.rest == ["--data.seed", "3", "--name=x"]
+
+
+def test_null_switches_off():
+    a = write("a.yaml", "lr_schedule: Cosine")
+    assert configs.compose(["--config", a, "--lr_schedule", "null"]).config == {"lr_schedule": None}
+
+
+def test_numbers_survive(tmp_path):
+    a = write("a.yaml", "optimizer: {class_path: SGD, init_args: {lr: 1e-3, weight_decay: 5.0e-4}}")
+    option, text = configs.as_argument(configs.compose(["--config", a]).config)
+    assert option == "--config"
+    assert json.loads(text)["optimizer"]["init_args"] == {"lr": 0.001, "weight_decay": 0.0005}
+
+
+def test_negative_values_are_values():
+    assert configs.compose(["--optimizer.lr", "-1"]).rest == ["--optimizer.lr", "-1"]
+
+
+@pytest.mark.parametrize("name", ["improved_cnn", "improved_cnn.yaml", "configs/improved_cnn.yaml"])
+def test_shipped_configs_are_found_by_name(name):
+    assert configs.find(name) == configs.SHIPPED / "improved_cnn.yaml"
+
+
+def test_a_file_comes_before_a_shipped_config_of_its_name():
+    write("cnn", "model: MLP")
+    assert configs.find("cnn") == Path("cnn")
+
+
+def test_unknown_config():
+    with pytest.raises(InputError, match="Did you mean 'improved_cnn'"):
+        configs.find("configs/improvd_cnn.yaml")

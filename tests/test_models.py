@@ -1,0 +1,217 @@
+"""Every registered model, and the classifier they share."""
+
+import copy
+import math
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from datamodules.cifar10 import Batch, CIFAR10DataModule
+from datamodules.errors import InputError
+from zoo import registry
+from zoo.classifier import Classifier
+from zoo.cnn import CNN, ImprovedCNN
+from zoo.mlp import MLP
+from zoo.schedules import Linear
+
+MODELS = list(registry.BUILT_IN)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8))
+
+
+def quiet_trainer(**options) -> L.Trainer:
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return L.Trainer(accelerator="cpu", **quiet | {"max_epochs": 1, "num_sanity_val_steps": 0} | options)
+
+
+def tiny_data(**options) -> CIFAR10DataModule:
+    return CIFAR10DataModule(
+        source="synthetic", **{"train_size": 64, "val_size": 32, "test_size": 32, "batch_size": 16} | options
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("num_classes", [10, 2])
+class TestEveryModel:
+    def model(self, name, num_classes) -> Classifier:
+        torch.manual_seed(0)
+        return registry.load(name)(num_classes=num_classes)
+
+    def test_shape_and_finiteness(self, name, num_classes, images):
+        logits = self.model(name, num_classes).eval()(images)
+        assert logits.shape == (6, 10 if num_classes == 10 else 1)
+        assert logits.isfinite().all()
+
+    def test_every_parameter_gets_a_gradient(self, name, num_classes, images):
+        model = self.model(name, num_classes)
+        labels = torch.arange(6) % num_classes
+        model.training_step(Batch(images, labels, torch.arange(6)), 0).backward()
+        for parameter_name, parameter in model.named_parameters():
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.isfinite().all(), parameter_name
+            assert parameter.grad.abs().sum() > 0, parameter_name
+
+    def test_probabilities(self, name, num_classes, images):
+        model = self.model(name, num_classes).eval()
+        logits = model(images)
+        probabilities = model.predict_probabilities(logits)
+        assert probabilities.shape == (6, num_classes)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
+        assert torch.equal(probabilities.argmax(1), model.predict_classes(logits))
+
+    def test_an_image_is_judged_alone(self, name, num_classes, images):
+        model = self.model(name, num_classes).eval()
+        torch.testing.assert_close(model(images)[2:3], model(images[2:3]), atol=1e-5, rtol=1e-4)
+
+    def test_checkpoint_gives_the_same_logits(self, name, num_classes, images, tmp_path):
+        model = self.model(name, num_classes)
+        trainer = quiet_trainer(max_steps=2, enable_checkpointing=True, default_root_dir=tmp_path)
+        task = "binary" if num_classes == 2 else "multiclass"
+        trainer.fit(model, tiny_data(task=task))
+        trainer.save_checkpoint(tmp_path / "model.ckpt")
+        content = torch.load(tmp_path / "model.ckpt", weights_only=True)
+        assert content["hyper_parameters"]["num_classes"] == num_classes
+        again = type(model).load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+        assert torch.equal(again.eval()(images), model.eval()(images))
+
+    def test_can_be_copied(self, name, num_classes, images):
+        model = self.model(name, num_classes).eval()
+        assert torch.equal(copy.deepcopy(model)(images), model(images))
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_parameter_counts_by_hand():
+    assert parameters(MLP(hidden_sizes=[])) == 3072 * 10 + 10
+    assert parameters(MLP()) == 3072 * 64 + 64 + 64 * 10 + 10
+    assert parameters(CNN()) == (27 * 32 + 32) + (288 * 64 + 64) + (4096 * 128 + 128) + (128 * 10 + 10) == 545_098
+    convolutions = sum(9 * i * o + 2 * o for i, o in ((3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256)))
+    assert parameters(ImprovedCNN()) == convolutions + (4096 * 512 + 2 * 512) + (512 * 10 + 10) == 3_249_610
+
+
+def test_flops_of_improved_cnn(images):
+    """0.926 GFLOP for an image's forward and backward pass, a published figure of the plan."""
+    model = ImprovedCNN()
+    with FlopCounterMode(display=False) as counter:
+        model.training_step(Batch(images, torch.zeros(6, dtype=torch.long), torch.arange(6)), 0).backward()
+    assert counter.get_total_flops() / 6 == pytest.approx(0.926e9, rel=0.01)
+
+
+def test_normalization_is_the_textbooks(images):
+    from torchvision.transforms.v2.functional import normalize
+
+    expected = normalize(images.float() / 255, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
+    model = CNN()
+    for same in (images, images.contiguous(memory_format=torch.channels_last), images.float()):
+        torch.testing.assert_close(model.normalize(same), expected, atol=1e-5, rtol=1e-5)
+    assert "scale" not in model.state_dict()
+
+
+def test_loss_of_two_classes_is_that_of_two_logits():
+    """A logit z and its sigmoid are the softmax of (0, z)."""
+    logits, labels = torch.randn(8, 1), torch.randint(0, 2, (8,))
+    two = torch.cat([torch.zeros(8, 1), logits], dim=1)
+    torch.testing.assert_close(CNN(num_classes=2).loss(logits, labels), F.cross_entropy(two, labels))
+
+
+def test_evaluation_equals_a_plain_loop():
+    torch.manual_seed(0)
+    model, data = CNN(), tiny_data(test_size=33, eval_batch_size=10)
+    trainer = quiet_trainer()
+    trainer.test(model, data, verbose=False)
+    batch = data.test.__getitems__(list(range(33)))
+    model.eval()
+    with torch.no_grad():
+        logits = model(batch.images)
+    assert model.results["test"]["acc"] == pytest.approx((logits.argmax(1) == batch.labels).double().mean().item())
+    assert model.results["test"]["loss"] == pytest.approx(F.cross_entropy(logits, batch.labels).item(), rel=1e-5)
+    assert trainer.callback_metrics["test/acc"].item() == pytest.approx(model.results["test"]["acc"])
+
+
+class RateRecorder(L.Callback):
+    def __init__(self):
+        self.rates = []
+
+    def on_train_batch_start(self, trainer, *args):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def rates_of(model, data=None, ckpt_path=None, **options):
+    recorder = RateRecorder()
+    trainer = quiet_trainer(callbacks=[recorder], **options)
+    trainer.fit(model, data or tiny_data(), ckpt_path=ckpt_path, weights_only=True)
+    return recorder.rates, trainer
+
+
+def sgd_model():
+    model = MLP()
+    model.make_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.5)
+    model.lr_schedule = Linear(warmup=0.25)
+    return model
+
+
+def expected_rates(steps, first=0):
+    return [0.5 * Linear(warmup=0.25)((step + 0.5) / steps) for step in range(first, steps)]
+
+
+def test_learning_rate_follows_the_schedule_step_by_step():
+    rates, _ = rates_of(sgd_model(), max_epochs=3)  # 4 batches an epoch
+    assert rates == pytest.approx(expected_rates(12))
+
+
+def test_schedule_ends_with_max_steps():
+    rates, _ = rates_of(sgd_model(), max_epochs=3, max_steps=6)
+    assert rates == pytest.approx(expected_rates(6))
+
+
+def test_schedule_counts_limited_and_accumulated_batches():
+    rates, _ = rates_of(sgd_model(), max_epochs=4, limit_train_batches=3)
+    assert rates == pytest.approx(expected_rates(12))
+    rates, _ = rates_of(sgd_model(), max_epochs=2, accumulate_grad_batches=2)
+    assert rates == pytest.approx([rate for rate in expected_rates(4) for _ in range(2)])
+
+
+def test_resuming_with_more_epochs_stretches_the_schedule(tmp_path):
+    _, trainer = rates_of(sgd_model(), max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    rates, _ = rates_of(sgd_model(), ckpt_path=tmp_path / "one.ckpt", max_epochs=4)
+    assert rates == pytest.approx(expected_rates(16, first=4))
+
+
+def test_default_optimizer():
+    model = MLP()
+    optimizer = model.make_optimizer(model.parameters())
+    assert type(optimizer) is torch.optim.AdamW
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_val_metrics_of_a_fit():
+    trainer = quiet_trainer()
+    model = MLP()
+    trainer.fit(model, tiny_data())
+    for name in ("train/loss", "train/acc", "val/loss", "val/acc", "val/precision", "val/recall", "val/f1"):
+        assert math.isfinite(trainer.callback_metrics[name].item()), name
+    assert "val_per_class/disc" in trainer.callback_metrics or len(model.results["val"]["acc_per_class"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("build", "culprit"),
+    [(lambda: ImprovedCNN(dropout=1.0), "dropout=1.0"), (lambda: MLP(hidden_sizes=[64, 0]), "hidden_sizes")],
+)
+def test_out_of_range(build, culprit):
+    with pytest.raises(InputError, match=culprit):
+        build()

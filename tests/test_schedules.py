@@ -1,0 +1,83 @@
+"""Schedules against closed forms and against torch's schedulers."""
+
+import math
+
+import pytest
+import torch
+
+from datamodules.errors import InputError
+from zoo.schedules import Constant, Cosine, Linear, Schedule, Step
+
+
+def test_cosine_is_torchs():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=0.1)
+    ours = Cosine(warmup=0.0, final=0.1)
+    for step in range(101):
+        assert ours(step / 100) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
+        optimizer.step()
+        theirs.step()
+
+
+def test_linear_is_torchs_triangle():
+    """OneCycleLR with linear annealing from 0 to the peak and back to 0."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=101, pct_start=0.2, anneal_strategy="linear", div_factor=1e9,
+        final_div_factor=1e9,
+    )  # fmt: skip
+    ours = Linear(warmup=0.2)
+    shift = 0.0
+    for step in range(100):
+        # torch counts the rise in steps 0..19.2 of 100: a shift of at most one step.
+        shift = max(shift, abs(ours(step / 100) - optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        theirs.step()
+    assert shift < 0.06
+
+
+def test_step_multiplies_at_milestones():
+    schedule = Step(milestones=[0.5, 0.75], factor=0.1)
+    assert [schedule(f) for f in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("schedule", [Linear(), Linear(warmup=0), Cosine(), Cosine(warmup=0.5), Linear(0.1, 0.3)])
+def test_rises_to_1_at_the_end_of_the_warmup_then_falls_to_final(schedule):
+    assert schedule(schedule.warmup) == pytest.approx(1.0)
+    assert schedule(1.0) == pytest.approx(schedule.final)
+    rising = [schedule(schedule.warmup * k / 50) for k in range(50)] if schedule.warmup else []
+    falling = [schedule(schedule.warmup + (1 - schedule.warmup) * k / 50) for k in range(51)]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize("cls", Schedule.__subclasses__())
+def test_is_finite_and_never_negative(cls):
+    for k in range(101):
+        factor = cls()(k / 100)
+        assert math.isfinite(factor)
+        assert 0 <= factor <= 1
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_a_warmup_of_nothing_or_everything(warmup):
+    for cls in (Linear, Cosine):
+        assert cls(warmup=warmup)(0.999) >= 0
+
+
+def test_constant():
+    assert {Constant()(f) for f in (0, 0.3, 1)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("build", "culprit"),
+    [
+        (lambda: Linear(warmup=1.5), "warmup=1.5"),
+        (lambda: Cosine(final=-0.1), "final=-0.1"),
+        (lambda: Step(milestones=[0.5, 60]), "milestones=60"),
+        (lambda: Step(factor=-1), "factor=-1"),
+    ],
+)
+def test_out_of_range(build, culprit):
+    with pytest.raises(InputError, match=culprit):
+        build()

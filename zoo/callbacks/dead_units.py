@@ -1,0 +1,44 @@
+"""How many ReLU units have died: they are 0 for every image, get no gradient, and do not come back."""
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+
+class DeadUnits(L.Callback):
+    """Logs "val/dead_units": the share of ReLU units that are 0 for every image of the validation set.
+
+    A unit is a neuron of a dense layer, or a channel of a convolution, which is dead if it is 0 at every place of every
+    image. The share of each layer is logged as "val_dead_units/LAYER". Lu et al. 2019, "Dying ReLU and
+    Initialization" (https://arxiv.org/abs/1903.06733).
+    """
+
+    def __init__(self) -> None:
+        self._alive: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start to watch the ReLU layers."""
+        self._alive = {}
+        for name, module in pl_module.named_modules():
+            if isinstance(module, nn.ReLU):
+                self._hooks.append(module.register_forward_hook(self._watcher(name)))
+
+    def _watcher(self, name: str):
+        def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            fired = (output > 0).transpose(0, 1).flatten(1).any(1)  # (units,)
+            self._alive[name] = self._alive[name] | fired if name in self._alive else fired
+
+        return watch
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the shares and stop watching."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        if not self._alive:
+            return
+        for name, alive in self._alive.items():
+            pl_module.log(f"val_dead_units/{name}", 1 - alive.float().mean(), sync_dist=True)
+        pl_module.log("val/dead_units", 1 - torch.cat(list(self._alive.values())).float().mean(), sync_dist=True)

@@ -1,0 +1,142 @@
+"""`ZooParser`: a parser whose errors are one line that names the culprit, its place, and the nearest known name."""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from datamodules.errors import InputError, did_you_mean
+from zoo import config as configs
+
+
+class ZooParser(LightningArgumentParser):
+    """Lightning's parser, with errors for people."""
+
+    # The configs of the command line at hand, and the keys that it may set. A class attribute, because a parser makes
+    # parsers of its own, for the arguments of classes, whose errors are ours too.
+    files: ClassVar[dict[Path, configs.Config]] = {}
+    known: ClassVar[set[str]] = set()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Without abbreviations, which would take --trainer.max_epoch for max_epochs on the command line, not in a file.
+        super().__init__(*args, **kwargs | {"allow_abbrev": False})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print `message` as one line and exit with code 2."""
+        print(f"error: {explain(message, self.files, self.known)}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def explain(message: str, files: dict[Path, configs.Config], known: Iterable[str]) -> str:
+    """Return jsonargparse's `message` as one line for people.
+
+    Args:
+        message: the message.
+        files: the configs, in which the culprit is looked for.
+        known: the dotted keys that may be set.
+    """
+    known = list(known)
+    text = one_line(message)
+    if unknown := re.search(r"does not accept option '([^']+)'|unrecognized arguments: (?:--)?([^\s=]+)", text):
+        key = unknown[1] or unknown[2]
+        return f"unknown option '{key}'{configs.where(key, files)}.{did_you_mean(key, known)}"
+    if wrong := re.match(r'Parser key "([^"]+)": (.*)', text):
+        key, problem = _full_key(wrong[1], known), wrong[2]
+        value = re.search(r"(?:Got value|Given value): (.*?)$", problem)
+        kind = r"<class '[^']+'>|typing\.Literal\[[^\]]*\]|[^.]*?"
+        expected = re.findall(rf"Expected an? ({kind})(?:\.| - | Given| Got|$)", problem)
+            r"Expected an? (<class '[^']+'>|typing\.Literal\[[^\]]*\]|[^.]*?)(?:\.| - | Given| Got|$)", problem
+        )
+        if value and expected:
+            kinds = " or ".join(dict.fromkeys(_kind(kind) for kind in expected))
+            return f"--{key}={value[1]}{_where(key, files)}: expected {kinds}"
+        return f"--{key}: {problem}"
+    return text
+
+
+def _full_key(key: str, known: Iterable[str]) -> str:
+    """Write out `dropout` as `model.dropout`: the parser of a class's arguments does not know whose they are."""
+    full = [name for name in known if name.partition(".")[2] == key and name.partition(".")[0] in configs.CLASS_KEYS]
+    return full[0] if "." not in key and len(full) == 1 else key
+
+
+def _where(key: str, files: dict[Path, configs.Config]) -> str:
+    group, _, rest = key.partition(".")
+    return configs.where(f"{group}.init_args.{rest}" if group in configs.CLASS_KEYS else key, files)
+
+
+def _kind(expected: str) -> str:
+    """A type as a person would name it."""
+    if choices := re.match(r"typing\.Literal\[(.*)\]", expected):
+        return f"one of {choices[1]}"
+    name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
+    return {"NoneType": "null", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(name, name)
+
+
+def check_class(key: str, config: configs.Composed, base: type) -> type | None:
+    """Check the class that `config` names under `key`, and the names of its arguments.
+
+    Args:
+        key: "model", "optimizer" or "lr_schedule".
+        config: the command line.
+        base: what the class must be a subclass of.
+
+    Returns:
+        The class; None where the config names none.
+
+    Raises:
+        InputError: for an unknown or unfit class, or an argument that it does not have.
+    """
+    value = config.config.get(key)
+    if value is None:
+        return None
+    name = value.get("class_path") if isinstance(value, dict) else value
+    if not isinstance(name, str):
+        raise InputError(f"{key}{configs.where(key, config.files)}: give the name of a class as class_path")
+    cls = _find_class(key, name, base)
+    value["class_path"] = f"{cls.__module__}.{cls.__qualname__}"
+
+    signature = inspect.signature(cls).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values()):
+        given = list(value.get("init_args") or {})
+        options = (option.partition("=")[0] for option in config.rest)
+        given += [o.removeprefix(f"--{key}.").removeprefix("init_args.") for o in options if o.startswith(f"--{key}.")]
+        for argument in given:
+            if argument not in signature and argument != "help":
+                raise InputError(
+                    f"{cls.__name__} has no argument '{argument}'"
+                    f"{_where(f'{key}.{argument}', config.files)}."
+                    f"{did_you_mean(argument, signature)} It has: {', '.join(signature) or 'none'}"
+                )
+    ZooParser.known |= {f"{key}.{argument}" for argument in signature}
+    return cls
+
+
+def _find_class(key: str, name: str, base: type) -> type:
+    if "." not in name:
+        named = {cls.__name__: cls for cls in _subclasses(base) if not inspect.isabstract(cls)}
+        if name not in named:
+            public = sorted(known for known in named if not known.startswith("_"))
+            raise InputError(f"unknown {key} '{name}'.{did_you_mean(name, public)} There are: {', '.join(public)}")
+        return named[name]
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(__import__(module, fromlist=[attribute]), attribute)
+    except Exception as error:  # the module of a person can raise anything
+        raise InputError(f"{key} '{name}' cannot be loaded: {type(error).__name__}: {one_line(str(error))}") from error
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise InputError(f"{key} '{name}' is no subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def _subclasses(base: type) -> set[type]:
+    return set(base.__subclasses__()).union(*(_subclasses(cls) for cls in base.__subclasses__()))
+
+
+def one_line(text: str) -> str:
+    """Return `text` with every run of white space as one space."""
+    return " ".join(text.split())
