@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -258,7 +258,10 @@ class CIFAR10DataModule(L.LightningDataModule):
     def _loader(dataset: ImageDataset, sampler: Sampler, batch_size: int, drop_last: bool = False) -> DataLoader:
         # No worker processes: a batch is one gather out of memory, cheaper than its way through shared memory.
         # No pinned memory either: a batch of bytes is too small for it to show.
-        return DataLoader(dataset, batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_whole_batch)
+        # By keywords, because Lightning builds some loaders anew from the arguments that it finds.
+        return DataLoader(
+            dataset=dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_whole_batch
+        )
 
 
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -279,7 +282,7 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return shuffled[np.argsort(progress, kind="stable")]
 
 
-def _whole_batch(batch: Batch) -> Batch:
+def _whole_batch(batch: Any) -> Batch:
     """A collate function for a dataset that fetches batches whole."""
     return batch
 

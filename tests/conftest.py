@@ -4,6 +4,7 @@ import os
 import pickle
 from pathlib import Path
 
+import lightning  # noqa: F401  - first, because its log handler keeps the stderr that it finds
 import numpy as np
 import pytest
 

@@ -126,7 +126,7 @@ def test_refuses_another_data_set(damaged_layout):
 
 def test_malicious_meta_runs_nothing(damaged_layout):
     _replace(damaged_layout, "batches.meta", Malicious())
-    with pytest.raises(InputError, match="batches.meta"):
+    with pytest.raises(InputError, match=r"batches\.meta"):
         read(damaged_layout)
     assert not Path("it-ran").exists()
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
 import torch
@@ -135,16 +135,19 @@ class Classifier(L.LightningModule, ABC):
     @torch.no_grad()
     def count(self, stage: Stage, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Add a batch to the stage's metrics: logits (n, `num_outputs`), labels int64 (n,), their mean loss."""
-        self.metrics[f"{stage}_metrics"].update(self.predict_classes(logits), labels, loss)
+        self._metrics_of(stage).update(self.predict_classes(logits), labels, loss)
+
+    def _metrics_of(self, stage: Stage) -> ClassificationMetrics:
+        return cast(ClassificationMetrics, self.metrics[f"{stage}_metrics"])
 
     def train_figures(self) -> dict[str, float]:
         """Return "train/loss" and "train/acc" of the epoch so far."""
-        summary = self.metrics["train_metrics"].compute()
+        summary = self._metrics_of("train").compute()
         return {f"train/{name}": summary[name] for name in ("loss", "acc")}
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's figures anew."""
-        self.metrics["train_metrics"].reset()
+        self._metrics_of("train").reset()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's figures."""
@@ -177,11 +180,12 @@ class Classifier(L.LightningModule, ABC):
         self.count(stage, logits, batch.labels, self.loss(logits, batch.labels))
 
     def _report(self, stage: Stage) -> None:
-        metrics = self.metrics[f"{stage}_metrics"]
+        metrics = self._metrics_of(stage)
         summary = self.results[stage] = metrics.compute()
         metrics.reset()
         figures = {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
-        names = getattr(self.trainer.datamodule, "class_names", range(self.num_classes))
+        data = getattr(self.trainer, "datamodule", None)
+        names = getattr(data, "class_names", range(self.num_classes))
         per_class = {
             f"{stage}_per_class/{name}": value
             for name, value in zip(names, summary["acc_per_class"], strict=True)

@@ -51,11 +51,13 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    relative = path.with_suffix("").as_posix().removeprefix("configs/")
+    relative = name.removeprefix("configs/").removesuffix(".yaml")
     if relative in shipped():
         return SHIPPED / f"{relative}.yaml"
-    what = "is a folder, not a config file" if path.is_dir() else "is no file and no shipped config"
-    raise InputError(f"--config {name}: {what}.{did_you_mean(relative, shipped())} Shipped are: {', '.join(shipped())}")
+    what = "a folder, not a config file" if path.is_dir() else "no file and no shipped config"
+    raise InputError(
+        f"--config {name} is {what}.{did_you_mean(relative, shipped())} Shipped are: {', '.join(shipped())}"
+    )
 
 
 def read(path: Path) -> Config:
@@ -81,7 +83,7 @@ def read(path: Path) -> Config:
 
 
 def merge(base: Any, overlay: Any) -> Any:
-    """Lay `overlay` over `base`: mappings key by key, all else replaces; another `class_path` replaces the whole class."""
+    """Lay `overlay` over `base`: mappings key by key, where another `class_path` starts anew; all else replaces."""
     if not (isinstance(base, dict) and isinstance(overlay, dict)):
         return overlay
     if "class_path" in overlay and not _same_class(base.get("class_path"), overlay["class_path"]):

@@ -5,6 +5,7 @@ import csv
 import logging
 import os
 import platform
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -46,6 +47,7 @@ def main(argv: list[str]) -> None:
         SystemExit: with code 2 for bad input that it sees.
     """
     _quieten()
+    sys.path.append(os.getcwd())  # so that a model of one's own is found where one stands
     command, *options = argv
     composed = configs.compose(options)
     config = composed.config
@@ -81,22 +83,26 @@ def _input_error_behind(error: BaseException | None) -> InputError | None:
 
 def _quieten() -> None:
     """Silence what Lightning says at every start and what does not concern this project."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "LightningCLI's args parameter is intended",  # configs are composed before the parser sees them
         ".*does not have many workers.*",  # a worker would slow the loaders down
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
         "The number of training batches .* is smaller than the logging interval",
         ".*LeafSpec.* is deprecated",
+        "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
         "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
     ):
         warnings.filterwarnings("ignore", message=message)
 
 
 class ZooCLI(LightningCLI):
-    """A `LightningCLI` for any registered model and `CIFAR10DataModule`; see `zoo.runs` for what a run leaves behind."""
+    """A `LightningCLI` for any model and `CIFAR10DataModule`; see `zoo.runs` for what a run leaves behind."""
 
     def __init__(self, args: ArgsType) -> None:
+        self.history = history.History()
+        self.checkpoints: ModelCheckpoint | None = None
         self.run_dir: Path | None = None
         self._started = time.perf_counter()
         super().__init__(
@@ -141,16 +147,16 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""
         config = self.config_init[self.subcommand]
-        callbacks: list[Callback] = list(config.trainer.callbacks or [])
+        callbacks: list[Callback] = [*(config.trainer.callbacks or []), self.history]
         if config.trainer.enable_progress_bar is not False:
             callbacks += [ProgressBar(), EpochLine()]
         if config.trainer.enable_model_summary is not False:
             callbacks.append(ModelSummary(max_depth=2))
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            callbacks.append(history.History())
             monitor = "val/acc" if config.data.val_size else None
             if config.trainer.enable_checkpointing is not False:
-                callbacks.append(_checkpoints(monitor))
+                self.checkpoints = _checkpoints(monitor)
+                callbacks.append(self.checkpoints)
             if config.early_stopping is not None:
                 callbacks.append(_early_stopping(config.early_stopping, monitor))
         # The logger is put in once the run has a directory.
@@ -177,33 +183,31 @@ class ZooCLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.trainer.fast_dev_run:
             return
-        name = config.name or type(self.model).__name__ + (
-            "-synthetic" if self.datamodule.source == "synthetic" else ""
-        )
-        self.run_dir = runs.create(Path(config.runs_dir), name, is_first_process=rank_zero_only.rank == 0)
-        for callback in self.trainer.callbacks:
-            if isinstance(callback, history.History):
-                callback.path = self.run_dir / "metrics.csv"
-            elif isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(self.run_dir / "checkpoints")
+        name = config.name or type(self.model).__name__
+        if self.datamodule.source == "synthetic":
+            name += "-synthetic"
+        self.run_dir = runs.create(Path(config.runs_dir), name, is_first_process=_is_first_process())
+        self.history.path = self.run_dir / "metrics.csv"
+        if self.checkpoints is not None:
+            self.checkpoints.dirpath = str(self.run_dir / "checkpoints")
         if config.trainer.logger in (None, True):
             self.trainer.logger = TensorBoardLogger(
                 self.run_dir, name="", version="tensorboard", default_hp_metric=False
             )
-        self._save_config()
+        self._save_config(self.run_dir / "config.yaml")
         _say(f"Run: {self.run_dir}")
         self._started = time.perf_counter()
 
     def after_fit(self) -> None:
-        """Evaluate the best checkpoint on the test set, once."""
-        seconds = time.perf_counter() - self._started
-        checkpoints = self.trainer.checkpoint_callback
-        path = (checkpoints.best_model_path or checkpoints.last_model_path) if checkpoints else ""
-        self.trainer.test(self.model, self.datamodule, ckpt_path=path or None, weights_only=True, verbose=False)
-        facts = {"fit_seconds": round(seconds, 1)}
-        if checkpoints and checkpoints.best_model_path:
-            facts["best_epoch"] = torch.load(path, weights_only=True, map_location="cpu")["epoch"] + 1
-            facts["val/acc"] = round(checkpoints.best_model_score.item(), 6)
+        """Evaluate the best checkpoint on the test set, once; the last one where there is no validation set."""
+        facts: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - self._started, 1)}
+        path = None
+        if self.checkpoints is not None:
+            path = self.checkpoints.best_model_path or self.checkpoints.last_model_path
+            if self.checkpoints.best_model_score is not None:
+                facts["best_epoch"] = torch.load(path, weights_only=True, map_location="cpu")["epoch"] + 1
+                facts["val/acc"] = round(self.checkpoints.best_model_score.item(), 6)
+        self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
         self._report("test", path, self.run_dir, facts)
 
     def before_test(self) -> None:
@@ -235,7 +239,7 @@ class ZooCLI(LightningCLI):
 
     def predict(self, **kwargs: Any) -> None:
         """Write each test image's probabilities as a CSV file beside the checkpoint."""
-        batches = self.trainer.predict(**kwargs | {"weights_only": True, "return_predictions": True})
+        batches: Any = self.trainer.predict(**kwargs | {"weights_only": True, "return_predictions": True})
         directory = self._directory_beside_checkpoint("predict")
         probabilities = torch.cat(batches)
         with (directory / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
@@ -249,7 +253,7 @@ class ZooCLI(LightningCLI):
     # Their parts.
 
     def _open_data(self, *stages: str) -> None:
-        if rank_zero_only.rank == 0:
+        if _is_first_process():
             self.datamodule.prepare_data()
         for stage in stages:
             self.datamodule.setup(stage)
@@ -263,21 +267,20 @@ class ZooCLI(LightningCLI):
             raise InputError(f"--ckpt_path {path}: there is no such file")
 
     @rank_zero_only
-    def _save_config(self) -> None:
+    def _save_config(self, path: Path) -> None:
         whole = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        text = yaml.safe_dump(whole[self.subcommand], sort_keys=False)
-        (self.run_dir / "config.yaml").write_text(text, encoding="utf-8")
+        path.write_text(yaml.safe_dump(whole[self.subcommand], sort_keys=False), encoding="utf-8")
 
     def _directory_beside_checkpoint(self, kind: str) -> Path:
         run = runs.of_checkpoint(Path(self.config[self.subcommand].ckpt_path))
-        return runs.create(run, kind, is_first_process=rank_zero_only.rank == 0)
+        return runs.create(run, kind, is_first_process=_is_first_process())
 
     def _report_beside_checkpoint(self, stage: Stage) -> None:
         path = self.config[self.subcommand].ckpt_path
         self._report(stage, path, self._directory_beside_checkpoint(stage), {})
 
     @rank_zero_only
-    def _report(self, stage: Stage, checkpoint: str, directory: Path | None, facts: dict[str, Any]) -> None:
+    def _report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:
         """Print the results, and write them to `directory` where there is one."""
         data, model = self.datamodule, type(self.model).__name__
         summary = self.model.results[stage]
@@ -318,6 +321,10 @@ class ZooCLI(LightningCLI):
         if (directory / "metrics.csv").is_file():
             curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
             curves.savefig(directory / "learning_curves.png", dpi=120)
+
+
+def _is_first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _num_classes(task: str) -> int:

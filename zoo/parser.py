@@ -5,12 +5,14 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.errors import InputError, did_you_mean
 from zoo import config as configs
+
+T = TypeVar("T")
 
 
 class ZooParser(LightningArgumentParser):
@@ -49,8 +51,6 @@ def explain(message: str, files: dict[Path, configs.Config], known: Iterable[str
         value = re.search(r"(?:Got value|Given value): (.*?)$", problem)
         kind = r"<class '[^']+'>|typing\.Literal\[[^\]]*\]|[^.]*?"
         expected = re.findall(rf"Expected an? ({kind})(?:\.| - | Given| Got|$)", problem)
-            r"Expected an? (<class '[^']+'>|typing\.Literal\[[^\]]*\]|[^.]*?)(?:\.| - | Given| Got|$)", problem
-        )
         if value and expected:
             kinds = " or ".join(dict.fromkeys(_kind(kind) for kind in expected))
             return f"--{key}={value[1]}{_where(key, files)}: expected {kinds}"
@@ -77,7 +77,7 @@ def _kind(expected: str) -> str:
     return {"NoneType": "null", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(name, name)
 
 
-def check_class(key: str, config: configs.Composed, base: type) -> type | None:
+def check_class(key: str, config: configs.Composed, base: type[T]) -> type[T] | None:
     """Check the class that `config` names under `key`, and the names of its arguments.
 
     Args:
@@ -116,7 +116,7 @@ def check_class(key: str, config: configs.Composed, base: type) -> type | None:
     return cls
 
 
-def _find_class(key: str, name: str, base: type) -> type:
+def _find_class(key: str, name: str, base: type[T]) -> type[T]:
     if "." not in name:
         named = {cls.__name__: cls for cls in _subclasses(base) if not inspect.isabstract(cls)}
         if name not in named:
@@ -133,8 +133,9 @@ def _find_class(key: str, name: str, base: type) -> type:
     return found
 
 
-def _subclasses(base: type) -> set[type]:
-    return set(base.__subclasses__()).union(*(_subclasses(cls) for cls in base.__subclasses__()))
+def _subclasses(base: type[T]) -> set[type[T]]:
+    direct = set(base.__subclasses__())
+    return direct.union(*(_subclasses(cls) for cls in direct))
 
 
 def one_line(text: str) -> str:

@@ -24,7 +24,7 @@ def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
 
 
 class History(L.Callback):
-    """Writes an epoch's figures to `path`: epoch (from 1), optimizer steps so far, learning rate, seconds, train/*, val/*.
+    """Writes a row an epoch to `path`: epoch (from 1), optimizer steps, learning rate, seconds, train/*, val/*.
 
     Attributes:
         path: the CSV file; None writes nothing.

@@ -64,17 +64,17 @@ class EpochLine(L.Callback):
             return
         now = time.perf_counter()
         done = trainer.current_epoch + 1
-        of_all = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        parts = [f"epoch {done}{of_all}"]
+        epochs = trainer.max_epochs or -1  # -1 is without end
+        parts = [f"epoch {done}/{epochs}" if epochs > 0 else f"epoch {done}"]
         for name in self.SHOWN:
             if name in figures:
                 parts.append(f"{name} {figures[name]:.4f}")
         if trainer.optimizers:
             parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2g}")
         parts.append(f"{now - self._epoch_started:.1f} s")
-        if of_all and done < trainer.max_epochs:
+        if done < epochs:
             per_epoch = (now - self._started) / (done - self._first_epoch)
-            parts.append(f"{_duration(per_epoch * (trainer.max_epochs - done))} left")
+            parts.append(f"{_duration(per_epoch * (epochs - done))} left")
         print("  ".join(parts), flush=True)
 
 

@@ -30,7 +30,7 @@ def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) 
 
     A class that does not occur has the accuracy None.
     """
-    flat = {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
+    flat: dict[str, Any] = {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
     accuracies = (None if math.isnan(value) else value for value in summary["acc_per_class"])
     flat[f"{stage}/acc_per_class"] = dict(zip(class_names, accuracies, strict=True))
     flat[f"{stage}/confusion"] = summary["confusion"]

@@ -1,12 +1,16 @@
 """Loss and accuracy over the epochs."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 # Told apart by the colour-blind and in print: colours of Okabe and Ito, and a line style each.
-STYLES = {"train": {"color": "#0072B2", "linestyle": "--"}, "val": {"color": "#D55E00", "linestyle": "-"}}
+STYLES: dict[str, dict[str, Any]] = {
+    "train": {"color": "#0072B2", "linestyle": "--"},
+    "val": {"color": "#D55E00", "linestyle": "-"},
+}
 
 
 def draw(history: Mapping[str, Sequence[float]], title: str) -> Figure:
