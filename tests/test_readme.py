@@ -1,0 +1,69 @@
+"""What the README says works: its commands are run, shortened; `.ci/run` runs the two that install, as they stand."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import cli
+from zoo import config as configs
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", TEXT, flags=re.DOTALL)
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.replace("\\\n", " ").splitlines()
+]
+CLI_COMMANDS = [line for line in COMMANDS if re.match(r"(\.venv/bin/)?python cli\.py ", line)]
+TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
+
+
+def test_the_commands_are_found():
+    assert len(CLI_COMMANDS) >= 10
+    others = [line for line in COMMANDS if line not in CLI_COMMANDS]
+    assert [line.split()[:3] for line in others] == [["python3", "-m", "venv"]] * 2, "an unknown command: test it here"
+
+
+@pytest.mark.parametrize("command", [line for line in CLI_COMMANDS if " fit " in line and "--help" not in line])
+def test_fit(command):
+    arguments = shlex.split(command.split("cli.py ", 1)[1])
+    if "gpu" in arguments:
+        assert configs.compose(arguments[1:]).config["model"]
+        return
+    shorter = ["--data.source=synthetic", *TINY, "--trainer.fast_dev_run=true"]
+    if "val_size" in command:
+        shorter.remove("--data.val_size=32")
+    assert cli.main([*arguments, *shorter]) == 0
+
+
+def test_evaluation_of_a_checkpoint():
+    assert cli.main(["fit", "--config", "cnn", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
+    (run,) = Path("runs").glob("*/*")
+    (command,) = [line for line in CLI_COMMANDS if " test " in line]
+    arguments = shlex.split(re.sub(r"runs/CNN/[\d_-]+", str(run), command).split("cli.py ", 1)[1])
+    assert cli.main(arguments) == 0
+
+
+def test_python_blocks_run(monkeypatch):
+    blocks = [block for language, block in BLOCKS if language == "python"]
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50"), "README", "exec"), {})
+
+
+def test_pictures_are_there():
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", TEXT)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 300_000
+
+
+def test_table_of_files_is_what_a_run_leaves():
+    assert cli.main(["fit", "--config", "mlp", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
+    (run,) = Path("runs").glob("*/*")
+    for path in run.iterdir():
+        assert path.name in TEXT

@@ -1,0 +1,40 @@
+"""Run directories."""
+
+from pathlib import Path
+
+import pytest
+
+from datamodules.errors import InputError
+from zoo import runs
+
+
+def test_runs_of_one_second_get_directories_of_their_own(monkeypatch):
+    monkeypatch.setattr(runs.time, "strftime", lambda form: "2026-01-01_00-00-00")
+    made = [runs.create(Path("runs"), "CNN") for _ in range(3)]
+    assert [path.name for path in made] == ["2026-01-01_00-00-00", "2026-01-01_00-00-00_2", "2026-01-01_00-00-00_3"]
+    assert all(path.is_dir() for path in made)
+
+
+def test_launched_processes_inherit_the_directory(monkeypatch):
+    first = runs.create(Path("runs"), "CNN")
+    monkeypatch.setattr(runs.time, "strftime", lambda form: "another second")
+    assert runs.create(Path("runs"), "CNN", is_first_process=False) == first
+    assert runs.create(Path("runs"), "CNN") != first, "a new run of the first process is a new run"
+
+
+def test_a_place_that_cannot_be_written():
+    Path("file").write_text("mine")
+    with pytest.raises(InputError, match="runs_dir=file"):
+        runs.create(Path("file"), "CNN")
+    Path("runs").mkdir()
+    Path("runs/CNN").write_text("mine")
+    with pytest.raises(InputError, match="runs_dir=runs"):
+        runs.create(Path("runs"), "CNN")
+
+
+def test_run_of_a_checkpoint():
+    run = runs.create(Path("runs"), "CNN")
+    (run / "checkpoints").mkdir()
+    assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve() / "checkpoints"
+    (run / "config.yaml").touch()
+    assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve()
