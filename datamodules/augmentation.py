@@ -49,19 +49,22 @@ def _mix(bits: Tensor) -> Tensor:
     return bits ^ ((bits >> 31) & (_MASK64 >> 31))
 
 
-def random_bits(seed: int, epoch: int, indices: Tensor) -> Tensor:
+def random_bits(seed: int, epoch: int, indices: Tensor, stream: int = 0) -> Tensor:
     """Return 64 random bits for each sample.
 
     Args:
         seed: of the run.
         epoch: number of the epoch, from 0.
         indices: sample indices, int64 (n,).
+        stream: another one gives bits that have nothing to do with these.
 
     Returns:
         int64 (n,), on the device of `indices`.
     """
-    key = torch.tensor([_signed(seed * _INCREMENT)], device=indices.device)
-    return _mix(_mix(_mix(key) + _signed((epoch + 1) * _INCREMENT)) + (indices + 1) * _signed(_INCREMENT))
+    bits = torch.zeros(1, dtype=torch.int64, device=indices.device)
+    for number in (stream, seed, epoch):
+        bits = _mix(bits + _signed((number + 1) * _INCREMENT))
+    return _mix(bits + (indices + 1) * _signed(_INCREMENT))
 
 
 def _uniform(bits: Tensor, field: int, n: int) -> Tensor:

@@ -1,15 +1,16 @@
 """`CIFAR10DataModule`: one data module for every model of the zoo."""
 
+import http.client
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler
 
@@ -19,6 +20,8 @@ from datamodules.errors import InputError
 
 # The hold-out is the same in every run, whatever the run's seed: results on `val` can be compared.
 SPLIT_SEED = 10
+# Of `random_bits`: 0 is the augmentation's.
+ORDER_STREAM = 1
 # As many images as CIFAR-10 has, where `train_size` and `test_size` do not ask the synthetic source for fewer.
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 50_000, 10_000
 
@@ -74,9 +77,20 @@ class ImageDataset(Dataset[Batch]):
 
 
 class EpochSampler(DistributedSampler):
-    """Shuffles by (seed, epoch), as `DistributedSampler` does, and tells the dataset which epoch it is."""
+    """Shuffles by a hash of (seed, epoch), and tells the dataset which epoch it is.
+
+    `DistributedSampler` itself adds the two up: the second epoch of seed 0 would have the order of the first of seed 1,
+    and runs of several seeds would not be independent. As there, the processes take turns, and the first samples are
+    repeated where they do not share evenly.
+    """
 
     dataset: ImageDataset
+
+    def __iter__(self) -> Iterator[int]:
+        positions = torch.arange(len(self.dataset))
+        order = random_bits(self.seed, self.epoch, positions, stream=ORDER_STREAM).argsort()
+        shared = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
+        return iter(shared[self.rank :: self.num_replicas].tolist())
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
@@ -93,8 +107,8 @@ class CIFAR10DataModule(L.LightningDataModule):
         task: "multiclass": all ten classes; "binary": the first class (airplane) = 0, everything else = 1.
         batch_size: training images a step, in each process.
         eval_batch_size: images a step of validation, test and prediction.
-        val_size: images held out from the training set for validation, the classes in equal parts, the same ones in
-            every run. 0 trains on all images and selects nothing.
+        val_size: images held out from the training set for validation, the classes in equal parts; of CIFAR-10 the
+            same ones in every run. 0 trains on all images and selects nothing.
         train_size: train on this many images only, the classes in equal parts; None takes all that are left.
         test_size: test on this many images only, the classes in equal parts; None takes all.
         crop_padding: see `Augmentation`; at most 16.
@@ -212,6 +226,10 @@ class CIFAR10DataModule(L.LightningDataModule):
                 )
             self.test = self._dataset(images, labels, order[: self.test_size])
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint tells of its data: their name and the task."""
+        return {"source": self.source_name, "task": self.task}
+
     def train_dataloader(self) -> DataLoader:
         """Batches of the training images in an order set by (seed, epoch)."""
         assert self.train is not None, "call setup('fit') first"
@@ -298,14 +316,16 @@ def _download(data_dir: Path, advice: str) -> None:
     """Fetch and extract CIFAR-10 beside its place, and move it there once it is whole."""
     from torchvision.datasets import CIFAR10  # takes seconds to import, and only a download needs it
 
-    rank_zero_info(f"Downloading CIFAR-10 (170 MB) to '{data_dir}'")
-    created = not data_dir.exists()
+    print(f"Downloading CIFAR-10 (170 MB) to '{data_dir}'", flush=True)
+    made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as beside:
             CIFAR10(beside, download=True)
             shutil.move(Path(beside) / reader.FOLDER, data_dir / reader.FOLDER)
-    except (OSError, RuntimeError) as error:  # no network, no such host, a wrong MD5 sum, a folder that cannot be made
-        if created and data_dir.is_dir():
-            data_dir.rmdir()
+    # No network, no such host, a connection that breaks, a wrong MD5 sum, a folder that cannot be made.
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        for folder in made:
+            if folder.is_dir():
+                folder.rmdir()
         raise InputError(f"no CIFAR-10 in '{data_dir}', and the download failed ({error}): {advice}") from error

@@ -63,12 +63,15 @@ def find(data_dir: str | Path) -> Path | None:
     folder that holds it.
     """
     root = Path(data_dir)
-    if root.is_file():
-        return root
-    for folder in (root / FOLDER, root):
-        if any((folder / name).exists() for name in FILES):
-            return folder
-    return root / ARCHIVE if (root / ARCHIVE).is_file() else None
+    try:
+        if root.is_file():
+            return root
+        for folder in (root / FOLDER, root):
+            if any((folder / name).exists() for name in FILES):
+                return folder
+        return root / ARCHIVE if (root / ARCHIVE).is_file() else None
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        raise InputError(f"--data.data_dir={root} cannot be looked into: {error}") from error
 
 
 def read(data_dir: str | Path, split: Literal["train", "test"], *, verify_checksums: bool = True) -> Split:
@@ -110,7 +113,10 @@ def _file_contents(location: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Return the bytes of each named file of a folder or an archive."""
     if location.is_dir():
         missing = [name for name in names if not (location / name).is_file()]
-        contents = {} if missing else {name: (location / name).read_bytes() for name in names}
+        try:
+            contents = {} if missing else {name: (location / name).read_bytes() for name in names}
+        except OSError as error:
+            raise InputError(f"'{location}' cannot be read: {error}") from error
     else:
         contents = {}
         try:
@@ -175,15 +181,16 @@ def _text(value: Any) -> Any:
 
 def _check_class_names(where: str, meta: dict[str, Any]) -> None:
     names = meta.get("label_names")
-    found = tuple(_text(name) for name in names) if isinstance(names, list) else names
-    if found != CLASS_NAMES:
-        raise InputError(f"'{where}' names the classes {found}, not {', '.join(CLASS_NAMES)}: another data set?")
+    found = [str(_text(name)) for name in names] if isinstance(names, (list, tuple, np.ndarray)) else []
+    if found != list(CLASS_NAMES):
+        what = ", ".join(found) or f"by {type(names).__name__}"
+        raise InputError(f"'{where}' names the classes {what}, not {', '.join(CLASS_NAMES)}: another data set?")
 
 
 def _read_batch(where: str, name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return the images, uint8 (10000, 3, 32, 32), and the labels, int64 (10000,), of one batch file."""
     batch = _unpickle(where, content)
-    batch_label = _text(batch.get("batch_label", BATCH_LABELS[name]))
+    batch_label = str(_text(batch.get("batch_label", BATCH_LABELS[name])))
     if batch_label != BATCH_LABELS[name]:
         raise InputError(f"'{where}' calls itself '{batch_label}': it stands in another file's place")
 

@@ -15,7 +15,7 @@ import cli
 from zoo import config as configs
 
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
-SYNTHETIC = ["--config", "synthetic", *TINY, "--trainer.max_epochs=2"]
+SYNTHETIC = ["--config", "synthetic", *TINY, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4"]
 
 
 def fit(*options: str) -> Path:
@@ -112,6 +112,7 @@ def test_tensorboard(a_run):
     log.Reload()
     scalars = set(log.Tags()["scalars"])
     assert {"train/loss", "train/acc", "val/acc", "val/f1", "test/acc", "val_per_class/disc"} <= scalars
+    assert [event.step for event in log.Scalars("train/batch_loss")] == [4, 8]
     assert "hp_metric" not in scalars
     assert log.Tags()["images"] == ["test/confusion_matrix"]
 

@@ -52,7 +52,12 @@ def test_python_blocks_run(monkeypatch):
     blocks = [block for language, block in BLOCKS if language == "python"]
     assert len(blocks) == 2
     for block in blocks:
-        exec(compile(block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50"), "README", "exec"), {})
+        exec(
+            compile(
+                block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50"), "README", "exec"
+            ),
+            {},
+        )
 
 
 def test_pictures_are_there():

@@ -16,7 +16,12 @@ def test_wheel_works_from_another_directory(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "installed")
-    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"cli.py", "zoo", "datamodules", "configs"}
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
+        "cli.py",
+        "zoo",
+        "datamodules",
+        "configs",
+    }
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert shipped
     assert shipped <= set(names)

@@ -137,12 +137,10 @@ class ZooCLI(LightningCLI):
         ZooParser.known |= set(parser.get_defaults(skip_validation=True).keys())
 
     def before_instantiate_classes(self) -> None:
-        """Give the data module the run's seed."""
+        """Check the run's name."""
         config = self.config[self.subcommand]
         if config.name is not None and Path(config.name).name != config.name:
             raise InputError(f"--name={config.name} is no plain name for a folder: use --runs_dir for its place")
-        if config.data.seed is None:
-            config.data.seed = config.seed_everything
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""
@@ -164,8 +162,10 @@ class ZooCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Hand the model its optimizer and schedule, and find out now whether the optimizer can be built."""
+        """Hand the data module the run's seed, the model its optimizer and schedule; check that all can be built."""
         config = self.config_init[self.subcommand]
+        if config.data.seed is None:
+            self.datamodule.seed = self.config[self.subcommand].seed_everything
         if config.optimizer is not None:
             self.model.make_optimizer = config.optimizer
         if config.lr_schedule is not None:

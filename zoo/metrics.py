@@ -65,7 +65,7 @@ def summarize(confusion: Tensor) -> dict[str, Any]:
         also "balanced_acc", the mean recall of the classes that occur, and "majority_acc", what always answering the
         commonest class would reach.
     """
-    counts = confusion.double().cpu()
+    counts = confusion.cpu().double()  # in this order: Apple's GPUs have no float64
     correct, predicted, true = counts.diagonal(), counts.sum(0), counts.sum(1)
     precision, recall, f1 = _ratio(correct, predicted), _ratio(correct, true), _ratio(2 * correct, predicted + true)
 

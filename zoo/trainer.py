@@ -17,7 +17,7 @@ class ZooTrainer(L.Trainer):
         limit_val_batches: likewise, of validation.
         limit_test_batches: likewise, of the test.
         limit_predict_batches: likewise, of prediction.
-        overfit_batches: train and validate on the same few batches, given likewise.
+        overfit_batches: train on the same few batches again and again, given likewise; validate on as many.
         val_check_interval: validate after this many batches, or this fraction of an epoch.
     """
 

@@ -39,6 +39,8 @@ class DeadUnits(L.Callback):
         self._hooks.clear()
         if not self._alive:
             return
-        for name, alive in self._alive.items():
-            pl_module.log(f"val_dead_units/{name}", 1 - alive.float().mean(), sync_dist=True)
-        pl_module.log("val/dead_units", 1 - torch.cat(list(self._alive.values())).float().mean(), sync_dist=True)
+        # Alive is what fires in any of the processes.
+        alive = {name: trainer.strategy.reduce(a.float(), reduce_op="sum") > 0 for name, a in self._alive.items()}
+        for name, units in alive.items():
+            pl_module.log(f"val_dead_units/{name}", 1 - units.float().mean())
+        pl_module.log("val/dead_units", 1 - torch.cat(list(alive.values())).float().mean())

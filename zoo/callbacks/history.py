@@ -11,20 +11,20 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.classifier import Classifier
 
-LEADING_COLUMNS = ("epoch", "step", "lr", "seconds")
-
 
 def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
-    """Return an epoch's figures at its end: "train/...", and "val/..." where it validated.
+    """Return an epoch's figures at its end: "lr" (of its last step), "train/...", and "val/..." where it validated.
 
     Callbacks are called before the model logs the epoch's training figures, so those are asked of the model.
     """
-    logged = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-    return model.train_figures() | logged
+    figures = {"lr": model.last_lr()} | model.train_figures()
+    if model.results.get("val", {}).get("epoch") == trainer.current_epoch:
+        figures |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+    return figures
 
 
 class History(L.Callback):
-    """Writes a row an epoch to `path`: epoch (from 1), optimizer steps, learning rate, seconds, train/*, val/*.
+    """Writes a row an epoch to `path`: data, epoch (from 1), optimizer steps, seconds, lr, train/*, val/*.
 
     Attributes:
         path: the CSV file; None writes nothing.
@@ -42,9 +42,13 @@ class History(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Add the epoch's row."""
-        lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else float("nan")
-        leading = (trainer.current_epoch + 1, trainer.global_step, lr, time.perf_counter() - self._epoch_started)
-        self.rows.append(dict(zip(LEADING_COLUMNS, leading, strict=True)) | epoch_figures(trainer, pl_module))
+        leading = {
+            "data": getattr(getattr(trainer, "datamodule", None), "source_name", "unknown"),
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": time.perf_counter() - self._epoch_started,
+        }
+        self.rows.append(leading | epoch_figures(trainer, pl_module))
         self._write()
 
     @rank_zero_only
@@ -64,7 +68,8 @@ class History(L.Callback):
 
 
 def read(path: Path) -> dict[str, list[float]]:
-    """Return the columns of a CSV file that `History` wrote; NaN where an epoch has no such figure."""
+    """Return the columns of numbers of a CSV file that `History` wrote; NaN where an epoch has no such figure."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return {column: [float(row[column] or "nan") for row in rows] for column in (rows[0] if rows else ())}
+    columns = [column for column in (rows[0] if rows else ()) if column != "data"]
+    return {column: [float(row[column] or "nan") for row in rows] for column in columns}

@@ -25,18 +25,24 @@ class ProgressBar(TQDMProgressBar):
         if not sys.stderr.isatty():
             self.disable()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        """Nothing: the figures of an epoch are in its line."""
+        return {}
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Draw the bar where the last drawing is old enough."""
         now = time.perf_counter()
         if self.is_enabled and now - self._drawn >= self.SECONDS:
             self._drawn = now
-            self.train_progress_bar.n = args[-1] + 1
-            self.train_progress_bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=True)
+            self.train_progress_bar.n = batch_idx + 1
+            if isinstance(outputs, dict) and "loss" in outputs:
+                self.train_progress_bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
+            self.train_progress_bar.refresh()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the bar away: `EpochLine` says how the epoch went."""
-        if self.is_enabled:
-            self.train_progress_bar.reset()
+        """Leave the rest to the epoch's line."""
 
 
 class EpochLine(L.Callback):
@@ -69,13 +75,16 @@ class EpochLine(L.Callback):
         for name in self.SHOWN:
             if name in figures:
                 parts.append(f"{name} {figures[name]:.4f}")
-        if trainer.optimizers:
-            parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2g}")
+        parts.append(f"lr {figures['lr']:.2g}")
         parts.append(f"{now - self._epoch_started:.1f} s")
         if done < epochs:
             per_epoch = (now - self._started) / (done - self._first_epoch)
             parts.append(f"{_duration(per_epoch * (epochs - done))} left")
-        print("  ".join(parts), flush=True)
+        bar = trainer.progress_bar_callback
+        if isinstance(bar, ProgressBar) and bar.is_enabled:
+            bar.print("  ".join(parts))  # above the bar, not across it
+        else:
+            print("  ".join(parts), flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -28,23 +28,31 @@ def versions() -> dict[str, str]:
 def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
     """Return a summary of `zoo.metrics.summarize` under keys like "test/acc", its classes by name.
 
-    A class that does not occur has the accuracy None.
+    A class that does not occur has an accuracy of NaN.
     """
     flat: dict[str, Any] = {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
-    accuracies = (None if math.isnan(value) else value for value in summary["acc_per_class"])
-    flat[f"{stage}/acc_per_class"] = dict(zip(class_names, accuracies, strict=True))
+    flat[f"{stage}/acc_per_class"] = dict(zip(class_names, summary["acc_per_class"], strict=True))
     flat[f"{stage}/confusion"] = summary["confusion"]
     return flat
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path`, which holds either the old or the new text, never half of one."""
-    text = json.dumps(content, indent=2, allow_nan=False)
+    """Write `content` to `path`, which holds either the old or the new text, never half of one.
+
+    JSON has no NaN and no infinity: they become null.
+    """
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
     # A row of a matrix on one line.
     text = re.sub(r"\[[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
     beside = path.with_suffix(path.suffix + ".part")
     beside.write_text(text + "\n", encoding="utf-8")
     os.replace(beside, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) -> str:

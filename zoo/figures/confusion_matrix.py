@@ -28,7 +28,7 @@ def draw(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: 
     axes.set_title(title, fontsize=10)
     for row in range(k):
         for column in range(k):
-            if percent[row, column] >= 0.5:
+            if round(percent[row, column]) > 0:
                 colour = "white" if percent[row, column] > 55 else "black"
                 text = f"{percent[row, column]:.0f}"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
