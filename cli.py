@@ -2,7 +2,7 @@
 
 import sys
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError, did_you_mean, one_line
 
 LIGHTNING = {
     "fit": "train a model, evaluate its best checkpoint on the test set",
@@ -39,9 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         if argv[0] == "--version":
-            from importlib.metadata import version
+            from importlib.metadata import PackageNotFoundError, version
 
-            print(f"cifar10-zoo {version('cifar10-zoo')}")
+            try:
+                print(f"cifar10-zoo {version('cifar10-zoo')}")
+            except PackageNotFoundError:
+                raise InputError("cifar10-zoo is not installed: pip install -e .") from None
             return 0
         if argv[0] not in LIGHTNING:
             raise InputError(
@@ -54,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
         run(argv)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

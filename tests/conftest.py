@@ -10,7 +10,7 @@ import pytest
 
 from datamodules import reader
 
-REAL_DATA = os.environ.get("CIFAR10_DIR")
+REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
 
 def pytest_collection_modifyitems(items):
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 def real_data() -> Path:
     """Where the real CIFAR-10, or a copy of it, lies."""
     assert REAL_DATA, "REQUIRE_REAL_DATA=1, but CIFAR10_DIR is not set"
-    return Path(REAL_DATA)
+    return REAL_DATA
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,13 @@ def batch_file(name: str, **changes) -> dict:
     data = np.zeros((reader.BATCH_SIZE, reader.IMAGE_BYTES), dtype=np.uint8)
     data += (labels * 20 + 5 + number).astype(np.uint8)[:, None]
     return {"batch_label": reader.BATCH_LABELS[name], "labels": labels.tolist(), "data": data} | changes
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __reduce__(self):
+        return (open, ("it-ran", "w"))
 
 
 def write_pickle(path: Path, value: object) -> None:

@@ -1,12 +1,14 @@
 """Bad input: one line, exit code 2, no traceback, nothing written."""
 
+import http.client
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import batch_file, write_pickle
+import torch
+from conftest import Malicious, batch_file, write_pickle
 
 import cli
 from datamodules import reader
@@ -20,7 +22,15 @@ FILES = {
     "malformed.yaml": "model: [CNN\n",
     "wrong_type.yaml": "model: CNN\ndata:\n  batch_size: many\n",
     "list.yaml": "- 1\n",
+    "section.yaml": "model: CNN\ntrainer: [1]\n",
+    "arguments.yaml": "model: {class_path: CNN, init_args: [1]}\n",
+    "number_key.yaml": "model: {class_path: CNN, init_args: {1: 2}}\n",
+    "twice.yaml": "model: CNN\ntrainer: {max_epochs: 1}\ntrainer: {precision: 32}\n",
+    "tag.yaml": "model: CNN\ndata: !!set {x, y}\n",
+    "loop.yaml": "model: CNN\ndata: &x {batch_size: *x}\n",
+    "python.yaml": "model: !!python/object/apply:os.system [ls]\n",
 }
+LONG = "x" * 300
 
 # Command line -> what its message must contain: the culprit, and the way out where one can be told.
 CASES = {
@@ -44,6 +54,14 @@ CASES = {
     "fit --config malformed.yaml": ["'malformed.yaml' is not valid YAML in line 2"],
     "fit --config list.yaml": ["'list.yaml' holds a list"],
     "fit --config wrong_type.yaml": ["--data.batch_size=many", "wrong_type.yaml", "a whole number"],
+    "fit --config section.yaml": ["section.yaml", "trainer is [1]"],
+    "fit --config arguments.yaml": ["arguments.yaml", "init_args of model is [1]"],
+    "fit --config number_key.yaml": ["number_key.yaml", "key 1 is no name"],
+    "fit --config twice.yaml": ["twice.yaml", "line 3", "'trainer' stands twice"],
+    "fit --config tag.yaml": ["tag.yaml", "set"],
+    "fit --config loop.yaml": ["loop.yaml"],
+    "fit --config python.yaml": ["python.yaml", "python/object"],
+    f"fit --config {LONG}": ["--config xxx"],
     "fit --config nowhere.yaml": ["nowhere.yaml", "is no file"],
     "fit --config improved_cn": ["improved_cn", "Did you mean 'improved_cnn'?"],
     "fit --config": ["--config needs a file"],
@@ -67,6 +85,24 @@ CASES = {
     "fit --model CNN --early_stopping 3 --data.val_size 0": ["--early_stopping", "val_size"],
     "fit --model CNN --seed_everything abc": ["--seed_everything=abc"],
     "fit --model CNN --name a/b": ["--name=a/b"],
+    "fit --model CNN --name ..": ["--name=.."],
+    "fit --model CNN --model.num_classes 5": ["--model.num_classes", "--data.task"],
+    "fit --model zoo.classifier.Classifier": ["'zoo.classifier.Classifier' is abstract"],
+    "fit --model CNN --trainer.strategy foo": ["foo"],
+    "fit --model CNN --trainer.accelerator tpux": ["tpux"],
+    "fit --model CNN --trainer.num_nodes 0": ["--trainer.num_nodes=0"],
+    "fit --model CNN --trainer.devices a,b": ["error"],
+    "fit --model CNN --trainer.accumulate_grad_batches 0": ["--trainer.accumulate_grad_batches=0"],
+    "fit --model CNN --trainer.check_val_every_n_epoch 0": ["--trainer.check_val_every_n_epoch=0"],
+    "fit --model CNN --trainer.val_check_interval 50": ["--trainer.val_check_interval=50", "1 batches"],
+    "fit --model CNN --seed_everything -1": ["-1"],
+    "fit --model CNN --lr_schedule Cosine --trainer.max_epochs -1": ["--lr_schedule", "--trainer.max_epochs"],
+    "fit --model ImprovedCNN --data.train_size 65 --data.batch_size 16": ["last batch of one", "--data.drop_last=true"],
+    "fit --model CNN --data.drop_last true": ["no whole batch"],
+    "fit --model CNN --early_stopping 3 --trainer.limit_val_batches 0": ["--early_stopping"],
+    "fit --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
+    "fit --config cnn --trainer.max_epochs abc": ["--trainer.max_epochs=abc: expected"],
+    f"fit --config cnn --data.source cifar10 --data.data_dir {LONG}": ["--data.data_dir=xxx"],
     "test --model CNN": ["test needs a trained model", "--ckpt_path"],
     "test --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
     "validate --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
@@ -106,6 +142,38 @@ def test_one_line(command, files, capsys):
     assert_one_line(error, CASES[command])
     assert code == 2
     assert set(Path().rglob("*")) == files, "something was written"
+
+
+CHECKPOINTS = {
+    "empty": b"",
+    "text": b"not a checkpoint",
+    "truncated": b"PK\x03\x04" + b"\0" * 100,
+}
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_unreadable_checkpoints(command, kind, capsys):
+    Path("bad.ckpt").write_bytes(CHECKPOINTS[kind])
+    code, error = run([command, "--model", "CNN", *TINY, "--ckpt_path=bad.ckpt"], capsys)
+    assert code == 2
+    assert_one_line(error, ["bad.ckpt", "no readable checkpoint"])
+    assert [path.name for path in Path().iterdir()] == ["bad.ckpt"]
+
+
+def test_a_checkpoint_that_asks_for_code(capsys):
+    torch.save({"state_dict": {}, "hyper_parameters": Malicious()}, "bad.ckpt")
+    code, error = run(["test", "--model", "CNN", *TINY, "--ckpt_path=bad.ckpt"], capsys)
+    assert code == 2
+    assert_one_line(error, ["bad.ckpt", "no readable checkpoint"])
+    assert not Path("it-ran").exists()
+
+
+def test_a_checkpoint_of_another_model(capsys):
+    torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "zoo.cnn.CNN"}}, "cnn.ckpt")
+    code, error = run(["test", "--model", "MLP", *TINY, "--ckpt_path=cnn.ckpt"], capsys)
+    assert code == 2
+    assert_one_line(error, ["zoo.cnn.CNN", "zoo.mlp.MLP"])
 
 
 DATA_CASES = {
@@ -157,6 +225,21 @@ def test_no_data_and_no_network(monkeypatch, capsys):
     assert code == 2
     assert_one_line(error, ["my-data", "Name or service not known", "--config synthetic"])
     assert not list(Path().iterdir())
+
+
+def test_a_failed_download_takes_away_what_it_made_and_no_more(monkeypatch, capsys):
+    def breaks(url, root, **kwargs):
+        Path(root, "half").write_text("a part")
+        raise http.client.IncompleteRead(b"")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", breaks)
+    Path("mine").mkdir()
+    Path("mine/notes").write_text("mine")
+    for folder in ("a/b/c", "mine"):
+        code, error = run(["fit", "--model", "CNN", "--data.data_dir", folder], capsys)
+        assert code == 2
+        assert_one_line(error, [folder])
+    assert sorted(path.as_posix() for path in Path().rglob("*")) == ["mine", "mine/notes"]
 
 
 def test_a_file_where_a_folder_should_be(capsys):

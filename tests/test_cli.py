@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +60,7 @@ def test_output_is_quiet_without_a_terminal(a_run):
     assert "it/s" not in out + err
     assert "Warning" not in err
     assert "litlogger" not in out + err
-    for text in ("64 train, 32 val, 40 test", "CNN on synthetic, test set of 40 images", "hourglass", "accuracy"):
+    for text in ("64 train, 32 val, 40 test", "CNN on synthetic, 40 test images", "hourglass", "accuracy"):
         assert text in out
 
 
@@ -136,7 +138,8 @@ def test_test_and_validate_a_checkpoint(a_run, command, capsys):
     (written,) = run.glob(f"{stage}/*/metrics.json")
     found, of_fit = json.loads(written.read_text()), json.loads(before)
     assert found[f"{stage}/acc"] == pytest.approx(of_fit[f"{stage}/acc"], abs=1e-5)
-    assert f"CNN on synthetic, {stage} set" in capsys.readouterr().out
+    images = {"test": "40 test", "val": "32 val"}[stage]
+    assert f"CNN on synthetic, {images} images" in capsys.readouterr().out
     assert (run / "metrics.json").read_bytes() == before, "the results of fit are kept"
 
 
@@ -207,8 +210,86 @@ def test_seeds():
     runs = [fit("--model", "MLP", *SYNTHETIC, f"--seed_everything={seed}") for seed in (0, 0, 1)]
     losses = [next(csv.DictReader((run / "metrics.csv").open()))["train/loss"] for run in runs]
     assert losses[0] == losses[1] != losses[2]
-    assert config_of(runs[2])["data"]["seed"] == 1
+    assert config_of(runs[2])["data"]["seed"] is None, "it follows the run's: a saved config can be run with another"
     assert len({run.name for run in runs}) == 3
+
+
+def test_a_diverged_run_keeps_its_results():
+    run = fit("--model", "MLP", *SYNTHETIC, "--optimizer", "SGD", "--optimizer.lr", "1e30")
+    found = json.loads((run / "metrics.json").read_text())
+    assert found["test/loss"] is None
+    assert "test/acc" in found
+
+
+def test_no_epoch_and_no_test():
+    run = fit("--model", "MLP", *SYNTHETIC, "--trainer.max_epochs=0")
+    assert json.loads((run / "metrics.json").read_text())["test/images"] == 40
+    run = fit("--model", "MLP", *SYNTHETIC, "--trainer.limit_test_batches=0")
+    assert not (run / "metrics.json").exists()
+
+
+def test_limited_evaluation_says_how_many(a_run, capsys):
+    run, _, _ = a_run
+    options = ["--config", str(run / "config.yaml"), "--ckpt_path", str(run / "checkpoints/best.ckpt")]
+    limits = ["--data.eval_batch_size=16", "--trainer.limit_test_batches=1", "--trainer.limit_predict_batches=1"]
+    assert cli.main(["test", *options, *limits]) == 0
+    assert "16 test images" in capsys.readouterr().out
+    assert cli.main(["predict", *options, *limits]) == 0
+    newest = max(run.glob("predict/*/predictions.csv"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(list(csv.DictReader(newest.open()))) == 16
+
+
+def test_epochs_without_validation_have_no_figures_of_it():
+    run = fit("--model", "MLP", *SYNTHETIC, "--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2")
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [row["val/acc"] != "" for row in rows] == [False, True, False]
+
+
+def test_an_empty_section_changes_nothing():
+    Path("five.yaml").write_text("trainer:\n  max_epochs: 5\n")
+    Path("empty.yaml").write_text("trainer:\n  # max_epochs: 1\n")
+    run = fit("--model", "MLP", "--config", "synthetic", *TINY, "--config", "five.yaml", "--config", "empty.yaml")
+    assert config_of(run)["trainer"]["max_epochs"] == 5
+
+
+def test_bfloat16():
+    run = fit("--config", "improved_cnn", *SYNTHETIC, "--trainer.precision=bf16-true", "--trainer.max_epochs=1")
+    assert json.loads((run / "metrics.json").read_text())["test/loss"] is not None
+
+
+def test_checkpoint_names_its_data(a_run):
+    run, _, _ = a_run
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    assert content["CIFAR10DataModule"] == {"source": "synthetic", "task": "multiclass"}
+
+
+MY_MODEL = """
+from torch import nn
+from zoo.torch_classifier import TorchClassifier
+
+class Mine(TorchClassifier):
+    def __init__(self, num_classes: int = 10):
+        super().__init__(num_classes)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(3072, self.num_outputs))
+"""
+
+
+def test_a_model_of_ones_own():
+    Path("my_model.py").write_text(MY_MODEL)
+    run = fit("--model", "my_model.Mine", *SYNTHETIC)
+    assert config_of(run)["model"]["class_path"] == "my_model.Mine"
+
+
+@pytest.mark.skipif(shutil.which("script") is None, reason="needs `script`, which gives a program a terminal")
+def test_the_bar_on_a_terminal():
+    """Its line of an epoch stands on a line of its own."""
+    command = shlex.join([sys.executable, cli.__file__, "fit", "--model", "MLP", *SYNTHETIC])
+    subprocess.run(["script", "-qec", command, "typescript"], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    text = Path("typescript").read_text(errors="replace").replace("\r\n", "\n")
+    assert "%|" in text
+    assert "v_num" not in text
+    (line,) = [line for line in text.split("\n") if "epoch 1/2" in line]
+    assert line.split("\r")[-1].startswith("epoch 1/2")
 
 
 def test_fast_dev_run_writes_nothing():

@@ -1,9 +1,10 @@
 """Composition of configs."""
 
-import json
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonargparse import get_loader
 
 from datamodules.errors import InputError
 from zoo import config as configs
@@ -33,7 +34,7 @@ def test_another_class_starts_from_nothing():
 @pytest.mark.parametrize("same", ["SGD", "torch.optim.SGD", "torch.optim.sgd.SGD"])
 def test_names_of_one_class(same):
     base = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
-    assert configs.merge(base, {"class_path": same})["init_args"] == {"lr": 0.1}
+    assert configs.merge(base, configs._expand({"optimizer": same})["optimizer"])["init_args"] == {"lr": 0.1}
     assert configs.merge(base, {"class_path": "mine.SGD"}) == {"class_path": "mine.SGD"}
 
 
@@ -41,7 +42,7 @@ def test_classes_on_the_command_line_come_last_wherever_they_stand():
     a = write("a.yaml", "model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}\noptimizer: SGD")
     composed = configs.compose(["--model", "CNN", "--config", a, "--optimizer=Adam", "--data.seed", "3", "--name=x"])
     assert composed.config["model"] == {"class_path": "zoo.cnn.CNN"}
-    assert composed.config["optimizer"] == {"class_path": "Adam"}
+    assert composed.config["optimizer"] == {"class_path": "torch.optim.Adam"}
     assert composed.rest == ["--data.seed", "3", "--name=x"]
 
 
@@ -54,7 +55,14 @@ def test_numbers_survive(tmp_path):
     a = write("a.yaml", "optimizer: {class_path: SGD, init_args: {lr: 1e-3, weight_decay: 5.0e-4}}")
     option, text = configs.as_argument(configs.compose(["--config", a]).config)
     assert option == "--config"
-    assert json.loads(text)["optimizer"]["init_args"] == {"lr": 0.001, "weight_decay": 0.0005}
+    assert get_loader("yaml")(text)["optimizer"]["init_args"] == {"lr": 0.001, "weight_decay": 0.0005}
+
+
+@pytest.mark.parametrize("value", [1e-5, float("inf"), 3, True, None, "café 😀", "a: b", "1", [1, {"x": 2}]])
+def test_values_survive(value):
+    Path("a.yaml").write_text(yaml.safe_dump({"data": {"x": value}}, allow_unicode=True), encoding="utf-8")
+    _, text = configs.as_argument(configs.compose(["--config", "a.yaml"]).config)
+    assert get_loader("yaml")(text)["data"]["x"] == value
 
 
 def test_negative_values_are_values():

@@ -126,8 +126,25 @@ def test_order_depends_on_seed_and_epoch_alone(official_layout):
     }
     for seed, number in itertools.product((0, 1), (0, 1)):
         assert torch.equal(orders[seed, number, 32], orders[seed, number, 50])
-    for a, b in itertools.combinations([(0, 0), (0, 1), (1, 1)], 2):
+    for a, b in itertools.combinations([(0, 0), (0, 1), (1, 0), (1, 1)], 2):
         assert not torch.equal(orders[*a, 32], orders[*b, 32])
+
+
+@pytest.mark.parametrize(("images", "processes"), [(300, 2), (301, 2), (301, 4), (1, 3)])
+def test_processes_share_the_order(images, processes):
+    dataset = ImageDataset(torch.zeros(images, 32, 32, 3), torch.zeros(images), torch.arange(images))
+
+    def order(count, rank):
+        sampler = EpochSampler(dataset, num_replicas=count, rank=rank, seed=7)
+        sampler.set_epoch(2)
+        assert len(list(sampler)) == len(sampler)
+        return list(sampler)
+
+    alone, shares = order(1, 0), [order(processes, rank) for rank in range(processes)]
+    together = [position for turn in zip(*shares, strict=True) for position in turn]
+    assert sorted(alone) == list(range(images))
+    assert together[:images] == alone
+    assert set(together) == set(alone)
 
 
 AUGMENTED = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8}

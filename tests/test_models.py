@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.cifar10 import Batch, CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.synthetic import CLASS_NAMES
 from zoo import registry
 from zoo.classifier import Classifier
 from zoo.cnn import CNN, ImprovedCNN
@@ -205,7 +206,26 @@ def test_val_metrics_of_a_fit():
     trainer.fit(model, tiny_data())
     for name in ("train/loss", "train/acc", "val/loss", "val/acc", "val/precision", "val/recall", "val/f1"):
         assert math.isfinite(trainer.callback_metrics[name].item()), name
-    assert "val_per_class/disc" in trainer.callback_metrics or len(model.results["val"]["acc_per_class"]) == 10
+    per_class = {name for name in trainer.callback_metrics if name.startswith("val_per_class/")}
+    assert per_class == {f"val_per_class/{name}" for name in CLASS_NAMES}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_synthetic_images_tell_a_hidden_layer_from_a_linear_model(seed):
+    """At least 10 points apart on the overlay's budget; `.ci/run` holds ImprovedCNN to its range."""
+    sizes = {"train_size": 2500, "val_size": 500, "test_size": 1000, "batch_size": 64}
+    data = CIFAR10DataModule(source="synthetic", seed=seed, **sizes)
+    accuracies = []
+    for hidden_sizes, lr in (([], 3e-4), ([64], 1e-3)):
+        L.seed_everything(seed)
+        model = MLP(hidden_sizes=hidden_sizes)
+        model.make_optimizer = lambda parameters, lr=lr: torch.optim.AdamW(parameters, lr=lr)
+        trainer = quiet_trainer(max_epochs=3)
+        trainer.fit(model, data)
+        trainer.test(model, data, verbose=False)
+        accuracies.append(model.results["test"]["acc"])
+    assert accuracies[0] > 0.2
+    assert accuracies[0] + 0.1 < accuracies[1] < 0.75
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import batch_file, write_pickle
+from conftest import Malicious, batch_file, write_pickle
 
 from datamodules import reader
 from datamodules.errors import InputError
@@ -69,13 +69,6 @@ def _replace(root: Path, name: str, content: object) -> None:
         write_pickle(path, content)
 
 
-class Malicious:
-    """Creates a file when it is unpickled."""
-
-    def __reduce__(self):
-        return (open, ("it-ran", "w"))
-
-
 class MaliciousEncode:
     def __reduce__(self):
         import codecs
@@ -97,6 +90,7 @@ BAD = {
     "a list": (lambda: [1, 2, 3], "holds a list"),
     "swapped": (lambda: batch_file("data_batch_2"), "calls itself 'training batch 2 of 5'"),
     "too few images": (lambda: batch_file("test_batch", data=np.zeros((9_999, 3072), np.uint8)), "(9999, 3072)"),
+    "batch_label an array": (lambda: batch_file("test_batch", batch_label=np.zeros(3)), "calls itself"),
     "floats": (lambda: batch_file("test_batch", data=np.zeros((10_000, 3072), np.float32)), "float32"),
     "no data": (lambda: without("test_batch", "data"), "'data' is NoneType"),
     "no labels": (lambda: without("test_batch", "labels"), "'labels' is NoneType"),
@@ -122,6 +116,11 @@ def test_refuses_another_data_set(damaged_layout):
     _replace(damaged_layout, "batches.meta", {"label_names": ["apple", "bear"]})
     with pytest.raises(InputError, match="apple"):
         read(damaged_layout)
+
+
+def test_names_as_an_array_are_names(damaged_layout):
+    _replace(damaged_layout, "batches.meta", {"label_names": np.array(reader.CLASS_NAMES, dtype="S10")})
+    assert len(read(damaged_layout).labels) == 10_000
 
 
 def test_malicious_meta_runs_nothing(damaged_layout):

@@ -77,10 +77,11 @@ class Classifier(L.LightningModule, ABC):
         return 1 if self.num_classes == 2 else self.num_classes
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Scale pixels 0..255, (n, 3, 32, 32), to 0..1 and standardize them per channel: float32 (or what the model is cast to), channels_last.
+        """Scale pixels 0..255, (n, 3, 32, 32), to 0..1 and standardize them per channel; channels_last.
 
-        (x / 255 - mean) / std, as one multiplication and one addition. It is done on rows of 32 pixels of 3 channels,
-        which lie together in channels_last memory: several times faster than on three channels at a time.
+        The result is float32, or what the model was cast to: (x / 255 - mean) / std, as one multiplication and one
+        addition. It is done on rows of 32 pixels of 3 channels, which lie together in channels_last memory: several
+        times faster than on three channels at a time.
         """
         rows = images.permute(0, 2, 3, 1).reshape(-1, 32 * 3).to(self.scale.dtype)
         return torch.addcmul(self.shift, rows, self.scale).view(-1, 32, 32, 3).permute(0, 3, 1, 2)

@@ -5,20 +5,24 @@ config of ImprovedCNN, `--model CNN` would keep ImprovedCNN's dropout where CNN 
 change of class starts from nothing.
 """
 
-import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
+import yaml
 from jsonargparse import get_loader
-from yaml import YAMLError
 
 from datamodules.errors import InputError, did_you_mean
 from zoo import registry
 
 SHIPPED = Path(__file__).resolve().parent.parent / "configs"
+SECTIONS = ("data", "trainer")
 # Top-level keys whose values name a class; `--optimizer SGD` and `optimizer: SGD` are short for its class_path.
 CLASS_KEYS = ("model", "optimizer", "lr_schedule")
+# Where the classes of short names are; those of models are in the registry.
+HOMES = {"optimizer": "torch.optim", "lr_schedule": "zoo.schedules"}
 
 Config = dict[str, Any]
 
@@ -49,8 +53,11 @@ def find(name: str) -> Path:
         InputError: where there is neither.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # a name that is too long, say
+        raise InputError(f"--config {name} cannot be read: {error}") from error
     relative = name.removeprefix("configs/").removesuffix(".yaml")
     if relative in shipped():
         return SHIPPED / f"{relative}.yaml"
@@ -64,22 +71,60 @@ def read(path: Path) -> Config:
     """Read a config.
 
     Raises:
-        InputError: where the file cannot be read, is not YAML, or is not a mapping.
+        InputError: where the file cannot be read, is not YAML, or holds what no config can hold.
     """
     try:
-        config = get_loader("yaml")(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_nodes(path, yaml.compose(text, Loader=yaml.SafeLoader))
+        config = get_loader("yaml")(text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"config '{path}' cannot be read: {error}") from error
-    except YAMLError as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"config '{path}' is not valid YAML{where}: {problem}".replace("\n", " ")) from error
+        raise InputError(f"config '{path}' is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
     if config is None:
         return {}
     if not isinstance(config, dict):
         raise InputError(f"config '{path}' holds a {type(config).__name__}, expected keys such as model, data, trainer")
+    for section in SECTIONS:
+        if config.get(section, {}) is None:  # all of its lines are commented out
+            del config[section]
+        elif not isinstance(config.get(section, {}), dict):
+            raise InputError(f"config '{path}': {section} is {config[section]!r}, expected its options")
+    for key in CLASS_KEYS:
+        value = config.get(key)
+        if not isinstance(value, (dict, str, NoneType)):
+            raise InputError(f"config '{path}': {key} is {value!r}, expected a class_path and its init_args")
+        if isinstance(value, dict) and not isinstance(value.get("init_args", {}), (dict, NoneType)):
+            raise InputError(
+                f"config '{path}': init_args of {key} is {value['init_args']!r}, expected names and values"
+            )
     return config
+
+
+def _check_nodes(path: Path, node: yaml.Node | None, above: tuple[yaml.Node, ...] = ()) -> None:
+    """Refuse what YAML has and a config has no use for: keys given twice, keys that are no text, tags, loops."""
+    if node is None:
+        return
+    where = f"config '{path}', line {node.start_mark.line + 1}"
+    if node in above:
+        raise InputError(f"{where}: it contains itself")
+    if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] in ("set", "omap", "binary"):
+        raise InputError(f"{where}: the tag {node.tag} has no place in a config")
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            _check_nodes(path, entry, (*above, node))
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            where = f"config '{path}', line {key.start_mark.line + 1}"
+            if key.tag.rpartition(":")[2] not in ("str", "merge"):
+                raise InputError(f"{where}: the key {key.value} is no name")
+            if key.value in seen:
+                raise InputError(f"{where}: '{key.value}' stands twice: put the two together")
+            seen.add(key.value)
+            _check_nodes(path, value, (*above, node))
 
 
 def merge(base: Any, overlay: Any) -> Any:
@@ -92,12 +137,21 @@ def merge(base: Any, overlay: Any) -> Any:
 
 
 def _same_class(a: Any, b: Any) -> bool:
-    """Whether two class paths, either of which may be a short name, name one class."""
-    a, b = str(a), str(b)
-    if "." in a and "." in b:
-        # torch.optim.SGD and torch.optim.sgd.SGD are one class: compare the package and the class.
-        return a.split(".")[0] == b.split(".")[0] and a.split(".")[-1] == b.split(".")[-1]
-    return a.split(".")[-1] == b.split(".")[-1]
+    """Whether two class paths name one class, as torch.optim.SGD and torch.optim.sgd.SGD do."""
+    if a == b:
+        return True
+    if str(a).rpartition(".")[2] != str(b).rpartition(".")[2]:
+        return False
+    try:
+        return import_class(a) is import_class(b)
+    except Exception:  # the one of them that is wanted is imported again, and then its error is told
+        return False
+
+
+def import_class(class_path: str) -> Any:
+    """Import what a dotted path names."""
+    module, _, name = class_path.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def compose(argv: list[str]) -> Composed:
@@ -144,28 +198,37 @@ def _options(argv: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
 
 
 def _expand(config: Config) -> Config:
-    """Write out short forms: a class given by its name alone, a model given by its name in the registry."""
+    """Write out short forms: a class that is given by its name alone."""
     expanded = dict(config)
     for key in CLASS_KEYS:
         value = expanded.get(key)
         if isinstance(value, str):
             value = {"class_path": value}
-        if key == "model" and isinstance(value, dict) and isinstance(value.get("class_path"), str):
-            name = value["class_path"]
-            value = value | {"class_path": name if "." in name else registry.find(name).class_path}
+        if isinstance(value, dict) and isinstance(value.get("class_path"), str) and "." not in value["class_path"]:
+            value = value | {"class_path": _long_name(key, value["class_path"])}
         if key in expanded:
             expanded[key] = value
     return expanded
 
 
+def _long_name(key: str, name: str) -> str:
+    """Return the class path of a short name; the name itself where it is not one of ours or torch's."""
+    if key == "model":
+        return registry.find(name).class_path
+    return f"{HOMES[key]}.{name}" if hasattr(import_module(HOMES[key]), name) else name
+
+
 def as_argument(config: Config) -> list[str]:
     """Return `config` as words of a command line."""
-    return ["--config", json.dumps(config)] if config else []
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return ["--config", text] if config else []
 
 
-def where(key: str, files: dict[Path, Config]) -> str:
-    """Return `" (in FILE)"` for the last config that sets the dotted `key`, or `""`."""
-    for path, config in reversed(files.items()):
+def where(key: str, command: Composed) -> str:
+    """Return `" (in FILE)"` for the last config that sets the dotted `key`; `""` where the command line does."""
+    if any(word.partition("=")[0] == f"--{key.replace('.init_args', '')}" for word in command.rest):
+        return ""
+    for path, config in reversed(command.files.items()):
         value: Any = config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None

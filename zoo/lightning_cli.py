@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -22,14 +22,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from zoo import checkpoints, registry, runs
 from zoo import config as configs
-from zoo import registry, runs
 from zoo.callbacks import history
 from zoo.callbacks.progress import EpochLine, ProgressBar
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import results
-from zoo.parser import ZooParser, check_class, one_line
-from zoo.schedules import Schedule
+from zoo.parser import ZooParser, check_class
+from zoo.schedules import Constant, Schedule
 from zoo.trainer import ZooTrainer
 
 SEED = 0
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
             f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "
             f"or --model ({', '.join(registry.entries())})"
         )
-    ZooParser.files, ZooParser.known = composed.files, set()
+    ZooParser.command, ZooParser.known = composed, set()
     model = check_class("model", composed, Classifier)
     if model is not None and config.get("optimizer") is None:
         config["optimizer"] = copy.deepcopy(model.default_optimizer)
@@ -65,13 +65,16 @@ def main(argv: list[str]) -> None:
         config["lr_schedule"] = {"class_path": "zoo.schedules.Constant"}
     check_class("optimizer", composed, torch.optim.Optimizer)
     check_class("lr_schedule", composed, Schedule)
+    ZooCLI.is_built = False
     try:
         ZooCLI(args=[command, *configs.as_argument(config), *composed.rest])
-    except MisconfigurationException as error:
-        raise InputError(one_line(str(error))) from error
-    except ValueError as error:
-        # jsonargparse wraps what a class raises when it is built.
-        raise _input_error_behind(error) or error from None
+    except (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException) as error:
+        # jsonargparse wraps what a class raises when it is built. What goes wrong later is not the command line's
+        # fault, and is worth a traceback.
+        cause = _input_error_behind(error)
+        if cause is None and ZooCLI.is_built:
+            raise
+        raise cause or InputError(error) from error
 
 
 def _input_error_behind(error: BaseException | None) -> InputError | None:
@@ -99,6 +102,8 @@ def _quieten() -> None:
 
 class ZooCLI(LightningCLI):
     """A `LightningCLI` for any model and `CIFAR10DataModule`; see `zoo.runs` for what a run leaves behind."""
+
+    is_built: ClassVar[bool] = False  # whether all that the command line asks for could be built
 
     def __init__(self, args: ArgsType) -> None:
         self.history = history.History()
@@ -136,11 +141,25 @@ class ZooCLI(LightningCLI):
         parser.link_arguments("data.task", "model.init_args.num_classes", compute_fn=_num_classes)
         ZooParser.known |= set(parser.get_defaults(skip_validation=True).keys())
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and check the checkpoint before anything is taken from it."""
+        super().parse_arguments(parser, args)
+        command = self.config["subcommand"]
+        config = self.config[command]
+        if config.ckpt_path is not None:
+            checkpoints.check(config.ckpt_path, config.model.class_path)
+        elif command != "fit":
+            raise InputError(f"{command} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
+
     def before_instantiate_classes(self) -> None:
-        """Check the run's name."""
+        """Check what neither the parser nor Lightning checks before a run has begun."""
         config = self.config[self.subcommand]
-        if config.name is not None and Path(config.name).name != config.name:
+        if config.name is not None and (config.name in (".", "..") or Path(config.name).name != config.name):
             raise InputError(f"--name={config.name} is no plain name for a folder: use --runs_dir for its place")
+        for option in ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes", "log_every_n_steps"):
+            value = config.trainer[option]
+            if value is not None and value < 1:
+                raise InputError(f"--trainer.{option}={value} is out of range: give a number of at least 1")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""
@@ -151,7 +170,7 @@ class ZooCLI(LightningCLI):
         if config.trainer.enable_model_summary is not False:
             callbacks.append(ModelSummary(max_depth=2))
         if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            monitor = "val/acc" if config.data.val_size else None
+            monitor = "val/acc" if config.data.val_size and config.trainer.limit_val_batches != 0 else None
             if config.trainer.enable_checkpointing is not False:
                 self.checkpoints = _checkpoints(monitor)
                 callbacks.append(self.checkpoints)
@@ -173,13 +192,18 @@ class ZooCLI(LightningCLI):
         try:
             self.model.make_optimizer(self.model.parameters())
         except (TypeError, ValueError) as error:
-            raise InputError(f"--optimizer: {one_line(str(error))}") from error
+            raise InputError(f"--optimizer: {error}") from error
+        endless = self.trainer.max_epochs in (None, -1) and self.trainer.max_steps < 0
+        if endless and self.subcommand == "fit" and not isinstance(self.model.lr_schedule, Constant):
+            raise InputError("--lr_schedule has to know the end: give --trainer.max_epochs or --trainer.max_steps")
+        ZooCLI.is_built = True
 
     # Commands.
 
     def before_fit(self) -> None:
         """Read all data, then make the run's directory: bad data leaves nothing behind."""
         self._open_data("fit", "test")
+        self._check_batches()
         config = self.config[self.subcommand]
         if config.trainer.fast_dev_run:
             return
@@ -194,6 +218,7 @@ class ZooCLI(LightningCLI):
             self.trainer.logger = TensorBoardLogger(
                 self.run_dir, name="", version="tensorboard", default_hp_metric=False
             )
+            self.trainer.logger.experiment.add_text("data", self.datamodule.describe())
         self._save_config(self.run_dir / "config.yaml")
         _say(f"Run: {self.run_dir}")
         self._started = time.perf_counter()
@@ -203,8 +228,8 @@ class ZooCLI(LightningCLI):
         facts: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - self._started, 1)}
         path = None
         if self.checkpoints is not None:
-            path = self.checkpoints.best_model_path or self.checkpoints.last_model_path
-            if self.checkpoints.best_model_score is not None:
+            path = self.checkpoints.best_model_path or self.checkpoints.last_model_path or None
+            if path and self.checkpoints.best_model_score is not None:
                 facts["best_epoch"] = torch.load(path, weights_only=True, map_location="cpu")["epoch"] + 1
                 facts["val/acc"] = round(self.checkpoints.best_model_score.item(), 6)
         self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
@@ -212,7 +237,6 @@ class ZooCLI(LightningCLI):
 
     def before_test(self) -> None:
         """Read the test set."""
-        self._need_checkpoint()
         self._open_data("test")
 
     def test(self, **kwargs: Any) -> None:
@@ -222,7 +246,6 @@ class ZooCLI(LightningCLI):
 
     def before_validate(self) -> None:
         """Read the training set, of which the validation set is a part."""
-        self._need_checkpoint()
         self._open_data("validate")
         if self.datamodule.val is None:
             raise InputError("--data.val_size=0 leaves nothing to validate on: give the size that the run had")
@@ -234,20 +257,25 @@ class ZooCLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Read the test set."""
-        self._need_checkpoint()
         self._open_data("predict")
 
     def predict(self, **kwargs: Any) -> None:
         """Write each test image's probabilities as a CSV file beside the checkpoint."""
         batches: Any = self.trainer.predict(**kwargs | {"weights_only": True, "return_predictions": True})
-        directory = self._directory_beside_checkpoint("predict")
-        probabilities = torch.cat(batches)
+        if not batches:
+            raise InputError("nothing was predicted: --trainer.limit_predict_batches is 0")
+        self._write_predictions(torch.cat(batches))
+
+    @rank_zero_only
+    def _write_predictions(self, probabilities: torch.Tensor) -> None:
+        directory, names = self._directory_beside_checkpoint("predict"), self.datamodule.class_names
         with (directory / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["index", "prediction", *self.datamodule.class_names])
-            for index, row in zip(self.datamodule.test.indices.tolist(), probabilities.tolist(), strict=True):
+            writer.writerow(["index", "prediction", *names])
+            # Fewer than all where --trainer.limit_predict_batches says so.
+            for index, row in zip(self.datamodule.test.indices.tolist(), probabilities.tolist(), strict=False):
                 best = max(range(len(row)), key=row.__getitem__)
-                writer.writerow([index, self.datamodule.class_names[best], *(f"{value:.6f}" for value in row)])
+                writer.writerow([index, names[best], *(f"{value:.6f}" for value in row)])
         _say(f"Predictions: {directory / 'predictions.csv'}")
 
     # Their parts.
@@ -259,12 +287,23 @@ class ZooCLI(LightningCLI):
             self.datamodule.setup(stage)
         _say(self.datamodule.describe())
 
-    def _need_checkpoint(self) -> None:
-        path = self.config[self.subcommand].ckpt_path
-        if path is None:
-            raise InputError(f"{self.subcommand} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
-        if not Path(path).is_file():
-            raise InputError(f"--ckpt_path {path}: there is no such file")
+    def _check_batches(self) -> None:
+        """Refuse what would end in the middle of an epoch."""
+        data, trainer = self.datamodule, self.config[self.subcommand].trainer
+        images = -(-len(data.train) // self.trainer.world_size)
+        batches = images // data.batch_size if data.drop_last else -(-images // data.batch_size)
+        size = f"--data.batch_size={data.batch_size} of {images:,} training images"
+        if batches == 0:
+            raise InputError(f"{size} leaves no whole batch, and --data.drop_last leaves out the others: lower it")
+        batch_norm = any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+        if batch_norm and images % data.batch_size == 1 and not data.drop_last:
+            raise InputError(
+                f"{size} leaves a last batch of one, on which batch norm cannot train: "
+                "give another size, or --data.drop_last=true"
+            )
+        interval = trainer.val_check_interval
+        if type(interval) is int and interval > batches and trainer.check_val_every_n_epoch is not None:
+            raise InputError(f"--trainer.val_check_interval={interval} is more than the {batches} batches of an epoch")
 
     @rank_zero_only
     def _save_config(self, path: Path) -> None:
@@ -273,19 +312,24 @@ class ZooCLI(LightningCLI):
 
     def _directory_beside_checkpoint(self, kind: str) -> Path:
         run = runs.of_checkpoint(Path(self.config[self.subcommand].ckpt_path))
-        return runs.create(run, kind, is_first_process=_is_first_process())
+        return runs.create(run, kind)
 
+    @rank_zero_only
     def _report_beside_checkpoint(self, stage: Stage) -> None:
+        if stage not in self.model.results:
+            raise InputError(f"nothing was evaluated: --trainer.limit_{stage}_batches is 0")
         path = self.config[self.subcommand].ckpt_path
         self._report(stage, path, self._directory_beside_checkpoint(stage), {})
 
     @rank_zero_only
     def _report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:
         """Print the results, and write them to `directory` where there is one."""
+        if stage not in self.model.results:
+            return
         data, model = self.datamodule, type(self.model).__name__
         summary = self.model.results[stage]
-        images = data.test if stage == "test" else data.val
-        title = f"{model} on {data.source_name}, {stage} set of {len(images):,} images"
+        images = sum(map(sum, summary["confusion"]))
+        title = f"{model} on {data.source_name}, {images:,} {stage} images"
         print(f"\n{results.table(title, summary, data.class_names)}\n")
         if directory is None:
             return
@@ -301,23 +345,24 @@ class ZooCLI(LightningCLI):
             "seed": self.config[self.subcommand].seed_everything,
             "checkpoint": os.path.relpath(checkpoint, directory) if checkpoint else None,
             **facts,
+            f"{stage}/images": images,
             **results.flatten(stage, summary, data.class_names),
             "hardware": _hardware(self.trainer),
             "versions": results.versions(),
         }
         results.write_json(directory / results.FILE, content)
-        self._draw(title, summary, directory)
+        self._draw(stage, title, summary, directory)
         _say(f"Results: {directory}")
         if isinstance(self.trainer.logger, TensorBoardLogger):
             _say(f"TensorBoard: tensorboard --logdir {self.config[self.subcommand].runs_dir}")
 
-    def _draw(self, title: str, summary: dict[str, Any], directory: Path) -> None:
+    def _draw(self, stage: Stage, title: str, summary: dict[str, Any], directory: Path) -> None:
         from zoo.figures import confusion_matrix, learning_curves  # matplotlib takes a second to import
 
         figure = confusion_matrix.draw(summary["confusion"], self.datamodule.class_names, title)
         figure.savefig(directory / "confusion_matrix.png", dpi=120)
         if isinstance(self.trainer.logger, TensorBoardLogger):
-            self.trainer.logger.experiment.add_figure("test/confusion_matrix", figure, self.trainer.global_step)
+            self.trainer.logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, self.trainer.global_step)
         if (directory / "metrics.csv").is_file():
             curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
             curves.savefig(directory / "learning_curves.png", dpi=120)

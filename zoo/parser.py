@@ -4,12 +4,12 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
+from importlib import import_module
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError, did_you_mean, one_line
 from zoo import config as configs
 
 T = TypeVar("T")
@@ -18,9 +18,9 @@ T = TypeVar("T")
 class ZooParser(LightningArgumentParser):
     """Lightning's parser, with errors for people."""
 
-    # The configs of the command line at hand, and the keys that it may set. A class attribute, because a parser makes
-    # parsers of its own, for the arguments of classes, whose errors are ours too.
-    files: ClassVar[dict[Path, configs.Config]] = {}
+    # The command line at hand, and the keys that it may set. Class attributes, because a parser makes parsers of its
+    # own, for the arguments of classes, whose errors are ours too.
+    command: ClassVar[configs.Composed] = configs.Composed({}, [], {})
     known: ClassVar[set[str]] = set()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -29,23 +29,23 @@ class ZooParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `message` as one line and exit with code 2."""
-        print(f"error: {explain(message, self.files, self.known)}", file=sys.stderr)
+        print(f"error: {explain(message, self.command, self.known)}", file=sys.stderr)
         raise SystemExit(2)
 
 
-def explain(message: str, files: dict[Path, configs.Config], known: Iterable[str]) -> str:
+def explain(message: str, command: configs.Composed, known: Iterable[str]) -> str:
     """Return jsonargparse's `message` as one line for people.
 
     Args:
         message: the message.
-        files: the configs, in which the culprit is looked for.
+        command: the command line, in whose configs the culprit is looked for.
         known: the dotted keys that may be set.
     """
     known = list(known)
     text = one_line(message)
     if unknown := re.search(r"does not accept option '([^']+)'|unrecognized arguments: (?:--)?([^\s=]+)", text):
         key = unknown[1] or unknown[2]
-        return f"unknown option '{key}'{configs.where(key, files)}.{did_you_mean(key, known)}"
+        return f"unknown option '{key}'{configs.where(key, command)}.{did_you_mean(key, known)}"
     if wrong := re.match(r'Parser key "([^"]+)": (.*)', text):
         key, problem = _full_key(wrong[1], known), wrong[2]
         value = re.search(r"(?:Got value|Given value): (.*?)$", problem)
@@ -53,7 +53,7 @@ def explain(message: str, files: dict[Path, configs.Config], known: Iterable[str
         expected = re.findall(rf"Expected an? ({kind})(?:\.| - | Given| Got|$)", problem)
         if value and expected:
             kinds = " or ".join(dict.fromkeys(_kind(kind) for kind in expected))
-            return f"--{key}={value[1]}{_where(key, files)}: expected {kinds}"
+            return f"--{key}={value[1]}{_where(key, command)}: expected {kinds}"
         return f"--{key}: {problem}"
     return text
 
@@ -64,9 +64,9 @@ def _full_key(key: str, known: Iterable[str]) -> str:
     return full[0] if "." not in key and len(full) == 1 else key
 
 
-def _where(key: str, files: dict[Path, configs.Config]) -> str:
+def _where(key: str, command: configs.Composed) -> str:
     group, _, rest = key.partition(".")
-    return configs.where(f"{group}.init_args.{rest}" if group in configs.CLASS_KEYS else key, files)
+    return configs.where(f"{group}.init_args.{rest}" if group in configs.CLASS_KEYS else key, command)
 
 
 def _kind(expected: str) -> str:
@@ -77,67 +77,73 @@ def _kind(expected: str) -> str:
     return {"NoneType": "null", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(name, name)
 
 
-def check_class(key: str, config: configs.Composed, base: type[T]) -> type[T] | None:
-    """Check the class that `config` names under `key`, and the names of its arguments.
+def check_class(key: str, command: configs.Composed, base: type[T]) -> type[T] | None:
+    """Check the class that `command` names under `key`, and the names of its arguments.
 
     Args:
         key: "model", "optimizer" or "lr_schedule".
-        config: the command line.
+        command: the command line.
         base: what the class must be a subclass of.
 
     Returns:
-        The class; None where the config names none.
+        The class; None where it names none.
 
     Raises:
         InputError: for an unknown or unfit class, or an argument that it does not have.
     """
-    value = config.config.get(key)
+    value = command.config.get(key)
     if value is None:
         return None
-    name = value.get("class_path") if isinstance(value, dict) else value
+    name = value.get("class_path")
     if not isinstance(name, str):
-        raise InputError(f"{key}{configs.where(key, config.files)}: give the name of a class as class_path")
+        raise InputError(f"{key}{configs.where(key, command)}: give the name of a class as class_path")
     cls = _find_class(key, name, base)
-    value["class_path"] = f"{cls.__module__}.{cls.__qualname__}"
+    if "." not in name:
+        value["class_path"] = f"{cls.__module__}.{cls.__qualname__}"
 
     signature = inspect.signature(cls).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values()):
         given = list(value.get("init_args") or {})
-        options = (option.partition("=")[0] for option in config.rest)
+        options = (option.partition("=")[0] for option in command.rest)
         given += [o.removeprefix(f"--{key}.").removeprefix("init_args.") for o in options if o.startswith(f"--{key}.")]
         for argument in given:
             if argument not in signature and argument != "help":
                 raise InputError(
-                    f"{cls.__name__} has no argument '{argument}'"
-                    f"{_where(f'{key}.{argument}', config.files)}."
+                    f"{cls.__name__} has no argument '{argument}'{_where(f'{key}.{argument}', command)}."
                     f"{did_you_mean(argument, signature)} It has: {', '.join(signature) or 'none'}"
                 )
+        if key == "model" and "num_classes" in given:
+            raise InputError("--model.num_classes follows from --data.task: leave it out")
     ZooParser.known |= {f"{key}.{argument}" for argument in signature}
     return cls
 
 
 def _find_class(key: str, name: str, base: type[T]) -> type[T]:
     if "." not in name:
-        named = {cls.__name__: cls for cls in _subclasses(base) if not inspect.isabstract(cls)}
-        if name not in named:
-            public = sorted(known for known in named if not known.startswith("_"))
-            raise InputError(f"unknown {key} '{name}'.{did_you_mean(name, public)} There are: {', '.join(public)}")
-        return named[name]
-    module, _, attribute = name.rpartition(".")
+        named = [cls for cls in _subclasses(base) if cls.__name__ == name]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            paths = sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in named)
+            raise InputError(f"{key} '{name}' could be any of {', '.join(paths)}: give one of these paths")
+        home = {known for known, cls in vars(import_module(configs.HOMES[key])).items() if _is_public(cls, base)}
+        public = sorted(home)
+        raise InputError(f"unknown {key} '{name}'.{did_you_mean(name, public)} There are: {', '.join(public)}")
     try:
-        found = getattr(__import__(module, fromlist=[attribute]), attribute)
+        found = configs.import_class(name)
     except Exception as error:  # the module of a person can raise anything
-        raise InputError(f"{key} '{name}' cannot be loaded: {type(error).__name__}: {one_line(str(error))}") from error
+        raise InputError(f"{key} '{name}' cannot be loaded: {type(error).__name__}: {error}") from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise InputError(f"{key} '{name}' is no subclass of {base.__module__}.{base.__name__}")
+    if inspect.isabstract(found):
+        raise InputError(f"{key} '{name}' is abstract: name one of its subclasses")
     return found
+
+
+def _is_public(value: Any, base: type) -> bool:
+    return inspect.isclass(value) and issubclass(value, base) and value is not base
 
 
 def _subclasses(base: type[T]) -> set[type[T]]:
     direct = set(base.__subclasses__())
     return direct.union(*(_subclasses(cls) for cls in direct))
-
-
-def one_line(text: str) -> str:
-    """Return `text` with every run of white space as one space."""
-    return " ".join(text.split())
