@@ -191,9 +191,12 @@ def test_another_model_does_not_inherit_arguments():
     Path("a.yaml").write_text("model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}")
     run = fit("--config", "a.yaml", "--model", "CNN", *SYNTHETIC)
     assert config_of(run)["model"]["class_path"] == "zoo.cnn.CNN"
-    run = fit("--config", "improved_cnn", "--optimizer", "AdamW", *SYNTHETIC)
+    Path("b.yaml").write_text("model: MLP\noptimizer: {class_path: SGD, init_args: {lr: 0.2, weight_decay: 0.3}}")
+    run = fit("--config", "b.yaml", "--optimizer", "AdamW", *SYNTHETIC)
     assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0.01, "AdamW's own, not SGD's of the config"
     assert config_of(run)["optimizer"]["init_args"]["lr"] == 1e-3
+    run = fit("--config", "b.yaml", "--optimizer", "torch.optim.SGD", *SYNTHETIC)
+    assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0.3, "the same class keeps them"
     run = fit("--model", "CNN", "--optimizer", "SGD", *SYNTHETIC)
     assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0, "SGD's own, not the default AdamW's"
 
@@ -284,7 +287,12 @@ def test_a_model_of_ones_own():
 def test_the_bar_on_a_terminal():
     """Its line of an epoch stands on a line of its own."""
     command = shlex.join([sys.executable, cli.__file__, "fit", "--model", "MLP", *SYNTHETIC])
-    subprocess.run(["script", "-qec", command, "typescript"], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        ["script", "-qec", f"stty cols 120 rows 40; {command}", "typescript"],
+        check=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
     text = Path("typescript").read_text(errors="replace").replace("\r\n", "\n")
     assert "%|" in text
     assert "v_num" not in text

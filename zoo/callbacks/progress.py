@@ -22,7 +22,7 @@ class ProgressBar(TQDMProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=False)
         self._drawn = 0.0
-        if not sys.stderr.isatty():
+        if not sys.stdout.isatty():
             self.disable()
 
     def get_metrics(self, *args: Any) -> dict[str, Any]:
