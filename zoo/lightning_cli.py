@@ -185,10 +185,7 @@ class ZooCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         if config.data.seed is None:
             self.datamodule.seed = self.config[self.subcommand].seed_everything
-        if config.optimizer is not None:
-            self.model.make_optimizer = config.optimizer
-        if config.lr_schedule is not None:
-            self.model.lr_schedule = config.lr_schedule
+        self.model.make_optimizer, self.model.lr_schedule = config.optimizer, config.lr_schedule
         try:
             self.model.make_optimizer(self.model.parameters())
         except (TypeError, ValueError) as error:

@@ -126,8 +126,7 @@ def _find_class(key: str, name: str, base: type[T]) -> type[T]:
         if named:
             paths = sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in named)
             raise InputError(f"{key} '{name}' could be any of {', '.join(paths)}: give one of these paths")
-        home = {known for known, cls in vars(import_module(configs.HOMES[key])).items() if _is_public(cls, base)}
-        public = sorted(home)
+        public = sorted(n for n, cls in vars(import_module(configs.HOMES[key])).items() if _is_public(cls, base))
         raise InputError(f"unknown {key} '{name}'.{did_you_mean(name, public)} There are: {', '.join(public)}")
     try:
         found = configs.import_class(name)
