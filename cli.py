@@ -1,15 +1,21 @@
 """The command line: looks at the command first, and imports what that command needs."""
 
 import sys
+from importlib import import_module
 
-from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.errors import InputError, RunError, did_you_mean, one_line
 
+# Commands that need no torch: a module of `zoo.commands` each.
+LIGHT = {
+    "data": "download CIFAR-10 (data prepare), or look at each of its files (data check)",
+}
 LIGHTNING = {
     "fit": "train a model, evaluate its best checkpoint on the test set",
     "validate": "evaluate a checkpoint on the validation set",
     "test": "evaluate a checkpoint on the test set",
     "predict": "write a checkpoint's predictions for the test set",
 }
+COMMANDS = LIGHTNING | LIGHT
 
 USAGE = """\
 usage: python cli.py COMMAND [--config CONFIG ...] [--model MODEL] [--SECTION.OPTION VALUE ...]
@@ -24,18 +30,19 @@ examples:
   python cli.py fit --config configs/improved_cnn.yaml --config configs/synthetic.yaml   # no download
   python cli.py fit --config cnn --data.batch_size 64 --optimizer.lr 0.01 --trainer.max_epochs 5
   python cli.py fit --help                                                                # all options
+  python cli.py data prepare                                                              # the download alone
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, or 2 for bad input.
+    """Run a command and return its exit code: 0, or 2 for bad input; 1 where a check fails.
 
     Args:
         argv: the command and its options; by default those of the process.
     """
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, text in LIGHTNING.items())), end="")
+        print(USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())), end="")
         return 0
     try:
         if argv[0] == "--version":
@@ -46,9 +53,11 @@ def main(argv: list[str] | None = None) -> int:
             except PackageNotFoundError:
                 raise InputError("cifar10-zoo is not installed: pip install -e .") from None
             return 0
+        if argv[0] in LIGHT:
+            return import_module(f"zoo.commands.{argv[0]}").main(argv[1:])
         if argv[0] not in LIGHTNING:
             raise InputError(
-                f"unknown command '{argv[0]}'.{did_you_mean(argv[0], LIGHTNING)} Commands are: {', '.join(LIGHTNING)}"
+                f"unknown command '{argv[0]}'.{did_you_mean(argv[0], COMMANDS)} Commands are: {', '.join(COMMANDS)}"
             )
         from zoo.installation import check_torch
 
@@ -59,6 +68,12 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -1,21 +1,19 @@
 """`CIFAR10DataModule`: one data module for every model of the zoo."""
 
-import http.client
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules import reader, synthetic
 from datamodules.augmentation import Augmentation, augment, pad, random_bits
+from datamodules.download import fetch
 from datamodules.errors import InputError
 
 # The hold-out is the same in every run, whatever the run's seed: results on `val` can be compared.
@@ -82,19 +80,72 @@ class EpochSampler(DistributedSampler):
     `DistributedSampler` itself adds the two up: the second epoch of seed 0 would have the order of the first of seed 1,
     and runs of several seeds would not be independent. As there, the processes take turns, and the first samples are
     repeated where they do not share evenly.
+
+    Attributes:
+        start: how many of this process's samples the next pass leaves out.
     """
 
     dataset: ImageDataset
+    start = 0
 
     def __iter__(self) -> Iterator[int]:
         positions = torch.arange(len(self.dataset))
         order = random_bits(self.seed, self.epoch, positions, stream=ORDER_STREAM).argsort()
         shared = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
-        return iter(shared[self.rank :: self.num_replicas].tolist())
+        return iter(shared[self.rank :: self.num_replicas][self.start :].tolist())
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
         self.dataset.epoch = epoch
+
+
+class TrainLoader(DataLoader[Batch]):
+    """A `DataLoader` over an `EpochSampler`, whose place in the middle of an epoch a checkpoint keeps.
+
+    Lightning asks for `state_dict` when it saves, and calls `load_state_dict` before it goes on with an epoch.
+    """
+
+    _batches = 0
+    _resumed: Mapping[str, int] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not isinstance(self.sampler, EpochSampler):  # Lightning's overfit_batches puts a sequential one there
+            yield from super().__iter__()
+            return
+        resumed, self._resumed = self._resumed, None
+        # The next epoch where Lightning calls a finished one unfinished, as it does with max_steps.
+        self._batches = resumed["batches"] if resumed and resumed["epoch"] == self.sampler.epoch else 0
+        self.sampler.start = self._batches * cast(int, self.batch_size)
+        for batch in super().__iter__():
+            self._batches += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of which epoch were handed out, and what their order depends on."""
+        sampler = self.sampler
+        if not isinstance(sampler, EpochSampler):
+            return {}
+        order = {
+            "batch_size": cast(int, self.batch_size),
+            "images": len(sampler.dataset),
+            "seed": sampler.seed,
+            "processes": sampler.num_replicas,
+        }
+        return {"epoch": sampler.epoch, "batches": self._batches, **order}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on after those batches.
+
+        Raises:
+            InputError: where the rest of the epoch would be other batches than those that are left.
+        """
+        for name, value in self.state_dict().items():
+            if name not in ("epoch", "batches") and state.get(name) != value:
+                raise InputError(
+                    f"the checkpoint is of the middle of an epoch with {name} {state.get(name)}, and cannot go on with "
+                    f"{value}: leave it as it was, or start from the end of an epoch"
+                )
+        self._resumed = state
 
 
 class CIFAR10DataModule(L.LightningDataModule):
@@ -117,6 +168,7 @@ class CIFAR10DataModule(L.LightningDataModule):
         drop_last: leave out the last batch of an epoch where it is smaller than the others.
         verify_checksums: refuse files that are not the official ones.
         download: download CIFAR-10 where `data_dir` has none.
+        mirrors: further addresses of the archive, asked first.
         seed: of the shuffling and the augmentation; None takes the run's seed (`--seed_everything`), or 0 where there
             is no command line.
 
@@ -140,10 +192,11 @@ class CIFAR10DataModule(L.LightningDataModule):
         drop_last: bool = False,
         verify_checksums: bool = True,
         download: bool = True,
+        mirrors: list[str] | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        self.data_dir = Path(data_dir or os.environ.get("CIFAR10_DIR") or "data")
+        self.data_dir = Path(data_dir) if data_dir else reader.default_dir()
         self.source, self.task = source, task
         self.batch_size = _in_range("batch_size", batch_size, 1)
         self.eval_batch_size = _in_range("eval_batch_size", eval_batch_size, 1)
@@ -153,7 +206,8 @@ class CIFAR10DataModule(L.LightningDataModule):
         self.augmentation = Augmentation(
             _in_range("crop_padding", crop_padding, 0, 16), horizontal_flip, _in_range("cutout", cutout, 0, 32)
         )
-        self.drop_last, self.verify_checksums, self.download = drop_last, verify_checksums, download
+        self.drop_last, self.verify_checksums = drop_last, verify_checksums
+        self.download, self.mirrors = download, mirrors or []
         self.seed = seed or 0
         self.train: ImageDataset | None = None
         self.val: ImageDataset | None = None
@@ -185,7 +239,7 @@ class CIFAR10DataModule(L.LightningDataModule):
         return f"Data: {self.source_name}, {self.task}: {', '.join(sizes)}"
 
     def prepare_data(self) -> None:
-        """Download CIFAR-10 through torchvision where there is none; called on one process.
+        """Download CIFAR-10 where there is none; called on one process.
 
         Raises:
             InputError: where there is none and it cannot be downloaded.
@@ -198,7 +252,10 @@ class CIFAR10DataModule(L.LightningDataModule):
         )
         if not self.download:
             raise InputError(f"no CIFAR-10 in '{self.data_dir}': {advice}")
-        _download(self.data_dir, advice)
+        try:
+            fetch(self.data_dir, self.mirrors)
+        except InputError as error:
+            raise InputError(f"{error}; or {advice}") from error
 
     def setup(self, stage: str | None = None) -> None:
         """Read and split what `stage` ("fit", "validate", "test", "predict" or None for all) needs, once.
@@ -233,18 +290,27 @@ class CIFAR10DataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Batches of the training images in an order set by (seed, epoch)."""
         assert self.train is not None, "call setup('fit') first"
-        ranks, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        ranks, rank = self._processes()
         sampler = EpochSampler(self.train, num_replicas=ranks, rank=rank, seed=self.seed)
-        return self._loader(self.train, sampler, self.batch_size, drop_last=self.drop_last)
+        # No worker processes: a batch is one gather out of memory, cheaper than its way through shared memory.
+        # No pinned memory either: a batch of bytes is too small for it to show.
+        # By keywords, because Lightning builds some loaders anew from the arguments that it finds.
+        return TrainLoader(
+            dataset=self.train,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=self.drop_last,
+            collate_fn=_whole_batch,
+        )
 
     def val_dataloader(self) -> DataLoader | list:
         """Batches of the held-out images; nothing where `val_size` is 0."""
-        return [] if self.val is None else self._loader(self.val, SequentialSampler(self.val), self.eval_batch_size)
+        return [] if self.val is None else self._evaluation_loader(self.val)
 
     def test_dataloader(self) -> DataLoader:
         """Batches of the test images."""
         assert self.test is not None, "call setup('test') first"
-        return self._loader(self.test, SequentialSampler(self.test), self.eval_batch_size)
+        return self._evaluation_loader(self.test)
 
     def predict_dataloader(self) -> DataLoader:
         """Batches of the test images."""
@@ -272,14 +338,19 @@ class CIFAR10DataModule(L.LightningDataModule):
             torch.from_numpy(pixels), torch.from_numpy(targets), torch.from_numpy(chosen), augmentation, self.seed
         )
 
-    @staticmethod
-    def _loader(dataset: ImageDataset, sampler: Sampler, batch_size: int, drop_last: bool = False) -> DataLoader:
-        # No worker processes: a batch is one gather out of memory, cheaper than its way through shared memory.
-        # No pinned memory either: a batch of bytes is too small for it to show.
+    def _evaluation_loader(self, dataset: ImageDataset) -> DataLoader:
+        """Each image once, in order; several processes take turns.
+
+        Lightning's own choice for several processes repeats images until all have as many, and counts those twice.
+        """
+        ranks, rank = self._processes()
+        sampler = UnrepeatedDistributedSampler(dataset, ranks, rank, shuffle=False) if ranks > 1 else None
         # By keywords, because Lightning builds some loaders anew from the arguments that it finds.
-        return DataLoader(
-            dataset=dataset, batch_size=batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_whole_batch
-        )
+        return DataLoader(dataset=dataset, batch_size=self.eval_batch_size, sampler=sampler, collate_fn=_whole_batch)
+
+    def _processes(self) -> tuple[int, int]:
+        """How many processes there are, and the number of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
 
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -310,22 +381,3 @@ def _in_range(name: str, value: int, low: int, high: int | None = None) -> int:
         bounds = f"at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"--data.{name}={value} is out of range: give a number {bounds}")
     return value
-
-
-def _download(data_dir: Path, advice: str) -> None:
-    """Fetch and extract CIFAR-10 beside its place, and move it there once it is whole."""
-    from torchvision.datasets import CIFAR10  # takes seconds to import, and only a download needs it
-
-    print(f"Downloading CIFAR-10 (170 MB) to '{data_dir}'", flush=True)
-    made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as beside:
-            CIFAR10(beside, download=True)
-            shutil.move(Path(beside) / reader.FOLDER, data_dir / reader.FOLDER)
-    # No network, no such host, a connection that breaks, a wrong MD5 sum, a folder that cannot be made.
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        for folder in made:
-            if folder.is_dir():
-                folder.rmdir()
-        raise InputError(f"no CIFAR-10 in '{data_dir}', and the download failed ({error}): {advice}") from error

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend: `cli.py` prints it as one line and exits with code 2."""
+"""The two exceptions that `cli.py` prints as one line: what a user can mend at once, and what ended a run."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,19 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Bad input: the message says in one line what was wrong, its value and how to fix it."""
+
+
+class RunError(Exception):
+    """A run that ended before its time: the message says in one line what happened and what is left of it.
+
+    Args:
+        message: the line.
+        exit_code: of the process: 1, or 128 and the number of the signal that ended the run.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def one_line(text: object) -> str:

@@ -10,9 +10,10 @@ NumPy array is made of, so that a file from a stranger runs no code here.
 
 import hashlib
 import io
+import os
 import pickle
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -54,6 +55,32 @@ class Split(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
     official: bool
+
+
+class Verdict(NamedTuple):
+    """What `check` found out about one file.
+
+    Attributes:
+        name: the file's, one of `FILES`.
+        size: bytes; None where the file is missing or cannot be read.
+        md5: its MD5 sum; None likewise.
+        problem: why the file cannot be used, whatever its MD5 sum; "" where it can.
+    """
+
+    name: str
+    size: int | None = None
+    md5: str | None = None
+    problem: str = ""
+
+    @property
+    def official(self) -> bool:
+        """Whether it is CIFAR-10's official file."""
+        return self.md5 == OFFICIAL_MD5[self.name]
+
+
+def default_dir() -> Path:
+    """Return where CIFAR-10 is looked for where nothing else is said: the environment's `CIFAR10_DIR`, else `data`."""
+    return Path(os.environ.get("CIFAR10_DIR") or "data")
 
 
 def find(data_dir: str | Path) -> Path | None:
@@ -109,32 +136,71 @@ def read(data_dir: str | Path, split: Literal["train", "test"], *, verify_checks
     return Split(images, labels, official=not altered)
 
 
+def check(location: Path) -> list[Verdict]:
+    """Look at each of `FILES` on its own, where `read` stops at the first that cannot be used.
+
+    Args:
+        location: a folder of batch files or an archive, as `find` returns it.
+    """
+    verdicts: dict[str, Verdict] = {}
+    # An archive is read in one pass; of a folder's files, one that cannot be read is nothing to the others.
+    for names in [(name,) for name in FILES] if location.is_dir() else [FILES]:
+        problem = "missing"
+        try:
+            for name, content in _read_files(location, names):
+                verdicts[name] = _verdict(name, content)
+        except InputError as error:
+            problem = f"unreadable: {error}"
+        for name in names:
+            verdicts.setdefault(name, Verdict(name, problem=problem))
+    return [verdicts[name] for name in FILES]
+
+
+def _verdict(name: str, content: bytes) -> Verdict:
+    verdict = Verdict(name, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
+    if verdict.official:
+        return verdict
+    try:
+        if name in BATCH_LABELS:
+            _read_batch(name, name, content)
+        else:
+            _check_class_names(name, _unpickle(name, content))
+    except InputError as error:
+        return verdict._replace(problem=str(error))
+    return verdict
+
+
 def _file_contents(location: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Return the bytes of each named file of a folder or an archive."""
+    contents = dict(_read_files(location, names))
+    missing = [name for name in names if name not in contents]
+    if missing:
+        raise InputError(f"'{location}' lacks {', '.join(missing)}: delete it and fetch CIFAR-10 again")
+    return contents
+
+
+def _read_files(location: Path, names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of those of the named files that a folder or an archive has."""
     if location.is_dir():
-        missing = [name for name in names if not (location / name).is_file()]
         try:
-            contents = {} if missing else {name: (location / name).read_bytes() for name in names}
+            for name in names:
+                if (location / name).is_file():
+                    yield name, (location / name).read_bytes()
         except OSError as error:
             raise InputError(f"'{location}' cannot be read: {error}") from error
     else:
-        contents = {}
         try:
             # As a stream: one pass over the compressed bytes, whatever the order of the members.
             with tarfile.open(location, mode="r|*") as archive:
                 for member in archive:
                     name = Path(member.name).name
-                    if name in names and (file := archive.extractfile(member)) is not None:
-                        contents[name] = file.read()
+                    if name in names and member.isreg() and (file := archive.extractfile(member)) is not None:
+                        yield name, file.read()
         except (tarfile.TarError, EOFError, OSError) as error:
             raise InputError(
                 f"'{location}' cannot be read as an archive ({error}): perhaps a truncated download; "
                 "delete it and fetch it again"
             ) from error
-        missing = [name for name in names if name not in contents]
-    if missing:
-        raise InputError(f"'{location}' lacks {', '.join(missing)}: delete it and fetch CIFAR-10 again")
-    return contents
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:

@@ -33,7 +33,6 @@ def _own_surroundings(monkeypatch, tmp_path):
     """Each test starts in an empty folder, without the real data unless it asks for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
-    monkeypatch.delenv("CIFAR10_ZOO_RUN_DIRECTORY", raising=False)
 
 
 def batch_file(name: str, **changes) -> dict:

@@ -70,6 +70,7 @@ CASES = {
     "fit --model CNN --data.batch_size 1.5": ["--data.batch_size=1.5"],
     "fit --model CNN --data.batch_size 0": ["--data.batch_size=0", "at least 1"],
     "fit --model CNN --data.crop_padding 40": ["--data.crop_padding=40", "from 0 to 16"],
+    "fit --model CNN --data.source cifar10 --data.mirrors [a.b/c]": ["mirror 'a.b/c'", "https://"],
     "fit --model CNN --data.source synth": ["--data.source=synth", "'synthetic'"],
     "fit --model CNN --optimizer SDG": ["unknown optimizer 'SDG'", "Did you mean 'SGD'?"],
     "fit --model CNN --optimizer SGD --optimizer.lr -1": ["Invalid learning rate: -1"],
@@ -170,7 +171,8 @@ def test_a_checkpoint_that_asks_for_code(capsys):
 
 
 def test_a_checkpoint_of_another_model(capsys):
-    torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "zoo.cnn.CNN"}}, "cnn.ckpt")
+    content = {"state_dict": {}, "hyper_parameters": {"_class_path": "zoo.cnn.CNN"}, "loops": {}, "global_step": 0}
+    torch.save(content, "cnn.ckpt")
     code, error = run(["test", "--model", "MLP", *TINY, "--ckpt_path=cnn.ckpt"], capsys)
     assert code == 2
     assert_one_line(error, ["zoo.cnn.CNN", "zoo.mlp.MLP"])
@@ -220,7 +222,7 @@ def test_no_data_and_no_network(monkeypatch, capsys):
     def no_network(*args, **kwargs):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", no_network)
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
     code, error = run(["fit", "--model", "CNN", "--data.data_dir", "my-data"], capsys)
     assert code == 2
     assert_one_line(error, ["my-data", "Name or service not known", "--config synthetic"])
@@ -228,11 +230,10 @@ def test_no_data_and_no_network(monkeypatch, capsys):
 
 
 def test_a_failed_download_takes_away_what_it_made_and_no_more(monkeypatch, capsys):
-    def breaks(url, root, **kwargs):
-        Path(root, "half").write_text("a part")
+    def breaks(*args, **kwargs):
         raise http.client.IncompleteRead(b"")
 
-    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", breaks)
+    monkeypatch.setattr("urllib.request.urlopen", breaks)
     Path("mine").mkdir()
     Path("mine/notes").write_text("mine")
     for folder in ("a/b/c", "mine"):

@@ -24,6 +24,8 @@ TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--
 
 def test_the_commands_are_found():
     assert len(CLI_COMMANDS) >= 10
+    called = {line.split("cli.py ", 1)[1].split()[0] for line in CLI_COMMANDS}
+    assert called == {"fit", "test", "data"}, "an unknown command: test it here"
     others = [line for line in COMMANDS if line not in CLI_COMMANDS]
     assert [line.split()[:3] for line in others] == [["python3", "-m", "venv"]] * 2, "an unknown command: test it here"
 
@@ -46,6 +48,15 @@ def test_evaluation_of_a_checkpoint():
     (command,) = [line for line in CLI_COMMANDS if " test " in line]
     arguments = shlex.split(re.sub(r"runs/CNN/[\d_-]+", str(run), command).split("cli.py ", 1)[1])
     assert cli.main(arguments) == 0
+
+
+def test_data_commands(official_layout, monkeypatch):
+    """Where there are data: nothing is downloaded."""
+    monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
+    commands = [line for line in CLI_COMMANDS if " data " in line]
+    assert [line.split()[3] for line in commands] == ["prepare", "check"]
+    for command in commands:
+        assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0
 
 
 def test_python_blocks_run(monkeypatch):

@@ -15,11 +15,16 @@ def test_runs_of_one_second_get_directories_of_their_own(monkeypatch):
     assert all(path.is_dir() for path in made)
 
 
-def test_launched_processes_inherit_the_directory(monkeypatch):
-    first = runs.create(Path("runs"), "CNN")
-    monkeypatch.setattr(runs.time, "strftime", lambda form: "another second")
-    assert runs.create(Path("runs"), "CNN", is_first_process=False) == first
-    assert runs.create(Path("runs"), "CNN") != first, "a new run of the first process is a new run"
+def test_the_newest_run_is_the_one_that_started_last(monkeypatch):
+    made = []
+    for name, second in (("CNN", "00"), ("MLP", "07"), ("CNN", "05"), *[("CNN", "07")] * 11):
+        monkeypatch.setattr(runs.time, "strftime", lambda form, second=second: f"2026-01-01_00-00-{second}")
+        made.append(runs.create(Path("runs"), name))
+        (made[-1] / "config.yaml").touch()
+    assert made[-1].name.endswith("_11")
+    assert runs.newest(Path("runs"), lambda run: True) == made[-1]
+    assert runs.newest(Path("runs"), lambda run: run.parent.name == "MLP") == made[1]
+    assert runs.newest(Path("nothing"), lambda run: True) is None
 
 
 def test_a_place_that_cannot_be_written():

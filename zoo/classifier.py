@@ -56,6 +56,7 @@ class Classifier(L.LightningModule, ABC):
         self.make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = self._make_default_optimizer
         self.lr_schedule: Schedule = Constant()
         self.results: dict[str, dict[str, Any]] = {}
+        self._resumed_metrics: dict[str, Tensor] | None = None
         # A ModuleDict takes no key that is an attribute of modules, as "train" is.
         self.metrics = nn.ModuleDict({f"{stage}_metrics": ClassificationMetrics(num_classes) for stage in STAGES})
         self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for the summary of the model
@@ -135,7 +136,14 @@ class Classifier(L.LightningModule, ABC):
         return group["initial_lr"] * self.lr_schedule(self.fraction_done(max(0, self.trainer.global_step - 1)))
 
     def on_train_start(self) -> None:
-        """Set the learning rate of the first step: the number of batches was not known when the schedule was built."""
+        """Set the learning rate of the first step: the number of batches was not known when the schedule was built.
+
+        Go on counting where the checkpoint of an unfinished epoch stopped.
+        """
+        if self._resumed_metrics is not None and self.trainer.is_global_zero:  # it holds the sum over the processes
+            for name, value in self._metrics_of("train").metric_state.items():
+                cast(Tensor, value).copy_(self._resumed_metrics[name])
+        self._resumed_metrics = None
         for scheduler in (config.scheduler for config in self.trainer.lr_scheduler_configs):
             if isinstance(scheduler, LambdaLR):
                 factor = self.lr_schedule(self.fraction_done(scheduler.last_epoch))
@@ -166,6 +174,10 @@ class Classifier(L.LightningModule, ABC):
         summary = self._metrics_of("train").compute()
         return {f"train/{name}": summary[name] for name in ("loss", "acc")}
 
+    def train_loss_is_finite(self) -> bool:
+        """Whether every loss of the epoch so far was finite, in this process. Waits for the device."""
+        return bool(self._metrics_of("train").loss_sum.isfinite())
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's figures anew."""
         self._metrics_of("train").reset()
@@ -173,6 +185,39 @@ class Classifier(L.LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's figures."""
         self.log_dict(self.train_figures())
+
+    # Checkpoints.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the model and its optimizer are, and the figures of the epoch so far."""
+        checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        checkpoint["optimizer"] = _describe(self.make_optimizer(self.parameters()))
+        checkpoint["train_metrics"] = {
+            name: self.trainer.strategy.reduce(cast(Tensor, value).clone(), reduce_op="sum")
+            for name, value in self._metrics_of("train").metric_state.items()
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the figures of an unfinished epoch; the optimizer that is asked for now wins over the checkpoint's."""
+        self._resumed_metrics = checkpoint.get("train_metrics")
+        if "optimizer" in checkpoint and checkpoint.get("optimizer_states"):
+            self._take_over_optimizer(checkpoint)
+
+    def _take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
+        """Change the checkpoint's optimizer as far as another one, or other values, are asked for now."""
+        optimizer = self.make_optimizer(self.parameters())
+        before, now = checkpoint["optimizer"], _describe(optimizer)
+        if before == now:
+            return
+        (scheduler,) = checkpoint["lr_schedulers"]
+        if before["class_path"] != now["class_path"] or len(before["groups"]) != len(now["groups"]):
+            checkpoint["optimizer_states"] = [optimizer.state_dict()]
+            before = {"groups": [{} for _ in now["groups"]]}
+        groups = checkpoint["optimizer_states"][0]["param_groups"]
+        for index, (group, old, new) in enumerate(zip(groups, before["groups"], now["groups"], strict=True)):
+            group.update({name: value for name, value in new.items() if name not in old or old[name] != value})
+            if old.get("lr") != new["lr"]:
+                group["initial_lr"] = scheduler["base_lrs"][index] = new["lr"]
 
     # Evaluation.
 
@@ -213,3 +258,9 @@ class Classifier(L.LightningModule, ABC):
             if value == value  # a class that does not occur has none
         }
         self.log_dict(figures | per_class)
+
+
+def _describe(optimizer: Optimizer) -> dict[str, Any]:
+    """Return what an optimizer, before its first step, was asked for: its class, and the values of each group."""
+    groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    return {"class_path": f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", "groups": groups}

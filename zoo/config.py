@@ -5,7 +5,7 @@ config of ImprovedCNN, `--model CNN` would keep ImprovedCNN's dropout where CNN 
 change of class starts from nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
@@ -131,12 +131,12 @@ def merge(base: Any, overlay: Any) -> Any:
     """Lay `overlay` over `base`: mappings key by key, where another `class_path` starts anew; all else replaces."""
     if not (isinstance(base, dict) and isinstance(overlay, dict)):
         return overlay
-    if "class_path" in overlay and not _same_class(base.get("class_path"), overlay["class_path"]):
+    if "class_path" in overlay and not same_class(base.get("class_path"), overlay["class_path"]):
         return overlay
     return base | {key: merge(base[key], value) if key in base else value for key, value in overlay.items()}
 
 
-def _same_class(a: Any, b: Any) -> bool:
+def same_class(a: Any, b: Any) -> bool:
     """Whether two class paths name one class, as torch.optim.SGD and torch.optim.sgd.SGD do."""
     if a == b:
         return True
@@ -195,6 +195,18 @@ def _options(argv: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
             yield option, value, [word, value]
         else:
             yield option, None, [word]
+
+
+def take_options(words: list[str], names: Iterable[str]) -> tuple[dict[str, str | None], list[str]]:
+    """Return the values of the options `names` that stand in `words`, and the words without them."""
+    taken: dict[str, str | None] = {}
+    rest: list[str] = []
+    for option, value, of_option in _options(words):
+        if option in names:
+            taken[option] = value
+        else:
+            rest += of_option
+    return taken, rest
 
 
 def _expand(config: Config) -> Config:

@@ -1,12 +1,9 @@
 """`fit`, `validate`, `test` and `predict`: a `LightningCLI` over the zoo and the one data module."""
 
 import copy
-import csv
 import logging
 import os
-import platform
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +11,7 @@ from typing import Any, ClassVar
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, ModelSummary
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback, ModelSummary
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,12 +19,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from zoo import checkpoints, registry, runs
 from zoo import config as configs
-from zoo.callbacks import history
+from zoo import files, registry, resume, runs
+from zoo.callbacks.finite import StopWhenNotFinite
+from zoo.callbacks.graceful_stop import GracefulStop
+from zoo.callbacks.history import History
 from zoo.callbacks.progress import EpochLine, ProgressBar
+from zoo.callbacks.run_checkpoint import RunCheckpoint
+from zoo.callbacks.step_seed import StepSeed
+from zoo.checkpoints import BEST, LAST, WholeFileIO, epochs_done
 from zoo.classifier import Classifier, Stage
-from zoo.evaluation import results
+from zoo.evaluation import report, results
 from zoo.parser import ZooParser, check_class
 from zoo.schedules import Constant, Schedule
 from zoo.trainer import ZooTrainer
@@ -49,14 +51,18 @@ def main(argv: list[str]) -> None:
     _quieten()
     sys.path.append(os.getcwd())  # so that a model of one's own is found where one stands
     command, *options = argv
-    composed = configs.compose(options)
+    composed, origin = resume.take(command, configs.compose(options))
     config = composed.config
-    wants_help = bool({"-h", "--help"} & set(options))
-    if not config.get("model") and not wants_help:
-        raise InputError(
-            f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "
-            f"or --model ({', '.join(registry.entries())})"
-        )
+    if not {"-h", "--help"} & set(options):
+        if command != "fit" and origin.path is None:
+            raise InputError(
+                f"{command} needs a trained model: --ckpt_path best, last, or runs/.../checkpoints/best.ckpt"
+            )
+        if not config.get("model"):
+            raise InputError(
+                f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "
+                f"or --model ({', '.join(registry.entries())})"
+            )
     ZooParser.command, ZooParser.known = composed, set()
     model = check_class("model", composed, Classifier)
     if model is not None and config.get("optimizer") is None:
@@ -67,7 +73,7 @@ def main(argv: list[str]) -> None:
     check_class("lr_schedule", composed, Schedule)
     ZooCLI.is_built = False
     try:
-        ZooCLI(args=[command, *configs.as_argument(config), *composed.rest])
+        ZooCLI(origin, args=[command, *configs.as_argument(config), *composed.rest])
     except (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException) as error:
         # jsonargparse wraps what a class raises when it is built. What goes wrong later is not the command line's
         # fault, and is worth a traceback.
@@ -96,6 +102,7 @@ def _quieten() -> None:
         ".*LeafSpec.* is deprecated",
         "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
         "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
+        "Checkpoint directory .* exists and is not empty",  # as it is in a resumed run
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -105,11 +112,14 @@ class ZooCLI(LightningCLI):
 
     is_built: ClassVar[bool] = False  # whether all that the command line asks for could be built
 
-    def __init__(self, args: ArgsType) -> None:
-        self.history = history.History()
-        self.checkpoints: ModelCheckpoint | None = None
+    def __init__(self, origin: resume.Origin, args: ArgsType) -> None:
+        self.origin = origin
         self.run_dir: Path | None = None
-        self._started = time.perf_counter()
+        self.best: RunCheckpoint | None = None
+        self.last: RunCheckpoint | None = None
+        self.history = History()
+        self.not_finite = StopWhenNotFinite()
+        self.graceful_stop = GracefulStop()
         super().__init__(
             Classifier,
             CIFAR10DataModule,
@@ -135,27 +145,27 @@ class ZooCLI(LightningCLI):
             "--early_stopping", type=int | None, help="stop after this many epochs without a better val/acc"
         )
         parser.add_argument(
+            "--save_every_n_steps", type=int | None, help="save last.ckpt this often too, not at the end of epochs only"
+        )
+        parser.add_argument(
             "--name", type=str | None, help="of the run's folder (default: the model's, and the source's)"
         )
         parser.add_argument("--runs_dir", type=str, default="runs", help="where runs are kept")
         parser.link_arguments("data.task", "model.init_args.num_classes", compute_fn=_num_classes)
         ZooParser.known |= set(parser.get_defaults(skip_validation=True).keys())
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and check the checkpoint before anything is taken from it."""
-        super().parse_arguments(parser, args)
-        command = self.config["subcommand"]
-        config = self.config[command]
-        if config.ckpt_path is not None:
-            checkpoints.check(config.ckpt_path, config.model.class_path)
-        elif command != "fit":
-            raise InputError(f"{command} needs a trained model: --ckpt_path runs/.../checkpoints/best.ckpt")
-
     def before_instantiate_classes(self) -> None:
-        """Check what neither the parser nor Lightning checks before a run has begun."""
+        """Check what neither the parser nor Lightning checks before a run has begun; give them the checkpoint.
+
+        It is kept from the parser until here, because Lightning would let its arguments win over the command line's.
+        """
         config = self.config[self.subcommand]
+        resume.check_arguments(self.origin, config.model.get("init_args", {}))
+        config.ckpt_path = str(self.origin.path) if self.origin.path else None
         if config.name is not None and (config.name in (".", "..") or Path(config.name).name != config.name):
             raise InputError(f"--name={config.name} is no plain name for a folder: use --runs_dir for its place")
+        if config.save_every_n_steps is not None and config.save_every_n_steps < 1:
+            raise InputError(f"--save_every_n_steps={config.save_every_n_steps}: give a number of at least 1")
         for option in ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes", "log_every_n_steps"):
             value = config.trainer[option]
             if value is not None and value < 1:
@@ -166,19 +176,37 @@ class ZooCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         callbacks: list[Callback] = [*(config.trainer.callbacks or []), self.history]
         if config.trainer.enable_progress_bar is not False:
-            callbacks += [ProgressBar(), EpochLine()]
+            callbacks += [ProgressBar(), EpochLine(self.history)]
         if config.trainer.enable_model_summary is not False:
             callbacks.append(ModelSummary(max_depth=2))
-        if self.subcommand == "fit" and not config.trainer.fast_dev_run:
-            monitor = "val/acc" if config.data.val_size and config.trainer.limit_val_batches != 0 else None
-            if config.trainer.enable_checkpointing is not False:
-                self.checkpoints = _checkpoints(monitor)
-                callbacks.append(self.checkpoints)
-            if config.early_stopping is not None:
-                callbacks.append(_early_stopping(config.early_stopping, monitor))
+        if self.subcommand == "fit":
+            callbacks += self._callbacks_of_fit(config)
         # The logger is put in once the run has a directory.
         logger = False if config.trainer.logger in (None, True) else config.trainer.logger
-        return super().instantiate_trainer(callbacks=callbacks, logger=logger, **kwargs)
+        plugins = [*_as_list(config.trainer.plugins), WholeFileIO()]
+        return super().instantiate_trainer(callbacks=callbacks, logger=logger, plugins=plugins, **kwargs)
+
+    def _callbacks_of_fit(self, config: Any) -> list[Callback]:
+        open_run = LambdaCallback(setup=lambda trainer, module, stage: self._open_run() if stage == "fit" else None)
+        keep_config = LambdaCallback(
+            on_save_checkpoint=lambda trainer, module, checkpoint: checkpoint.update(config=self._config())
+        )
+        callbacks: list[Callback] = [open_run, keep_config, StepSeed(int(config.seed_everything))]
+        callbacks += [self.not_finite, self.graceful_stop]
+        if config.trainer.fast_dev_run:
+            return callbacks
+        self.graceful_stop.every_n_steps = config.save_every_n_steps
+        monitor = "val/acc" if config.data.val_size and config.trainer.limit_val_batches != 0 else None
+        if config.trainer.enable_checkpointing is not False:
+            # The best before the last, which keeps what is known of the best.
+            if monitor is not None:
+                self.best = RunCheckpoint(BEST, monitor=monitor)
+                callbacks.append(self.best)
+            self.last = RunCheckpoint(LAST)
+            callbacks.append(self.last)
+        if config.early_stopping is not None:
+            callbacks.append(_early_stopping(config.early_stopping, monitor))
+        return callbacks
 
     def after_instantiate_classes(self) -> None:
         """Hand the data module the run's seed, the model its optimizer and schedule; check that all can be built."""
@@ -201,35 +229,56 @@ class ZooCLI(LightningCLI):
         """Read all data, then make the run's directory: bad data leaves nothing behind."""
         self._open_data("fit", "test")
         self._check_batches()
+        self._check_epochs()
         config = self.config[self.subcommand]
-        if config.trainer.fast_dev_run:
+        if config.trainer.fast_dev_run or not _is_first_process():
             return
         name = config.name or type(self.model).__name__
         if self.datamodule.source == "synthetic":
             name += "-synthetic"
-        self.run_dir = runs.create(Path(config.runs_dir), name, is_first_process=_is_first_process())
+        self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
+        self._save_config(self.run_dir / runs.CONFIG)
+        _say(f"Run: {self.run_dir}" + (f", from {self.origin.path}" if self.origin.path else ""))
+
+    def _open_run(self) -> None:
+        """Tell all that writes where to; called in every process of a run, once they can talk to each other."""
+        self.run_dir = self.trainer.strategy.broadcast(self.run_dir)
+        if self.run_dir is None:
+            return
         self.history.path = self.run_dir / "metrics.csv"
-        if self.checkpoints is not None:
-            self.checkpoints.dirpath = str(self.run_dir / "checkpoints")
-        if config.trainer.logger in (None, True):
+        if self.last is not None:
+            directory = (self.run_dir / runs.CHECKPOINTS).resolve()
+            self.graceful_stop.path = self.not_finite.path = directory / f"{LAST}.ckpt"
+            for callback in filter(None, (self.best, self.last)):
+                callback.dirpath = str(directory)
+        if self.config[self.subcommand].trainer.logger in (None, True):
+            content = self.origin.content
             self.trainer.logger = TensorBoardLogger(
-                self.run_dir, name="", version="tensorboard", default_hp_metric=False
+                self.run_dir,
+                name="",
+                version="tensorboard",
+                default_hp_metric=False,
+                # What an ended process logged after the checkpoint is about to be logged again.
+                purge_step=content["global_step"] + 1 if content else 0 if self.origin.run else None,
             )
-            self.trainer.logger.experiment.add_text("data", self.datamodule.describe())
-        self._save_config(self.run_dir / "config.yaml")
-        _say(f"Run: {self.run_dir}")
-        self._started = time.perf_counter()
+            if self.origin.run is None:
+                self.trainer.logger.experiment.add_text("data", self.datamodule.describe())
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train."""
+        self.trainer.fit(**kwargs | {"weights_only": True})
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint on the test set, once; the last one where there is no validation set."""
-        facts: dict[str, Any] = {"fit_seconds": round(time.perf_counter() - self._started, 1)}
-        path = None
-        if self.checkpoints is not None:
-            path = self.checkpoints.best_model_path or self.checkpoints.last_model_path or None
-            if path and self.checkpoints.best_model_score is not None:
-                facts["best_epoch"] = torch.load(path, weights_only=True, map_location="cpu")["epoch"] + 1
-                facts["val/acc"] = round(self.checkpoints.best_model_score.item(), 6)
+        facts: dict[str, Any] = {"epochs": len(self.history.rows), "fit_seconds": round(self.history.seconds, 1)}
+        paths = [callback.best_model_path for callback in (self.best, self.last) if callback is not None]
+        path = next(filter(None, paths), None)
+        if self.best is not None and self.best.best_model_score is not None:
+            facts["best_epoch"] = max(self.history.rows, key=lambda row: row.get("val/acc", -1))["epoch"]
+            facts["val/acc"] = round(self.best.best_model_score.item(), 6)
         self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
+        if self.run_dir is not None:
+            self._keep(self.run_dir / results.FILE)
         self._report("test", path, self.run_dir, facts)
 
     def before_test(self) -> None:
@@ -254,6 +303,8 @@ class ZooCLI(LightningCLI):
 
     def before_predict(self) -> None:
         """Read the test set."""
+        if self.trainer.world_size > 1:
+            raise InputError(f"predict runs on one device, not {self.trainer.world_size}: --trainer.devices 1")
         self._open_data("predict")
 
     def predict(self, **kwargs: Any) -> None:
@@ -261,25 +312,15 @@ class ZooCLI(LightningCLI):
         batches: Any = self.trainer.predict(**kwargs | {"weights_only": True, "return_predictions": True})
         if not batches:
             raise InputError("nothing was predicted: --trainer.limit_predict_batches is 0")
-        self._write_predictions(torch.cat(batches))
-
-    @rank_zero_only
-    def _write_predictions(self, probabilities: torch.Tensor) -> None:
-        directory, names = self._directory_beside_checkpoint("predict"), self.datamodule.class_names
-        with (directory / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["index", "prediction", *names])
-            # Fewer than all where --trainer.limit_predict_batches says so.
-            for index, row in zip(self.datamodule.test.indices.tolist(), probabilities.tolist(), strict=False):
-                best = max(range(len(row)), key=row.__getitem__)
-                writer.writerow([index, names[best], *(f"{value:.6f}" for value in row)])
-        _say(f"Predictions: {directory / 'predictions.csv'}")
+        path = self._directory_beside_checkpoint("predict") / "predictions.csv"
+        report.write_predictions(path, self.datamodule, torch.cat(batches))
+        _say(f"Predictions: {path}")
 
     # Their parts.
 
     def _open_data(self, *stages: str) -> None:
-        if _is_first_process():
-            self.datamodule.prepare_data()
+        # In every process: they wait for the one that downloads.
+        self.datamodule.prepare_data()
         for stage in stages:
             self.datamodule.setup(stage)
         _say(self.datamodule.describe())
@@ -302,67 +343,54 @@ class ZooCLI(LightningCLI):
         if type(interval) is int and interval > batches and trainer.check_val_every_n_epoch is not None:
             raise InputError(f"--trainer.val_check_interval={interval} is more than the {batches} batches of an epoch")
 
-    @rank_zero_only
+    def _check_epochs(self) -> None:
+        """Refuse to go on where there is nothing left to do."""
+        epochs, content = self.trainer.max_epochs, self.origin.content
+        if content is None or epochs in (None, -1):
+            return
+        done = epochs_done(content)
+        has_results = self.origin.run is None or (self.origin.run / results.FILE).is_file()
+        if done > epochs or (done == epochs and has_results):
+            raise InputError(
+                f"{self.origin.path} has trained for {done} epochs, and --trainer.max_epochs is {epochs}: raise it"
+            )
+
     def _save_config(self, path: Path) -> None:
-        whole = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        path.write_text(yaml.safe_dump(whole[self.subcommand], sort_keys=False), encoding="utf-8")
+        config = self._config() | ({"ckpt_path": None} if self.origin.run else {})
+        text = yaml.safe_dump(config, sort_keys=False)
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            self._keep(path)
+        files.write(path, text.encode())
+
+    def _config(self) -> dict[str, Any]:
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+
+    def _keep(self, path: Path) -> None:
+        """Rename a file of a resumed run that is about to be written anew, after the epochs that it is of."""
+        if _is_first_process() and self.origin.content is not None and path.is_file():
+            path.replace(path.with_stem(f"{path.stem}_{epochs_done(self.origin.content)}_epochs"))
 
     def _directory_beside_checkpoint(self, kind: str) -> Path:
-        run = runs.of_checkpoint(Path(self.config[self.subcommand].ckpt_path))
-        return runs.create(run, kind)
+        assert self.origin.path is not None
+        return runs.create(runs.of_checkpoint(self.origin.path), kind)
 
     @rank_zero_only
     def _report_beside_checkpoint(self, stage: Stage) -> None:
         if stage not in self.model.results:
             raise InputError(f"nothing was evaluated: --trainer.limit_{stage}_batches is 0")
-        path = self.config[self.subcommand].ckpt_path
-        self._report(stage, path, self._directory_beside_checkpoint(stage), {})
+        self._report(stage, str(self.origin.path), self._directory_beside_checkpoint(stage), {})
 
     @rank_zero_only
     def _report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:
-        """Print the results, and write them to `directory` where there is one."""
         if stage not in self.model.results:
             return
-        data, model = self.datamodule, type(self.model).__name__
-        summary = self.model.results[stage]
-        images = sum(map(sum, summary["confusion"]))
-        title = f"{model} on {data.source_name}, {images:,} {stage} images"
-        print(f"\n{results.table(title, summary, data.class_names)}\n")
-        if directory is None:
-            return
-        content = {
-            "model": model,
-            "data": {
-                "source": data.source_name,
-                "task": data.task,
-                "train": len(data.train) if data.train else None,
-                "val": len(data.val) if data.val else 0,
-                "test": len(data.test) if data.test else None,
-            },
-            "seed": self.config[self.subcommand].seed_everything,
-            "checkpoint": os.path.relpath(checkpoint, directory) if checkpoint else None,
-            **facts,
-            f"{stage}/images": images,
-            **results.flatten(stage, summary, data.class_names),
-            "hardware": _hardware(self.trainer),
-            "versions": results.versions(),
-        }
-        results.write_json(directory / results.FILE, content)
-        self._draw(stage, title, summary, directory)
-        _say(f"Results: {directory}")
+        config = self.config[self.subcommand]
+        facts = {"seed": config.seed_everything, "checkpoint": checkpoint, **facts}
+        report.report(self.trainer, self.model, self.datamodule, stage, directory, facts)
+        if directory is not None:
+            _say(f"Results: {directory}")
         if isinstance(self.trainer.logger, TensorBoardLogger):
-            _say(f"TensorBoard: tensorboard --logdir {self.config[self.subcommand].runs_dir}")
-
-    def _draw(self, stage: Stage, title: str, summary: dict[str, Any], directory: Path) -> None:
-        from zoo.figures import confusion_matrix, learning_curves  # matplotlib takes a second to import
-
-        figure = confusion_matrix.draw(summary["confusion"], self.datamodule.class_names, title)
-        figure.savefig(directory / "confusion_matrix.png", dpi=120)
-        if isinstance(self.trainer.logger, TensorBoardLogger):
-            self.trainer.logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, self.trainer.global_step)
-        if (directory / "metrics.csv").is_file():
-            curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
-            curves.savefig(directory / "learning_curves.png", dpi=120)
+            _say(f"TensorBoard: tensorboard --logdir {config.runs_dir}")
 
 
 def _is_first_process() -> bool:
@@ -373,17 +401,8 @@ def _num_classes(task: str) -> int:
     return 2 if task == "binary" else 10
 
 
-def _checkpoints(monitor: str | None) -> ModelCheckpoint:
-    """Keep the last epoch's checkpoint, and the best one's where there is a validation set to tell it by."""
-    return ModelCheckpoint(
-        filename="best",
-        monitor=monitor,
-        mode="max",
-        save_top_k=1 if monitor else 0,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _early_stopping(patience: int, monitor: str | None) -> EarlyStopping:
@@ -392,12 +411,6 @@ def _early_stopping(patience: int, monitor: str | None) -> EarlyStopping:
     if monitor is None:
         raise InputError("--early_stopping needs a validation set: --data.val_size is 0")
     return EarlyStopping(monitor, mode="max", patience=patience)
-
-
-def _hardware(trainer: L.Trainer) -> str:
-    if trainer.strategy.root_device.type == "cuda":
-        return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 @rank_zero_only

@@ -8,25 +8,22 @@ confusion_matrix.png, learning_curves.png
 tensorboard/          logs
 """
 
-import os
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from datamodules.errors import InputError
 
-_INHERITED = "CIFAR10_ZOO_RUN_DIRECTORY"
+CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
 
 
-def create(runs_dir: Path, name: str, *, is_first_process: bool = True) -> Path:
+def create(runs_dir: Path, name: str) -> Path:
     """Make and return a new directory `runs_dir/name/<date and time>`.
-
-    The first process of a run decides; those that it launches inherit its choice through the environment.
 
     Raises:
         InputError: where it cannot be made.
     """
-    if not is_first_process and _INHERITED in os.environ:
-        return Path(os.environ[_INHERITED])
     started = time.strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1, 1000):
         directory = runs_dir / name / (started if attempt == 1 else f"{started}_{attempt}")
@@ -38,12 +35,24 @@ def create(runs_dir: Path, name: str, *, is_first_process: bool = True) -> Path:
             raise InputError(f"--runs_dir={runs_dir}: '{directory.parent}' is not a folder") from None
         except OSError as error:
             raise InputError(f"--runs_dir={runs_dir}: a run directory cannot be made there ({error})") from error
-        os.environ[_INHERITED] = str(directory)
         return directory
     raise InputError(f"--runs_dir={runs_dir}: no free name for a run that started at {started}")
+
+
+def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:
+    """Return the run that started last, of those in `runs_dir` for which `holds` is true; None where there is none."""
+    found = [config.parent for config in runs_dir.glob(f"*/*/{CONFIG}") if holds(config.parent)]
+    return max(found, key=_started, default=None)
+
+
+def _started(run: Path) -> tuple[str, int, int]:
+    """When a run started: its name, the number of the run in that second, and the file's time to tell models apart."""
+    name = re.fullmatch(r"(.*?)(?:_(\d{1,3}))?", run.name)
+    assert name
+    return name[1], int(name[2] or 1), (run / CONFIG).stat().st_mtime_ns
 
 
 def of_checkpoint(checkpoint: Path) -> Path:
     """Return the run directory that a checkpoint lies in, or its own folder where it lies in none."""
     run = checkpoint.resolve().parent.parent
-    return run if (run / "config.yaml").is_file() else checkpoint.resolve().parent
+    return run if (run / CONFIG).is_file() else checkpoint.resolve().parent

@@ -1,7 +1,7 @@
 """One row of figures an epoch, as a CSV file."""
 
 import csv
-import os
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
+from zoo import files
 from zoo.classifier import Classifier
 
 
@@ -26,6 +27,8 @@ def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
 class History(L.Callback):
     """Writes a row an epoch to `path`: data, epoch (from 1), optimizer steps, seconds, lr, train/*, val/*.
 
+    Checkpoints hold the rows, so that a resumed run goes on where its checkpoint is, with no epoch lost or doubled.
+
     Attributes:
         path: the CSV file; None writes nothing.
         rows: the epochs so far.
@@ -35,6 +38,25 @@ class History(L.Callback):
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self._epoch_started = time.perf_counter()
+        self._elapsed = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long the finished epochs took, those before an interruption too."""
+        return sum(row["seconds"] for row in self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint takes: the rows, and the seconds of the epoch so far."""
+        return {"rows": self.rows, "elapsed": time.perf_counter() - self._epoch_started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.rows = list(state_dict["rows"])
+        self._elapsed = state_dict["elapsed"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Go on with the clock of an unfinished epoch."""
+        self._epoch_started = time.perf_counter() - self._elapsed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Start the epoch's clock."""
@@ -56,15 +78,14 @@ class History(L.Callback):
         if self.path is None:
             return
         columns = list(dict.fromkeys(column for row in self.rows for column in row))
-        beside = self.path.with_suffix(".csv.part")
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(
-                {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
-                for row in self.rows
-            )
-        os.replace(beside, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(
+            {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+            for row in self.rows
+        )
+        files.write(self.path, text.getvalue().encode())
 
 
 def read(path: Path) -> dict[str, list[float]]:

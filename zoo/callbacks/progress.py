@@ -7,8 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from zoo.callbacks.history import epoch_figures
-from zoo.classifier import Classifier
+from zoo.callbacks.history import History
 
 
 class ProgressBar(TQDMProgressBar):
@@ -46,12 +45,17 @@ class ProgressBar(TQDMProgressBar):
 
 
 class EpochLine(L.Callback):
-    """Prints a line after each epoch: losses, accuracies, learning rate, seconds, time left."""
+    """Prints a line after each epoch: losses, accuracies, learning rate, seconds, time left.
+
+    Args:
+        history: that has the epoch's figures, and comes before this in the list of callbacks.
+    """
 
     SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/dead_units")
 
-    def __init__(self) -> None:
-        self._started = self._epoch_started = 0.0
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._started = 0.0
         self._first_epoch = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -59,16 +63,11 @@ class EpochLine(L.Callback):
         self._started = time.perf_counter()
         self._first_epoch = trainer.current_epoch
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock of the epoch."""
-        self._epoch_started = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the line."""
-        figures = epoch_figures(trainer, pl_module)  # on every process: they add up what each of them counted
+        figures = self.history.rows[-1]
         if not trainer.is_global_zero:
             return
-        now = time.perf_counter()
         done = trainer.current_epoch + 1
         epochs = trainer.max_epochs or -1  # -1 is without end
         parts = [f"epoch {done}/{epochs}" if epochs > 0 else f"epoch {done}"]
@@ -76,9 +75,9 @@ class EpochLine(L.Callback):
             if name in figures:
                 parts.append(f"{name} {figures[name]:.4f}")
         parts.append(f"lr {figures['lr']:.2g}")
-        parts.append(f"{now - self._epoch_started:.1f} s")
+        parts.append(f"{figures['seconds']:.1f} s")
         if done < epochs:
-            per_epoch = (now - self._started) / (done - self._first_epoch)
+            per_epoch = (time.perf_counter() - self._started) / (done - self._first_epoch)
             parts.append(f"{_duration(per_epoch * (epochs - done))} left")
         bar = trainer.progress_bar_callback
         if isinstance(bar, ProgressBar) and bar.is_enabled:

@@ -2,13 +2,14 @@
 
 import json
 import math
-import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from zoo import files
 
 PACKAGES = ("cifar10-zoo", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 FILE = "metrics.json"
@@ -37,16 +38,14 @@ def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) 
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path`, which holds either the old or the new text, never half of one.
+    """Write `content` to `path` (see `zoo.files.write`).
 
     JSON has no NaN and no infinity: they become null.
     """
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
     # A row of a matrix on one line.
     text = re.sub(r"\[[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
-    beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(text + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    files.write(path, f"{text}\n".encode())
 
 
 def _finite(value: Any) -> Any:

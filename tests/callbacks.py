@@ -1,0 +1,39 @@
+"""Callbacks that tests name in a config."""
+
+import signal
+
+import lightning as L
+import torch
+
+
+class SignalAt(L.Callback):
+    """Sends this process a signal in a training step, or in the validation that follows it.
+
+    Args:
+        step: optimizer steps done before.
+        name: of the signal.
+        validating: whether to wait for the validation.
+    """
+
+    def __init__(self, step: int, name: str = "SIGTERM", validating: bool = False) -> None:
+        self.step, self.number, self.validating = step, signal.Signals[name], validating
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        if not self.validating and trainer.global_step == self.step:
+            signal.raise_signal(self.number)
+
+    def on_validation_batch_start(self, trainer, *args):
+        if self.validating and trainer.global_step == self.step:
+            signal.raise_signal(self.number)
+
+
+class PoisonAt(L.Callback):
+    """Makes a weight NaN after so many optimizer steps: the loss is NaN from the next one on."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        if trainer.global_step == self.step:
+            with torch.no_grad():
+                next(pl_module.parameters()).view(-1)[0] = torch.nan

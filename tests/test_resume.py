@@ -1,0 +1,391 @@
+"""Runs that are cut short and go on: by the command line, on small synthetic data, with dropout and augmentation."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import cli
+from zoo import checkpoints, files
+
+# Five batches an epoch, the last one smaller.
+DATA = ["--data.source=synthetic", "--data.train_size=36", "--data.val_size=20", "--data.test_size=20"]
+DATA += ["--data.batch_size=8", "--data.crop_padding=2", "--data.horizontal_flip=true"]
+FIT = ["fit", "--model=ImprovedCNN", *DATA, "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1"]
+FIT += ["--lr_schedule=Cosine", "--trainer.enable_model_summary=false"]
+MLP = ["fit", "--model=MLP", *DATA, "--trainer.max_epochs=2", "--trainer.enable_model_summary=false"]
+STEPS = 15
+
+
+def run_of(*command: str, code: int = 0) -> Path:
+    """Run a command that makes a run, and return the run."""
+    before = set(Path("runs").glob("*/2*"))
+    assert cli.main(list(command)) == code
+    (run,) = set(Path("runs").glob("*/2*")) - before
+    return run
+
+
+def weights(run: Path, name: str = "last") -> dict:
+    return torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same_weights(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def rows(run: Path) -> list[dict]:
+    """The rows of `metrics.csv`, without the seconds, which no two runs share."""
+    with (run / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def scalars(run: Path) -> dict:
+    log = EventAccumulator(str(run / "tensorboard"))
+    log.Reload()
+    return {tag: [(e.step, e.value) for e in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
+
+
+def signal_at(step: int, **options) -> str:
+    init_args = json.dumps({"step": step, **options})
+    return f'--trainer.callbacks=[{{"class_path": "tests.callbacks.SignalAt", "init_args": {init_args}}}]'
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing cut short."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("whole")
+        patch.chdir(folder)
+        return folder / run_of(*FIT)
+
+
+@pytest.fixture
+def finished(whole):
+    """A copy of it, in `runs` of the test's folder."""
+    run = Path("runs") / whole.relative_to(whole.parent.parent)
+    shutil.copytree(whole, run)
+    return run
+
+
+class TestStoppedBySignal:
+    @pytest.mark.parametrize(
+        ("at", "steps_done"),
+        [
+            ({"step": 1}, 2),  # in the middle of the first epoch, with no checkpoint so far
+            ({"step": 7, "name": "SIGINT"}, 8),
+            ({"step": 9}, 10),  # in the last step of an epoch
+            ({"step": 10, "validating": True}, 10),
+        ],
+        ids=["first epoch", "mid epoch", "last step", "validation"],
+    )
+    def test_goes_on_as_if_nothing_had_happened(self, whole, at, steps_done, capsys):
+        number = {"SIGINT": 130}.get(at.get("name", ""), 143)
+        run = run_of(*FIT, signal_at(**at), code=number)
+        assert not (run / "metrics.json").exists()
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert f"after step {steps_done}: go on with: fit --resume" in error
+        assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == steps_done
+
+        assert cli.main(["fit", "--resume"]) == 0
+        assert_same_weights(weights(run), weights(whole))
+        assert_same_weights(weights(run, "best"), weights(whole, "best"))
+        assert rows(run) == rows(whole)
+        assert scalars(run) == scalars(whole), "curves go on without a seam"
+        expected, found = (json.loads((r / "metrics.json").read_text()) for r in (whole, run))
+        for key in ("test/acc", "test/loss", "best_epoch", "epochs", "checkpoint", "val/acc"):
+            assert found[key] == expected[key]
+
+    def test_in_the_last_validation(self, whole, capsys):
+        run = run_of(*FIT, signal_at(STEPS, validating=True), code=143)
+        assert not (run / "metrics.json").exists(), "the test set is not used before the run goes on"
+        assert cli.main(["fit", "--resume", str(run)]) == 0
+        assert_same_weights(weights(run), weights(whole))
+        assert json.loads((run / "metrics.json").read_text())["epochs"] == 3
+
+    def test_without_checkpoints_says_that_nothing_was_saved(self, capsys):
+        run_of(*FIT, signal_at(1), "--trainer.enable_checkpointing=false", code=143)
+        assert "nothing was saved" in capsys.readouterr().err
+
+    def test_twice_stops_at_once(self):
+        """The second Ctrl-C is not waited with; a process of its own, because it ends it."""
+        environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent)}
+        twice = json.dumps([{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 1, "name": "SIGINT"}}] * 2)
+        command = [sys.executable, cli.__file__, *FIT, f"--trainer.callbacks={twice}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode not in (0, 130), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestResume:
+    def test_a_run_that_was_ended_before_its_first_checkpoint_starts_anew(self, whole):
+        run = run_of(*FIT, signal_at(1), "--trainer.enable_checkpointing=false", code=143)
+        config = (run / "config.yaml").read_text().replace("enable_checkpointing: false", "enable_checkpointing: true")
+        (run / "config.yaml").write_text(config.replace("step: 1", "step: -1"))
+        assert cli.main(["fit", "--resume"]) == 0
+        assert_same_weights(weights(run), weights(whole))
+        assert rows(run) == rows(whole)
+        assert scalars(run) == scalars(whole)
+
+    def test_more_epochs(self, finished):
+        """The files of the finished run are kept beside those of the longer one."""
+        before = (finished / "metrics.json").read_bytes()
+        assert cli.main(["fit", "--resume", "--trainer.max_epochs=4"]) == 0
+        assert [row["epoch"] for row in rows(finished)] == ["1", "2", "3", "4"]
+        assert json.loads((finished / "metrics.json").read_text())["epochs"] == 4
+        assert (finished / "metrics_3_epochs.json").read_bytes() == before
+        assert "max_epochs: 3" in (finished / "config_3_epochs.yaml").read_text()
+        assert "max_epochs: 4" in (finished / "config.yaml").read_text()
+
+    def test_a_finished_run_has_nothing_left(self, finished, capsys):
+        for options in (["--resume"], ["--ckpt_path=last"], ["--resume", "--trainer.max_epochs=2"]):
+            assert cli.main(["fit", *options]) == 2
+            assert "has trained for 3 epochs" in capsys.readouterr().err
+        assert len(list(Path("runs").glob("*/*"))) == 1
+
+    def test_a_run_that_was_moved(self, whole):
+        run = run_of(*FIT, signal_at(7), code=143)
+        run.rename("moved")
+        assert cli.main(["fit", "--resume", "moved"]) == 0
+        assert_same_weights(weights(Path("moved")), weights(whole))
+        assert_same_weights(weights(Path("moved"), "best"), weights(whole, "best"))
+
+    def test_checkpoints_within_an_epoch(self, whole):
+        """The last one is of the middle of an epoch where the process is killed."""
+        code = "import cli, os, sys; from tests import callbacks as c; c.signal.raise_signal = lambda n: os._exit(9); "
+        code += "cli.main(sys.argv[1:])"
+        command = [sys.executable, "-c", code, *FIT, signal_at(9), "--save_every_n_steps=3"]
+        root = Path(cli.__file__).parent
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True)
+        assert done.returncode == 9, done.stderr
+        (run,) = Path("runs").glob("*/*")
+        assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 9
+        assert cli.main(["fit", "--resume", "--trainer.callbacks=null"]) == 0
+        assert_same_weights(weights(run), weights(whole))
+        assert rows(run) == rows(whole)
+
+
+class TestFromACheckpoint:
+    def test_a_new_run_from_the_last(self, whole):
+        """It has a directory of its own, with the curves up to the checkpoint; the old run is left alone."""
+        old = run_of(*FIT, signal_at(7), code=143)
+        before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+        new = run_of("fit", "--ckpt_path=last")
+        assert_same_weights(weights(new), weights(whole))
+        assert rows(new) == rows(whole)
+        assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+        assert (new / "checkpoints/best.ckpt").is_file()
+
+    @pytest.mark.parametrize("which", ["best", "last", "file"])
+    def test_test_needs_no_config_and_no_model(self, finished, which, capsys):
+        path = which
+        if which == "file":
+            path = str(shutil.copy(finished / "checkpoints/best.ckpt", "some.ckpt"))
+        assert cli.main(["test", "--ckpt_path", path]) == 0
+        (written,) = [*finished.glob("test/*/metrics.json"), *Path("test").glob("*/metrics.json")]
+        found = json.loads(written.read_text())
+        assert found["model"] == "ImprovedCNN"
+        assert found["test/images"] == 20
+        if which != "last":
+            assert found["test/loss"] == json.loads((finished / "metrics.json").read_text())["test/loss"]
+
+    def test_of_the_named_model(self, finished):
+        newer = run_of(*MLP)
+        assert cli.main(["test", "--model=ImprovedCNN", "--ckpt_path=best"]) == 0
+        assert len(list(finished.glob("test/*/metrics.json"))) == 1
+        assert cli.main(["test", "--ckpt_path=best"]) == 0
+        assert len(list(newer.glob("test/*/metrics.json"))) == 1
+
+    def test_the_command_line_wins_for_data_and_trainer(self, finished):
+        assert cli.main(["test", "--ckpt_path=best", "--data.test_size=10"]) == 0
+        (written,) = finished.glob("test/*/metrics.json")
+        assert json.loads(written.read_text())["test/images"] == 10
+
+    def test_a_checkpoint_from_python(self):
+        import lightning as L
+
+        from datamodules.cifar10 import CIFAR10DataModule
+        from zoo.mlp import MLP
+
+        data = CIFAR10DataModule(source="synthetic", task="binary", train_size=16, val_size=8, test_size=20)
+        trainer = L.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer.fit(MLP(hidden_sizes=[8], num_classes=2), data)
+        trainer.save_checkpoint("python.ckpt")
+        assert cli.main(["test", "--ckpt_path=python.ckpt", "--data.test_size=20"]) == 0
+        (written,) = Path("test").glob("*/metrics.json")
+        assert set(json.loads(written.read_text())["test/acc_per_class"]) == {"disc", "not disc"}
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--model=CNN"], ["zoo.cnn.CNN", "zoo.cnn.ImprovedCNN"]),
+            (["--config=cnn"], ["zoo.cnn.CNN", "zoo.cnn.ImprovedCNN"]),
+            (["--model.dropout=0.25"], ["--model.dropout=0.25", "has dropout 0.5"]),
+            (["--data.task=binary"], ["--data.task asks for 2 classes", "num_classes 10"]),
+        ],
+    )
+    @pytest.mark.parametrize("command", ["test", "fit"])
+    def test_a_network_is_what_it_was_trained_as(self, finished, command, options, words, capsys):
+        path = finished / "checkpoints/best.ckpt"
+        assert cli.main([command, f"--ckpt_path={path}", "--trainer.max_epochs=9", *options]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        for word in words:
+            assert word in error
+        assert len(list(Path("runs").glob("*/*"))) == 1
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["fit", "--resume=runs/no"], ["runs/no", "no run"]),
+            (["fit", "--resume"], ["no run in 'runs'"]),
+            (["test", "--resume"], ["--ckpt_path"]),
+            (["fit", "--resume", "--ckpt_path=last"], ["leave out --ckpt_path"]),
+            (["test", "--ckpt_path=best"], ["best", "no run in 'runs'"]),
+            (["test", "--ckpt_path=last", "--model=CNN"], ["last", "no run of CNN"]),
+            ([*MLP, "--save_every_n_steps=0"], ["save_every_n_steps=0"]),
+        ],
+    )
+    def test_nothing_to_go_on_from(self, options, words, capsys):
+        assert cli.main(options) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        for word in words:
+            assert word in error
+        assert not list(Path().iterdir())
+
+
+class TestOptimizer:
+    def rates(self, run: Path) -> list[float]:
+        return [value for _, value in scalars(run)["lr"]]
+
+    def test_another_learning_rate_wins(self):
+        run_of(*MLP, "--trainer.log_every_n_steps=1", "--trainer.max_epochs=1", "--optimizer.lr=0.1")
+        new = run_of("fit", "--ckpt_path=last", "--trainer.max_epochs=2", "--optimizer.lr=0.01")
+        assert self.rates(new) == pytest.approx([0.01] * 5)
+        group = torch.load(new / "checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0]
+        assert group["initial_lr"] == 0.01
+
+    def test_the_momentum_is_kept(self):
+        """With a learning rate of 0 nothing but the state of the optimizer can change."""
+        old = run_of(*MLP, "--trainer.max_epochs=1")
+        new = run_of("fit", "--ckpt_path=last", "--trainer.max_epochs=2", "--optimizer.lr=0")
+        steps = [
+            torch.load(run / "checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]["state"][0]["step"]
+            for run in (old, new)
+        ]
+        assert [step.item() for step in steps] == [5, 10]
+
+    def test_another_optimizer_starts_anew(self):
+        run_of(*MLP, "--trainer.max_epochs=1")
+        new = run_of("fit", "--ckpt_path=last", "--trainer.max_epochs=2", "--optimizer=SGD", "--optimizer.momentum=0.9")
+        state = torch.load(new / "checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]
+        assert set(state["state"][0]) == {"momentum_buffer"}
+        assert state["param_groups"][0]["momentum"] == 0.9
+
+    def test_another_batch_size_waits_for_the_end_of_the_epoch(self, capsys):
+        run_of(*FIT, signal_at(7), code=143)
+        capsys.readouterr()
+        assert cli.main(["fit", "--resume", "--data.batch_size=4"]) == 2
+        error = capsys.readouterr().err
+        assert "batch_size 8" in error
+        assert "batch_size" in error
+
+
+class TestNotFinite:
+    def poison(self, step: int) -> str:
+        callback = {"class_path": "tests.callbacks.PoisonAt", "init_args": {"step": step}}
+        return f"--trainer.callbacks={json.dumps([callback])}"
+
+    def test_the_run_ends_and_the_last_good_checkpoint_stays(self, capsys):
+        run = run_of(*MLP, self.poison(7), "--trainer.max_epochs=3", code=1)
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        for word in ("step 10", "epoch 2", "learning rate of 0.001", "last.ckpt"):
+            assert word in error
+        assert all(value.isfinite().all() for value in weights(run).values())
+        assert checkpoints.epochs_done(checkpoints.read(run / "checkpoints/last.ckpt")) == 1
+        assert not (run / "metrics.json").exists()
+
+    def test_weights_are_looked_at_before_a_checkpoint(self, capsys):
+        """The last step of an epoch spoils them: no loss tells."""
+        run = run_of(*MLP, self.poison(5), code=1)
+        assert "weights" in capsys.readouterr().err
+        assert not list(run.glob("checkpoints/*"))
+
+    def test_a_mid_epoch_checkpoint_is_spared_too(self):
+        run = run_of(*MLP, self.poison(2), "--save_every_n_steps=1", code=1)
+        content = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+        assert content["global_step"] == 1
+        assert all(value.isfinite().all() for value in content["state_dict"].values())
+
+    def test_a_learning_rate_out_of_this_world(self, capsys):
+        run_of(*MLP, "--optimizer=SGD", "--optimizer.lr=1e30", code=1)
+        assert "no checkpoint was saved yet" in capsys.readouterr().err
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch():
+    """Of the best one, too, it tells, where no later epoch was better."""
+    run = run_of(*MLP, "--optimizer.lr=0", "--trainer.max_epochs=3")
+    done = [checkpoints.epochs_done(checkpoints.read(run / f"checkpoints/{name}.ckpt")) for name in ("best", "last")]
+    assert done == [1, 3]
+
+
+def test_with_max_steps(whole):
+    run = run_of(*FIT, "--trainer.max_steps=12", signal_at(7), code=143)
+    assert cli.main(["fit", "--resume"]) == 0
+    again = run_of(*FIT, "--trainer.max_steps=12")
+    assert_same_weights(weights(run), weights(again))
+    assert rows(run) == rows(again)
+    run = run_of(*FIT, "--trainer.max_steps=12", signal_at(10, validating=True), code=143)
+    assert cli.main(["fit", "--resume"]) == 0
+    assert_same_weights(weights(run), weights(again))
+    assert rows(run) == rows(again)
+
+
+def test_early_stopping_goes_on_counting():
+    run = run_of(*MLP, "--trainer.max_epochs=9", "--early_stopping=2", "--optimizer.lr=0", signal_at(7), code=143)
+    assert cli.main(["fit", "--resume"]) == 0
+    assert len(rows(run)) == 3
+
+
+class TestFiles:
+    def test_a_failed_write_leaves_what_was_there(self, monkeypatch):
+        path = Path("file")
+        files.write(path, b"old")
+        monkeypatch.setattr(files.os, "fsync", lambda number: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="full"):
+            files.write(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert [p.name for p in Path().iterdir()] == ["file"]
+
+    def test_a_disk_that_fills_up(self, capsys, monkeypatch):
+        """A real one where a small one can be mounted; the run ends with a line, and the old checkpoint is whole."""
+        Path("runs").mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", "runs"], capture_output=True, check=False
+        )
+        if mounted.returncode != 0:
+            pytest.skip("no disk of its own can be mounted here")
+        try:
+            # About 2.4 MB each: the third does not fit beside the best and the last.
+            assert cli.main([*MLP, "--trainer.logger=false"]) == 1
+            error = capsys.readouterr().err
+            assert error.count("\n") == 1
+            assert "could not be written (No space left on device)" in error
+            (run,) = Path("runs").glob("*/*")
+            for path in run.glob("checkpoints/*"):
+                assert path.suffix == ".ckpt"
+                checkpoints.read(path)
+        finally:
+            subprocess.run(["umount", "runs"], check=True)

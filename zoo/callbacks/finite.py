@@ -1,0 +1,52 @@
+"""Ends a run whose loss or weights are no longer finite, before a checkpoint takes them."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from datamodules.errors import RunError
+from zoo.classifier import Classifier
+
+
+class StopWhenNotFinite(L.Callback):
+    """Looks at the sum of the epoch's losses every `every_n_batches`, and at that and the weights before a checkpoint.
+
+    The sum is NaN or infinite once a single loss was. Looking at it waits for the device, so it is not done every step.
+
+    Args:
+        every_n_batches: training batches from one look to the next.
+
+    Attributes:
+        path: of the run's last checkpoint, for the message; None where none is saved.
+    """
+
+    def __init__(self, every_n_batches: int = 50) -> None:
+        self.every_n_batches = every_n_batches
+        self.path: Path | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the losses, at the end of an epoch in any case."""
+        if (batch_idx + 1) % self.every_n_batches == 0 or batch_idx + 1 == trainer.num_training_batches:
+            self._check(trainer, "loss", pl_module.train_loss_is_finite())
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
+        """Look at the losses and the weights."""
+        self._check(trainer, "loss", pl_module.train_loss_is_finite())
+        finite = [t.isfinite().all() for t in pl_module.state_dict().values() if t.is_floating_point()]
+        self._check(trainer, "weights", bool(torch.stack(finite).all()))
+
+    def _check(self, trainer: L.Trainer, what: str, finite: bool) -> None:
+        if trainer.strategy.reduce_boolean_decision(finite, all=True):
+            return
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        saved = self.path is not None and self.path.is_file()
+        left = f"the last good checkpoint is {self.path}" if saved else "no checkpoint was saved yet"
+        raise RunError(
+            f"training diverged: the {what} is not finite any more, as seen after step {trainer.global_step} "
+            f"(epoch {trainer.current_epoch + 1}) at a learning rate of {rate:.3g}; {left}. "
+            "Lower --optimizer.lr, or add --trainer.gradient_clip_val 1"
+        )

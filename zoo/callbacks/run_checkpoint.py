@@ -1,0 +1,44 @@
+"""The two checkpoints of a run, `best.ckpt` and `last.ckpt`."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's `ModelCheckpoint` for one file, written at the end of an epoch, that survives a move of its run.
+
+    One for the best and one for the last: a single one with `save_last` leaves the last out where it is not the best.
+
+    Args:
+        name: of the file.
+        monitor: the figure whose largest value makes an epoch the best; None saves every epoch.
+    """
+
+    PATHS = ("best_model_path", "kth_best_model_path", "last_model_path", "dirpath")
+
+    def __init__(self, name: str, monitor: str | None = None) -> None:
+        super().__init__(
+            filename=name,
+            monitor=monitor,
+            mode="max",
+            save_top_k=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint takes, with the names of files, and not with their places."""
+        state = super().state_dict()
+        names = {name: Path(state[name] or "").name for name in self.PATHS}
+        return {**state, **names, "best_k_models": {Path(k).name: v for k, v in state["best_k_models"].items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint; a new run, which has no such file yet, finds a best of its own."""
+        directory = Path(self.dirpath or "")
+        if not (directory / state_dict["best_model_path"]).is_file():
+            return
+        places = {name: str(directory / Path(state_dict[name]).name) for name in self.PATHS if state_dict[name]}
+        best = {str(directory / Path(k).name): v for k, v in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **places, "dirpath": self.dirpath, "best_k_models": best})

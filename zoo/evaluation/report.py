@@ -1,0 +1,95 @@
+"""What an evaluation leaves behind: the table that is printed, `metrics.json`, pictures, predictions."""
+
+import csv
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from datamodules.cifar10 import CIFAR10DataModule
+from zoo.callbacks import history
+from zoo.classifier import Classifier, Stage
+from zoo.evaluation import results
+
+
+def report(
+    trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule, stage: Stage, directory: Path | None, facts: dict
+) -> None:
+    """Print what the model's last pass over `stage` found, and write it to `directory` where there is one.
+
+    Args:
+        trainer: that evaluated.
+        model: with `results` of the stage.
+        data: what it was evaluated on.
+        stage: "val" or "test".
+        directory: where `metrics.json` and the pictures go.
+        facts: what `metrics.json` says beside: the seed, the checkpoint, and so on.
+    """
+    summary = model.results[stage]
+    images = sum(map(sum, summary["confusion"]))
+    title = f"{type(model).__name__} on {data.source_name}, {images:,} {stage} images"
+    print(f"\n{results.table(title, summary, data.class_names)}\n", flush=True)
+    if directory is None:
+        return
+    content = {
+        "model": type(model).__name__,
+        "data": {
+            "source": data.source_name,
+            "task": data.task,
+            "train": len(data.train) if data.train else None,
+            "val": len(data.val) if data.val else 0,
+            "test": len(data.test) if data.test else None,
+        },
+        **facts,
+        f"{stage}/images": images,
+        **results.flatten(stage, summary, data.class_names),
+        "hardware": _hardware(trainer),
+        "versions": results.versions(),
+    }
+    if facts.get("checkpoint"):
+        content["checkpoint"] = os.path.relpath(facts["checkpoint"], directory)
+    results.write_json(directory / results.FILE, content)
+    _draw(trainer, data, stage, title, summary, directory)
+
+
+def _draw(
+    trainer: L.Trainer, data: CIFAR10DataModule, stage: Stage, title: str, summary: dict[str, Any], directory: Path
+) -> None:
+    from zoo.figures import confusion_matrix, learning_curves  # matplotlib takes a second to import
+
+    figure = confusion_matrix.draw(summary["confusion"], data.class_names, title)
+    figure.savefig(directory / "confusion_matrix.png", dpi=120)
+    if isinstance(trainer.logger, TensorBoardLogger):
+        trainer.logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, trainer.global_step)
+    if (directory / "metrics.csv").is_file():
+        curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
+        curves.savefig(directory / "learning_curves.png", dpi=120)
+
+
+def write_predictions(path: Path, data: CIFAR10DataModule, probabilities: torch.Tensor) -> None:
+    """Write a row for each test image: its index, its likeliest class, the probabilities of all.
+
+    Args:
+        path: the CSV file.
+        data: whose test images were predicted.
+        probabilities: float (n, classes), of the first n test images.
+    """
+    assert data.test is not None
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "prediction", *data.class_names])
+        # Fewer than all where --trainer.limit_predict_batches says so.
+        for index, row in zip(data.test.indices.tolist(), probabilities.tolist(), strict=False):
+            best = max(range(len(row)), key=row.__getitem__)
+            writer.writerow([index, data.class_names[best], *(f"{value:.6f}" for value in row)])
+
+
+def _hardware(trainer: L.Trainer) -> str:
+    if trainer.strategy.root_device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
+    processes = f"{trainer.world_size} processes, " if trainer.world_size > 1 else ""
+    return f"{platform.machine()} CPU, {processes}{torch.get_num_threads()} threads"
