@@ -13,13 +13,15 @@ class SignalAt(L.Callback):
         step: optimizer steps done before.
         name: of the signal.
         validating: whether to wait for the validation.
+        rank: the process that gets it; None for all.
     """
 
-    def __init__(self, step: int, name: str = "SIGTERM", validating: bool = False) -> None:
-        self.step, self.number, self.validating = step, signal.Signals[name], validating
+    def __init__(self, step: int, name: str = "SIGTERM", validating: bool = False, rank: int | None = None) -> None:
+        self.step, self.number, self.validating, self.rank = step, signal.Signals[name], validating, rank
 
     def on_before_zero_grad(self, trainer, pl_module, optimizer):
-        if not self.validating and trainer.global_step == self.step:
+        mine = self.rank in (None, trainer.global_rank)
+        if mine and not self.validating and trainer.global_step == self.step:
             signal.raise_signal(self.number)
 
     def on_validation_batch_start(self, trainer, *args):

@@ -101,6 +101,7 @@ CASES = {
     "fit --model ImprovedCNN --data.train_size 65 --data.batch_size 16": ["last batch of one", "--data.drop_last=true"],
     "fit --model CNN --data.drop_last true": ["no whole batch"],
     "fit --model CNN --early_stopping 3 --trainer.limit_val_batches 0": ["--early_stopping"],
+    "fit --model CNN --trainer.sync_batchnorm true --trainer.accelerator cpu": ["sync_batchnorm", "GPUs"],
     "fit --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
     "fit --config cnn --trainer.max_epochs abc": ["--trainer.max_epochs=abc: expected"],
     f"fit --config cnn --data.source cifar10 --data.data_dir {LONG}": ["--data.data_dir=xxx"],

@@ -99,6 +99,24 @@ def test_a_bad_file_gets_its_verdict_and_the_others_theirs(run, damaged_layout, 
     assert not Path("it-ran").exists()
 
 
+@pytest.mark.usefixtures("_official_sums")
+def test_a_file_that_may_not_be_read(run, official_layout, monkeypatch):
+    """As root, any file may be: so the refusal is played."""
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "data_batch_2":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    code, lines, _ = run("data", "check", "--data_dir", official_layout)
+    assert code == 1
+    assert "unreadable: " in lines[1]
+    assert "Permission denied" in lines[1]
+    assert all(line.endswith("  official") for line in (lines[0], *lines[2:-1]))
+
+
 def test_another_data_set(run, damaged_layout):
     replace(damaged_layout, "batches.meta", {"label_names": ["apple"]})
     code, lines, _ = run("data", "check", "--data_dir", damaged_layout)

@@ -27,27 +27,40 @@ def test_the_commands_are_found():
     called = {line.split("cli.py ", 1)[1].split()[0] for line in CLI_COMMANDS}
     assert called == {"fit", "test", "data"}, "an unknown command: test it here"
     others = [line for line in COMMANDS if line not in CLI_COMMANDS]
-    assert [line.split()[:3] for line in others] == [["python3", "-m", "venv"]] * 2, "an unknown command: test it here"
+    assert [line.split()[0] for line in others] == ["python3", "python3", "torchrun", "srun"], "test it here"
 
 
-@pytest.mark.parametrize("command", [line for line in CLI_COMMANDS if " fit " in line and "--help" not in line])
+@pytest.mark.parametrize("command", [line for line in COMMANDS if "--config ddp" in line])
+def test_several_processes(command):
+    """As far as can be told in one: tests/test_ddp.py runs two, from the command line and from a launcher."""
+    assert configs.compose(shlex.split(command.split("cli.py ", 1)[1])[1:]).config["trainer"]["strategy"] == "ddp"
+
+
+FITS = [
+    line for line in CLI_COMMANDS if " fit " in line and not re.search("--(help|resume|ckpt_path|config ddp)", line)
+]
+
+
+@pytest.mark.parametrize("command", FITS)
 def test_fit(command):
     arguments = shlex.split(command.split("cli.py ", 1)[1])
-    if "gpu" in arguments:
-        assert configs.compose(arguments[1:]).config["model"]
-        return
     shorter = ["--data.source=synthetic", *TINY, "--trainer.fast_dev_run=true"]
     if "val_size" in command:
         shorter.remove("--data.val_size=32")
     assert cli.main([*arguments, *shorter]) == 0
 
 
-def test_evaluation_of_a_checkpoint():
+def test_from_a_checkpoint():
+    """Each of the commands goes on from the same run."""
     assert cli.main(["fit", "--config", "cnn", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
     (run,) = Path("runs").glob("*/*")
-    (command,) = [line for line in CLI_COMMANDS if " test " in line]
-    arguments = shlex.split(re.sub(r"runs/CNN/[\d_-]+", str(run), command).split("cli.py ", 1)[1])
-    assert cli.main(arguments) == 0
+    commands = [line for line in CLI_COMMANDS if re.search("--(resume|ckpt_path)", line)]
+    assert len(commands) == 5
+    for epochs, command in enumerate(commands, start=2):
+        arguments = shlex.split(re.sub(r"runs/CNN/[\d_-]+", str(run), command).split("cli.py ", 1)[1])
+        if arguments[0] == "fit":
+            arguments.append(f"--trainer.max_epochs={epochs}")
+        assert cli.main(arguments) == 0
 
 
 def test_data_commands(official_layout, monkeypatch):

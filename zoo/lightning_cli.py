@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.errors import InputError
+from datamodules.errors import InputError, RunError
 from zoo import config as configs
 from zoo import files, registry, resume, runs
 from zoo.callbacks.finite import StopWhenNotFinite
@@ -46,7 +46,8 @@ def main(argv: list[str]) -> None:
 
     Raises:
         InputError: for bad input that the parser does not see.
-        SystemExit: with code 2 for bad input that it sees.
+        RunError: for a run that is cut short.
+        SystemExit: with code 2 for bad input that the parser sees.
     """
     _quieten()
     sys.path.append(os.getcwd())  # so that a model of one's own is found where one stands
@@ -74,6 +75,10 @@ def main(argv: list[str]) -> None:
     ZooCLI.is_built = False
     try:
         ZooCLI(origin, args=[command, *configs.as_argument(config), *composed.rest])
+    except RunError as error:
+        if not _is_first_process():  # which says it for all
+            raise SystemExit(error.exit_code) from None
+        raise
     except (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException) as error:
         # jsonargparse wraps what a class raises when it is built. What goes wrong later is not the command line's
         # fault, and is worth a traceback.
@@ -92,8 +97,8 @@ def _input_error_behind(error: BaseException | None) -> InputError | None:
 
 def _quieten() -> None:
     """Silence what Lightning says at every start and what does not concern this project."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     for message in (
         "LightningCLI's args parameter is intended",  # configs are composed before the parser sees them
         ".*does not have many workers.*",  # a worker would slow the loaders down
@@ -102,6 +107,7 @@ def _quieten() -> None:
         ".*LeafSpec.* is deprecated",
         "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
         "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
+        "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics add up what all processes counted
         "Checkpoint directory .* exists and is not empty",  # as it is in a resumed run
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -218,6 +224,8 @@ class ZooCLI(LightningCLI):
             self.model.make_optimizer(self.model.parameters())
         except (TypeError, ValueError) as error:
             raise InputError(f"--optimizer: {error}") from error
+        if config.trainer.sync_batchnorm and self.trainer.strategy.root_device.type == "cpu":
+            raise InputError("--trainer.sync_batchnorm=true needs GPUs: leave it out")
         endless = self.trainer.max_epochs in (None, -1) and self.trainer.max_steps < 0
         if endless and self.subcommand == "fit" and not isinstance(self.model.lr_schedule, Constant):
             raise InputError("--lr_schedule has to know the end: give --trainer.max_epochs or --trainer.max_steps")

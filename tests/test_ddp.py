@@ -1,0 +1,125 @@
+"""Two processes on the CPU, started as a user starts them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import cli
+
+ROOT = Path(cli.__file__).parent
+DDP = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+DATA = ["--data.source=synthetic", "--data.train_size=128", "--data.val_size=33", "--data.test_size=41"]
+DATA += ["--data.crop_padding=2", "--data.horizontal_flip=true"]
+FIT = ["fit", *DATA, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", "--trainer.enable_model_summary=false"]
+
+
+def run(*command: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*launcher, cli.__file__, *command], env=environment, capture_output=True, text=True)
+
+
+def weights(run_dir: Path) -> dict:
+    return torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+def rows(run_dir: Path) -> list[dict[str, float]]:
+    with (run_dir / "metrics.csv").open() as file:
+        return [{k: float(v) for k, v in row.items() if k not in ("data", "seconds")} for row in csv.DictReader(file)]
+
+
+def results(run_dir: Path) -> dict:
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A run of CNN with two processes, and what it printed."""
+    folder = tmp_path_factory.mktemp("two")
+    cpu = ["--config=ddp", "--trainer.accelerator=cpu", "--trainer.devices=2"]
+    done = run(*FIT, "--model=CNN", "--data.batch_size=8", f"--runs_dir={folder}", *cpu)
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = folder.glob("*/*")  # one, not one for each process
+    return run_dir, done
+
+
+def test_learns_the_same_as_one_process_with_twice_the_batch(two):
+    run_dir, _ = two
+    assert cli.main([*FIT, "--model=CNN", "--data.batch_size=16"]) == 0
+    (one,) = Path("runs").glob("*/*")
+    torch.testing.assert_close(weights(run_dir), weights(one), atol=2e-4, rtol=1e-3)
+    for row, expected in zip(rows(run_dir), rows(one), strict=True):
+        assert row == pytest.approx(expected, rel=1e-3)
+    assert results(run_dir)["test/confusion"] == results(one)["test/confusion"]
+    assert results(run_dir)["test/loss"] == pytest.approx(results(one)["test/loss"], rel=1e-3)
+
+
+def test_speaks_once(two):
+    _, done = two
+    assert done.stdout.count("epoch 1/2") == done.stdout.count("Data: ") == done.stdout.count("accuracy   ") == 1
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("images", [1_001, 10_000])
+def test_every_image_is_counted_once(two, images):
+    """1,001 do not share evenly; Lightning's own sampler would count one of them twice."""
+    run_dir, _ = two
+    command = ["test", f"--ckpt_path={run_dir}/checkpoints/best.ckpt", f"--data.test_size={images}"]
+    found = []
+    for options in ([], DDP):
+        before = set(run_dir.glob("test/*/metrics.json"))
+        if options:
+            done = run(*command, *options)
+            assert done.returncode == 0, done.stderr
+        else:
+            assert cli.main(command) == 0
+        (written,) = set(run_dir.glob("test/*/metrics.json")) - before
+        found.append(json.loads(written.read_text()))
+    one, both = found
+    assert both["test/images"] == one["test/images"] == images
+    assert both["test/confusion"] == one["test/confusion"]
+    assert both["test/loss"] == pytest.approx(one["test/loss"], rel=1e-5)
+
+
+def test_a_signal_to_one_process_stops_both_and_the_run_goes_on(two):
+    """With dropout and batch norm, in the middle of an epoch: they agree on the step to stop after."""
+    signal = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 22, "rank": 1}}'
+    command = [*FIT, "--model=ImprovedCNN", "--data.batch_size=4", *DDP]
+    whole, cut = run(*command, "--runs_dir=whole"), run(*command, f"--trainer.callbacks=[{signal}]", "--runs_dir=cut")
+    assert whole.returncode == 0, whole.stderr
+    assert cut.returncode == 143, cut.stderr
+    assert cut.stderr.count("\n") == 1
+    assert "stopped by SIGTERM after step 26: go on with" in cut.stderr
+    done = run("fit", "--resume", "--runs_dir=cut")
+    assert done.returncode == 0, done.stderr
+    (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
+    for row, expected in zip(rows(b), rows(a), strict=True):  # the losses are summed in another order
+        assert row == pytest.approx(expected, rel=1e-5)
+    for name, value in weights(a).items():
+        assert torch.equal(value, weights(b)[name]), name
+
+
+def test_a_diverged_run_ends_in_both():
+    done = run(*FIT, "--model=MLP", "--optimizer=SGD", "--optimizer.lr=1e30", *DDP)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "diverged" in done.stderr
+
+
+def test_processes_of_another_launcher_share_a_directory():
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2")
+    done = run(*FIT, "--model=MLP", *DDP, launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert len(list(Path("runs").glob("*/*"))) == 1
+    assert done.stdout.count("accuracy   ") == 1
+
+
+def test_predict_runs_on_one_device(two, capsys):
+    run_dir, _ = two
+    assert cli.main(["predict", f"--ckpt_path={run_dir}/checkpoints/best.ckpt", *DDP]) == 2
+    assert "--trainer.devices 1" in capsys.readouterr().err
