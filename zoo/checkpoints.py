@@ -39,6 +39,22 @@ class WholeFileIO(TorchCheckpointIO):
                 f"({error.strerror or error}): {left}"
             ) from error
 
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> Content:
+        """Read a checkpoint as Lightning does.
+
+        One of the end of an epoch is told as that: with `max_steps`, Lightning takes it for one of the middle, and ends
+        the epoch a second time.
+        """
+        content = super().load_checkpoint(path, *args, **kwargs)
+        loop = content.get("loops", {}).get("fit_loop", {})
+        epochs, batches = loop.get("epoch_progress"), loop.get("epoch_loop.batch_progress")
+        if epochs and batches and epochs["current"]["processed"] == epochs["current"]["ready"]:
+            for counts in (epochs["current"], epochs["total"]):
+                counts["completed"] = counts["processed"]
+            batches["current"] = dict.fromkeys(batches["current"], 0)
+            batches["is_last_batch"] = False
+        return content
+
 
 def read(path: Path) -> Content:
     """Return what the checkpoint `path` holds, on the CPU.

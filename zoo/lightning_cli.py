@@ -1,6 +1,7 @@
 """`fit`, `validate`, `test` and `predict`: a `LightningCLI` over the zoo and the one data module."""
 
 import copy
+import errno
 import logging
 import os
 import sys
@@ -79,6 +80,10 @@ def main(argv: list[str]) -> None:
         if not _is_first_process():  # which says it for all
             raise SystemExit(error.exit_code) from None
         raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunError(f"the disk is full ({error}): make room, and go on with: fit --resume") from error
     except (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException) as error:
         # jsonargparse wraps what a class raises when it is built. What goes wrong later is not the command line's
         # fault, and is worth a traceback.

@@ -14,7 +14,7 @@ from zoo.checkpoints import BEST, LAST, Content
 from zoo.config import Composed, Config
 
 # What an evaluation takes over; the devices and the length of the training do not concern it.
-EVALUATED = ("seed_everything", "model", "data", "runs_dir")
+EVALUATED = ("seed_everything", "model", "data")
 
 
 class Origin(NamedTuple):
@@ -60,6 +60,7 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
         base = _config_of(origin)
         if command != "fit":
             base = {key: base[key] for key in EVALUATED if key in base}
+    base.pop("ckpt_path", None)  # where that run itself went on from
     theirs, data = base.get("model") or {}, base.get("data") or {}
     _check_model(model, theirs.get("class_path"), origin)
     (theirs.get("init_args") or {}).pop("num_classes", None)  # follows from data.task
@@ -82,10 +83,9 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
         return
     for name, value in _arguments_of(origin.content).items():
         if name in init_args and _plain(init_args[name]) != _plain(value):
-            option = "--data.task" if name == "num_classes" else f"--model.{name}"
-            what = (
-                f"{option} makes {init_args[name]} classes" if name == "num_classes" else f"{option}={init_args[name]}"
-            )
+            option, what = f"--model.{name}", f"--model.{name}={init_args[name]}"
+            if name == "num_classes":
+                option, what = "--data.task", f"--data.task asks for {init_args[name]} classes"
             raise InputError(f"{what}, but the model of {origin.path} has {name} {value}: leave {option} out")
 
 
