@@ -1,5 +1,6 @@
 """`CIFAR10DataModule`: one data module for every model of the zoo."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -80,19 +81,15 @@ class EpochSampler(DistributedSampler):
     `DistributedSampler` itself adds the two up: the second epoch of seed 0 would have the order of the first of seed 1,
     and runs of several seeds would not be independent. As there, the processes take turns, and the first samples are
     repeated where they do not share evenly.
-
-    Attributes:
-        start: how many of this process's samples the next pass leaves out.
     """
 
     dataset: ImageDataset
-    start = 0
 
     def __iter__(self) -> Iterator[int]:
         positions = torch.arange(len(self.dataset))
         order = random_bits(self.seed, self.epoch, positions, stream=ORDER_STREAM).argsort()
         shared = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
-        return iter(shared[self.rank :: self.num_replicas][self.start :].tolist())
+        return iter(shared[self.rank :: self.num_replicas].tolist())
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
@@ -100,38 +97,30 @@ class EpochSampler(DistributedSampler):
 
 
 class TrainLoader(DataLoader[Batch]):
-    """A `DataLoader` over an `EpochSampler`, whose place in the middle of an epoch a checkpoint keeps.
+    """A `DataLoader` whose place in the middle of an epoch a checkpoint keeps.
 
     Lightning asks for `state_dict` when it saves, and calls `load_state_dict` before it goes on with an epoch.
     """
 
     _batches = 0
-    _resumed: Mapping[str, int] | None = None
+    _resumed = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        if not isinstance(self.sampler, EpochSampler):  # Lightning's overfit_batches puts a sequential one there
-            yield from super().__iter__()
-            return
-        resumed, self._resumed = self._resumed, None
-        # The next epoch where Lightning calls a finished one unfinished, as it does with max_steps.
-        self._batches = resumed["batches"] if resumed and resumed["epoch"] == self.sampler.epoch else 0
-        self.sampler.start = self._batches * cast(int, self.batch_size)
-        for batch in super().__iter__():
+        self._batches, self._resumed = self._resumed, 0
+        for batch in itertools.islice(super().__iter__(), self._batches, None):
             self._batches += 1
             yield batch
 
+    def _order(self) -> dict[str, int]:
+        """What the order of the batches depends on, beside the epoch."""
+        order = {"batch_size": cast(int, self.batch_size), "images": len(cast(ImageDataset, self.dataset))}
+        if isinstance(self.sampler, EpochSampler):  # Lightning's overfit_batches puts a sequential one there
+            order |= {"seed": self.sampler.seed, "processes": self.sampler.num_replicas}
+        return order
+
     def state_dict(self) -> dict[str, int]:
-        """Return how many batches of which epoch were handed out, and what their order depends on."""
-        sampler = self.sampler
-        if not isinstance(sampler, EpochSampler):
-            return {}
-        order = {
-            "batch_size": cast(int, self.batch_size),
-            "images": len(sampler.dataset),
-            "seed": sampler.seed,
-            "processes": sampler.num_replicas,
-        }
-        return {"epoch": sampler.epoch, "batches": self._batches, **order}
+        """Return how many batches were handed out, and what their order depends on."""
+        return {"batches": self._batches, **self._order()}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on after those batches.
@@ -139,13 +128,13 @@ class TrainLoader(DataLoader[Batch]):
         Raises:
             InputError: where the rest of the epoch would be other batches than those that are left.
         """
-        for name, value in self.state_dict().items():
-            if name not in ("epoch", "batches") and state.get(name) != value:
+        for name, value in self._order().items():
+            if state.get(name, value) != value:
                 raise InputError(
-                    f"the checkpoint is of the middle of an epoch with {name} {state.get(name)}, and cannot go on with "
+                    f"the checkpoint is of the middle of an epoch with {name} {state[name]}, and cannot go on with "
                     f"{value}: leave it as it was, or start from the end of an epoch"
                 )
-        self._resumed = state
+        self._resumed = state["batches"]
 
 
 class CIFAR10DataModule(L.LightningDataModule):

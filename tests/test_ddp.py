@@ -87,14 +87,14 @@ def test_every_image_is_counted_once(two, images):
 
 
 def test_a_signal_to_one_process_stops_both_and_the_run_goes_on(two):
-    """With dropout and batch norm, in the middle of an epoch: they agree on the step to stop after."""
+    """With dropout and batch norm, in the middle of an epoch: they agree on the step to stop after, the next of ten."""
     signal = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 22, "rank": 1}}'
     command = [*FIT, "--model=ImprovedCNN", "--data.batch_size=4", *DDP]
     whole, cut = run(*command, "--runs_dir=whole"), run(*command, f"--trainer.callbacks=[{signal}]", "--runs_dir=cut")
     assert whole.returncode == 0, whole.stderr
     assert cut.returncode == 143, cut.stderr
     assert cut.stderr.count("\n") == 1
-    assert "stopped by SIGTERM after step 26: go on with" in cut.stderr
+    assert "stopped by SIGTERM after step 30: go on with" in cut.stderr
     done = run("fit", "--resume", "--runs_dir=cut")
     assert done.returncode == 0, done.stderr
     (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
@@ -117,6 +117,11 @@ def test_processes_of_another_launcher_share_a_directory():
     assert done.returncode == 0, done.stderr
     assert len(list(Path("runs").glob("*/*"))) == 1
     assert done.stdout.count("accuracy   ") == 1
+
+
+def test_too_few_images_for_the_processes(capsys):
+    assert cli.main([*FIT, "--model=MLP", "--data.val_size=1", *DDP]) == 2
+    assert "--data.val_size=1" in capsys.readouterr().err
 
 
 def test_predict_runs_on_one_device(two, capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
-from zoo import checkpoints, files
+from zoo import checkpoints, files, runs
 
 # Five batches an epoch, the last one smaller.
 DATA = ["--data.source=synthetic", "--data.train_size=36", "--data.val_size=20", "--data.test_size=20"]
@@ -250,6 +251,11 @@ class TestFromACheckpoint:
         ("options", "words"),
         [
             (["fit", "--resume=runs/no"], ["runs/no", "no run"]),
+            (["fit", "--resume=" + "x" * 5000], ["no run"]),
+            (["fit", "--ckpt_path=" + "x" * 5000], ["no readable checkpoint"]),
+            (["fit", "--ckpt_path"], ["needs a value"]),
+            (["fit", "--resume", "-c", "cnn"], ["no run in 'runs'"]),
+            (["fit", "--resume", "--name=other"], ["leave out --name"]),
             (["fit", "--resume"], ["no run in 'runs'"]),
             (["test", "--resume"], ["--ckpt_path"]),
             (["fit", "--resume", "--ckpt_path=last"], ["leave out --ckpt_path"]),
@@ -265,6 +271,96 @@ class TestFromACheckpoint:
         for word in words:
             assert word in error
         assert not list(Path().iterdir())
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """What a checkpoint of a small run holds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("content"))
+        run = run_of(*MLP, "--trainer.max_epochs=1")
+        return torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+
+
+class TestFromAStranger:
+    def save(self, content: dict, path: str, value: object) -> None:
+        """Save a copy of `content` in which the dotted `path` holds `value`, or is missing where that is ...."""
+        copied = torch.load(_saved(content), weights_only=True)
+        *above, last = path.split("/")
+        place = copied
+        for name in above:
+            place = place[name]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+        torch.save(copied, "theirs.ckpt")
+
+    @pytest.mark.parametrize("command", ["test", "fit"])
+    def test_no_code_is_called_and_no_place_is_taken_over(self, content, command):
+        called = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": {"setup": "builtins.exit"}}
+        trainer = content["config"]["trainer"] | {
+            "callbacks": [called],
+            "default_root_dir": "elsewhere",
+            "max_epochs": 1,
+        }
+        config = content["config"] | {"trainer": trainer, "runs_dir": "elsewhere"}
+        config["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.5}}
+        self.save(content, "config", config)
+        more = ["--trainer.max_epochs=2"] if command == "fit" else []
+        assert cli.main([command, "--ckpt_path=theirs.ckpt", *more]) == 0
+        assert not Path("elsewhere").exists()
+        if command == "fit":
+            (run,) = Path("runs").glob("*/*")
+            assert "torch.optim.SGD" in (run / "config.yaml").read_text()
+
+    @pytest.mark.parametrize("command", ["test", "fit"])
+    @pytest.mark.parametrize(
+        ("path", "value", "word"),
+        [
+            ("class_path", "this.Model", "this.Model"),
+            ("config/optimizer", {"class_path": "this.Optimizer"}, "this.Optimizer"),
+            ("config/lr_schedule", {"class_path": "this.Schedule"}, "this.Schedule"),
+            ("config", 5, "config"),
+            ("config", [1], "config"),
+            ("config/model", 5, "model"),
+            ("config/data", [1], "data"),
+            ("config/trainer", "x", "trainer"),
+            ("hyper_parameters", [1], "no readable checkpoint"),
+            ("hyper_parameters/hidden_sizes", [5], "net.1.weight"),
+            ("hyper_parameters/nonsense", 5, "nonsense"),
+            ("CIFAR10DataModule", "x", "how it was trained"),
+            ("loops", {}, "no readable checkpoint"),
+            ("state_dict", {}, "net.1.weight"),
+            ("state_dict/net.1.weight", torch.zeros(3), "net.1.weight"),
+            ("pytorch-lightning_version", ..., "no readable checkpoint"),
+        ],
+    )
+    def test_nonsense(self, content, command, path, value, word, capsys):
+        self.save(content, path, value)
+        assert cli.main([command, "--ckpt_path=theirs.ckpt", "--trainer.max_epochs=5"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert word in error
+        assert [p.name for p in Path().iterdir()] == ["theirs.ckpt"]
+        assert "this" not in sys.modules
+
+    def test_weights_only(self, content, capsys):
+        self.save(content, "optimizer_states", ...)
+        assert cli.main(["fit", "--ckpt_path=theirs.ckpt", "--trainer.max_epochs=5"]) == 2
+        assert "weights only" in capsys.readouterr().err
+        assert [p.name for p in Path().iterdir()] == ["theirs.ckpt"]
+
+    def test_of_another_machine(self, content):
+        self.save(content, "config/data/data_dir", "/a/place/that/is/not/here")
+        assert cli.main(["test", "--ckpt_path=theirs.ckpt"]) == 0
+
+
+def _saved(content: dict) -> io.BytesIO:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    buffer.seek(0)
+    return buffer
 
 
 class TestOptimizer:
@@ -295,13 +391,16 @@ class TestOptimizer:
         assert set(state["state"][0]) == {"momentum_buffer"}
         assert state["param_groups"][0]["momentum"] == 0.9
 
-    def test_another_batch_size_waits_for_the_end_of_the_epoch(self, capsys):
-        run_of(*FIT, signal_at(7), code=143)
+    def test_another_batch_size_waits_for_the_end_of_the_epoch(self, whole, capsys):
+        run = run_of(*FIT, signal_at(7), code=143)
+        before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         capsys.readouterr()
-        assert cli.main(["fit", "--resume", "--data.batch_size=4"]) == 2
-        error = capsys.readouterr().err
-        assert "batch_size 8" in error
-        assert "batch_size" in error
+        for command in (["--resume"], ["--ckpt_path=last"]):
+            assert cli.main(["fit", *command, "--data.batch_size=4"]) == 2
+            assert "batch_size 8, and cannot go on with 4" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+        assert cli.main(["fit", "--resume"]) == 0, "a refused one does no harm"
+        assert_same_weights(weights(run), weights(whole))
 
 
 class TestNotFinite:
@@ -343,6 +442,65 @@ def test_the_last_checkpoint_is_of_the_last_epoch():
     assert done == [1, 3]
 
 
+def test_validation_within_epochs(whole):
+    """A checkpoint that is due just before a validation is saved after it, which is not left out then."""
+    command = [*FIT, "--trainer.val_check_interval=2"]
+    expected = run_of(*command)
+    run = run_of(*command, signal_at(8, name="SIGINT"), code=130)  # after the fourth step of the second epoch
+    assert cli.main(["fit", "--resume"]) == 0
+    assert_same_weights(weights(run), weights(expected))
+    assert rows(run) == rows(expected)
+    assert scalars(run) == scalars(expected)
+
+
+def test_accumulated_gradients(whole):
+    command = [*FIT, "--trainer.accumulate_grad_batches=2"]
+    expected, run = run_of(*command), run_of(*command, signal_at(4), code=143)
+    assert cli.main(["fit", "--resume"]) == 0
+    assert_same_weights(weights(run), weights(expected))
+    assert rows(run) == rows(expected)
+
+
+def test_overfitted_batches():
+    command = [*MLP, "--trainer.overfit_batches=4"]
+    expected, run = run_of(*command), run_of(*command, signal_at(5), code=143)
+    assert cli.main(["fit", "--resume"]) == 0
+    assert_same_weights(weights(run), weights(expected))
+
+
+def test_a_run_from_a_checkpoint_that_had_none_of_its_own_yet(whole):
+    run_of(*FIT, signal_at(7), code=143)
+    new = run_of("fit", "--ckpt_path=last", signal_at(9), "--trainer.enable_checkpointing=false", code=143)
+    config = (new / "config.yaml").read_text().replace("enable_checkpointing: false", "enable_checkpointing: true")
+    (new / "config.yaml").write_text(config.replace("step: 9", "step: -1"))
+    assert cli.main(["fit", "--resume"]) == 0
+    assert rows(new) == rows(whole)
+    assert_same_weights(weights(new), weights(whole))
+
+
+def test_the_best_epoch_of_a_new_run_is_its_own():
+    run_of(*MLP, "--optimizer.lr=0", "--trainer.max_epochs=1")
+    new = run_of("fit", "--ckpt_path=last", "--trainer.max_epochs=3")
+    assert json.loads((new / "metrics.json").read_text())["best_epoch"] == 2
+
+
+def test_longer_and_cut_short_in_the_last_validation():
+    """The results of the shorter run do not stand for those of the longer one."""
+    run = run_of(*MLP, "--trainer.max_epochs=1")
+    assert cli.main(["fit", "--resume", "--trainer.max_epochs=2", signal_at(10, validating=True)]) == 143
+    assert not (run / "metrics.json").exists()
+    assert cli.main(["fit", "--resume"]) == 0
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == 2
+    assert json.loads((run / "metrics_1_epochs.json").read_text())["epochs"] == 1
+
+
+def test_a_run_is_trained_by_one_process(finished, capsys):
+    held = runs.lock(finished)
+    assert cli.main(["fit", "--resume", "--trainer.max_epochs=4"]) == 2
+    assert "another process" in capsys.readouterr().err
+    held.release()
+
+
 def test_with_max_steps(whole):
     run = run_of(*FIT, "--trainer.max_steps=12", signal_at(7), code=143)
     assert cli.main(["fit", "--resume"]) == 0
@@ -353,12 +511,16 @@ def test_with_max_steps(whole):
     assert cli.main(["fit", "--resume"]) == 0
     assert_same_weights(weights(run), weights(again))
     assert rows(run) == rows(again)
+    assert scalars(run) == scalars(again)
 
 
-def test_early_stopping_goes_on_counting():
+def test_early_stopping_goes_on_counting(capsys):
     run = run_of(*MLP, "--trainer.max_epochs=9", "--early_stopping=2", "--optimizer.lr=0", signal_at(7), code=143)
     assert cli.main(["fit", "--resume"]) == 0
     assert len(rows(run)) == 3
+    assert cli.main(["fit", "--resume"]) == 2, "it is finished"
+    new = run_of("fit", "--ckpt_path=best", "--early_stopping=3")
+    assert len(rows(new)) == 4
 
 
 class TestFiles:

@@ -1,11 +1,13 @@
 """Checkpoints: written whole or not at all, and read without trust."""
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from datamodules.errors import InputError, RunError
 from zoo import files
@@ -39,22 +41,6 @@ class WholeFileIO(TorchCheckpointIO):
                 f"({error.strerror or error}): {left}"
             ) from error
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> Content:
-        """Read a checkpoint as Lightning does.
-
-        One of the end of an epoch is told as that: with `max_steps`, Lightning takes it for one of the middle, and ends
-        the epoch a second time.
-        """
-        content = super().load_checkpoint(path, *args, **kwargs)
-        loop = content.get("loops", {}).get("fit_loop", {})
-        epochs, batches = loop.get("epoch_progress"), loop.get("epoch_loop.batch_progress")
-        if epochs and batches and epochs["current"]["processed"] == epochs["current"]["ready"]:
-            for counts in (epochs["current"], epochs["total"]):
-                counts["completed"] = counts["processed"]
-            batches["current"] = dict.fromkeys(batches["current"], 0)
-            batches["is_last_batch"] = False
-        return content
-
 
 def read(path: Path) -> Content:
     """Return what the checkpoint `path` holds, on the CPU.
@@ -64,18 +50,53 @@ def read(path: Path) -> Content:
     Raises:
         InputError: where it is no file, or cannot be read as a checkpoint of this project.
     """
-    if not path.is_file():
-        raise InputError(f"--ckpt_path {path}: there is no such file")
     try:
+        if not path.is_file():
+            raise InputError(f"checkpoint {path}: there is no such file")
         content = torch.load(path, weights_only=True, map_location="cpu")
-        for key in ("state_dict", "hyper_parameters", "loops", "global_step"):
-            content[key]
+        assert all(isinstance(content[key], dict) for key in ("state_dict", "hyper_parameters", "loops"))
+        assert all(isinstance(tensor, torch.Tensor) for tensor in content["state_dict"].values())
+        assert isinstance(content["global_step"], int)
+        assert isinstance(content["pytorch-lightning_version"], str)
+        epochs_done(content)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is no readable checkpoint of this project: it asks for more than tensors and plain values, "
+            "which was not done"
+        ) from error
     except Exception as error:  # a damaged file can raise almost anything
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"--ckpt_path {path} is no readable checkpoint of this project ({cause})") from error
+        raise InputError(f"{path} is no readable checkpoint of this project ({cause})") from error
     return content
 
 
 def epochs_done(content: Content) -> int:
     """Return how many epochs a checkpoint has finished."""
-    return content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return int(_progress(content)["processed"])
+
+
+def is_mid_epoch(content: Content) -> bool:
+    """Whether a checkpoint is of an epoch that is not finished."""
+    return _progress(content)["processed"] != _progress(content)["ready"]
+
+
+def _progress(content: Content) -> dict[str, int]:
+    return content["loops"]["fit_loop"]["epoch_progress"]["current"]
+
+
+def check_weights(path: Path, content: Content, model: nn.Module) -> None:
+    """Check that a checkpoint's weights fit a model.
+
+    Raises:
+        InputError: names the first that does not.
+    """
+    theirs, ours = content["state_dict"], model.state_dict()
+    for name in {**ours, **theirs}:
+        shapes = [tuple(weights[name].shape) if name in weights else "missing" for weights in (theirs, ours)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"the weights of {path} do not fit {type(model).__name__}: {name} is {shapes[0]} there, and "
+                f"{shapes[1]} in the model, whose code may have changed since"
+            )

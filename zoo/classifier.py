@@ -185,13 +185,18 @@ class Classifier(L.LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's figures."""
         self.log_dict(self.train_figures())
+        val = self.results.get("val", {})
+        if val.get("epoch") == self.current_epoch and "val/acc" not in self.trainer.callback_metrics:
+            # It was validated before the run was stopped: callbacks are to know it, curves have it.
+            self.log_dict(_figures("val", val), logger=False)
 
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the model and its optimizer are, and the figures of the epoch so far."""
+        """Add what the model and its optimizer are, the figures of the epoch so far, and the last validation's."""
         checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
         checkpoint["optimizer"] = _describe(self.make_optimizer(self.parameters()))
+        checkpoint["results"] = {stage: self.results[stage] for stage in ("val",) if stage in self.results}
         checkpoint["train_metrics"] = {
             name: self.trainer.strategy.reduce(cast(Tensor, value).clone(), reduce_op="sum")
             for name, value in self._metrics_of("train").metric_state.items()
@@ -199,8 +204,11 @@ class Classifier(L.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the figures of an unfinished epoch; the optimizer that is asked for now wins over the checkpoint's."""
+        if self._trainer is None or self.trainer.state.fn != "fit":
+            return
         self._resumed_metrics = checkpoint.get("train_metrics")
-        if "optimizer" in checkpoint and checkpoint.get("optimizer_states"):
+        self.results |= checkpoint.get("results", {})
+        if "optimizer" in checkpoint and len(checkpoint["lr_schedulers"]) == 1:
             self._take_over_optimizer(checkpoint)
 
     def _take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
@@ -249,7 +257,6 @@ class Classifier(L.LightningModule, ABC):
         metrics = self._metrics_of(stage)
         summary = self.results[stage] = metrics.compute() | {"epoch": self.current_epoch}
         metrics.reset()
-        figures = {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
         data = getattr(self.trainer, "datamodule", None)
         names = getattr(data, "class_names", range(self.num_classes))
         per_class = {
@@ -257,7 +264,11 @@ class Classifier(L.LightningModule, ABC):
             for name, value in zip(names, summary["acc_per_class"], strict=True)
             if value == value  # a class that does not occur has none
         }
-        self.log_dict(figures | per_class)
+        self.log_dict(_figures(stage, summary) | per_class)
+
+
+def _figures(stage: Stage, summary: dict[str, Any]) -> dict[str, float]:
+    return {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
 
 
 def _describe(optimizer: Optimizer) -> dict[str, Any]:

@@ -5,6 +5,7 @@ config of ImprovedCNN, `--model CNN` would keep ImprovedCNN's dropout where CNN 
 change of class starts from nothing.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -83,23 +84,37 @@ def read(path: Path) -> Config:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(f"config '{path}' is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
+    return check(f"config '{path}'", config)
+
+
+def check(what: str, config: Any) -> Config:
+    """Check the shape of a config.
+
+    Args:
+        what: what to call it in a message.
+        config: what was read.
+
+    Returns:
+        The config, without its empty sections.
+
+    Raises:
+        InputError: where it is none.
+    """
     if config is None:
         return {}
     if not isinstance(config, dict):
-        raise InputError(f"config '{path}' holds a {type(config).__name__}, expected keys such as model, data, trainer")
+        raise InputError(f"{what} holds a {type(config).__name__}, expected keys such as model, data, trainer")
     for section in SECTIONS:
         if config.get(section, {}) is None:  # all of its lines are commented out
             del config[section]
         elif not isinstance(config.get(section, {}), dict):
-            raise InputError(f"config '{path}': {section} is {config[section]!r}, expected its options")
+            raise InputError(f"{what}: {section} is {config[section]!r}, expected its options")
     for key in CLASS_KEYS:
         value = config.get(key)
         if not isinstance(value, (dict, str, NoneType)):
-            raise InputError(f"config '{path}': {key} is {value!r}, expected a class_path and its init_args")
+            raise InputError(f"{what}: {key} is {value!r}, expected a class_path and its init_args")
         if isinstance(value, dict) and not isinstance(value.get("init_args", {}), (dict, NoneType)):
-            raise InputError(
-                f"config '{path}': init_args of {key} is {value['init_args']!r}, expected names and values"
-            )
+            raise InputError(f"{what}: init_args of {key} is {value['init_args']!r}, expected names and values")
     return config
 
 
@@ -190,7 +205,7 @@ def _options(argv: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
         option, equals, value = word.partition("=")
         if equals or not word.startswith("-"):
             yield option, value, [word]
-        elif words and (not words[0].startswith("--")):
+        elif words and not re.match("-[a-zA-Z-]", words[0]):  # -1 is a value
             value = words.pop(0)
             yield option, value, [word, value]
         else:

@@ -4,6 +4,8 @@ import copy
 import errno
 import logging
 import os
+import shutil
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, ClassVar
 import lightning as L
 import torch
 import yaml
+from filelock import FileLock
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback, ModelSummary
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -20,15 +23,16 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError, RunError
+from zoo import checkpoints, files, registry, resume, runs
 from zoo import config as configs
-from zoo import files, registry, resume, runs
+from zoo.callbacks.finished_epoch import FinishedEpoch
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.graceful_stop import GracefulStop
 from zoo.callbacks.history import History
 from zoo.callbacks.progress import EpochLine, ProgressBar
 from zoo.callbacks.run_checkpoint import RunCheckpoint
 from zoo.callbacks.step_seed import StepSeed
-from zoo.checkpoints import BEST, LAST, WholeFileIO, epochs_done
+from zoo.checkpoints import BEST, LAST, WholeFileIO
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import report, results
 from zoo.parser import ZooParser, check_class
@@ -126,6 +130,7 @@ class ZooCLI(LightningCLI):
     def __init__(self, origin: resume.Origin, args: ArgsType) -> None:
         self.origin = origin
         self.run_dir: Path | None = None
+        self.lock: FileLock | None = None
         self.best: RunCheckpoint | None = None
         self.last: RunCheckpoint | None = None
         self.history = History()
@@ -172,7 +177,7 @@ class ZooCLI(LightningCLI):
         """
         config = self.config[self.subcommand]
         resume.check_arguments(self.origin, config.model.get("init_args", {}))
-        config.ckpt_path = str(self.origin.path) if self.origin.path else None
+        config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         if config.name is not None and (config.name in (".", "..") or Path(config.name).name != config.name):
             raise InputError(f"--name={config.name} is no plain name for a folder: use --runs_dir for its place")
         if config.save_every_n_steps is not None and config.save_every_n_steps < 1:
@@ -202,7 +207,7 @@ class ZooCLI(LightningCLI):
         keep_config = LambdaCallback(
             on_save_checkpoint=lambda trainer, module, checkpoint: checkpoint.update(config=self._config())
         )
-        callbacks: list[Callback] = [open_run, keep_config, StepSeed(int(config.seed_everything))]
+        callbacks: list[Callback] = [open_run, keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
         callbacks += [self.not_finite, self.graceful_stop]
         if config.trainer.fast_dev_run:
             return callbacks
@@ -229,6 +234,8 @@ class ZooCLI(LightningCLI):
             self.model.make_optimizer(self.model.parameters())
         except (TypeError, ValueError) as error:
             raise InputError(f"--optimizer: {error}") from error
+        if self.origin.path is not None and self.origin.content is not None:
+            checkpoints.check_weights(self.origin.path, self.origin.content, self.model)
         if config.trainer.sync_batchnorm and self.trainer.strategy.root_device.type == "cpu":
             raise InputError("--trainer.sync_batchnorm=true needs GPUs: leave it out")
         endless = self.trainer.max_epochs in (None, -1) and self.trainer.max_steps < 0
@@ -242,19 +249,32 @@ class ZooCLI(LightningCLI):
         """Read all data, then make the run's directory: bad data leaves nothing behind."""
         self._open_data("fit", "test")
         self._check_batches()
-        self._check_epochs()
+        self._check_origin()
         config = self.config[self.subcommand]
         if config.trainer.fast_dev_run or not _is_first_process():
             return
         name = config.name or type(self.model).__name__
         if self.datamodule.source == "synthetic":
             name += "-synthetic"
-        self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
+        if self.origin.run is not None:
+            self.run_dir = self.origin.run
+            self.lock = runs.lock(self.run_dir)
+            self._set_aside(self.run_dir / results.FILE)
+        else:
+            self.run_dir = runs.create(Path(config.runs_dir), name)
+            self.lock = runs.lock(self.run_dir)
         self._save_config(self.run_dir / runs.CONFIG)
-        _say(f"Run: {self.run_dir}" + (f", from {self.origin.path}" if self.origin.path else ""))
+        if self.origin.path is not None:
+            _say(f"Run: {self.run_dir}, from {self.origin.path}")
+        else:
+            anew = ", which has no checkpoint yet: it starts anew" if self.origin.run else ""
+            _say(f"Run: {self.run_dir}{anew}")
 
     def _open_run(self) -> None:
         """Tell all that writes where to; called in every process of a run, once they can talk to each other."""
+        path = self.trainer.strategy.broadcast(self.origin.path)
+        if not self.trainer.strategy.reduce_boolean_decision(path == self.origin.path):
+            raise RunError(f"the processes found different checkpoints to go on from: name the file, as {path}")
         self.run_dir = self.trainer.strategy.broadcast(self.run_dir)
         if self.run_dir is None:
             return
@@ -265,34 +285,47 @@ class ZooCLI(LightningCLI):
             for callback in filter(None, (self.best, self.last)):
                 callback.dirpath = str(directory)
         if self.config[self.subcommand].trainer.logger in (None, True):
+            # What an ended process logged after the checkpoint is about to be logged again.
             content = self.origin.content
+            again = content["global_step"] + 1 if content else 0
             self.trainer.logger = TensorBoardLogger(
                 self.run_dir,
                 name="",
                 version="tensorboard",
                 default_hp_metric=False,
-                # What an ended process logged after the checkpoint is about to be logged again.
-                purge_step=content["global_step"] + 1 if content else 0 if self.origin.run else None,
+                purge_step=again if self.origin.run else None,
             )
             if self.origin.run is None:
                 self.trainer.logger.experiment.add_text("data", self.datamodule.describe())
 
     def fit(self, **kwargs: Any) -> None:
         """Train."""
-        self.trainer.fit(**kwargs | {"weights_only": True})
+        try:
+            self.trainer.fit(**kwargs | {"weights_only": True})
+        except BaseException:
+            # The processes that this one launched would wait for it for ever.
+            if (kill := getattr(self.trainer.strategy.launcher, "kill", None)) is not None:
+                kill(signal.SIGKILL)
+            self._unlock()
+            raise
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint on the test set, once; the last one where there is no validation set."""
         facts: dict[str, Any] = {"epochs": len(self.history.rows), "fit_seconds": round(self.history.seconds, 1)}
         paths = [callback.best_model_path for callback in (self.best, self.last) if callback is not None]
         path = next(filter(None, paths), None)
-        if self.best is not None and self.best.best_model_score is not None:
-            facts["best_epoch"] = max(self.history.rows, key=lambda row: row.get("val/acc", -1))["epoch"]
-            facts["val/acc"] = round(self.best.best_model_score.item(), 6)
-        self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
-        if self.run_dir is not None:
-            self._keep(self.run_dir / results.FILE)
-        self._report("test", path, self.run_dir, facts)
+        if path is not None:
+            content = checkpoints.read(Path(path))
+            # Not by the trainer, which would put all callbacks back to where they were then, too.
+            self.model.load_state_dict(content["state_dict"])
+            if self.best is not None and self.best.best_model_score is not None:
+                facts["best_epoch"] = checkpoints.epochs_done(content)
+                facts["val/acc"] = round(self.best.best_model_score.item(), 6)
+        try:
+            self.trainer.test(self.model, self.datamodule, verbose=False)
+            self._report("test", path, self.run_dir, facts)
+        finally:
+            self._unlock()
 
     def before_test(self) -> None:
         """Read the test set."""
@@ -337,6 +370,12 @@ class ZooCLI(LightningCLI):
         for stage in stages:
             self.datamodule.setup(stage)
         _say(self.datamodule.describe())
+        processes = self.trainer.world_size
+        for name, images in (("val", self.datamodule.val), ("test", self.datamodule.test)):
+            if images is not None and len(images) < processes:
+                raise InputError(
+                    f"--data.{name}_size={len(images)} leaves some of {processes} processes without an image"
+                )
 
     def _check_batches(self) -> None:
         """Refuse what would end in the middle of an epoch."""
@@ -356,32 +395,62 @@ class ZooCLI(LightningCLI):
         if type(interval) is int and interval > batches and trainer.check_val_every_n_epoch is not None:
             raise InputError(f"--trainer.val_check_interval={interval} is more than the {batches} batches of an epoch")
 
-    def _check_epochs(self) -> None:
-        """Refuse to go on where there is nothing left to do."""
-        epochs, content = self.trainer.max_epochs, self.origin.content
-        if content is None or epochs in (None, -1):
+    def _check_origin(self) -> None:
+        """Refuse what cannot be gone on from, or where nothing is left to do, before anything is written."""
+        path, content, trainer = self.origin.path, self.origin.content, self.trainer
+        if content is None:
             return
-        done = epochs_done(content)
-        has_results = self.origin.run is None or (self.origin.run / results.FILE).is_file()
-        if done > epochs or (done == epochs and has_results):
-            raise InputError(
-                f"{self.origin.path} has trained for {done} epochs, and --trainer.max_epochs is {epochs}: raise it"
-            )
+        if "optimizer_states" not in content:
+            raise InputError(f"{path} holds weights only: it can be tested, but not trained further")
+        if checkpoints.is_mid_epoch(content):
+            self.datamodule.trainer = trainer
+            for state in content["loops"]["fit_loop"].get("state_dict", {}).get("combined_loader", []):
+                self.datamodule.train_dataloader().load_state_dict(state)
+        done, epochs = checkpoints.epochs_done(content), trainer.max_epochs
+        if epochs not in (None, -1) and done > epochs:
+            raise InputError(f"{path} has trained for {done} epochs, and --trainer.max_epochs is {epochs}: raise it")
+        if self.origin.run is None:
+            is_finished = done == epochs
+        else:
+            before = (self.origin.base or {}).get("trainer", {})
+            same_length = all(before.get(name) == getattr(trainer, name) for name in ("max_epochs", "max_steps"))
+            is_finished = (self.origin.run / results.FILE).is_file() and (same_length or done == epochs)
+        if is_finished:
+            raise InputError(f"{path} has trained for {done} epochs, all that it was to: raise --trainer.max_epochs")
 
     def _save_config(self, path: Path) -> None:
         config = self._config() | ({"ckpt_path": None} if self.origin.run else {})
+        if (
+            self.origin.run
+            and self.origin.path
+            and self.origin.path.resolve().parent.parent != self.origin.run.resolve()
+        ):
+            config["ckpt_path"] = str(self.origin.path)  # until the run has a checkpoint of its own
         text = yaml.safe_dump(config, sort_keys=False)
         if path.is_file() and path.read_text(encoding="utf-8") != text:
-            self._keep(path)
+            self._set_aside(path, keep=True)
         files.write(path, text.encode())
 
     def _config(self) -> dict[str, Any]:
         return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
 
-    def _keep(self, path: Path) -> None:
-        """Rename a file of a resumed run that is about to be written anew, after the epochs that it is of."""
-        if _is_first_process() and self.origin.content is not None and path.is_file():
-            path.replace(path.with_stem(f"{path.stem}_{epochs_done(self.origin.content)}_epochs"))
+    def _set_aside(self, path: Path, keep: bool = False) -> None:
+        """Put a file of a run that goes on under the name of the epochs that it is of."""
+        if self.origin.content is None or not path.is_file():
+            return
+        done = checkpoints.epochs_done(self.origin.content)
+        names = [
+            path.with_stem(f"{path.stem}_{done}_epochs{suffix}") for suffix in ("", *(f"_{k}" for k in range(2, 1000)))
+        ]
+        aside = next(name for name in names if not name.exists())
+        shutil.copy(path, aside)
+        if not keep:
+            path.unlink()
+
+    def _unlock(self) -> None:
+        if self.lock is not None:
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+            self.lock.release()
 
     def _directory_beside_checkpoint(self, kind: str) -> Path:
         assert self.origin.path is not None
@@ -391,17 +460,21 @@ class ZooCLI(LightningCLI):
     def _report_beside_checkpoint(self, stage: Stage) -> None:
         if stage not in self.model.results:
             raise InputError(f"nothing was evaluated: --trainer.limit_{stage}_batches is 0")
-        self._report(stage, str(self.origin.path), self._directory_beside_checkpoint(stage), {})
+        report.show(self.model, self.datamodule, stage)
+        self._write_report(stage, str(self.origin.path), self._directory_beside_checkpoint(stage), {})
 
     @rank_zero_only
     def _report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:
-        if stage not in self.model.results:
-            return
+        if stage in self.model.results:
+            report.show(self.model, self.datamodule, stage)
+            if directory is not None:
+                self._write_report(stage, checkpoint, directory, facts)
+
+    def _write_report(self, stage: Stage, checkpoint: str | None, directory: Path, facts: dict[str, Any]) -> None:
         config = self.config[self.subcommand]
         facts = {"seed": config.seed_everything, "checkpoint": checkpoint, **facts}
-        report.report(self.trainer, self.model, self.datamodule, stage, directory, facts)
-        if directory is not None:
-            _say(f"Results: {directory}")
+        report.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
+        _say(f"Results: {directory}")
         if isinstance(self.trainer.logger, TensorBoardLogger):
             _say(f"TensorBoard: tensorboard --logdir {config.runs_dir}")
 
@@ -418,12 +491,19 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+class _EarlyStopping(EarlyStopping):
+    """Lightning's, whose patience is the command line's in a resumed run, too."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+
 def _early_stopping(patience: int, monitor: str | None) -> EarlyStopping:
     if patience < 1:
         raise InputError(f"--early_stopping={patience}: give the number of epochs to wait, at least 1")
     if monitor is None:
         raise InputError("--early_stopping needs a validation set: --data.val_size is 0")
-    return EarlyStopping(monitor, mode="max", patience=patience)
+    return _EarlyStopping(monitor, mode="max", patience=patience)
 
 
 @rank_zero_only

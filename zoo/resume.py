@@ -1,20 +1,32 @@
 """What a command goes on from: `--ckpt_path best|last|FILE`, or `--resume` with the run to go on with.
 
-A checkpoint knows its model, its data and, where a command line made it, its whole config. That config lies under all
-that the command line says, whose values win; but a network is what it was trained as.
+A checkpoint knows its model, its data and, where a command line made it, how it was trained. That lies under all that
+the command line says, whose values win; but a network is what it was trained as.
+
+A checkpoint may come from a stranger. It names no code but the zoo's and PyTorch's own, and no place to write to.
 """
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError
-from zoo import checkpoints, runs
+from zoo import checkpoints, registry, runs
 from zoo import config as configs
 from zoo.checkpoints import BEST, LAST, Content
 from zoo.config import Composed, Config
 
-# What an evaluation takes over; the devices and the length of the training do not concern it.
+# What is taken over from a checkpoint: by an evaluation; by a training, too; and of the trainer what decides what is
+# learned. Its devices, its callbacks and its places are of the machine and the person that trained.
 EVALUATED = ("seed_everything", "model", "data")
+TRAINED = (*EVALUATED, "optimizer", "lr_schedule", "early_stopping", "save_every_n_steps")
+TRAINER = (
+    "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "gradient_clip_val", "gradient_clip_algorithm",
+    "accumulate_grad_batches", "limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches",
+    "val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "deterministic",
+)  # fmt: skip
+NOT_OF_DATA = ("mirrors", "download")
+HOMES = {"optimizer": "torch.optim.", "lr_schedule": "zoo.schedules."}
 
 
 class Origin(NamedTuple):
@@ -24,11 +36,13 @@ class Origin(NamedTuple):
         path: the checkpoint; None where a command starts from nothing.
         content: what it holds.
         run: the run to go on with in its own directory; None where a run gets one of its own.
+        base: the config of what it goes on from.
     """
 
     path: Path | None = None
     content: Content | None = None
     run: Path | None = None
+    base: Config | None = None
 
 
 def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
@@ -39,34 +53,35 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
     """
     options, rest = configs.take_options(composed.rest, ("--ckpt_path", "--resume"))
     config = dict(composed.config)
-    in_config = config.pop("ckpt_path", None)
-    wanted = options.get("--ckpt_path", in_config)
-    runs_dir = Path(
-        configs.take_options(rest, ("--runs_dir",))[0].get("--runs_dir") or config.get("runs_dir") or "runs"
-    )
-    model = (config.get("model") or {}).get("class_path")
+    wanted = options.get("--ckpt_path", config.pop("ckpt_path", None))
+    composed = composed._replace(config=config, rest=rest)
+    if "--ckpt_path" in options and not wanted:
+        raise InputError("--ckpt_path needs a value: best, last or a file")
     if "--resume" in options:
         if command != "fit":
             raise InputError(f"--resume goes on with training: {command} takes --ckpt_path best, last or a file")
         if wanted is not None:
             raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt_path")
-        run = _named_run(options["--resume"], runs_dir)
-        origin, base = _of_run(run), configs.read(run / runs.CONFIG)
+        if "--name" in configs.take_options(rest, ("--name",))[0]:
+            raise InputError("--resume goes on in the run's own directory: leave out --name")
+        origin = _of_run(_named_run(options["--resume"], _runs_dir(composed)))
     elif wanted in (None, "null", "None"):
-        return composed._replace(config=config, rest=rest), Origin()
+        return composed, Origin()
     else:
-        path = _in_newest_run(wanted, runs_dir, model) if wanted in (BEST, LAST) else Path(str(wanted))
-        origin = Origin(path, checkpoints.read(path))
-        base = _config_of(origin)
-        if command != "fit":
-            base = {key: base[key] for key in EVALUATED if key in base}
-    base.pop("ckpt_path", None)  # where that run itself went on from
-    theirs, data = base.get("model") or {}, base.get("data") or {}
-    _check_model(model, theirs.get("class_path"), origin)
-    (theirs.get("init_args") or {}).pop("num_classes", None)  # follows from data.task
-    if not Path(data.get("data_dir") or ".").exists():  # of another machine
+        origin = _of_file(str(wanted), command, composed)
+
+    assert origin.base is not None
+    model, data = origin.base.get("model") or {}, origin.base.get("data") or {}
+    named = (config.get("model") or {}).get("class_path")
+    if named is not None and not configs.same_class(named, model.get("class_path")):
+        raise InputError(
+            f"{origin.path or origin.run} is of {model.get('class_path')}, and the command line names {named}: "
+            "give the one that fits"
+        )
+    (model.get("init_args") or {}).pop("num_classes", None)  # follows from data.task
+    if data.get("data_dir") and not Path(str(data["data_dir"])[:255]).exists():  # of another machine
         del data["data_dir"]
-    return composed._replace(config=configs.merge(base, config), rest=rest), origin
+    return composed._replace(config=configs.merge(origin.base, config)), origin
 
 
 def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
@@ -89,10 +104,15 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
             raise InputError(f"{what}, but the model of {origin.path} has {name} {value}: leave {option} out")
 
 
+def _runs_dir(composed: Composed) -> Path:
+    in_words = configs.take_options(composed.rest, ("--runs_dir",))[0].get("--runs_dir")
+    return Path(str(in_words or composed.config.get("runs_dir") or "runs"))
+
+
 def _named_run(name: str | None, runs_dir: Path) -> Path:
     if name is not None:
         run = Path(name)
-        if not (run / runs.CONFIG).is_file():
+        if len(name) > 4096 or not (run / runs.CONFIG).is_file():
             raise InputError(f"--resume {name} is no run: give a directory with a {runs.CONFIG}, as runs/CNN/2026-...")
         return run
     newest = runs.newest(runs_dir, lambda run: True)
@@ -102,10 +122,30 @@ def _named_run(name: str | None, runs_dir: Path) -> Path:
 
 
 def _of_run(run: Path) -> Origin:
+    """Return a run's last checkpoint; where it has none yet, what it went on from itself, or nothing."""
+    config = configs.read(run / runs.CONFIG)
+    before = config.pop("ckpt_path", None)
     path = run / runs.CHECKPOINTS / f"{LAST}.ckpt"
-    if not path.is_file():  # the run was ended before its first one: it starts anew
-        return Origin(run=run)
-    return Origin(path, checkpoints.read(path), run)
+    if not path.is_file() and before is not None:
+        path = Path(str(before))
+    elif not path.is_file():
+        return Origin(run=run, base=config)
+    return Origin(path, checkpoints.read(path), run, config)
+
+
+def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
+    named = (composed.config.get("model") or {}).get("class_path")
+    path = _in_newest_run(wanted, _runs_dir(composed), named) if wanted in (BEST, LAST) else Path(wanted)
+    content = checkpoints.read(path)
+    try:
+        base = _config_of(content, named)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise InputError(f"--ckpt_path {path}: {error}") from error
+        raise InputError(f"--ckpt_path {path} does not say how it was trained ({error})") from error
+    taken = TRAINED if command == "fit" else EVALUATED
+    trainer = {"trainer": base["trainer"]} if command == "fit" and "trainer" in base else {}
+    return Origin(path, content, base={key: base[key] for key in taken if key in base} | trainer)
 
 
 def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
@@ -115,7 +155,9 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
     def holds(run: Path) -> bool:
         if not (run / relative).is_file():
             return False
-        return model is None or configs.read(run / runs.CONFIG).get("model", {}).get("class_path") == model
+        theirs = configs.read(run / runs.CONFIG).get("model")
+        theirs = theirs.get("class_path") if isinstance(theirs, dict) else theirs
+        return model is None or configs.same_class(model, theirs)
 
     run = runs.newest(runs_dir, holds)
     if run is None:
@@ -125,36 +167,35 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
     return run / relative
 
 
-def _config_of(origin: Origin) -> Config:
-    """Return the config that a checkpoint was trained with; what is known of it where no command line made it."""
-    assert origin.content is not None
-    if "config" in origin.content:
-        return origin.content["config"]
-    data = origin.content.get("CIFAR10DataModule", {})
-    source = "synthetic" if data.get("source") == "synthetic" else "cifar10"
-    return {
-        "model": {"class_path": _class_path_of(origin), "init_args": _arguments_of(origin.content)},
-        "data": {"source": source, "task": data.get("task", "multiclass")},
-    }
+def _config_of(content: Content, named: str | None) -> Config:
+    """Return what a checkpoint tells of its training, as far as it is taken over.
 
-
-def _class_path_of(origin: Origin) -> str:
-    content = origin.content or {}
+    Args:
+        content: of the checkpoint.
+        named: the model that the command line names, and thereby trusts.
+    """
+    # Through JSON: plain values of plain types, whatever the file held.
+    config = configs.check("its config", json.loads(json.dumps(content.get("config"))))
+    about = content.get("CIFAR10DataModule") or {}
+    source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
+    config = {"data": {"source": source, "task": about.get("task", "multiclass")}} | config
+    for key, home in HOMES.items():
+        if not str((config.get(key) or {}).get("class_path", home)).startswith(home):
+            raise InputError(f"it was trained with {config[key]['class_path']}, which --{key} has to name")
     class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
-    if class_path is None:
-        raise InputError(f"--ckpt_path {origin.path} does not say which model it is of")
-    return class_path
+    trusted = [entry.class_path for entry in registry.entries().values()]
+    if not isinstance(class_path, str) or (named is None and class_path not in trusted):
+        raise InputError(f"it is of {class_path}, which is not in the zoo: name it by --model {class_path}")
+    arguments = json.loads(json.dumps(_arguments_of(content)))
+    return config | {
+        "model": {"class_path": class_path, "init_args": arguments},
+        "data": {name: value for name, value in config["data"].items() if name not in NOT_OF_DATA},
+        "trainer": {name: value for name, value in config.get("trainer", {}).items() if name in TRAINER},
+    }
 
 
 def _arguments_of(content: Content) -> dict[str, Any]:
     return {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
-
-
-def _check_model(named: str | None, theirs: Any, origin: Origin) -> None:
-    if named is not None and not configs.same_class(named, theirs):
-        raise InputError(
-            f"{origin.path or origin.run} is of {theirs}, and the command line names {named}: give the one that fits"
-        )
 
 
 def _plain(value: Any) -> Any:

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from datamodules.errors import InputError
 
-CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
+CONFIG, CHECKPOINTS, LOCK = "config.yaml", "checkpoints", ".lock"
 
 
 def create(runs_dir: Path, name: str) -> Path:
@@ -37,6 +39,20 @@ def create(runs_dir: Path, name: str) -> Path:
             raise InputError(f"--runs_dir={runs_dir}: a run directory cannot be made there ({error})") from error
         return directory
     raise InputError(f"--runs_dir={runs_dir}: no free name for a run that started at {started}")
+
+
+def lock(run: Path) -> FileLock:
+    """Take and return the lock of a run, which ends with its process.
+
+    Raises:
+        InputError: where another process has it.
+    """
+    taken = FileLock(run / LOCK)
+    try:
+        taken.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{run} is being trained by another process: wait for it, or stop it") from None
+    return taken
 
 
 def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:

@@ -26,13 +26,14 @@ class GracefulStop(L.Callback):
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     # The processes of a run have to agree on where to stop, which takes time: they talk about it this often.
-    AGREE_EVERY_N_BATCHES = 10
+    AGREE_EVERY_N_STEPS = 10
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         self.every_n_steps = every_n_steps
         self.path: Path | None = None
         self._received: int | None = None
         self._stopping = False
+        self._due = self._saved = False
         self._last_step = 0
         self._handlers: dict[int, Any] = {}
 
@@ -54,13 +55,27 @@ class GracefulStop(L.Callback):
         """Save, between two steps and not at the end of an epoch, which has its own checkpoint."""
         step = trainer.global_step
         if step == self._last_step or batch_idx + 1 >= trainer.num_training_batches:
+            self._due = False
             return
-        self._last_step = step
-        if trainer.world_size == 1 or (batch_idx + 1) % self.AGREE_EVERY_N_BATCHES == 0:
+        self._last_step, self._saved = step, False
+        if trainer.world_size == 1 or step % self.AGREE_EVERY_N_STEPS == 0:
             self._stopping = self._is_asked_to_stop(trainer)
-        due = self.every_n_steps is not None and step % self.every_n_steps == 0
-        if self.path is not None and (due or self._stopping):
-            trainer.save_checkpoint(self.path, weights_only=False)
+        self._due = self._stopping or (self.every_n_steps is not None and step % self.every_n_steps == 0)
+        # A run that goes on from just before a validation would leave it out: what is due waits for the end of it.
+        interval = trainer.val_check_batch
+        if not isinstance(interval, int) or (batch_idx + 1) % interval:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what was due before a validation in the middle of an epoch."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if self._due:
+            if self.path is not None:
+                trainer.save_checkpoint(self.path, weights_only=False)
+            self._due, self._saved = False, True
 
     # Stopping waits for the next step, or the next epoch, so that the last one is logged as all others are.
 
@@ -68,7 +83,7 @@ class GracefulStop(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Stop."""
-        if self._stopping:
+        if self._stopping and self._saved:
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -81,7 +96,7 @@ class GracefulStop(L.Callback):
         if self._is_asked_to_stop(trainer):
             self._stop(trainer)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Give the signals back."""
         self._give_back()
 
@@ -95,7 +110,8 @@ class GracefulStop(L.Callback):
         self._handlers = {}
 
     def _is_asked_to_stop(self, trainer: L.Trainer) -> bool:
-        return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
+        asked = self._received is not None
+        return asked if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(asked, all=False)
 
     def _stop(self, trainer: L.Trainer) -> None:
         number = signal.Signals(self._received or signal.SIGTERM)

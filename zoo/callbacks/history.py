@@ -19,8 +19,10 @@ def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
     Callbacks are called before the model logs the epoch's training figures, so those are asked of the model.
     """
     figures = {"lr": model.last_lr()} | model.train_figures()
-    if model.results.get("val", {}).get("epoch") == trainer.current_epoch:
+    val = model.results.get("val", {})
+    if val.get("epoch") == trainer.current_epoch:
         figures |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        figures |= {f"val/{name}": value for name, value in val.items() if isinstance(value, float)}
     return figures
 
 

@@ -16,25 +16,25 @@ from zoo.classifier import Classifier, Stage
 from zoo.evaluation import results
 
 
-def report(
-    trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule, stage: Stage, directory: Path | None, facts: dict
+def show(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> None:
+    """Print what the model's last pass over `stage` found."""
+    print(f"\n{results.table(_title(model, data, stage), model.results[stage], data.class_names)}\n", flush=True)
+
+
+def write(
+    trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule, stage: Stage, directory: Path, facts: dict[str, Any]
 ) -> None:
-    """Print what the model's last pass over `stage` found, and write it to `directory` where there is one.
+    """Write what the model's last pass over `stage` found to `directory`: `metrics.json`, pictures.
 
     Args:
         trainer: that evaluated.
         model: with `results` of the stage.
         data: what it was evaluated on.
         stage: "val" or "test".
-        directory: where `metrics.json` and the pictures go.
+        directory: a folder that exists.
         facts: what `metrics.json` says beside: the seed, the checkpoint, and so on.
     """
     summary = model.results[stage]
-    images = sum(map(sum, summary["confusion"]))
-    title = f"{type(model).__name__} on {data.source_name}, {images:,} {stage} images"
-    print(f"\n{results.table(title, summary, data.class_names)}\n", flush=True)
-    if directory is None:
-        return
     content = {
         "model": type(model).__name__,
         "data": {
@@ -45,7 +45,7 @@ def report(
             "test": len(data.test) if data.test else None,
         },
         **facts,
-        f"{stage}/images": images,
+        f"{stage}/images": _images(summary),
         **results.flatten(stage, summary, data.class_names),
         "hardware": _hardware(trainer),
         "versions": results.versions(),
@@ -53,7 +53,15 @@ def report(
     if facts.get("checkpoint"):
         content["checkpoint"] = os.path.relpath(facts["checkpoint"], directory)
     results.write_json(directory / results.FILE, content)
-    _draw(trainer, data, stage, title, summary, directory)
+    _draw(trainer, data, stage, _title(model, data, stage), summary, directory)
+
+
+def _images(summary: dict[str, Any]) -> int:
+    return sum(map(sum, summary["confusion"]))
+
+
+def _title(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> str:
+    return f"{type(model).__name__} on {data.source_name}, {_images(model.results[stage]):,} {stage} images"
 
 
 def _draw(
