@@ -8,6 +8,7 @@ Exits with 1 where anything differs.
 """
 
 import argparse
+import contextlib
 import csv
 import logging
 import os
@@ -65,16 +66,23 @@ def kill(process: int, run_dir: Path, seconds: float, at_write: bool) -> bool | 
 
     None where it had ended by then.
     """
-    until = time.perf_counter() + seconds
+    started, until = time.time(), time.perf_counter() + seconds
     while True:
-        writing = any(run_dir.glob("*/*/checkpoints/*.part"))
+        writing = _is_writing(run_dir, started)
         if os.waitpid(process, os.WNOHANG)[0]:
             return None
         if (at_write and writing) or (not at_write and time.perf_counter() >= until):
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
-            return any(run_dir.glob("*/*/checkpoints/*.part"))
+            return _is_writing(run_dir, started)
         time.sleep(0 if at_write else 0.001)
+
+
+def _is_writing(run_dir: Path, since: float) -> bool:
+    """Whether half a checkpoint lies there, not one that an earlier process left."""
+    with contextlib.suppress(FileNotFoundError):  # finished, since it was listed
+        return any(part.stat().st_mtime >= since for part in run_dir.glob("*/*/checkpoints/*.part"))
+    return False
 
 
 def state(run: Path) -> tuple[dict, list, dict]:

@@ -158,17 +158,6 @@ class Classifier(L.LightningModule, ABC):
     def _metrics_of(self, stage: Stage) -> ClassificationMetrics:
         return cast(ClassificationMetrics, self.metrics[f"{stage}_metrics"])
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log "train/batch_loss" and "lr" every `log_every_n_steps` optimizer steps.
-
-        Straight to the logger: `self.log` costs about a millisecond a step, logged or not, as much as a small network.
-        """
-        trainer: Any = self.trainer
-        step = trainer.global_step
-        if self.trainer.logger and step % trainer.log_every_n_steps == 0:
-            figures = {"train/batch_loss": outputs["loss"].item(), "lr": self.last_lr()}
-            self.trainer.logger.log_metrics(figures, step)
-
     def train_figures(self) -> dict[str, float]:
         """Return "train/loss" and "train/acc" of the epoch so far."""
         summary = self._metrics_of("train").compute()
@@ -183,8 +172,11 @@ class Classifier(L.LightningModule, ABC):
         self._metrics_of("train").reset()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's figures."""
-        self.log_dict(self.train_figures())
+        """Log the epoch's figures: to the curves at once, as a checkpoint is saved before Lightning would do so."""
+        figures = self.train_figures()
+        self.log_dict(figures, logger=False)
+        if self.trainer.logger:
+            self.trainer.logger.log_metrics(figures, self.trainer.global_step - 1)
         val = self.results.get("val", {})
         if val.get("epoch") == self.current_epoch and "val/acc" not in self.trainer.callback_metrics:
             # It was validated before the run was stopped: callbacks are to know it, curves have it.

@@ -25,6 +25,7 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError, RunError
 from zoo import checkpoints, files, registry, resume, runs
 from zoo import config as configs
+from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.finished_epoch import FinishedEpoch
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.graceful_stop import GracefulStop
@@ -204,11 +205,10 @@ class ZooCLI(LightningCLI):
 
     def _callbacks_of_fit(self, config: Any) -> list[Callback]:
         open_run = LambdaCallback(setup=lambda trainer, module, stage: self._open_run() if stage == "fit" else None)
-        keep_config = LambdaCallback(
-            on_save_checkpoint=lambda trainer, module, checkpoint: checkpoint.update(config=self._config())
-        )
+        keep_config = LambdaCallback(on_save_checkpoint=self._on_save_checkpoint)
         callbacks: list[Callback] = [open_run, keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
-        callbacks += [self.not_finite, self.graceful_stop]
+        # What was logged is not logged again after a resume: it comes before the checkpoint.
+        callbacks += [self.not_finite, BatchLog(), self.graceful_stop]
         if config.trainer.fast_dev_run:
             return callbacks
         self.graceful_stop.every_n_steps = config.save_every_n_steps
@@ -223,6 +223,11 @@ class ZooCLI(LightningCLI):
         if config.early_stopping is not None:
             callbacks.append(_early_stopping(config.early_stopping, monitor))
         return callbacks
+
+    def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self._config()
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.flush()
 
     def after_instantiate_classes(self) -> None:
         """Hand the data module the run's seed, the model its optimizer and schedule; check that all can be built."""
