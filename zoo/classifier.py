@@ -1,7 +1,7 @@
 """`Classifier`: what every model of the zoo is, whatever computes its gradients."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
@@ -163,6 +163,17 @@ class Classifier(L.LightningModule, ABC):
         summary = self._metrics_of("train").compute()
         return {f"train/{name}": summary[name] for name in ("loss", "acc")}
 
+    def log_figures(self, figures: Mapping[str, float]) -> None:
+        """Tell callbacks the figures of a stage, and add them to the curves.
+
+        To the curves at once, not when Lightning would do so: a checkpoint that is saved in between leaves out what is
+        not there yet. A resumed run purges what stands after its checkpoint's step, so each figure stands at the number
+        of steps done; those of the test, which comes after the last checkpoint, a step later.
+        """
+        self.log_dict(dict(figures), logger=False)
+        if self.trainer.logger:
+            self.trainer.logger.log_metrics(dict(figures), self.trainer.global_step + self.trainer.testing)
+
     def train_loss_is_finite(self) -> bool:
         """Whether every loss of the epoch so far was finite, in this process. Waits for the device."""
         return bool(self._metrics_of("train").loss_sum.isfinite())
@@ -172,11 +183,8 @@ class Classifier(L.LightningModule, ABC):
         self._metrics_of("train").reset()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's figures: to the curves at once, as a checkpoint is saved before Lightning would do so."""
-        figures = self.train_figures()
-        self.log_dict(figures, logger=False)
-        if self.trainer.logger:
-            self.trainer.logger.log_metrics(figures, self.trainer.global_step - 1)
+        """Log the epoch's figures."""
+        self.log_figures(self.train_figures())
         val = self.results.get("val", {})
         if val.get("epoch") == self.current_epoch and "val/acc" not in self.trainer.callback_metrics:
             # It was validated before the run was stopped: callbacks are to know it, curves have it.
@@ -256,7 +264,7 @@ class Classifier(L.LightningModule, ABC):
             for name, value in zip(names, summary["acc_per_class"], strict=True)
             if value == value  # a class that does not occur has none
         }
-        self.log_dict(_figures(stage, summary) | per_class)
+        self.log_figures(_figures(stage, summary) | per_class)
 
 
 def _figures(stage: Stage, summary: dict[str, Any]) -> dict[str, float]:

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from zoo.classifier import Classifier
+
 
 class DeadUnits(L.Callback):
     """Logs "val/dead_units": the share of ReLU units that are 0 for every image of the validation set.
@@ -32,7 +34,7 @@ class DeadUnits(L.Callback):
 
         return watch
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Log the shares and stop watching."""
         for hook in self._hooks:
             hook.remove()
@@ -41,6 +43,8 @@ class DeadUnits(L.Callback):
             return
         # Alive is what fires in any of the processes.
         alive = {name: trainer.strategy.reduce(a.float(), reduce_op="sum") > 0 for name, a in self._alive.items()}
+        figures = {}
         for name, units in alive.items():
-            pl_module.log(f"val_dead_units/{name}", 1 - units.float().mean())
-        pl_module.log("val/dead_units", 1 - torch.cat(list(alive.values())).float().mean())
+            figures[f"val_dead_units/{name}"] = 1 - units.float().mean().item()
+        figures["val/dead_units"] = 1 - torch.cat(list(alive.values())).float().mean().item()
+        pl_module.log_figures(figures)

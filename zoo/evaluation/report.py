@@ -72,7 +72,7 @@ def _draw(
     figure = confusion_matrix.draw(summary["confusion"], data.class_names, title)
     figure.savefig(directory / "confusion_matrix.png", dpi=120)
     if isinstance(trainer.logger, TensorBoardLogger):
-        trainer.logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, trainer.global_step)
+        trainer.logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, trainer.global_step + 1)
     if (directory / "metrics.csv").is_file():
         curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
         curves.savefig(directory / "learning_curves.png", dpi=120)
