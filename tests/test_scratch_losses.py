@@ -1,0 +1,157 @@
+"""Values of activations, labels and losses of `zoo.scratch`: torch's, at the extremes too; what is refused."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from zoo.scratch.activations import Identity, ReLU, Sigmoid, Softmax, Tanh
+from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy, NotebookBinaryCrossEntropy
+from zoo.scratch.one_hot import one_hot
+
+EXTREMES = np.array([-1000.0, -89.0, -1.0, 0.0, 1e-3, 89.0, 1000.0])
+BINARY = [BinaryCrossEntropy(), NotebookBinaryCrossEntropy()]
+
+
+@pytest.fixture(autouse=True)
+def _no_overflow():
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(Identity(), lambda z: z), (ReLU(), torch.relu), (Sigmoid(), torch.sigmoid), (Tanh(), torch.tanh)],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_are_torchs(ours, theirs, dtype):
+    z = EXTREMES.astype(dtype)
+    a = ours.forward(z)
+    np.testing.assert_allclose(a, theirs(torch.from_numpy(z)).numpy(), rtol=10 * np.finfo(dtype).eps, atol=1e-38)
+    assert a.dtype == ours.derivative(a).dtype == dtype
+    assert np.isfinite(ours.derivative(a)).all()
+
+
+@pytest.mark.parametrize("activation", [Identity(), ReLU(), Sigmoid(), Tanh()])
+def test_activations_write_where_they_are_told(activation):
+    z = EXTREMES.copy()
+    expected = activation.forward(z)
+    np.testing.assert_array_equal(z, EXTREMES)
+    assert activation.forward(z, out=z) is z
+    np.testing.assert_array_equal(z, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_is_torchs(dtype):
+    z = np.stack([EXTREMES, -EXTREMES, np.zeros(7), np.full(7, -1000.0)]).astype(dtype)
+    a = Softmax().forward(z)
+    np.testing.assert_allclose(a, torch.softmax(torch.from_numpy(z), dim=1).numpy(), rtol=1e-5, atol=1e-38)
+    assert a.dtype == Softmax().jacobian(a).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("label", [0, 1])
+def test_binary_cross_entropy_is_torchs(dtype, label):
+    logits, labels = EXTREMES.astype(dtype)[:, None], np.full(7, label)
+    value, gradient = BinaryCrossEntropy().value_and_gradient(logits, labels)
+    z = torch.tensor(logits, requires_grad=True)
+    expected = functional.binary_cross_entropy_with_logits(z[:, 0], torch.from_numpy(labels.astype(dtype)))
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-5, atol=1e-7)
+    assert gradient.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("labels", [[0, 6, 3], [5, 5, 5], [1, 1, 0]])
+def test_categorical_cross_entropy_is_torchs(dtype, labels):
+    """Logits of +-1000, and classes that do not occur."""
+    logits, labels = np.stack([EXTREMES, -EXTREMES, EXTREMES / 100]).astype(dtype), np.array(labels)
+    value, gradient = CategoricalCrossEntropy().value_and_gradient(logits, labels)
+    z = torch.tensor(logits, requires_grad=True)
+    expected = functional.cross_entropy(z, torch.from_numpy(labels))
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-5, atol=1e-7)
+    assert gradient.dtype == dtype
+
+
+def test_certainty():
+    loss = CategoricalCrossEntropy()
+    assert loss.value_and_gradient(np.array([[1000.0, -1000.0]]), np.array([0]))[0] == 0
+    assert loss.value_and_gradient(np.array([[1000.0, -1000.0]]), np.array([1]))[0] == 2000
+    assert loss.value_and_gradient(np.zeros((1, 10)), np.array([1]))[0] == pytest.approx(math.log(10))
+
+
+def test_the_notebooks_gradient_dies_where_the_answer_is_most_wrong():
+    logits, labels = np.array([[30.0]]), np.array([0])
+    assert BinaryCrossEntropy().value_and_gradient(logits, labels)[1].item() == pytest.approx(1)
+    assert abs(NotebookBinaryCrossEntropy().value_and_gradient(logits, labels)[1].item()) < 1e-12
+
+
+def test_the_mean_over_a_batch_is_the_mean_of_its_images():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((5, 3)), rng.integers(3, size=5)
+    loss = CategoricalCrossEntropy()
+    value, gradient = loss.value_and_gradient(logits, labels)
+    alone = [loss.value_and_gradient(logits[n : n + 1], labels[n : n + 1]) for n in range(5)]
+    assert value == pytest.approx(np.mean([one for one, _ in alone]))
+    np.testing.assert_allclose(gradient, np.concatenate([one for _, one in alone]) / 5)
+
+
+def test_one_hot_is_torchs():
+    labels = np.array([2, 0, 2, 3])
+    found = one_hot(labels, 5)
+    np.testing.assert_array_equal(found, functional.one_hot(torch.from_numpy(labels), 5).numpy())
+    assert found.dtype == np.float32
+    assert one_hot(labels, 5, np.float64).dtype == np.float64
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_out_of_range(label):
+    labels = np.array([0, label, 2])
+    with pytest.raises(ValueError, match=f"label {label} .* 0 to 2"):
+        one_hot(labels, 3)
+    with pytest.raises(ValueError, match=f"label {label} .* 0 to 2"):
+        CategoricalCrossEntropy().value_and_gradient(np.zeros((3, 3)), labels)
+
+
+@pytest.mark.parametrize("loss", BINARY)
+@pytest.mark.parametrize("label", [-1, 2])
+def test_binary_labels_out_of_range(loss, label):
+    with pytest.raises(ValueError, match=f"label {label} .* 0 to 1"):
+        loss.value_and_gradient(np.zeros((2, 1)), np.array([0, label]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (np.array([0.0, 1.0]), "float64 of shape (2,)"),
+        (np.array([[0, 1]]), "int64 of shape (1, 2)"),
+        (np.array([], dtype=np.int64), "no labels"),
+    ],
+)
+def test_no_row_of_class_numbers(labels, problem):
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        one_hot(labels, 3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "logits", "labels"),
+    [
+        (CategoricalCrossEntropy(), (4, 3), (5,)),
+        (CategoricalCrossEntropy(), (4,), (4,)),
+        (CategoricalCrossEntropy(), (4, 3), (4, 3)),
+        (BinaryCrossEntropy(), (4, 1), (5,)),
+        (BinaryCrossEntropy(), (4, 1), (4, 1)),
+        (BinaryCrossEntropy(), (4,), (4,)),
+        (BinaryCrossEntropy(), (4, 2), (4,)),
+        (NotebookBinaryCrossEntropy(), (4, 2), (4,)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_both_named(loss, logits, labels):
+    with pytest.raises(ValueError, match=f"{re.escape(str(logits))}.*{re.escape(str(labels))}"):
+        loss.value_and_gradient(np.zeros(logits), np.zeros(labels, dtype=np.int64))

@@ -1,0 +1,140 @@
+"""The lesson runs: a network with one hidden layer learns to tell ten classes of images apart.
+
+    python -m zoo.scratch                        # on CIFAR-10, read with NumPy alone
+    python -m zoo.scratch --source synthetic     # on drawn images, without a download
+
+A tenth of the images is held out: the network never learns from them, and its accuracy is measured there. After five
+epochs it is 45 % on a JPEG copy of CIFAR-10 (seeds 0, 1, 2: 45.2, 44.7, 46.3), in 0.7 s an epoch on one CPU core.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import numpy as np
+
+from datamodules import reader, synthetic
+from datamodules.errors import InputError, one_line
+from zoo.scratch.activations import Identity, ReLU
+from zoo.scratch.batches import batches
+from zoo.scratch.initializers import he
+from zoo.scratch.layers import Dense
+from zoo.scratch.losses import CategoricalCrossEntropy
+from zoo.scratch.network import Network
+from zoo.scratch.optimizers import Momentum
+from zoo.scratch.training import evaluate, train_epoch
+
+HIDDEN_UNITS = 64
+BATCH_SIZE = 64
+LEARNING_RATE = 0.01
+HELD_OUT = 0.1  # of the images
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the lesson and return its exit code: 0, or 2 for bad input.
+
+    Args:
+        argv: the options; by default those of the process.
+    """
+    try:
+        options = _parser().parse_args(argv)
+        learn(*read_images(options), epochs=options.epochs, rng=np.random.default_rng(options.seed))
+    except InputError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def read_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images that the user asked for, uint8 (M, 3, 32, 32), and their labels, (M,).
+
+    Raises:
+        InputError: if there is no CIFAR-10 to read, or it cannot be read.
+    """
+    if options.source == "synthetic":
+        count = options.images or 10_000
+        print(f"{count:,} drawn images of ten figures; an accuracy on them says nothing about photographs")
+        return synthetic.generate(count, split="train")
+    if reader.find(options.data_dir) is None:
+        raise InputError(
+            f"no CIFAR-10 in '{options.data_dir}': name its folder with --data_dir, download it with "
+            "'python cli.py data prepare', or take the drawn images with '--source synthetic'"
+        )
+    images, labels, official = reader.read(options.data_dir, "train", verify_checksums=False)
+    images, labels = images[: options.images], labels[: options.images]
+    print(f"{len(images):,} images of CIFAR-10{'' if official else ', a copy (not the official files)'}")
+    return images, labels
+
+
+def learn(images: np.ndarray, labels: np.ndarray, epochs: int, rng: np.random.Generator) -> None:
+    """Train the network and print a line for each epoch.
+
+    Args:
+        images: uint8, shape (M, 3, 32, 32).
+        labels: integers from 0 to 9, shape (M,).
+        epochs: how often to go through the images.
+        rng: source of all random numbers.
+    """
+    held_out, learnt = np.split(rng.permutation(len(images)), [int(HELD_OUT * len(images))])
+    learnt_images, learnt_labels = images[learnt], labels[learnt]
+    held_out_images, held_out_labels = images[held_out], labels[held_out]
+
+    inputs, classes = images[0].size, len(reader.CLASS_NAMES)
+    hidden_layer = Dense(inputs, HIDDEN_UNITS, ReLU(), he, rng)
+    last_layer = Dense(HIDDEN_UNITS, classes, Identity(), he, rng)
+    network = Network([hidden_layer, last_layer])
+    loss = CategoricalCrossEntropy()
+    optimizer = Momentum(network.parameters, network.gradients)
+
+    print(f"a network {inputs}-{HIDDEN_UNITS}-{classes} of {network.parameters.size:,} parameters")
+    print(f"a guess among {classes} classes has an accuracy of {1 / classes:.0%} and a loss of {np.log(classes):.3f}")
+    print()
+    print(f"       {len(learnt):,} to learn from  {len(held_out):,} held out")
+    print("epoch            loss      loss  accuracy  seconds")
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        shuffled = batches(learnt_images, learnt_labels, BATCH_SIZE, rng)
+        learnt_loss = train_epoch(network, loss, optimizer, shuffled, LEARNING_RATE)
+        seconds = time.perf_counter() - start
+        held_out_loss, accuracy = evaluate(network, loss, batches(held_out_images, held_out_labels, BATCH_SIZE))
+        print(f"{epoch:5}{learnt_loss:16.3f}{held_out_loss:10.3f}{100 * accuracy:8.1f} %{seconds:9.1f}", flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises its errors instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m zoo.scratch", description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--source", choices=["cifar10", "synthetic"], default="cifar10", help="default: %(default)s")
+    parser.add_argument(
+        "--data_dir",
+        metavar="DIR",
+        default=reader.default_dir(),
+        help="where CIFAR-10 lies; by default CIFAR10_DIR, else data (now: %(default)s)",
+    )
+    parser.add_argument("--epochs", metavar="N", type=_at_least(1), default=5, help="default: %(default)s")
+    parser.add_argument("--images", metavar="N", type=_at_least(10), help="default: all, or 10,000 drawn ones")
+    parser.add_argument("--seed", metavar="N", type=_at_least(0), default=0, help="default: %(default)s")
+    return parser
+
+
+def _at_least(minimum: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least {minimum}")
+        return int(text)
+
+    return whole_number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
