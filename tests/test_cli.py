@@ -115,6 +115,8 @@ def test_tensorboard(a_run):
     scalars = set(log.Tags()["scalars"])
     assert {"train/loss", "train/acc", "val/acc", "val/f1", "test/acc", "val_per_class/disc"} <= scalars
     assert [event.step for event in log.Scalars("train/batch_loss")] == [4, 8]
+    for name, steps in (("train/loss", [4, 8]), ("val/acc", [4, 8]), ("test/acc", [9])):
+        assert [event.step for event in log.Scalars(name)] == steps, "see Classifier.log_figures"
     assert "hp_metric" not in scalars
     assert log.Tags()["images"] == ["test/confusion_matrix"]
 

@@ -165,15 +165,16 @@ class TestResume:
         """The last one is of the middle of an epoch where the process is killed."""
         code = "import cli, os, sys; from tests import callbacks as c; c.signal.raise_signal = lambda n: os._exit(9); "
         code += "cli.main(sys.argv[1:])"
-        command = [sys.executable, "-c", code, *FIT, signal_at(9), "--save_every_n_steps=3"]
+        command = [sys.executable, "-c", code, *FIT, signal_at(8), "--save_every_n_steps=3"]
         root = Path(cli.__file__).parent
         done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True)
         assert done.returncode == 9, done.stderr
         (run,) = Path("runs").glob("*/*")
-        assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 9
+        assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
         assert cli.main(["fit", "--resume", "--trainer.callbacks=null"]) == 0
         assert_same_weights(weights(run), weights(whole))
         assert rows(run) == rows(whole)
+        assert scalars(run) == scalars(whole), "steps 7 and 8 are there once"
 
 
 class TestFromACheckpoint:
@@ -417,6 +418,10 @@ class TestNotFinite:
         assert all(value.isfinite().all() for value in weights(run).values())
         assert checkpoints.epochs_done(checkpoints.read(run / "checkpoints/last.ckpt")) == 1
         assert not (run / "metrics.json").exists()
+
+    def test_is_noticed_within_50_steps(self, capsys):
+        run_of(*MLP, self.poison(10), "--data.train_size=120", "--data.batch_size=1", code=1)
+        assert "after step 50 (epoch 1)" in capsys.readouterr().err
 
     def test_weights_are_looked_at_before_a_checkpoint(self, capsys):
         """The last step of an epoch spoils them: no loss tells."""
