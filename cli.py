@@ -35,7 +35,8 @@ examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, or 2 for bad input; 1 where a check fails.
+    """Run a command and return its exit code: 0; 2 for bad input; 1 where a check fails or a run ends before its time,
+    or 128 and the number of the signal that ended it.
 
     Args:
         argv: the command and its options; by default those of the process.

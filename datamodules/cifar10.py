@@ -228,7 +228,7 @@ class CIFAR10DataModule(L.LightningDataModule):
         return f"Data: {self.source_name}, {self.task}: {', '.join(sizes)}"
 
     def prepare_data(self) -> None:
-        """Download CIFAR-10 where there is none; called on one process.
+        """Download CIFAR-10 where there is none; one process does so, and others that call it wait.
 
         Raises:
             InputError: where there is none and it cannot be downloaded.

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -225,7 +226,7 @@ class ZooCLI(LightningCLI):
         return callbacks
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self._config()
+        checkpoint["config"] = self._whole_config
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.flush()
 
@@ -261,13 +262,9 @@ class ZooCLI(LightningCLI):
         name = config.name or type(self.model).__name__
         if self.datamodule.source == "synthetic":
             name += "-synthetic"
-        if self.origin.run is not None:
-            self.run_dir = self.origin.run
-            self.lock = runs.lock(self.run_dir)
-            self._set_aside(self.run_dir / results.FILE)
-        else:
-            self.run_dir = runs.create(Path(config.runs_dir), name)
-            self.lock = runs.lock(self.run_dir)
+        self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
+        self.lock = runs.lock(self.run_dir)
+        self._set_aside(self.run_dir / results.FILE)
         self._save_config(self.run_dir / runs.CONFIG)
         if self.origin.path is not None:
             _say(f"Run: {self.run_dir}, from {self.origin.path}")
@@ -424,7 +421,7 @@ class ZooCLI(LightningCLI):
             raise InputError(f"{path} has trained for {done} epochs, all that it was to: raise --trainer.max_epochs")
 
     def _save_config(self, path: Path) -> None:
-        config = self._config() | ({"ckpt_path": None} if self.origin.run else {})
+        config = self._whole_config | ({"ckpt_path": None} if self.origin.run else {})
         if (
             self.origin.run
             and self.origin.path
@@ -436,7 +433,8 @@ class ZooCLI(LightningCLI):
             self._set_aside(path, keep=True)
         files.write(path, text.encode())
 
-    def _config(self) -> dict[str, Any]:
+    @cached_property
+    def _whole_config(self) -> dict[str, Any]:
         return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
 
     def _set_aside(self, path: Path, keep: bool = False) -> None:

@@ -26,7 +26,6 @@ TRAINER = (
     "val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "deterministic",
 )  # fmt: skip
 NOT_OF_DATA = ("mirrors", "download")
-HOMES = {"optimizer": "torch.optim.", "lr_schedule": "zoo.schedules."}
 
 
 class Origin(NamedTuple):
@@ -179,8 +178,8 @@ def _config_of(content: Content, named: str | None) -> Config:
     about = content.get("CIFAR10DataModule") or {}
     source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
     config = {"data": {"source": source, "task": about.get("task", "multiclass")}} | config
-    for key, home in HOMES.items():
-        if not str((config.get(key) or {}).get("class_path", home)).startswith(home):
+    for key, home in configs.HOMES.items():
+        if not str((config.get(key) or {}).get("class_path", f"{home}.")).startswith(f"{home}."):
             raise InputError(f"it was trained with {config[key]['class_path']}, which --{key} has to name")
     class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
     trusted = [entry.class_path for entry in registry.entries().values()]

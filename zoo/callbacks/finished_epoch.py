@@ -4,6 +4,8 @@ from typing import Any
 
 import lightning as L
 
+from zoo.checkpoints import is_mid_epoch
+
 
 class FinishedEpoch(L.Callback):
     """Tells Lightning that the checkpoint of the end of an epoch is that.
@@ -17,10 +19,10 @@ class FinishedEpoch(L.Callback):
         """Change the counters, before Lightning reads them."""
         if trainer.state.fn != "fit" or trainer.max_steps == -1:
             return
+        if is_mid_epoch(checkpoint):
+            return
         loop = checkpoint["loops"]["fit_loop"]
         epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-        if epochs["current"]["processed"] != epochs["current"]["ready"]:
-            return
         for counts in (epochs["current"], epochs["total"]):
             counts["completed"] = counts["processed"]
         batches["current"] = dict.fromkeys(batches["current"], 0)

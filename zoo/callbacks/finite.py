@@ -40,7 +40,7 @@ class StopWhenNotFinite(L.Callback):
         self._check(trainer, "weights", bool(torch.stack(finite).all()))
 
     def _check(self, trainer: L.Trainer, what: str, finite: bool) -> None:
-        if finite if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(finite, all=True):
+        if trainer.strategy.reduce_boolean_decision(finite):  # of all processes
             return
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         saved = self.path is not None and self.path.is_file()

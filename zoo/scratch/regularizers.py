@@ -15,7 +15,21 @@ import numpy as np
 
 
 class Regularizer(ABC):
-    """A price on the weights of a layer."""
+    """A price on the weights of a layer.
+
+    Args:
+        strength: how high it is, at least 0.
+
+    Raises:
+        ValueError: if `strength` is negative.
+    """
+
+    def __init__(self, strength: float) -> None:
+        if strength < 0:
+            raise ValueError(
+                f"strength={strength} is negative: it would reward large weights; give a number of at least 0"
+            )
+        self.strength = strength
 
     @abstractmethod
     def value(self, weights: np.ndarray) -> float:
@@ -34,13 +48,7 @@ class L2(Regularizer):
 
     Args:
         strength: at least 0; 1e-4 to 1e-3 are usual.
-
-    Raises:
-        ValueError: if `strength` is negative.
     """
-
-    def __init__(self, strength: float) -> None:
-        self.strength = _at_least_0(strength)
 
     def value(self, weights: np.ndarray) -> float:
         return self.strength / 2 * float(np.sum(weights * weights))
@@ -57,13 +65,7 @@ class L1(Regularizer):
 
     Args:
         strength: at least 0; 1e-5 to 1e-4 are usual.
-
-    Raises:
-        ValueError: if `strength` is negative.
     """
-
-    def __init__(self, strength: float) -> None:
-        self.strength = _at_least_0(strength)
 
     def value(self, weights: np.ndarray) -> float:
         return self.strength * float(np.sum(np.abs(weights)))
@@ -71,9 +73,3 @@ class L1(Regularizer):
     def add_gradient(self, weights: np.ndarray, gradient: np.ndarray) -> None:
         """The slope of |w| is 1 to the right of 0 and -1 to the left. At 0 it has none, and 0 is taken."""
         gradient += self.strength * np.sign(weights)
-
-
-def _at_least_0(strength: float) -> float:
-    if strength < 0:
-        raise ValueError(f"strength={strength} is negative: it would reward large weights; give a number of at least 0")
-    return strength
