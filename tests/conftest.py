@@ -7,10 +7,17 @@ from pathlib import Path
 import lightning  # noqa: F401  - first, because its log handler keeps the stderr that it finds
 import numpy as np
 import pytest
+from tensorboard.summary.writer import event_file_writer
 
 from datamodules import reader
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
+
+
+def pytest_configure():
+    # TensorBoard reads the files of one second by their process's running number as text, and so its tenth before its
+    # ninth: commands have a process each, and these tests one for all of them.
+    event_file_writer._global_uid = event_file_writer.AtomicCounter(10**6)
 
 
 def pytest_collection_modifyitems(items):
