@@ -37,6 +37,7 @@ def write(
     summary = model.results[stage]
     content = {
         "model": type(model).__name__,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "data": {
             "source": data.source_name,
             "task": data.task,

@@ -1,0 +1,71 @@
+"""A figure over the epochs, of several experiments, each with several seeds."""
+
+import io
+from collections.abc import Sequence
+from itertools import product
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image  # comes with matplotlib
+
+# Told apart by the colour-blind and in print: colours of Okabe and Ito, without the yellow that white swallows. The
+# colour changes from each curve to the next, the line style once all colours are used.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", ":", "-.")
+STYLES: list[dict[str, Any]] = [{"color": colour, "linestyle": line} for line, colour in product(LINES, COLOURS)]
+
+
+class Curve(NamedTuple):
+    """An experiment's curve.
+
+    Attributes:
+        label: stands in the legend.
+        epochs: e numbers, from 1.
+        values: of each seed at each of these epochs, (seeds, e).
+    """
+
+    label: str
+    epochs: Sequence[int]
+    values: Sequence[Sequence[float]]
+
+
+def draw(curves: Sequence[Curve], quantity: str, title: str) -> Figure:
+    """Draw the mean over the seeds of each curve as a line, and from the lowest seed to the highest a band.
+
+    Args:
+        curves: at most as many as `STYLES`.
+        quantity: what the values are.
+        title: stands above; name the data.
+    """
+    labels = [fill(curve.label, 48) for curve in curves]
+    lines = [line for label in labels for line in label.splitlines()]
+    # Room for the legend beside the axes: inches of its letters and lines.
+    size = (6.5 + 0.065 * max(map(len, lines)), max(4.0, 0.5 + 0.17 * len(lines)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    for curve, label, style in zip(curves, labels, STYLES, strict=False):
+        values = np.asarray(curve.values, dtype=float)
+        marker = "o" if len(curve.epochs) <= 30 else ""
+        axes.plot(curve.epochs, values.mean(axis=0), label=label, marker=marker, markersize=3, **style)
+        if len(values) > 1:
+            lowest, highest = values.min(axis=0), values.max(axis=0)
+            axes.fill_between(curve.epochs, lowest, highest, color=style["color"], alpha=0.15, linewidth=0)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(quantity)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8, handlelength=3.5)
+    return figure
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, of 256 colours: a third of the bytes."""
+    drawn, content = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=100)
+    Image.open(drawn).convert("RGB").quantize(256).save(content, "PNG", optimize=True)
+    return content.getvalue()
