@@ -5,9 +5,11 @@ from importlib import import_module
 
 from datamodules.errors import InputError, RunError, did_you_mean, one_line
 
-# Commands that need no torch: a module of `zoo.commands` each.
-LIGHT = {
+# A module of `zoo.commands` each, which imports what it needs: most of them no torch.
+OWN = {
     "data": "download CIFAR-10 (data prepare), or look at each of its files (data check)",
+    "compare": "finished runs in one table, their seeds taken together, and a plot of their curves",
+    "benchmark": "the speed of the NumPy nets beside PyTorch and scikit-learn",
 }
 LIGHTNING = {
     "fit": "train a model, evaluate its best checkpoint on the test set",
@@ -15,7 +17,7 @@ LIGHTNING = {
     "test": "evaluate a checkpoint on the test set",
     "predict": "write a checkpoint's predictions for the test set",
 }
-COMMANDS = LIGHTNING | LIGHT
+COMMANDS = LIGHTNING | OWN
 
 USAGE = """\
 usage: python cli.py COMMAND [--config CONFIG ...] [--model MODEL] [--SECTION.OPTION VALUE ...]
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             except PackageNotFoundError:
                 raise InputError("cifar10-zoo is not installed: pip install -e .") from None
             return 0
-        if argv[0] in LIGHT:
+        if argv[0] in OWN:
             return import_module(f"zoo.commands.{argv[0]}").main(argv[1:])
         if argv[0] not in LIGHTNING:
             raise InputError(

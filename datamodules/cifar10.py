@@ -1,6 +1,5 @@
 """`CIFAR10DataModule`: one data module for every model of the zoo."""
 
-import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -64,15 +63,15 @@ class ImageDataset(Dataset[Batch]):
     def __getitem__(self, position: int) -> Batch:
         return self.__getitems__([position])
 
-    def __getitems__(self, positions: list[int]) -> Batch:
-        chosen = torch.tensor(positions)
-        indices = self.indices[chosen]
+    def __getitems__(self, positions: list[int] | Tensor) -> Batch:
+        chosen = torch.as_tensor(positions)
+        indices = self.indices.index_select(0, chosen)
         if self.augmentation:
             bits = random_bits(self.seed, self.epoch, indices)
             images = augment(self.images, chosen, bits, self.augmentation)
         else:
             images = self.images.index_select(0, chosen)
-        return Batch(images.permute(0, 3, 1, 2), self.labels[chosen], indices)
+        return Batch(images.permute(0, 3, 1, 2), self.labels.index_select(0, chosen), indices)
 
 
 class EpochSampler(DistributedSampler):
@@ -107,9 +106,12 @@ class TrainLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         self._batches, self._resumed = self._resumed, 0
-        for batch in itertools.islice(super().__iter__(), self._batches, None):
+        # Not by DataLoader's own iterator, whose work for a batch takes as long as the batch itself.
+        dataset, size = cast(ImageDataset, self.dataset), cast(int, self.batch_size)
+        order = torch.tensor(list(self.sampler))
+        for positions in order.split(size)[self._batches : len(self)]:
             self._batches += 1
-            yield batch
+            yield dataset.__getitems__(positions)
 
     def _order(self) -> dict[str, int]:
         """What the order of the batches depends on, beside the epoch."""

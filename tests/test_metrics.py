@@ -12,7 +12,7 @@ from zoo.metrics import ClassificationMetrics, summarize
 def report_of(predictions, labels, k, pieces=3):
     metric = ClassificationMetrics(k)
     for p, t in zip(predictions.chunk(pieces), labels.chunk(pieces), strict=True):
-        metric.update(p, t, torch.tensor(1.5))
+        metric.update(p, t, torch.full((1,), 1.5 * len(t)))
     return metric.compute()
 
 
@@ -73,8 +73,8 @@ def test_answering_not_airplane_always():
 
 def test_loss_is_the_mean_over_samples_not_batches():
     metric = ClassificationMetrics(3)
-    metric.update(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]), torch.tensor(1.0))
-    metric.update(torch.tensor([0]), torch.tensor([0]), torch.tensor(5.0))
+    metric.update(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]), torch.tensor([3.0]))
+    metric.update(torch.tensor([0]), torch.tensor([0]), torch.tensor([5.0]))
     assert metric.compute()["loss"] == pytest.approx((3 * 1.0 + 5.0) / 4)
 
 

@@ -40,10 +40,12 @@ class Classifier(L.LightningModule, ABC):
     Attributes:
         make_optimizer: builds the optimizer from the parameters.
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
+        cpu_only: whether it can compute on the CPU alone.
         results: what the last pass over "val" and "test" found (see `zoo.metrics.summarize`).
     """
 
     default_optimizer: ClassVar[dict[str, Any]] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
+    cpu_only: ClassVar[bool] = False
 
     scale: Tensor
     shift: Tensor
@@ -106,6 +108,13 @@ class Classifier(L.LightningModule, ABC):
 
     # Training.
 
+    def check_trainer(self, trainer: L.Trainer) -> None:
+        """Look at a trainer before it starts.
+
+        Raises:
+            InputError: where the model cannot be trained as it asks to.
+        """
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer, and follow the schedule step by step."""
         optimizer = self.make_optimizer(self.parameters())
@@ -153,7 +162,7 @@ class Classifier(L.LightningModule, ABC):
     @torch.no_grad()
     def count(self, stage: Stage, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Add a batch to the stage's metrics: logits (n, `num_outputs`), labels int64 (n,), their mean loss."""
-        self._metrics_of(stage).update(self.predict_classes(logits), labels, loss)
+        self._metrics_of(stage).update(self.predict_classes(logits), labels, (loss * len(labels)).reshape(1))
 
     def _metrics_of(self, stage: Stage) -> ClassificationMetrics:
         return cast(ClassificationMetrics, self.metrics[f"{stage}_metrics"])

@@ -23,7 +23,7 @@ SECTIONS = ("data", "trainer")
 # Top-level keys whose values name a class; `--optimizer SGD` and `optimizer: SGD` are short for its class_path.
 CLASS_KEYS = ("model", "optimizer", "lr_schedule")
 # Where the classes of short names are; those of models are in the registry.
-HOMES = {"optimizer": "torch.optim", "lr_schedule": "zoo.schedules"}
+HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier"), "lr_schedule": ("zoo.schedules",)}
 
 Config = dict[str, Any]
 
@@ -242,7 +242,7 @@ def _long_name(key: str, name: str) -> str:
     """Return the class path of a short name; the name itself where it is not one of ours or torch's."""
     if key == "model":
         return registry.find(name).class_path
-    return f"{HOMES[key]}.{name}" if hasattr(import_module(HOMES[key]), name) else name
+    return next((f"{home}.{name}" for home in HOMES[key] if hasattr(import_module(home), name)), name)
 
 
 def as_argument(config: Config) -> list[str]:

@@ -118,6 +118,8 @@ def _quieten() -> None:
         ".*LeafSpec.* is deprecated",
         "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
         "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
+        "Total length of `list` across ranks is zero",  # likewise
+        "You have overridden `transfer_batch_to_device` in `LightningModule`",  # a NumPy model's batches stay
         "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics add up what all processes counted
         "Checkpoint directory .* exists and is not empty",  # as it is in a resumed run
     ):
@@ -188,6 +190,8 @@ class ZooCLI(LightningCLI):
             value = config.trainer[option]
             if value is not None and value < 1:
                 raise InputError(f"--trainer.{option}={value} is out of range: give a number of at least 1")
+        if configs.import_class(config.model.class_path).cpu_only:
+            _stay_on_cpu(config.model.class_path.rpartition(".")[2], config.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""
@@ -240,6 +244,7 @@ class ZooCLI(LightningCLI):
             self.model.make_optimizer(self.model.parameters())
         except (TypeError, ValueError) as error:
             raise InputError(f"--optimizer: {error}") from error
+        self.model.check_trainer(self.trainer)
         if self.origin.path is not None and self.origin.content is not None:
             checkpoints.check_weights(self.origin.path, self.origin.content, self.model)
         if config.trainer.sync_batchnorm and self.trainer.strategy.root_device.type == "cpu":
@@ -488,6 +493,15 @@ def _is_first_process() -> bool:
 
 def _num_classes(task: str) -> int:
     return 2 if task == "binary" else 10
+
+
+def _stay_on_cpu(model: str, trainer: Any) -> None:
+    """Let `auto` mean the CPU, for a model that cannot compute elsewhere."""
+    if trainer.accelerator not in ("auto", "cpu"):
+        raise InputError(f"--trainer.accelerator={trainer.accelerator}: {model} computes on the CPU: leave it out")
+    if trainer.accelerator == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        _say(f"{model} computes on the CPU; the GPU that is here has nothing to do.")
+    trainer.accelerator = "cpu"
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -30,18 +30,20 @@ class ClassificationMetrics(Metric):
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, predictions: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Add a batch.
+    def update(self, predictions: Tensor, labels: Tensor, loss_sums: Tensor) -> None:
+        """Add one or several batches.
 
         Args:
             predictions: predicted classes, int64 (n,).
             labels: true classes, int64 (n,), each in 0..k-1.
-            loss: mean loss of the batch, a scalar.
+            loss_sums: the sum of each batch's losses, float (b,). They are added one after the other: the rounded
+                total does not depend on how many come at once.
         """
         cells = labels * self.num_classes + predictions
         # index_add_ rather than bincount: on a GPU it does not wait for the device.
         self.confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
-        self.loss_sum += loss.detach() * len(labels)
+        for loss_sum in loss_sums:
+            self.loss_sum += loss_sum
 
     def compute(self) -> dict[str, Any]:
         """Return what `summarize` derives, with the mean loss as "loss"."""

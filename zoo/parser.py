@@ -126,7 +126,8 @@ def _find_class(key: str, name: str, base: type[T]) -> type[T]:
         if named:
             paths = sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in named)
             raise InputError(f"{key} '{name}' could be any of {', '.join(paths)}: give one of these paths")
-        public = sorted(n for n, cls in vars(import_module(configs.HOMES[key])).items() if _is_public(cls, base))
+        homes = [import_module(home) for home in configs.HOMES[key]]
+        public = sorted({n for home in homes for n, cls in vars(home).items() if _is_public(n, cls, base)})
         raise InputError(f"unknown {key} '{name}'.{did_you_mean(name, public)} There are: {', '.join(public)}")
     try:
         found = configs.import_class(name)
@@ -139,8 +140,8 @@ def _find_class(key: str, name: str, base: type[T]) -> type[T]:
     return found
 
 
-def _is_public(value: Any, base: type) -> bool:
-    return inspect.isclass(value) and issubclass(value, base) and value is not base
+def _is_public(name: str, value: Any, base: type) -> bool:
+    return not name.startswith("_") and inspect.isclass(value) and issubclass(value, base) and value is not base
 
 
 def _subclasses(base: type[T]) -> set[type[T]]:

@@ -23,6 +23,7 @@ DISTRIBUTION = "cifar10-zoo"
 
 # In order of increasing complexity.
 BUILT_IN = {
+    "NumPyMLP": "zoo.numpy_mlp:NumPyMLP",
     "MLP": "zoo.mlp:MLP",
     "CNN": "zoo.cnn:CNN",
     "ImprovedCNN": "zoo.cnn:ImprovedCNN",

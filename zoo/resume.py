@@ -178,8 +178,9 @@ def _config_of(content: Content, named: str | None) -> Config:
     about = content.get("CIFAR10DataModule") or {}
     source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
     config = {"data": {"source": source, "task": about.get("task", "multiclass")}} | config
-    for key, home in configs.HOMES.items():
-        if not str((config.get(key) or {}).get("class_path", f"{home}.")).startswith(f"{home}."):
+    for key, homes in configs.HOMES.items():
+        named_class = (config.get(key) or {}).get("class_path")
+        if named_class is not None and not str(named_class).startswith(tuple(f"{home}." for home in homes)):
             raise InputError(f"it was trained with {config[key]['class_path']}, which --{key} has to name")
     class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
     trusted = [entry.class_path for entry in registry.entries().values()]

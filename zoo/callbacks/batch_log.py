@@ -11,12 +11,21 @@ class BatchLog(L.Callback):
     """Logs "train/batch_loss" and "lr" every `log_every_n_steps` optimizer steps.
 
     Straight to the logger: `self.log` costs about a millisecond a step, logged or not, as much as a small network.
+
+    Attributes:
+        every_n_steps: see `zoo.numpy_classifier.NumPyClassifier.steps_in_a_call`.
     """
+
+    every_n_steps: int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Find out how often."""
+        self.every_n_steps = cast(Any, trainer).log_every_n_steps if trainer.logger else None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log, where it is time to."""
-        step, every_n_steps = trainer.global_step, cast(Any, trainer).log_every_n_steps
-        if trainer.logger and step % every_n_steps == 0:
+        step = trainer.global_step
+        if trainer.logger and self.every_n_steps and step % self.every_n_steps == 0:
             trainer.logger.log_metrics({"train/batch_loss": outputs["loss"].item(), "lr": pl_module.last_lr()}, step)

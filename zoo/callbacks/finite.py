@@ -11,26 +11,27 @@ from zoo.classifier import Classifier
 
 
 class StopWhenNotFinite(L.Callback):
-    """Looks at the sum of the epoch's losses every `every_n_batches`, and at that and the weights before a checkpoint.
+    """Looks at the sum of the epoch's losses every `every_n_steps`, and at that and the weights before a checkpoint.
 
     The sum is NaN or infinite once a single loss was. Looking at it waits for the device, so it is not done every step.
 
     Args:
-        every_n_batches: training batches from one look to the next.
+        every_n_steps: optimizer steps from one look to the next.
 
     Attributes:
         path: of the run's last checkpoint, for the message; None where none is saved.
     """
 
-    def __init__(self, every_n_batches: int = 50) -> None:
-        self.every_n_batches = every_n_batches
+    def __init__(self, every_n_steps: int = 50) -> None:
+        self.every_n_steps = every_n_steps
         self.path: Path | None = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the losses, at the end of an epoch in any case."""
-        if (batch_idx + 1) % self.every_n_batches == 0 or batch_idx + 1 == trainer.num_training_batches:
+        is_last = trainer.fit_loop.batch_idx + 1 == trainer.num_training_batches
+        if trainer.global_step % self.every_n_steps == 0 or is_last:
             self._check(trainer, "loss", pl_module.train_loss_is_finite())
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:

@@ -53,17 +53,18 @@ class GracefulStop(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save, between two steps and not at the end of an epoch, which has its own checkpoint."""
-        step = trainer.global_step
-        if step == self._last_step or batch_idx + 1 >= trainer.num_training_batches:
+        step, batches = trainer.global_step, trainer.fit_loop.batch_idx + 1
+        if step == self._last_step or batches >= trainer.num_training_batches:
             self._due = False
             return
-        self._last_step, self._saved = step, False
-        if trainer.world_size == 1 or step % self.AGREE_EVERY_N_STEPS == 0:
+        it_is_time = step // self.AGREE_EVERY_N_STEPS > self._last_step // self.AGREE_EVERY_N_STEPS
+        if trainer.world_size == 1 or it_is_time:
             self._stopping = self._is_asked_to_stop(trainer)
+        self._last_step, self._saved = step, False
         self._due = self._stopping or (self.every_n_steps is not None and step % self.every_n_steps == 0)
         # A run that goes on from just before a validation would leave it out: what is due waits for the end of it.
         interval = trainer.val_check_batch
-        if not isinstance(interval, int) or (batch_idx + 1) % interval:
+        if not isinstance(interval, int) or batches % interval:
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -17,6 +17,7 @@ class ProgressBar(TQDMProgressBar):
     """
 
     SECONDS = 0.5
+    every_n_steps: int | None = None  # see `zoo.numpy_classifier.NumPyClassifier.steps_in_a_call`
 
     def __init__(self) -> None:
         super().__init__(leave=False)
@@ -35,7 +36,7 @@ class ProgressBar(TQDMProgressBar):
         now = time.perf_counter()
         if self.is_enabled and now - self._drawn >= self.SECONDS:
             self._drawn = now
-            self.train_progress_bar.n = batch_idx + 1
+            self.train_progress_bar.n = trainer.fit_loop.batch_idx + 1
             if isinstance(outputs, dict) and "loss" in outputs:
                 self.train_progress_bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
             self.train_progress_bar.refresh()

@@ -16,6 +16,7 @@ class RunCheckpoint(ModelCheckpoint):
         monitor: the figure whose largest value makes an epoch the best; None saves every epoch.
     """
 
+    every_n_steps: int | None = None  # see `zoo.numpy_classifier.NumPyClassifier.steps_in_a_call`
     PATHS = ("best_model_path", "kth_best_model_path", "last_model_path", "dirpath")
 
     def __init__(self, name: str, monitor: str | None = None) -> None:

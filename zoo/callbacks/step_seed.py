@@ -21,6 +21,8 @@ class StepSeed(L.Callback):
         seed: of the run.
     """
 
+    every_n_steps: int | None = None  # see `zoo.numpy_classifier.NumPyClassifier.steps_in_a_call`
+
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._epoch = -1

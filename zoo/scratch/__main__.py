@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from datamodules import reader, synthetic
 from datamodules.errors import InputError, one_line
@@ -40,7 +41,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         options = _parser().parse_args(argv)
-        learn(*read_images(options), epochs=options.epochs, rng=np.random.default_rng(options.seed))
+        images, labels = read_images(options)
+        # Products of matrices as small as these gain little from a second core, and suffer where it is busy.
+        with threadpool_limits(1, user_api="blas"):
+            learn(images, labels, epochs=options.epochs, rng=np.random.default_rng(options.seed))
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -52,7 +52,7 @@ class Optimizer(ABC):
         self.state = {name: np.zeros_like(parameters) for name in slots}
         self.step_count = 0
         self._scratch = np.empty_like(parameters)
-        self._decayed = np.empty_like(parameters) if weight_decay else gradients
+        self._decayed = np.empty_like(parameters)
 
     @abstractmethod
     def step(self, learning_rate: float) -> None:
@@ -84,9 +84,10 @@ class Optimizer(ABC):
 
     def _gradient(self) -> np.ndarray:
         """Return g + lambda p, leaving `gradients` as they are."""
-        if self.weight_decay:
-            np.multiply(self.parameters, self.weight_decay, out=self._decayed)
-            self._decayed += self.gradients
+        if not self.weight_decay:
+            return self.gradients
+        np.multiply(self.parameters, self.weight_decay, out=self._decayed)
+        self._decayed += self.gradients
         return self._decayed
 
 
