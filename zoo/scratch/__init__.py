@@ -1,7 +1,7 @@
 """Neural networks from nothing but NumPy: a lesson to be read from top to bottom.
 
-It takes school calculus (the slope of a curve, the chain rule) and a little Python. What a library does in one call is
-done here in the open.
+It takes school calculus (the slope of a curve; chain, product and quotient rule) and a little Python with classes. What
+a library does in one call is done here in the open.
 
 **A neuron weighs.** An image is a row of D numbers: 3072 for CIFAR-10, the red, green and blue of 32 x 32 pixels. A
 neuron has a weight for each of them and a bias, and adds up
@@ -9,7 +9,8 @@ neuron has a weight for each of them and a bias, and adds up
     z = x_1 w_1 + x_2 w_2 + ... + x_D w_D + b
 
 Say that a large z shall mean "this is an airplane", and a very negative one "this is none". The sigmoid makes a
-probability of it, a = 1 / (1 + exp(-z)). With weights taken at random, the answers are as good as a coin's.
+probability of it, a = 1 / (1 + exp(-z)). With weights taken at random, the answers are as good as a coin's. (exp(z) is
+e^z, and log in all files the natural logarithm, which undoes it.)
 
 **A loss judges.** Let y be 1 for an airplane and 0 for anything else. The neuron gave the truth the probability a or
 1 - a; the loss L is -log of that. It is 0 for a right answer of full certainty, and large for a firm wrong one. To
@@ -19,15 +20,19 @@ learn is to change the weights until the mean loss over many images is small.
 
     dL/dw_1 = dL/dz * dz/dw_1 = (a - y) * x_1
 
-The first factor is what was said minus what is true, and the second how much w_1 had to do with it. The gradient is the
-list of these slopes, one for each weight and bias.
+The first factor is what was said minus what is true (`losses.py` derives it), and the second how much w_1 had to do
+with it. Each slope is taken with all other weights held still. The gradient is the list of these slopes, one for each
+weight and bias.
 
-**A step goes downhill.** Each weight moves a little against its slope, w_1 <- w_1 - learning_rate * dL/dw_1. Then the
-next few images, and the next step. That is all of learning; one neuron that does it is called logistic regression.
+**A step goes downhill.** Each weight moves a little against its slope, w_1 <- w_1 - learning_rate * dL/dw_1. If the
+learning rate is too small, that takes for ever; if too large, it jumps across the valley. Then the next few images, a
+batch, and the next step. That is all of learning; one neuron that does it is called logistic regression.
 
-**Many neurons.** K neurons side by side tell K classes apart; softmax makes K probabilities of their K numbers. A layer
-of H neurons between the image and those K finds H useful properties of images on its own. It has no labels to be judged
-by: what it should do differently comes back from the layer behind it, again by the chain rule (`Dense.backward`).
+**Many neurons.** K neurons side by side tell K classes apart; softmax (`activations.py`) makes K probabilities of their
+K numbers. A layer of H neurons between the image and those K, a hidden layer, finds H useful properties of images on
+its own. It has no labels to be judged by: what it should do differently comes back from the layer behind it, again by
+the chain rule (`Dense.backward`). Where a number acts on L along several paths, the slopes of the paths add up, as each
+adds its own small change to L.
 
 Letters, in all files, with shapes as comments like `# (N, D)`:
 
@@ -40,12 +45,27 @@ Letters, in all files, with shapes as comments like `# (N, D)`:
 
 dL/dz stands for an array of the shape of z: how fast L grows with each element. z of the last layer are the logits.
 
+**NumPy in nine lines.** An array has a shape. In (N, D), axis 0 runs down the N rows, and axis 1 along a row of D.
+
+    x @ W, x.T                      the matrix product; x with rows and columns exchanged
+    z + b, of (N, H) and (H,)       b is added to each row: a missing axis, or one of length 1, is repeated (broadcast)
+    y[:, None]                      (N,) becomes a column, (N, 1)
+    z.max(axis=1, keepdims=True)    the largest number of each row, as a column, (N, 1)
+    pixels[chosen]                  the rows whose numbers are in `chosen`: a copy
+    p[2:8].reshape(2, 3)            a view, a window into p: to write into it is to write into p
+    z += b, z[:] = b                change z itself, in place; z = z + b makes a new array of that name
+    np.exp(z, out=a)                writes its result into a, in place of a new array
+    float32, float64, uint8         dtypes, what an element is: a number of 7 digits, of 16, a whole number 0..255
+
+To be skipped at first: whatever raises ValueError, `_Rows`, `bind`, `__setstate__` and the two `state_dict` methods.
+They make the code safe and quick; the lesson is in the rest.
+
 Reading order, one noun per file:
 
-    one_hot.py        labels, as numbers and as rows
     activations.py    the bend in a neuron: ReLU, sigmoid, tanh; softmax
     initializers.py   the weights before the first step
     layers.py         many neurons side by side; forward and backward
+    one_hot.py        labels, as numbers and as rows
     losses.py         how wrong an answer is, and in which direction
     regularizers.py   a price on large weights
     network.py        layers one behind the other
@@ -60,5 +80,5 @@ they are wrong or stop short: the gradient of the binary cross-entropy (`losses.
 a sigmoid that does not overflow, the derivative of softmax, no gradient for the images unless someone asks, and what a
 learning rate means with momentum (`optimizers.Momentum`).
 
-The package is free of imports, like `zoo`: each file imports what it builds on, so the imports tell the order too.
+This file imports nothing, like that of `zoo`; the others import what they build on, so the imports tell the order too.
 """

@@ -7,6 +7,8 @@ the stack able to draw curved borders between the classes.
 To learn, a network needs the slope f'(z) of each bend. All slopes here can be written with the output a alone, so
 that nobody has to keep z once a is known: `derivative` takes a.
 
+After this file you can write a bend, its slope, and softmax. Next: which weights come before the bend?
+
 The element-wise activations come first, from the simplest on. Softmax is last: it looks at all classes at once, so
 its derivative is a matrix.
 
@@ -43,7 +45,7 @@ class Identity(Activation):
     """a = z: no bend. For the last layer, whose z are the logits that a loss takes."""
 
     def forward(self, z: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        return np.positive(z, out=out)
+        return np.positive(z, out=out)  # +z, as a copy or into `out`
 
     def derivative(self, a: np.ndarray) -> np.ndarray:
         """f'(z) = 1: a straight line of slope 1."""
@@ -64,7 +66,7 @@ class ReLU(Activation):
 
         a is positive exactly where z is. At z = 0 the curve has a corner and no slope; 0 is the usual choice.
         """
-        return (a > 0).astype(a.dtype)
+        return (a > 0).astype(a.dtype)  # True and False as 1 and 0
 
 
 class Sigmoid(Activation):
@@ -96,9 +98,10 @@ class Sigmoid(Activation):
 
 
 class Tanh(Activation):
-    """a = tanh(z) = (exp(z) - exp(-z)) / (exp(z) + exp(-z)): a sigmoid from -1 to 1, with mean 0 for inputs of mean 0.
+    """a = tanh(z) = (exp(z) - exp(-z)) / (exp(z) + exp(-z)): a sigmoid that runs from -1 to 1.
 
-    It is 2 sigmoid(2 z) - 1. LeCun et al. 1998, "Efficient BackProp", say why a mean of 0 helps the next layer.
+    It is 2 sigmoid(2 z) - 1. Its outputs lie on both sides of 0, as a next layer learns best from (LeCun et al. 1998,
+    "Efficient BackProp").
     """
 
     def forward(self, z: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -144,8 +147,9 @@ class Softmax:
             da_k/dz_k = (exp(z_k) S - exp(z_k) exp(z_k)) / S^2 = a_k - a_k a_k
             da_k/dz_j = (        0  - exp(z_k) exp(z_j)) / S^2 =     - a_k a_j
 
-        In one line: J = diag(a) - a a^T, a symmetric matrix for each image. A network never needs it on its own: with
-        the cross-entropy behind it, the product of J and the loss's gradient is just a - y (see `losses.py`).
+        In one line, da_k/dz_j = a_k [k = j] - a_k a_j, where [k = j] is 1 or 0: a symmetric matrix J for each image. A
+        network never needs it, so this method may be skipped at first: with the cross-entropy behind it, the product
+        of J and the loss's gradient is just a - y (see `losses.py`).
 
         Args:
             a: what `forward` returned, shape (N, K).
@@ -153,5 +157,6 @@ class Softmax:
         Returns:
             da_k/dz_j at [n, k, j], shape (N, K, K).
         """
-        diagonal = a[:, :, None] * np.eye(a.shape[1], dtype=a.dtype)  # (N, K, K)
-        return diagonal - a[:, :, None] * a[:, None, :]
+        a_k = a[:, :, None]  # (N, K, 1)
+        a_j = a[:, None, :]  # (N, 1, K)
+        return a_k * np.eye(a.shape[1], dtype=a.dtype) - a_k * a_j  # eye: 1 at [k, k], else 0; (N, K, K)

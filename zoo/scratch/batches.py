@@ -1,11 +1,13 @@
 """Mini-batches: images and labels in small random groups, as the network takes them.
 
-A gradient from all 50,000 images would be exact, but a step takes as long as all of them. The average over 64 images
-drawn at random points roughly the same way and costs 1/780 of that, so that many rough steps win over one exact one.
+A gradient from all 50,000 images would be exact, but each step would have to wait for all of them. The average over 64
+images drawn at random points roughly the same way and costs 1/780 of that; many rough steps win over one exact one.
 Each epoch goes through all images once, in a new order.
 
 The pixels are bytes, 0..255. A network learns best from numbers around 0 of a size around 1, which its initial weights
 are made for: take off the mean, divide by the standard deviation.
+
+After this file you can feed a network. Next: in which order is everything called?
 
 Letters: M images in all, N images in a batch, D numbers of an image.
 """
@@ -22,6 +24,8 @@ def batches(
     images: np.ndarray, labels: np.ndarray, batch_size: int, rng: np.random.Generator | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield each image once, with its label: one epoch.
+
+    A generator: each turn of a `for` loop over it runs on to the next `yield`.
 
     Args:
         images: uint8, shape (M, ...).

@@ -11,7 +11,9 @@ images and all neurons at once:
     z = x @ W + b        shapes (N, H) = (N, D) @ (D, H) + (H,)
 
 In the code, `np.matmul(x, W, out=z)` is x @ W written into an array z that is there already. The arrays of a batch have
-the same shapes at every step, and fetching new memory for them each time would take longer than some of the sums.
+the same shapes at every step, and fetching new memory for them each time would take longer than some of the products.
+
+After this file you can derive all gradients of a layer from dL/da. Next: where does the first dL/da come from?
 
 Letters: N images, D inputs, H units; L is the loss, one number. dL/dz is an array of the shape of z: each element says
 how fast L grows with that element of z.
@@ -60,6 +62,7 @@ class Dense:
         self.bias_gradient = np.zeros_like(self.bias)
         self.inputs = np.empty((0, num_inputs), dtype)
         self.outputs = np.empty((0, num_outputs), dtype)
+        # Memory for z and a, for delta and for dL/dx: see _Rows, below.
         self._output_rows = _Rows(num_outputs, dtype)
         self._delta_rows = _Rows(num_outputs, dtype)
         self._input_gradient_rows = _Rows(num_inputs, dtype)
@@ -84,7 +87,7 @@ class Dense:
         self.inputs = inputs
         z = np.matmul(inputs, self.weights, out=self._output_rows.first(len(inputs)))  # (N, D) @ (D, H) = (N, H)
         z += self.bias
-        self.outputs = self.activation.forward(z, out=z)
+        self.outputs = self.activation.forward(z, out=z)  # a takes the place of z
         return self.outputs
 
     def backward(self, gradient: np.ndarray) -> np.ndarray:
@@ -99,10 +102,12 @@ class Dense:
 
         Many inputs and units: w_ij leads from input i to unit j and meets no other, so dL/dw_ij = x_i delta_j.
 
-        Many images: all of them use the same w_ij, so what they ask of it adds up:
+        Many images: L depends on w_ij through each of them, and slopes along several paths add up:
 
             dL/dw_ij = sum over n of x_ni delta_nj        a matrix product: x^T delta
             dL/db_j  = sum over n of delta_nj
+
+        L is a mean, but nothing is divided by N here: dL/da comes from the loss with the 1 / N in it.
 
         Args:
             gradient: dL/da, shape (N, H).
@@ -124,8 +129,8 @@ class Dense:
     def input_gradient(self, delta: np.ndarray) -> np.ndarray:
         """Return dL/dx, which the layer before takes as its dL/da.
 
-        One input, one unit: dL/dx = dL/dz * dz/dx = delta * w. Many units: x_i goes into all of them, so what they ask
-        of it adds up:
+        One input, one unit: dL/dx = dL/dz * dz/dx = delta * w. Many units: x_i acts on L through all of them, and the
+        slopes along several paths add up:
 
             dL/dx_i = sum over j of delta_j w_ij        a matrix product: delta W^T
 

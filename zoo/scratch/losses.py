@@ -3,9 +3,12 @@
 Cross-entropy asks what probability the network gave to the right class, and takes -log of it: 0 for a right answer of
 full certainty, log K for an even guess among K classes, without bound for certainty in a wrong class.
 
-Each loss starts from the logits z, the last layer's outputs, and contains the sigmoid or softmax that makes them
-probabilities a. There are two reasons. The gradient becomes as simple as can be, (a - y) / N. And no log of a rounded
-0 is ever taken: the losses here are right for logits of any size.
+The last layer does not bend (`Identity`): its outputs are its z, the logits. Each loss starts from them, and contains
+the sigmoid or softmax that makes them probabilities a. So the dL/dz that a loss returns is the dL/da that the last
+layer's `backward` takes. There are two reasons. The gradient becomes as simple as can be, (a - y) / N. And no log of a
+rounded 0 is ever taken: the losses here are right for logits of any size.
+
+After this file you can say why a gradient is a - y. Next: what keeps a network from learning by heart?
 
 Letters: N images, K classes; y is the label, as 0 or 1 or as a one-hot row. The value is the mean over the batch, so
 each image's share of the gradient is divided by N.
@@ -46,7 +49,7 @@ class BinaryCrossEntropy(Loss):
 
         L = softplus(z) - y z        softplus(z) = max(z, 0) + log (1 + exp(-|z|))
 
-    where the second form of softplus never takes exp of a positive number.
+    The second form of softplus never takes exp of a positive number: for z > 0, 1 + exp(z) = exp(z) (exp(-z) + 1).
     """
 
     def value_and_gradient(self, logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
@@ -55,7 +58,7 @@ class BinaryCrossEntropy(Loss):
         The derivative of softplus, by the chain rule, is exp(z) / (1 + exp(z)) = a, and that of y z is y.
         """
         y = _binary_labels(logits, labels)  # (N, 1)
-        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))  # (N, 1)
+        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))  # (N, 1); log1p(u) is log(1 + u)
         a = Sigmoid().forward(logits)  # (N, 1)
         return float(np.mean(softplus - y * logits)), (a - y) / len(logits)
 
@@ -63,9 +66,9 @@ class BinaryCrossEntropy(Loss):
 class NotebookBinaryCrossEntropy(Loss):
     """Binary cross-entropy with the gradient of another loss: a mistake, kept to reproduce the notebooks' results.
 
-    The value is that of `BinaryCrossEntropy`. The gradient is multiplied by the slope of the sigmoid once more. That
-    happens where a - y, already the gradient with respect to z, is handed to a layer that takes it for the one with
-    respect to a:
+    The value is that of `BinaryCrossEntropy`, but the gradient is multiplied by the sigmoid's slope a (1 - a) twice.
+    Once is right: dL/da = (a - y) / (a (1 - a)), times the slope, is dL/dz = a - y. The second time happens where a - y
+    is handed to a layer that takes it for dL/da:
 
         (a - y) a (1 - a) / N
 
@@ -96,7 +99,8 @@ class CategoricalCrossEntropy(Loss):
 
         The long way, through the probabilities: dL/da_j = -y_j / a_j, and J^T times that is (`Softmax.jacobian`)
 
-            sum over i of (-y_i / a_i) da_i/dz_j = -y_j + a_j (y_1 + ... + y_K) = a_j - y_j
+            sum over i of (-y_i / a_i) da_i/dz_j = (-y_j / a_j) a_j + sum over i of (y_i / a_i) a_i a_j
+                                                 = -y_j + a_j (y_1 + ... + y_K) = a_j - y_j
 
         as the y of an image sum to 1.
         """
@@ -113,4 +117,5 @@ def _binary_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if logits.ndim != 2 or logits.shape[1] != 1 or labels.shape != logits.shape[:1]:
         raise ValueError(f"logits have shape {logits.shape} and labels {labels.shape}, expected (N, 1) and (N,)")
     check_labels(labels, 2)
+    # (N,) as a column, (N, 1): (N, 1) minus (N,) would be broadcast to (N, N), without an error.
     return labels.astype(logits.dtype)[:, None]

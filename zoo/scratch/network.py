@@ -1,12 +1,18 @@
 """The network: layers one behind the other.
 
-Forward, each layer's outputs are the next one's inputs. Backward, each layer gets dL/da of its outputs, works out what
-its own weights should do, and hands dL/dx of its inputs, which are the outputs of the layer before, further back. That
-is the chain rule, applied layer by layer, with nothing computed twice: backpropagation (Rumelhart, Hinton and Williams
+Forward, each layer's outputs are the next one's inputs. Backward, each layer gets dL/da, works out the gradients of its
+own weights, and hands dL/dx to the layer before, whose dL/da it is: the one's inputs are the other's outputs. That is
+the chain rule, applied layer by layer, with nothing computed twice: backpropagation (Rumelhart, Hinton and Williams
 1986, "Learning representations by back-propagating errors").
 
 All weights and biases lie end to end in one flat array, and so do their gradients. The layers hold windows into it
-(NumPy: views), so that whoever changes the flat array changes the layers. An optimizer then needs no loop over layers.
+(NumPy: views), so that whoever changes the flat array changes the layers, and a layer that writes its gradient with
+`out=` writes it into the flat array. An optimizer then needs no loop over layers.
+
+The gradients can be checked without any calculus. Push one weight by e = 1e-6 up and down: the slope
+(L(w + e) - L(w - e)) / (2 e) must agree with dL/dw to some six digits. float32 has too few digits for it, float64 not.
+
+After this file you can write backpropagation. Next: the gradient is known; how far shall a step go?
 
 Letters: N images, D inputs of the network, K outputs, P parameters in all.
 """
@@ -104,7 +110,7 @@ class Network:
         Args:
             gradient: of the loss with respect to what the last `forward` returned, shape (N, K).
             input_gradient: whether to go on to dL/dx of the images. Training has no use for it, and it costs as much
-                as the largest layer's forward.
+                as the first layer's forward.
 
         Returns:
             dL/dx, shape (N, D), valid until the next `backward`; None where it was not asked for.

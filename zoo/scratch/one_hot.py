@@ -8,6 +8,8 @@ right. With K = 4,
 
 so that the two can be subtracted: `losses.py` learns from (answer - one-hot label).
 
+After this file you can turn labels into rows. Next: how far is an answer from its label?
+
 Letters: N images, K classes.
 """
 
@@ -31,7 +33,7 @@ def one_hot(labels: np.ndarray, num_classes: int, dtype: DTypeLike = np.float32)
     """
     check_labels(labels, num_classes)
     encoded = np.zeros((len(labels), num_classes), dtype)  # (N, K)
-    encoded[np.arange(len(labels)), labels] = 1
+    encoded[np.arange(len(labels)), labels] = 1  # in row 0 at labels[0], in row 1 at labels[1], ...
     return encoded
 
 

@@ -8,6 +8,8 @@ which it reads. Formulas are for one parameter; the code does the same to all P 
 parameters is large, a result is written where there is room for it already (`out=`, `*=`, `+=`) rather than into a new
 array at each step.
 
+After this file you can write SGD, momentum and Adam. Next: which images make the gradient of a step?
+
 Letters: P parameters; t counts the steps from 1.
 """
 
@@ -24,8 +26,8 @@ class Optimizer(ABC):
     Args:
         parameters: changed in place, shape (P,).
         gradients: read at each step, shape (P,).
-        weight_decay: lambda of g + lambda p, which takes the place of g in every formula: the gradient of an added
-            lambda / 2 * p^2, as `regularizers.L2`, but on the biases too.
+        weight_decay: how strongly p is pulled towards 0: g + weight_decay * p takes the place of g in every formula,
+            as if weight_decay / 2 * p^2 were added to the loss (`regularizers.L2`, but on the biases too).
         slots: names of the arrays to be remembered between steps.
 
     Attributes:
@@ -83,7 +85,7 @@ class Optimizer(ABC):
         self.step_count = int(state["step_count"])
 
     def _gradient(self) -> np.ndarray:
-        """Return g + lambda p, leaving `gradients` as they are."""
+        """Return g + weight_decay * p, leaving `gradients` as they are."""
         if not self.weight_decay:
             return self.gradients
         np.multiply(self.parameters, self.weight_decay, out=self._decayed)
@@ -120,12 +122,14 @@ class Momentum(Optimizer):
         v <- beta * v + g
         p <- p - learning_rate * v
 
-    Where gradients agree over many steps, v grows up to g / (1 - beta): ten times g for beta = 0.9. Where they change
-    sign from step to step, they cancel. Polyak 1964, "Some methods of speeding up the convergence of iteration
-    methods"; beta = 0.9 is the usual choice. The learning rate stands outside of v, as in PyTorch.
+    Where gradients agree over many steps, v = g + beta g + beta^2 g + ... grows up to g / (1 - beta): ten times g for
+    beta = 0.9. Where they change sign from step to step, v stays at half of g: g / (1 + beta). Polyak 1964, "Some
+    methods of speeding up the convergence of iteration methods"; beta = 0.9 is the usual choice. The learning rate
+    stands outside of v, as in PyTorch.
 
-    With `nesterov` the step looks ahead, to where the ball will be (Sutskever et al. 2013, "On the importance of
-    initialization and momentum in deep learning", as PyTorch writes it):
+    With `nesterov` the step looks ahead. The next step will move p by beta * v whatever its gradient is; that part is
+    gone already now, so that the next gradient is taken where the ball will be (Sutskever et al. 2013, "On the
+    importance of initialization and momentum in deep learning", as PyTorch writes it):
 
         p <- p - learning_rate * (g + beta * v)
 
@@ -171,7 +175,7 @@ class Adam(Optimizer):
     """Adam: momentum, with a step size for each parameter of its own.
 
         m <- beta1 * m + (1 - beta1) * g           average of the gradients
-        v <- beta2 * v + (1 - beta2) * g^2         average of their squares
+        v <- beta2 * v + (1 - beta2) * g^2         average of their squares (no velocity, in spite of its letter)
         p <- p - learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
 
     sqrt(v) is the usual size of g. A step is the average of g divided by its usual size: near learning_rate where the
@@ -188,7 +192,8 @@ class Adam(Optimizer):
         beta1: how much of m remains after a step, 0 up to but not including 1.
         beta2: how much of v remains after a step, likewise.
         epsilon: above 0.
-        weight_decay: see `Optimizer`; AdamW's decay is another.
+        weight_decay: see `Optimizer`; the decay of AdamW is another (Loshchilov and Hutter 2019,
+            https://arxiv.org/abs/1711.05101).
     """
 
     def __init__(

@@ -6,6 +6,8 @@ image.
 
 One weight is written w; the price of a layer is the sum over its weights.
 
+After this file you can put a price on weights. Next: how do several layers pass gradients on?
+
 Letters: D inputs, H units of a layer.
 """
 
@@ -43,9 +45,6 @@ class Regularizer(ABC):
 class L2(Regularizer):
     """strength / 2 * w^2: large weights cost most, and are all pulled towards 0 in proportion to their size.
 
-    With plain gradient descent it is what optimizers call weight decay. With Adam it is not the same as the decay of
-    AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
-
     Args:
         strength: at least 0; 1e-4 to 1e-3 are usual.
     """
@@ -59,7 +58,7 @@ class L2(Regularizer):
 
 
 class L1(Regularizer):
-    """strength * |w|: every weight is pulled with the same force, and the useless ones end at 0.
+    """strength * |w|: every weight is pulled with the same force, and the useless ones end next to 0.
 
     Tibshirani 1996, "Regression Shrinkage and Selection via the Lasso".
 

@@ -1,11 +1,13 @@
 """Training: the loop that puts the other files together.
 
-A step is four questions, one after the other:
+A step has four parts, one after the other:
 
     forward     what does the network say to these images?
     loss        how wrong is that, and in which direction?
     backward    how much did each weight have to do with it?
-    step        so each weight moves a little, the other way
+    step        each weight moves a little, against its slope
+
+After this file you can train any network of these parts. Next: does it work?
 
 Letters: N images of a batch, D inputs, K classes.
 """
@@ -79,7 +81,10 @@ def train_epoch(
 
 
 def evaluate(network: Network, loss: Loss, batches: Batches) -> tuple[float, float]:
-    """Return the mean loss per image and the accuracy, 0..1, without learning anything."""
+    """Return the mean loss per image and the accuracy, 0..1: the share of images whose most probable class is right.
+
+    Nothing is learnt, and a regularizer's price is not in this loss.
+    """
     total, right, count = 0.0, 0, 0
     for inputs, labels in batches:
         logits = network.forward(inputs)  # (N, K)
