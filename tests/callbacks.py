@@ -29,6 +29,28 @@ class SignalAt(L.Callback):
             signal.raise_signal(self.number)
 
 
+class SignalAfter(L.Callback):
+    """Sends this process a signal after a training step, also where a model makes its steps itself.
+
+    Args:
+        step: optimizer steps done.
+        name: of the signal.
+        every_n_steps: None leaves the attribute out, which NumPy models look at.
+        rank: the process that gets it; None for all.
+    """
+
+    def __init__(
+        self, step: int, name: str = "SIGTERM", every_n_steps: int | None = None, rank: int | None = None
+    ) -> None:
+        self.step, self.number, self.rank = step, signal.Signals[name], rank
+        if every_n_steps is not None:
+            self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step and self.rank in (None, trainer.global_rank):
+            signal.raise_signal(self.number)
+
+
 class PoisonAt(L.Callback):
     """Makes a weight NaN after so many optimizer steps: the loss is NaN from the next one on."""
 

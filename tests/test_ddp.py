@@ -59,6 +59,41 @@ def test_learns_the_same_as_one_process_with_twice_the_batch(two):
     assert results(run_dir)["test/loss"] == pytest.approx(results(one)["test/loss"], rel=1e-3)
 
 
+def test_a_numpy_model_learns_the_same_as_one_process_with_twice_the_batch():
+    """Several steps in a call; a last batch of half the size; the mean of the processes' gradients is clipped."""
+    command = [*FIT, "--model=NumPyMLP", "--model.hidden_sizes=[8]", "--optimizer=NumPyMomentum", "--optimizer.lr=1e-3"]
+    command += ["--data.train_size=120", "--trainer.log_every_n_steps=5"]
+    command += ["--trainer.gradient_clip_algorithm=value", "--trainer.gradient_clip_val=0.05"]
+    done = run(*command, "--data.batch_size=8", "--runs_dir=two", *DDP)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert cli.main([*command, "--data.batch_size=16", "--runs_dir=one"]) == 0
+    (both,), (one,) = Path("two").glob("*/*"), Path("one").glob("*/*")
+    torch.testing.assert_close(weights(both), weights(one), atol=1e-5, rtol=1e-5)
+    for row, expected in zip(rows(both), rows(one), strict=True):
+        assert row == pytest.approx(expected, rel=1e-5)
+    assert results(both)["test/confusion"] == results(one)["test/confusion"]
+    assert results(both)["test/loss"] == pytest.approx(results(one)["test/loss"], rel=1e-5)
+
+
+def test_a_numpy_model_is_stopped_in_both_processes_and_goes_on():
+    """They agree at the end of the call that reaches the next tenth step."""
+    signal = '{"class_path": "tests.callbacks.SignalAfter", "init_args": {"step": 16, "rank": 1, "every_n_steps": 4}}'
+    command = [*FIT, "--model=NumPyMLP", "--model.hidden_sizes=[8]", "--optimizer.lr=1e-3", "--data.batch_size=2", *DDP]
+    command += ["--trainer.log_every_n_steps=50"]
+    whole, cut = run(*command, "--runs_dir=whole"), run(*command, f"--trainer.callbacks=[{signal}]", "--runs_dir=cut")
+    assert whole.returncode == 0, whole.stderr
+    assert cut.returncode == 143, cut.stderr
+    assert "stopped by SIGTERM after step 20: go on with" in cut.stderr
+    done = run("fit", "--resume", "--runs_dir=cut")
+    assert done.returncode == 0, done.stderr
+    (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
+    for row, expected in zip(rows(b), rows(a), strict=True):  # the losses are summed in another order
+        assert row == pytest.approx(expected, rel=1e-5)
+    for name, value in weights(a).items():
+        assert torch.equal(value, weights(b)[name]), name
+
+
 def test_speaks_once(two):
     _, done = two
     assert done.stdout.count("epoch 1/2") == done.stdout.count("Data: ") == done.stdout.count("accuracy   ") == 1

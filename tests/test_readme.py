@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,18 @@ from zoo import config as configs
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", TEXT, flags=re.DOTALL)
-COMMANDS = [
-    line.split("  #")[0].strip()
-    for language, block in BLOCKS
-    if language == "bash"
-    for line in block.replace("\\\n", " ").splitlines()
-]
+
+
+def lines(block: str) -> list[str]:
+    """The commands of a block, with its loops gone through."""
+    if not re.search(r"^for ", block, flags=re.MULTILINE):
+        return [line.split("  #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
+    stand_in = "python() { printf 'python'; printf ' %q' \"$@\"; echo; }\n"
+    done = subprocess.run(["bash", "-euc", stand_in + block], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in lines(block)]
 CLI_COMMANDS = [line for line in COMMANDS if re.match(r"(\.venv/bin/)?python cli\.py ", line)]
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 
@@ -25,7 +32,7 @@ TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--
 def test_the_commands_are_found():
     assert len(CLI_COMMANDS) >= 10
     called = {line.split("cli.py ", 1)[1].split()[0] for line in CLI_COMMANDS}
-    assert called == {"fit", "test", "data"}, "an unknown command: test it here"
+    assert called == {"fit", "test", "data", "compare", "benchmark"}, "an unknown command: test it here"
     others = [line for line in COMMANDS if line not in CLI_COMMANDS]
     lesson = [line for line in others if line.startswith("python -m zoo.scratch")]
     assert len(lesson) == 2, "tests/test_scratch_lesson.py runs them"
@@ -73,6 +80,20 @@ def test_data_commands(official_layout, monkeypatch):
     assert [line.split()[3] for line in commands] == ["prepare", "check"]
     for command in commands:
         assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0
+
+
+def test_compare_and_benchmark():
+    """After two runs that stand for those of the README."""
+    for name in ("grid", "relu_he"):
+        fit = ["fit", "--config", "milestone4/relu_he", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]
+        assert cli.main([*fit, "--name", name]) == 0
+    for command in [line for line in CLI_COMMANDS if " compare " in line]:
+        words = shlex.split(command.split("cli.py ", 1)[1])
+        words = [word for word in words if not word.startswith("runs/")]
+        assert cli.main([words[0], "runs/grid-synthetic", "runs/relu_he-synthetic", *words[1:]]) == 0
+    commands = [line for line in CLI_COMMANDS if " benchmark" in line]
+    assert len(commands) == 1
+    assert cli.main([*shlex.split(commands[0].split("cli.py ", 1)[1]), "--rounds=1", "--images=640"]) == 0
 
 
 def test_python_blocks_run(monkeypatch):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cli
 from zoo import checkpoints, files, runs
+from zoo.numpy_mlp import NumPyMLP
 
 # Five batches an epoch, the last one smaller.
 DATA = ["--data.source=synthetic", "--data.train_size=36", "--data.val_size=20", "--data.test_size=20"]
@@ -56,9 +58,9 @@ def scalars(run: Path) -> dict:
     return {tag: [(e.step, e.value) for e in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
 
 
-def signal_at(step: int, **options) -> str:
+def signal_at(step: int, callback: str = "SignalAt", **options) -> str:
     init_args = json.dumps({"step": step, **options})
-    return f'--trainer.callbacks=[{{"class_path": "tests.callbacks.SignalAt", "init_args": {init_args}}}]'
+    return f'--trainer.callbacks=[{{"class_path": "tests.callbacks.{callback}", "init_args": {init_args}}}]'
 
 
 @pytest.fixture(scope="module")
@@ -526,6 +528,80 @@ def test_early_stopping_goes_on_counting(capsys):
     assert cli.main(["fit", "--resume"]) == 2, "it is finished"
     new = run_of("fit", "--ckpt_path=best", "--early_stopping=3")
     assert len(rows(new)) == 4
+
+
+NUMPY = ["fit", "--model=NumPyMLP", "--model.hidden_sizes=[6]", *DATA, "--trainer.max_epochs=3"]
+NUMPY += ["--trainer.log_every_n_steps=2", "--lr_schedule=Cosine", "--trainer.enable_model_summary=false"]
+
+
+@pytest.fixture(scope="module", params=["NumPyMomentum", "NumPyAdam"])
+def numpy_run(request, tmp_path_factory):
+    """A command, and its run that nothing cut short."""
+    command = [*NUMPY, f"--optimizer={request.param}", "--optimizer.lr=0.002"]
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("numpy")
+        patch.chdir(folder)
+        return command, folder / run_of(*command)
+
+
+class TestNumPyModels:
+    """They make several steps in a call, and are stopped between two calls."""
+
+    def assert_goes_on(self, run: Path, expected: Path) -> None:
+        assert not (run / "metrics.json").exists()
+        assert cli.main(["fit", "--resume"]) == 0
+        assert_same_weights(weights(run), weights(expected))
+        assert_same_weights(weights(run, "best"), weights(expected, "best"))
+        assert rows(run) == rows(expected)
+        assert scalars(run) == scalars(expected)
+        ours, theirs = (checkpoints.read(r / "checkpoints/last.ckpt")["optimizer_states"][0] for r in (run, expected))
+        assert ours["param_groups"] == theirs["param_groups"]
+        for slots, slots_expected in zip(ours["state"].values(), theirs["state"].values(), strict=True):
+            assert slots.pop("step") == slots_expected.pop("step")
+            assert_same_weights(slots, slots_expected)
+
+    @pytest.mark.parametrize(
+        "at",
+        [
+            {"step": 3},
+            {"step": 8, "name": "SIGINT"},
+            {"step": 8, "every_n_steps": 4},
+            {"step": 10},
+            {"step": 10, "every_n_steps": 10},
+        ],
+        ids=lambda at: ", ".join(map(str, at.values())),
+    )
+    def test_go_on_as_if_nothing_had_happened(self, numpy_run, at, capsys):
+        command, expected = numpy_run
+        code = 130 if "name" in at else 143
+        run = run_of(*command, signal_at(callback="SignalAfter", **at), code=code)
+        assert f"after step {at['step']}: go on with" in capsys.readouterr().err
+        assert checkpoints.read(run / "checkpoints/last.ckpt")["global_step"] == at["step"]
+        self.assert_goes_on(run, expected)
+
+    def test_a_signal_within_a_call_waits_for_its_end(self, monkeypatch, capsys):
+        """The 36 steps of an epoch are two calls or three: they end with its end, and with every 25th step of all."""
+        command = [*NUMPY, "--data.batch_size=1", "--trainer.log_every_n_steps=50", "--optimizer.lr=0.0005"]
+        expected, steps, learn = run_of(*command), [], NumPyMLP._learn
+
+        def learn_and_signal(self, *args):
+            steps.append(None)
+            if len(steps) == 40:
+                signal.raise_signal(signal.SIGTERM)
+            return learn(self, *args)
+
+        monkeypatch.setattr(NumPyMLP, "_learn", learn_and_signal)
+        run = run_of(*command, code=143)
+        assert "after step 50: go on with" in capsys.readouterr().err
+        assert len(steps) == 50
+        self.assert_goes_on(run, expected)
+
+    def test_with_max_steps_and_validations_within_epochs(self, capsys):
+        command = [*NUMPY, "--trainer.max_steps=12", "--trainer.val_check_interval=3", "--optimizer.lr=0.002"]
+        expected = run_of(*command)
+        run = run_of(*command, signal_at(8, "SignalAfter", every_n_steps=2), code=143)
+        assert "after step 8: go on with" in capsys.readouterr().err
+        self.assert_goes_on(run, expected)
 
 
 class TestFiles:

@@ -11,11 +11,10 @@ from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.cifar10 import Batch
 from zoo.metrics import ClassificationMetrics
-from zoo.schedules import Constant, Schedule
+from zoo.schedules import Constant, EveryStepLR, Schedule
 
 # Mean and standard deviation of CIFAR-10's training pixels per channel, on a scale of 0 to 1.
 MEAN = (0.4914, 0.4822, 0.4465)
@@ -118,7 +117,7 @@ class Classifier(L.LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer, and follow the schedule step by step."""
         optimizer = self.make_optimizer(self.parameters())
-        scheduler = LambdaLR(optimizer, lambda step: self.lr_schedule(self.fraction_done(step)))
+        scheduler = EveryStepLR(optimizer, lambda step: self.lr_schedule(self.fraction_done(step)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _make_default_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -154,7 +153,7 @@ class Classifier(L.LightningModule, ABC):
                 cast(Tensor, value).copy_(self._resumed_metrics[name])
         self._resumed_metrics = None
         for scheduler in (config.scheduler for config in self.trainer.lr_scheduler_configs):
-            if isinstance(scheduler, LambdaLR):
+            if isinstance(scheduler, EveryStepLR):
                 factor = self.lr_schedule(self.fraction_done(scheduler.last_epoch))
                 for group, base_lr in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
                     group["lr"] = base_lr * factor

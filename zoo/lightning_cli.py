@@ -118,6 +118,7 @@ def _quieten() -> None:
         ".*LeafSpec.* is deprecated",
         "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
         "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
+        "GPU available but not used",  # a NumPy model says so itself
         "Total length of `list` across ranks is zero",  # likewise
         "You have overridden `transfer_batch_to_device` in `LightningModule`",  # a NumPy model's batches stay
         "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics add up what all processes counted

@@ -144,6 +144,7 @@ class NumPyClassifier(Classifier):
         # By PyTorch, which turns bytes into numbers twice as fast as NumPy.
         return self._inputs[:n].copy_(rows).mul_(self.pixel_scale).add_(self.pixel_shift).numpy()
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in `training_step`
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, float32 (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
         return torch.from_numpy(self.network.forward(self.normalized(images.cpu())).copy())
@@ -176,12 +177,17 @@ class NumPyClassifier(Classifier):
                 "step for each batch: a larger --data.batch_size is the same"
             )
         if trainer.gradient_clip_val:
-            self._clip = (float(trainer.gradient_clip_val), str(trainer.gradient_clip_algorithm or "norm"))
+            self._clip = (float(trainer.gradient_clip_val), trainer.gradient_clip_algorithm or "norm")
             trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Compute with `threads` threads while a trainer runs."""
         return [FewThreads(self.threads)]
+
+    def setup(self, stage: str) -> None:
+        """Look at the trainer, where no command line has done so."""
+        if stage == "fit":
+            self.check_trainer(self.trainer)
 
     def on_train_start(self) -> None:
         """Find out who wants to be called when."""
@@ -212,12 +218,13 @@ class NumPyClassifier(Classifier):
         """Make a step, and those that can be made in the same call; return the last batch's loss."""
         optimizer, scheduler = cast(Any, self.optimizers()), cast(LRScheduler, self.lr_schedulers())
         plain = optimizer.optimizer
+        further_steps = self.steps_in_a_call() - 1  # asked before the first step, which Lightning counts
         # What overflows in a run that diverges is told by the loss, as with PyTorch.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             learnt = [self._learn(batch, optimizer.step, scheduler)]
-            # The others leave out what Lightning and PyTorch wrap around a step, which takes a third as long as it.
+            # The others leave out what Lightning and PyTorch wrap around a step, nearly as much work as the update.
             step = getattr(plain, "update", plain.step)
-            for further in _further_batches(self.trainer, self.steps_in_a_call() - 1):
+            for further in _further_batches(self.trainer, further_steps):
                 learnt.append(self._learn(further, step, scheduler))
         classes, labels, losses = zip(*learnt, strict=True)
         loss_sums = torch.tensor(losses) * torch.tensor([len(of_batch) for of_batch in labels])
@@ -321,6 +328,10 @@ class _NumPyOptimizer(Optimizer):
             setattr(self._rule, name, group[name])
         self._rule.step(group["lr"])
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradients to 0: without them, the memory would be shared no more."""
+        self._rule.gradients[:] = 0
+
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` takes; the tensors share the optimizer's memory, as PyTorch's do."""
         slots = {name: torch.from_numpy(array) for name, array in self._rule.state.items()}
@@ -338,11 +349,13 @@ class _NumPyOptimizer(Optimizer):
         Raises:
             ValueError: if it is from another optimizer, or for other parameters.
         """
-        super().load_state_dict({**state_dict, "state": {}})
         of_parameters = [state_dict["state"][index] for index in sorted(state_dict["state"])]
+        if not of_parameters or "step" not in of_parameters[0]:
+            raise ValueError(f"the state is of another optimizer than {type(self).__name__}")
         names = [name for name in of_parameters[0] if name != "step"]
         flat = {name: torch.cat([state[name].flatten() for state in of_parameters]).numpy() for name in names}
-        self._rule.load_state_dict({"step_count": of_parameters[0]["step"], **flat})
+        self._rule.load_state_dict({"step_count": of_parameters[0]["step"], **flat})  # which looks at it first
+        super().load_state_dict({**state_dict, "state": {}})
 
 
 class NumPySGD(_NumPyOptimizer):

@@ -1,5 +1,8 @@
 """How fast the NumPy nets are: 3072-64-10, ReLU, softmax, batches of 64, momentum; seconds per 50,000 images.
 
+All contestants have one thread, as NumPy models have through `fit`; the others a second time as many as there are
+cores, which is what they take by themselves.
+
 The bare loops get normalized pixels, float32, that lie in memory: forward, loss, backward, update, nothing else. The
 same network through `fit` gets bytes, gathers and normalizes them, and has progress bar, TensorBoard, metrics and
 checkpoints on; it is compared with a bare NumPy loop that gathers and normalizes too.
@@ -9,6 +12,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import os
 import tempfile
 import time
 import warnings
@@ -18,6 +22,7 @@ from typing import Any, ClassVar
 import lightning as L
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from zoo.benchmarks.timing import Stopwatch
@@ -37,9 +42,17 @@ PRODUCTS = "matrix products alone"
 BARE = "NumPy, bare loop"
 EAGER = "PyTorch, bare loop"
 SKLEARN = "scikit-learn, MLPClassifier"
+ALL_THREADS = ", all threads"
 GATHERING = "NumPy, bare loop from bytes"
 FIT = "NumPy through fit"
-COMPARISONS = [(BARE, EAGER), (BARE, SKLEARN), (BARE, PRODUCTS), (FIT, GATHERING)]
+COMPARISONS = [
+    (BARE, EAGER),
+    (BARE, EAGER + ALL_THREADS),
+    (BARE, SKLEARN),
+    (BARE, SKLEARN + ALL_THREADS),
+    (BARE, PRODUCTS),
+    (FIT, GATHERING),
+]
 
 
 def measure(rounds: int, images: int) -> Stopwatch:
@@ -57,8 +70,10 @@ def measure(rounds: int, images: int) -> Stopwatch:
         EAGER: _eager(inputs, labels),
         GATHERING: _gathering(pixels, labels),
     }
+    contestants[EAGER + ALL_THREADS] = _with_all_threads(_eager(inputs, labels))
     if importlib.util.find_spec("sklearn"):
         contestants[SKLEARN] = _sklearn(inputs, labels)
+        contestants[SKLEARN + ALL_THREADS] = _with_all_threads(_sklearn(inputs, labels))
     stopwatch = TakeTurns.stopwatch = Stopwatch()
     TakeTurns.contestants = contestants
     _fit(rounds + 1, images)
@@ -158,6 +173,19 @@ def _sklearn(inputs: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
         nesterovs_momentum=False,
     )
     return lambda: network.partial_fit(inputs, labels, classes=np.arange(CLASSES))
+
+
+def _with_all_threads(epoch: Callable[[], object]) -> Callable[[], object]:
+    """Let a contestant have a thread for each core, as it has where nobody asks for fewer."""
+    cores = os.cpu_count() or 1
+
+    def run() -> None:
+        torch.set_num_threads(cores)
+        with threadpool_limits(cores, user_api="blas"):
+            epoch()
+        torch.set_num_threads(1)
+
+    return run
 
 
 class TakeTurns(L.Callback):

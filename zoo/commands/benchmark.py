@@ -41,11 +41,10 @@ def main(argv: list[str]) -> int:
 
 
 def machine() -> str:
-    """Return one line about the processor, the threads that NumPy may take, and the versions."""
-    threads = os.environ.get("OMP_NUM_THREADS", f"{os.cpu_count()}")
+    """Return one line about the processor and the versions."""
     found = versions()
     packages = ", ".join(f"{name} {found[name]}" for name in ("numpy", "torch", "lightning"))
-    return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, Python {found['python']}, {packages}"
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {found['python']}, {packages}"
 
 
 def _table(stopwatch: Any, comparisons: list[tuple[str, str]], images: int) -> list[str]:
