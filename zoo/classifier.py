@@ -11,10 +11,11 @@ from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.cifar10 import Batch
 from zoo.metrics import ClassificationMetrics
-from zoo.schedules import Constant, EveryStepLR, Schedule
+from zoo.schedules import Constant, Schedule
 
 # Mean and standard deviation of CIFAR-10's training pixels per channel, on a scale of 0 to 1.
 MEAN = (0.4914, 0.4822, 0.4465)
@@ -22,6 +23,18 @@ STD = (0.2470, 0.2435, 0.2616)
 
 Stage = Literal["train", "val", "test"]
 STAGES: tuple[Stage, ...] = ("train", "val", "test")
+
+
+class EveryStepLR(LambdaLR):
+    """PyTorch's `LambdaLR`, for steps so small that the checks which it makes at each would take long beside them."""
+
+    def step(self, epoch: int | None = None) -> None:
+        """Set the learning rates of the next step."""
+        self.last_epoch += 1
+        self._step_count += 1
+        for group, base_lr, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
+            group["lr"] = base_lr * factor(self.last_epoch)
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 class Classifier(L.LightningModule, ABC):

@@ -101,15 +101,11 @@ class NumPyClassifier(Classifier):
 
     def _share_memory(self) -> None:
         """Make windows into the network's arrays of the parameters and their gradients, with the parameters' values."""
-        values, gradients = torch.from_numpy(self.network.parameters), torch.from_numpy(self.network.gradients)
-        start = 0
-        for parameter in self.parameters():
-            end = start + parameter.numel()
-            window = values[start:end].view(parameter.shape)
-            window.copy_(parameter.detach())
-            parameter.data = window
-            parameter.grad = gradients[start:end].view(parameter.shape)
-            start = end
+        parameters = list(self.parameters())
+        values, gradients = (_windows(a, parameters) for a in (self.network.parameters, self.network.gradients))
+        for parameter, value, gradient in zip(parameters, values, gradients, strict=True):
+            parameter.data = value.copy_(parameter.detach())
+            parameter.grad = gradient
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copied or pickled module: either makes tensors of their own out of the windows."""
@@ -334,13 +330,12 @@ class _NumPyOptimizer(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` takes; the tensors share the optimizer's memory, as PyTorch's do."""
-        slots = {name: torch.from_numpy(array) for name, array in self._rule.state.items()}
-        state, start = {}, 0
-        for index, parameter in enumerate(self.param_groups[0]["params"]):
-            end = start + parameter.numel()
-            windows = {name: slot[start:end].view(parameter.shape) for name, slot in slots.items()}
-            state[index] = {"step": self._rule.step_count, **windows}
-            start = end
+        parameters = self.param_groups[0]["params"]
+        slots = {name: _windows(array, parameters) for name, array in self._rule.state.items()}
+        state = {
+            index: {"step": self._rule.step_count} | {name: windows[index] for name, windows in slots.items()}
+            for index in range(len(parameters))
+        }
         return super().state_dict() | {"state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -424,18 +419,25 @@ def _one_array(tensors: Sequence[Tensor | None], optimizer: str) -> np.ndarray:
     Raises:
         ValueError: if they are not.
     """
-    start, found = None, []
+    first, size = tensors[0], 0
     for tensor in tensors:
-        if tensor is None or tensor.device.type != "cpu" or not tensor.is_contiguous():
-            break
-        if start is None:
-            start = tensor.storage_offset()
-        elif tensor.untyped_storage().data_ptr() != found[
-            0
-        ].untyped_storage().data_ptr() or tensor.storage_offset() != start + sum(other.numel() for other in found):
-            break
-        found.append(tensor)
-    if not found or len(found) < len(tensors):
-        raise ValueError(f"{optimizer} is for NumPy models, whose parameters share one array: take one of torch.optim")
-    size = sum(tensor.numel() for tensor in found)
-    return found[0].detach().as_strided((size,), (1,), start).numpy()
+        if (
+            first is None
+            or tensor is None
+            or tensor.device.type != "cpu"
+            or not tensor.is_contiguous()
+            or tensor.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
+            or tensor.storage_offset() != first.storage_offset() + size
+        ):
+            raise ValueError(
+                f"{optimizer} is for NumPy models, whose parameters share one array: take one of torch.optim"
+            )
+        size += tensor.numel()
+    assert first is not None
+    return first.detach().as_strided((size,), (1,), first.storage_offset()).numpy()
+
+
+def _windows(array: np.ndarray, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors of the shapes of `parameters` that are windows into a flat array, one after the other."""
+    pieces = torch.from_numpy(array).split([parameter.numel() for parameter in parameters])
+    return [piece.view(parameter.shape) for piece, parameter in zip(pieces, parameters, strict=True)]

@@ -8,21 +8,7 @@ a resumed run that goes on for longer.
 import math
 from abc import ABC, abstractmethod
 
-from torch.optim.lr_scheduler import LambdaLR
-
 from datamodules.errors import InputError
-
-
-class EveryStepLR(LambdaLR):
-    """PyTorch's `LambdaLR`, for steps so small that the checks which it makes at each would take long beside them."""
-
-    def step(self, epoch: int | None = None) -> None:
-        """Set the learning rates of the next step."""
-        self.last_epoch += 1
-        self._step_count += 1
-        for group, base_lr, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
-            group["lr"] = base_lr * factor(self.last_epoch)
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 class Schedule(ABC):

@@ -5,10 +5,10 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from datamodules.errors import InputError, did_you_mean
 from zoo import files
+from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation.results import versions
 
 IMAGES = 50_000
@@ -24,11 +24,12 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line.
     """
     options = _parse(argv)
-    from zoo.benchmarks import numpy_nets
     from zoo.installation import check_torch
 
-    check_torch()
-    print(f"{machine()}", flush=True)
+    check_torch()  # before the import of what needs a torch that works
+    from zoo.benchmarks import numpy_nets
+
+    print(machine(), flush=True)
     print(
         f"3072-64-10, batch 64, momentum, float32: {options.rounds} rounds in turns, after one to warm up", flush=True
     )
@@ -61,24 +62,13 @@ def _table(stopwatch: Any, comparisons: list[tuple[str, str]], images: int) -> l
     return lines
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises its errors instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"benchmark: {message}")
-
-
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python cli.py benchmark", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python cli.py benchmark", description=__doc__, allow_abbrev=False)
     parser.add_argument("--rounds", metavar="N", type=_at_least_1, default=15, help="default: %(default)s")
     parser.add_argument("--images", metavar="N", type=_at_least_1, default=IMAGES, help="of an epoch; default: 50,000")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all seconds to a file too")
     options, unknown = parser.parse_known_args(argv)
-    if unknown:
-        name, known = unknown[0].partition("=")[0], [f"--{key}" for key in vars(options)]
-        raise InputError(
-            f"benchmark: unknown option '{name}'.{did_you_mean(name, known)} Options are: {', '.join(known)}"
-        )
+    check_unknown("benchmark", unknown, vars(options))
     return options
 
 

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import yaml
 
 from datamodules.errors import InputError, did_you_mean, one_line
 from zoo import files, runs
+from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation import results
 
 # Keys of a config on which it does not depend what is learnt, and how well it is tested. It does depend on the number
@@ -125,17 +126,10 @@ def main(argv: list[str]) -> int:
 # The command line.
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises its errors instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"compare: {message}")
-
-
 def _options(argv: list[str]) -> argparse.Namespace:
     about = "Compare finished runs. Those that differ in nothing but the seed are one row: mean and standard deviation."
     by = "show these keys of the configs, such as optimizer.lr, in place of all that differ"
-    parser = _Parser(prog="python cli.py compare", description=about, allow_abbrev=False)
+    parser = Parser(prog="python cli.py compare", description=about, allow_abbrev=False)
     parser.add_argument("runs", metavar="RUN", nargs="*", help="a run's directory, or a folder of runs at any depth")
     parser.add_argument("--by", metavar="KEY", nargs="+", action="extend", help=by)
     parser.add_argument("--sort", metavar="COLUMN", help=f"{', '.join(SORTS)} (default: in the order of the RUNs)")
@@ -144,10 +138,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--curve", metavar="COLUMN", help="the column of metrics.csv to draw (default: val/acc)")
     options, unknown = parser.parse_known_intermixed_args(argv)
 
-    if unknown:
-        name, known = unknown[0].partition("=")[0], [f"--{key}" for key in vars(options) if key != "runs"]
-        hint = f"{did_you_mean(name, known)} Options are: {', '.join(known)}"
-        raise InputError(f"compare: unknown option '{name}'.{hint}")
+    check_unknown("compare", unknown, (key for key in vars(options) if key != "runs"))
     if not options.runs:
         raise InputError("compare needs runs, before its options: folders of them, as in: compare runs/CNN runs/MLP")
     if str(options.sort).startswith("test"):

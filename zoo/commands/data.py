@@ -1,11 +1,10 @@
 """`data prepare` downloads CIFAR-10, `data check` gives a verdict on each of its files. Neither needs torch."""
 
-import argparse
 from pathlib import Path
-from typing import NoReturn
 
 from datamodules import download, reader
 from datamodules.errors import InputError, did_you_mean, one_line
+from zoo.commands.parser import Parser, check_unknown
 
 ACTIONS = {
     "prepare": "download CIFAR-10 where there is none, then check it",
@@ -28,26 +27,15 @@ def main(argv: list[str]) -> int:
         )
         raise InputError(f"{problem} Commands are: {', '.join(f'data {action}' for action in ACTIONS)}")
     options, unknown = _parser().parse_known_args(argv)
-    if unknown:
-        name = unknown[0].partition("=")[0]
-        known = [f"--{key}" for key in vars(options) if key != "action"]
-        hint = f"{did_you_mean(name, known)} Options are: {', '.join(known)}"
-        raise InputError(f"data {options.action}: unknown option '{name}'.{hint}")
+    check_unknown(f"data {options.action}", unknown, (key for key in vars(options) if key != "action"))
     if options.action == "prepare":
         prepare(options.data_dir, options.mirrors)
     return check(options.data_dir)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises its errors instead of printing its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog.removeprefix('python cli.py ')}: {message}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python cli.py data", description="Get CIFAR-10, or look it over.")
-    actions = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=_Parser)
+def _parser() -> Parser:
+    parser = Parser(prog="python cli.py data", description="Get CIFAR-10, or look it over.")
+    actions = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=Parser)
     for action, text in ACTIONS.items():
         options = actions.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
         options.add_argument(
