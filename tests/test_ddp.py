@@ -37,6 +37,40 @@ def results(run_dir: Path) -> dict:
     return json.loads((run_dir / "metrics.json").read_text())
 
 
+def assert_learnt_the_same(found: Path, expected: Path, rel: float, **tolerance: float) -> None:
+    """Two runs have the same weights and figures, as far as sums in another order allow."""
+    torch.testing.assert_close(weights(found), weights(expected), **tolerance)
+    for row, expected_row in zip(rows(found), rows(expected), strict=True):
+        assert row == pytest.approx(expected_row, rel=rel)
+    assert results(found)["test/confusion"] == results(expected)["test/confusion"]
+    assert results(found)["test/loss"] == pytest.approx(results(expected)["test/loss"], rel=rel)
+
+
+def stop_and_resume(command: list[str], callback: str, stopped: str) -> subprocess.CompletedProcess:
+    """Run a command to its end, and again with a callback that stops it, and go on: the same weights, bit for bit.
+
+    Args:
+        command: of two processes.
+        callback: as JSON.
+        stopped: what the run says where it stops.
+
+    Returns:
+        The run that was stopped.
+    """
+    whole, cut = run(*command, "--runs_dir=whole"), run(*command, f"--trainer.callbacks=[{callback}]", "--runs_dir=cut")
+    assert whole.returncode == 0, whole.stderr
+    assert cut.returncode == 143, cut.stderr
+    assert stopped in cut.stderr
+    done = run("fit", "--resume", "--runs_dir=cut")
+    assert done.returncode == 0, done.stderr
+    (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
+    for row, expected in zip(rows(b), rows(a), strict=True):  # the losses are summed in another order
+        assert row == pytest.approx(expected, rel=1e-5)
+    for name, value in weights(a).items():
+        assert torch.equal(value, weights(b)[name]), name
+    return cut
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """A run of CNN with two processes, and what it printed."""
@@ -52,11 +86,7 @@ def test_learns_the_same_as_one_process_with_twice_the_batch(two):
     run_dir, _ = two
     assert cli.main([*FIT, "--model=CNN", "--data.batch_size=16"]) == 0
     (one,) = Path("runs").glob("*/*")
-    torch.testing.assert_close(weights(run_dir), weights(one), atol=2e-4, rtol=1e-3)
-    for row, expected in zip(rows(run_dir), rows(one), strict=True):
-        assert row == pytest.approx(expected, rel=1e-3)
-    assert results(run_dir)["test/confusion"] == results(one)["test/confusion"]
-    assert results(run_dir)["test/loss"] == pytest.approx(results(one)["test/loss"], rel=1e-3)
+    assert_learnt_the_same(run_dir, one, rel=1e-3, atol=2e-4, rtol=1e-3)
 
 
 def test_a_numpy_model_learns_the_same_as_one_process_with_twice_the_batch():
@@ -69,11 +99,7 @@ def test_a_numpy_model_learns_the_same_as_one_process_with_twice_the_batch():
     assert done.stderr == ""
     assert cli.main([*command, "--data.batch_size=16", "--runs_dir=one"]) == 0
     (both,), (one,) = Path("two").glob("*/*"), Path("one").glob("*/*")
-    torch.testing.assert_close(weights(both), weights(one), atol=1e-5, rtol=1e-5)
-    for row, expected in zip(rows(both), rows(one), strict=True):
-        assert row == pytest.approx(expected, rel=1e-5)
-    assert results(both)["test/confusion"] == results(one)["test/confusion"]
-    assert results(both)["test/loss"] == pytest.approx(results(one)["test/loss"], rel=1e-5)
+    assert_learnt_the_same(both, one, rel=1e-5, atol=1e-5, rtol=1e-5)
 
 
 def test_a_numpy_model_is_stopped_in_both_processes_and_goes_on():
@@ -81,17 +107,7 @@ def test_a_numpy_model_is_stopped_in_both_processes_and_goes_on():
     signal = '{"class_path": "tests.callbacks.SignalAfter", "init_args": {"step": 16, "rank": 1, "every_n_steps": 4}}'
     command = [*FIT, "--model=NumPyMLP", "--model.hidden_sizes=[8]", "--optimizer.lr=1e-3", "--data.batch_size=2", *DDP]
     command += ["--trainer.log_every_n_steps=50"]
-    whole, cut = run(*command, "--runs_dir=whole"), run(*command, f"--trainer.callbacks=[{signal}]", "--runs_dir=cut")
-    assert whole.returncode == 0, whole.stderr
-    assert cut.returncode == 143, cut.stderr
-    assert "stopped by SIGTERM after step 20: go on with" in cut.stderr
-    done = run("fit", "--resume", "--runs_dir=cut")
-    assert done.returncode == 0, done.stderr
-    (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
-    for row, expected in zip(rows(b), rows(a), strict=True):  # the losses are summed in another order
-        assert row == pytest.approx(expected, rel=1e-5)
-    for name, value in weights(a).items():
-        assert torch.equal(value, weights(b)[name]), name
+    stop_and_resume(command, signal, "stopped by SIGTERM after step 20: go on with")
 
 
 def test_speaks_once(two):
@@ -125,18 +141,8 @@ def test_a_signal_to_one_process_stops_both_and_the_run_goes_on(two):
     """With dropout and batch norm, in the middle of an epoch: they agree on the step to stop after, the next of ten."""
     signal = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 22, "rank": 1}}'
     command = [*FIT, "--model=ImprovedCNN", "--data.batch_size=4", *DDP]
-    whole, cut = run(*command, "--runs_dir=whole"), run(*command, f"--trainer.callbacks=[{signal}]", "--runs_dir=cut")
-    assert whole.returncode == 0, whole.stderr
-    assert cut.returncode == 143, cut.stderr
+    cut = stop_and_resume(command, signal, "stopped by SIGTERM after step 30: go on with")
     assert cut.stderr.count("\n") == 1
-    assert "stopped by SIGTERM after step 30: go on with" in cut.stderr
-    done = run("fit", "--resume", "--runs_dir=cut")
-    assert done.returncode == 0, done.stderr
-    (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
-    for row, expected in zip(rows(b), rows(a), strict=True):  # the losses are summed in another order
-        assert row == pytest.approx(expected, rel=1e-5)
-    for name, value in weights(a).items():
-        assert torch.equal(value, weights(b)[name]), name
 
 
 def test_a_diverged_run_ends_in_both():
