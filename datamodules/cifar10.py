@@ -1,6 +1,8 @@
 """`CIFAR10DataModule`: one data module for every model of the zoo."""
 
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -22,6 +24,8 @@ SPLIT_SEED = 10
 ORDER_STREAM = 1
 # As many images as CIFAR-10 has, where `train_size` and `test_size` do not ask the synthetic source for fewer.
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 50_000, 10_000
+# So many training images are fetched at once, or a batch where that is more: 3 MB, which the processor's caches hold.
+FETCHED_IMAGES = 1024
 
 
 class Batch(NamedTuple):
@@ -63,8 +67,11 @@ class ImageDataset(Dataset[Batch]):
     def __getitem__(self, position: int) -> Batch:
         return self.__getitems__([position])
 
-    def __getitems__(self, positions: list[int] | Tensor) -> Batch:
-        chosen = torch.as_tensor(positions)
+    def __getitems__(self, positions: list[int]) -> Batch:
+        return self.fetch(torch.tensor(positions))
+
+    def fetch(self, chosen: Tensor) -> Batch:
+        """Return the images at positions `chosen`, int64 (n,), as a batch."""
         indices = self.indices.index_select(0, chosen)
         if self.augmentation:
             bits = random_bits(self.seed, self.epoch, indices)
@@ -85,10 +92,14 @@ class EpochSampler(DistributedSampler):
     dataset: ImageDataset
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.order().tolist())
+
+    def order(self) -> Tensor:
+        """Return the positions of this process's images, int64 (n,), in the order of the epoch."""
         positions = torch.arange(len(self.dataset))
         order = random_bits(self.seed, self.epoch, positions, stream=ORDER_STREAM).argsort()
         shared = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
-        return iter(shared[self.rank :: self.num_replicas].tolist())
+        return shared[self.rank :: self.num_replicas]
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
@@ -98,6 +109,9 @@ class EpochSampler(DistributedSampler):
 class TrainLoader(DataLoader[Batch]):
     """A `DataLoader` whose place in the middle of an epoch a checkpoint keeps.
 
+    It fetches a few batches at once, with none of DataLoader's own work for each, which takes as long as the fetching;
+    and while those before them are learnt from, where PyTorch leaves a core to do so.
+
     Lightning asks for `state_dict` when it saves, and calls `load_state_dict` before it goes on with an epoch.
     """
 
@@ -106,12 +120,15 @@ class TrainLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         self._batches, self._resumed = self._resumed, 0
-        # Not by DataLoader's own iterator, whose work for a batch takes as long as the batch itself.
         dataset, size = cast(ImageDataset, self.dataset), cast(int, self.batch_size)
-        order = torch.tensor(list(self.sampler))
-        for positions in order.split(size)[self._batches : len(self)]:
-            self._batches += 1
-            yield dataset.__getitems__(positions)
+        order = self.sampler.order() if isinstance(self.sampler, EpochSampler) else torch.tensor(list(self.sampler))
+        order = order[self._batches * size : len(self) * size]
+        at_once = size * max(1, FETCHED_IMAGES // size)
+        fetched = (dataset.fetch(order[start : start + at_once]) for start in range(0, len(order), at_once))
+        for block in _ahead(fetched) if torch.get_num_threads() < (os.cpu_count() or 1) else fetched:
+            for batch in zip(*(tensor.split(size) for tensor in block), strict=True):
+                self._batches += 1
+                yield Batch(*batch)
 
     def _order(self) -> dict[str, int]:
         """What the order of the batches depends on, beside the epoch."""
@@ -342,6 +359,15 @@ class CIFAR10DataModule(L.LightningDataModule):
     def _processes(self) -> tuple[int, int]:
         """How many processes there are, and the number of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _ahead(blocks: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield blocks, each of which a thread makes while the one before it is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = thread.submit(next, blocks, None)
+            yield block
 
 
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

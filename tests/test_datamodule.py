@@ -1,6 +1,8 @@
 """The data module: splits, subsets, order, batches."""
 
 import itertools
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -167,6 +169,48 @@ def test_a_sample_looks_the_same_in_any_batch_and_process():
         for position in sampler:
             batch = data.train[position]
             assert torch.equal(batch.images[0], one[batch.indices.item()])
+
+
+@pytest.mark.parametrize("busy", [True, False])
+@pytest.mark.parametrize("at_once", [1, 64, 130, 10_000])
+def test_batches_fetched_together(monkeypatch, at_once, busy):
+    """In a thread of their own or not, and however many: the batches that a user asked for."""
+    data = open_module(batch_size=32, **AUGMENTED)
+    loader = data.train_dataloader()
+    expected = [data.train.fetch(positions) for positions in loader.sampler.order().split(32)]
+    monkeypatch.setattr("datamodules.cifar10.FETCHED_IMAGES", at_once)
+    monkeypatch.setattr("torch.get_num_threads", lambda: os.cpu_count() if busy else 0)
+    makers = set()
+    monkeypatch.setattr(ImageDataset, "fetch", watched(ImageDataset.fetch, makers))
+    for batch, other in zip(loader, expected, strict=True):
+        assert all(torch.equal(one, two) for one, two in zip(batch, other, strict=True))
+        assert loader.state_dict()["batches"] > 0
+    assert (threading.current_thread() in makers) == busy
+
+    threads = threading.active_count()
+    batches = iter(loader)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == threads
+
+
+def watched(fetch, makers):
+    def watched_fetch(*args):
+        makers.add(threading.current_thread())
+        return fetch(*args)
+
+    return watched_fetch
+
+
+def test_what_fails_in_a_thread_is_told(monkeypatch):
+    def fail(*args):
+        raise MemoryError("no room")
+
+    loader = open_module().train_dataloader()
+    monkeypatch.setattr("torch.get_num_threads", lambda: 0)
+    monkeypatch.setattr(ImageDataset, "fetch", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        next(iter(loader))
 
 
 def test_a_sample_looks_different_in_another_epoch_or_run():

@@ -71,7 +71,7 @@ class NumPyClassifier(Classifier):
         "init_args": {"lr": 0.01},
     }
     cpu_only: ClassVar[bool] = True
-    batches_per_call: ClassVar[int] = 25
+    batches_per_call: ClassVar[int] = 50
     threads: ClassVar[int] = 1
 
     network: Network
@@ -262,7 +262,7 @@ def _share_memory_again(module: NumPyClassifier, incompatible_keys: Any) -> None
 
 
 def _further_batches(trainer: L.Trainer, n: int) -> Iterator[Batch]:
-    """Yield the next n batches of the epoch, and count each, and an optimizer step, once it was learnt from.
+    """Yield the next n batches of the epoch, and count them, and as many optimizer steps, once they were learnt from.
 
     Lightning knows no way to take several batches in a call, so this one function reaches into its loops. They count as
     if each batch had had its own call: what depends on a batch's number, or on that of a step, does not notice.
@@ -273,9 +273,9 @@ def _further_batches(trainer: L.Trainer, n: int) -> Iterator[Batch]:
     for _ in range(n):
         batch, _, _ = next(fetcher)
         yield batch
-        loop.batch_progress.increment_by(1, is_last_batch=fetcher.done)
-        loop.manual_optimization.optim_step_progress.increment_by(1)
-        loop._batches_that_stepped += 1
+    loop.batch_progress.increment_by(n, is_last_batch=fetcher.done)
+    loop.manual_optimization.optim_step_progress.increment_by(n)
+    loop._batches_that_stepped += n
 
 
 # Optimizers.

@@ -234,6 +234,7 @@ def _fit(epochs: int, images: int) -> None:
         "optimizer": "NumPyMomentum",
         "optimizer.lr": LEARNING_RATE,
         "trainer.max_epochs": epochs,
+        "trainer.enable_model_summary": False,
         "trainer.callbacks": json.dumps([{"class_path": f"{__name__}.{TakeTurns.__name__}"}]),
     }
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(_Terminal()), warnings.catch_warnings():
