@@ -83,6 +83,19 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
     return composed._replace(config=configs.merge(origin.base, config)), origin
 
 
+def of_checkpoint(wanted: str, runs_dir: Path) -> Origin:
+    """Return what there is to know of a checkpoint.
+
+    Args:
+        wanted: "best" or "last" of the newest run in `runs_dir`, or a file.
+        runs_dir: where runs are kept.
+
+    Raises:
+        InputError: where there is none, or it cannot be read, or is of a model that the zoo has not.
+    """
+    return _of_file(wanted, "test", Composed({"runs_dir": str(runs_dir)}, [], {}))
+
+
 def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
     """Check that the model to build is the one that the checkpoint holds.
 

@@ -1,0 +1,67 @@
+"""A trained model out of its checkpoint, for the commands that use one: `--ckpt best`, `last`, a file, or a run."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.errors import InputError
+from zoo import checkpoints, resume, runs
+from zoo import config as configs
+from zoo.checkpoints import BEST, LAST
+from zoo.classifier import Classifier
+
+
+class Trained(NamedTuple):
+    """A model as a checkpoint holds it.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        path: of the checkpoint.
+        config: what it was trained with: "model", "data", and what else the checkpoint tells.
+        class_names: in the order of its probabilities.
+        epochs: how many it was trained for.
+    """
+
+    model: Classifier
+    path: Path
+    config: dict[str, Any]
+    class_names: tuple[str, ...]
+    epochs: int
+
+
+def load(wanted: str, runs_dir: Path = Path("runs")) -> Trained:
+    """Build the model that a checkpoint holds, with its weights. The checkpoint may come from a stranger.
+
+    Args:
+        wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or a run's directory, of which the
+            best one is taken, the last one where there is none.
+        runs_dir: where runs are kept.
+
+    Raises:
+        InputError: where there is no such checkpoint, or it cannot be read, or is of a model that the zoo has not.
+    """
+    origin = resume.of_checkpoint(_checkpoint_of_run(wanted), runs_dir)
+    assert origin.path is not None and origin.content is not None and origin.base is not None
+    chosen = origin.base["model"]
+    try:
+        model = configs.import_class(chosen["class_path"])(**chosen["init_args"])
+    except InputError:
+        raise
+    except Exception as error:  # the code of another package can raise anything
+        raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
+    checkpoints.check_weights(origin.path, origin.content, model)
+    model.load_state_dict(origin.content["state_dict"])
+    data = origin.base["data"]
+    names = CIFAR10DataModule(source=data["source"], task=data["task"]).class_names
+    return Trained(model.eval(), origin.path, origin.base, names, checkpoints.epochs_done(origin.content))
+
+
+def _checkpoint_of_run(wanted: str) -> str:
+    """Return the path of a run's checkpoint, where `wanted` is a run's directory; else `wanted` itself."""
+    folder = Path(wanted) / runs.CHECKPOINTS
+    if wanted in (BEST, LAST) or not folder.is_dir():
+        return wanted
+    found = [path for which in (BEST, LAST) if (path := folder / f"{which}.ckpt").is_file()]
+    if not found:
+        raise InputError(f"{wanted} has no checkpoint yet")
+    return str(found[0])
