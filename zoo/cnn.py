@@ -1,8 +1,11 @@
 """The two convolutional networks of the notebooks' fifth milestone."""
 
+from typing import ClassVar
+
 from torch import nn
 
 from datamodules.errors import InputError
+from zoo.about import About, Result
 from zoo.torch_classifier import TorchClassifier
 
 
@@ -15,6 +18,15 @@ class CNN(TorchClassifier):
     Args:
         num_classes: see `Classifier`.
     """
+
+    about: ClassVar[About] = About(
+        family="convolutional",
+        milestones=(5,),
+        paper="http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf",
+        config="cnn",
+        tags=("torch", "notebooks"),
+        result=Result(0.7659, "JPEG copy", config="cnn"),
+    )
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -46,6 +58,15 @@ class ImprovedCNN(TorchClassifier):
     Raises:
         InputError: for a dropout out of its range.
     """
+
+    about: ClassVar[About] = About(
+        family="convolutional",
+        milestones=(5,),
+        paper="https://arxiv.org/abs/1409.1556",
+        config="improved_cnn",
+        tags=("torch", "notebooks", "batch_norm", "dropout"),
+        result=Result(0.8523, "JPEG copy", config="improved_cnn", options="--trainer.max_epochs 8"),
+    )
 
     def __init__(self, dropout: float = 0.5, num_classes: int = 10) -> None:
         super().__init__(num_classes)

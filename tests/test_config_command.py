@@ -1,0 +1,173 @@
+"""`config`: what it writes is run."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import plugins
+import pytest
+import yaml
+
+import cli
+from zoo import catalogue, registry
+
+MODELS = list(registry.BUILT_IN)
+TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
+QUICK = ["--data.source=synthetic", *TINY, "--trainer.fast_dev_run=true"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_registry():
+    yield
+    registry.entries.cache_clear()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command that succeeds; return what it prints."""
+
+    def run(*arguments: str) -> str:
+        assert cli.main(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def whole(capsys):
+    """Return the whole config that `fit` makes of one, with all defaults."""
+
+    def whole(config: str) -> dict:
+        with pytest.raises(SystemExit, match="0"):
+            cli.main(["fit", "--config", config, "--print_config"])
+        return yaml.safe_load(capsys.readouterr().out)
+
+    return whole
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_runs(run, name):
+    Path("my.yaml").write_text(run("config", name))
+    assert f"{name} on synthetic" in run("fit", "--config", "my.yaml", *QUICK)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_the_models_own_config(run, whole, name):
+    """To the last option, but for the name of the runs."""
+    own = catalogue.known(registry.find(name)).about.config
+    Path("my.yaml").write_text(run("config", name))
+    mine, shipped = whole("my.yaml"), whole(own)
+    assert shipped["optimizer"]["init_args"]["lr"]
+    assert {**mine, "name": None} == {**shipped, "name": None}
+    assert mine["name"] is None
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_argument_is_there_with_what_it_means(run, name):
+    text = run("config", name)
+    config = yaml.safe_load(text)
+    assert config["model"]["class_path"] == name
+    found = json.loads(run("info", name, "--json"))
+    arguments = [argument["name"] for argument in found["arguments"] if argument["name"] != "num_classes"]
+    assert list(config["model"].get("init_args", {})) == arguments
+    assert {"batch_size", "crop_padding", "horizontal_flip", "val_size", "source", "data_dir"} <= set(config["data"])
+    assert {"lr", "weight_decay"} <= set(config["optimizer"]["init_args"])
+    assert not {"foreach", "fused", "params"} & set(config["optimizer"]["init_args"])
+    assert set(config["lr_schedule"]["init_args"]) == {"warmup", "final"}
+    assert config["trainer"]["max_epochs"] >= 20
+    assert max(map(len, text.splitlines())) <= 100
+    lines = text.splitlines()
+    for before, line in itertools.pairwise(lines):
+        if re.match(r" +(?!class_path|init_args)\w+:", line):
+            assert before.lstrip().startswith("# "), f"{line} has no comment"
+
+
+def test_comments(run):
+    text = run("config", "NumPyMLP")
+    assert "    # of the hidden layers, see `zoo.scratch.activations`. One of sigmoid, tanh, relu.\n" in text
+    assert "  # training images a step (default 128)\n  batch_size: 64\n" in text
+    text = run("config", "ImprovedCNN")
+    assert "    # coefficients used for computing running averages of gradient and its square\n" in text
+    assert "#   python cli.py fit --config FILE\n" in text
+    assert "`_" not in text
+
+
+def test_a_file_is_written_and_never_overwritten(run, capsys):
+    assert "python cli.py fit --config 'new folder/my.yaml'" in run("config", "CNN", "--out", "new folder/my.yaml")
+    path = Path("new folder/my.yaml")
+    assert path.read_text().replace("'new folder/my.yaml'", "FILE") == run("config", "CNN")
+    for taken in (path, path.parent):
+        before = path.read_bytes()
+        assert cli.main(["config", "MLP", "--out", str(taken)]) == 2
+        assert "is there already, and is left as it is" in capsys.readouterr().err
+        assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written(capsys):
+    Path("file").write_text("")
+    assert cli.main(["config", "CNN", "--out", "file/my.yaml"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: --out file/my.yaml cannot be written: ")
+    assert output.err.count("\n") == 1
+
+
+def test_a_plugin(run, whole, monkeypatch, tmp_path):
+    plugins.install(monkeypatch, tmp_path / "site")
+    text = run("config", "TinyNet")
+    Path("my.yaml").write_text(text)
+    assert "    # channels of the convolution.\n    width: 4\n" in text
+    assert "    # size: <Size.small: 8>\n" in text
+    assert "which nobody has tuned" in text
+    assert "TinyNet on synthetic" in run("fit", "--config", "my.yaml", *QUICK)
+    found = whole("my.yaml")
+    assert found["optimizer"]["class_path"] == "torch.optim.AdamW"
+    assert found["optimizer"]["init_args"]["lr"] == 1e-3
+    assert found["lr_schedule"]["class_path"] == "zoo.schedules.Cosine"
+
+
+@pytest.mark.parametrize("other", ["mlp", "improved_cnn"])
+def test_a_plugin_that_is_trained_as_another_model(run, whole, monkeypatch, tmp_path, other):
+    """It takes the training, not the arguments."""
+    code = plugins.TINY.replace('family="tiny"', f'config="{other}"')
+    plugins.install(monkeypatch, tmp_path / "site", code=code)
+    Path("my.yaml").write_text(run("config", "TinyNet"))
+    mine, theirs = whole("my.yaml"), whole(other)
+    assert mine.pop("model") != theirs.pop("model")
+    assert mine == theirs
+
+
+def test_an_argument_without_a_default_has_to_be_given(run, capsys, monkeypatch, tmp_path):
+    code = plugins.TINY.replace("width: int = 4", "width: int")
+    plugins.install(monkeypatch, tmp_path / "site", code=code)
+    text = run("config", "TinyNet")
+    assert "  # init_args:\n" in text
+    assert "    # width:   # has no default: give a value\n" in text
+    Path("my.yaml").write_text(text)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["fit", "--config", "my.yaml", *QUICK])
+    assert "width" in capsys.readouterr().err
+    Path("my.yaml").write_text(text.replace("# init_args:", "init_args:").replace("# width:", "width: 2"))
+    assert "TinyNet on synthetic" in run("fit", "--config", "my.yaml", *QUICK)
+
+
+CASES = {
+    "config CMN": ["unknown model 'CMN'", "Did you mean 'CNN'?"],
+    "config": ["config needs a model", "NumPyMLP, MLP, CNN, ImprovedCNN"],
+    "config CNN --oot x": ["unknown option '--oot'", "Did you mean '--out'?"],
+    "config CNN x.yaml": ["'x.yaml'"],
+    "config CNN --out": ["config: ", "--out", "expected one argument"],
+}
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_bad_input_is_one_line(command, capsys):
+    assert cli.main(command.split()) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    for text in CASES[command]:
+        assert text in output.err
+    assert not list(Path().iterdir())

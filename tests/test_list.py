@@ -1,0 +1,232 @@
+"""`list`, the catalogue that it shows, and what it knows of other packages' models."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import plugins
+import pytest
+
+import cli
+from zoo import about, catalogue, registry
+from zoo import config as configs
+from zoo.about import About, Result
+
+MODELS = list(registry.BUILT_IN)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield
+    registry.entries.cache_clear()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command that succeeds; return the lines that it prints."""
+
+    def run(*arguments: str) -> list[str]:
+        assert cli.main(list(arguments)) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def rows(lines: list[str]) -> dict[str, str]:
+    """The rows of the table, by the model's name."""
+    return {line.split()[0]: line for line in lines[1 : lines.index("")]}
+
+
+# The catalogue.
+
+
+def test_the_catalogue_is_up_to_date():
+    assert catalogue.generate() == catalogue.FILE.read_text(encoding="utf-8"), "write it anew: python -m zoo.catalogue"
+
+
+def test_figures_by_hand():
+    found = {name: catalogue.known(registry.find(name)) for name in MODELS}
+    assert [found[name].parameters for name in MODELS] == [197_322, 197_322, 545_098, 3_249_610]
+    dense = 2 * (3072 * 64 + 64 * 10)
+    cnn = 2 * (27 * 32 * 32**2 + 288 * 64 * 16**2 + 4096 * 128 + 128 * 10)
+    blocks = ((3, 64, 32), (64, 64, 32), (64, 128, 16), (128, 128, 16), (128, 256, 8), (256, 256, 8))
+    improved = 2 * (sum(9 * i * o * side**2 for i, o, side in blocks) + 4096 * 512 + 512 * 10)
+    assert [found[name].flops for name in MODELS] == [dense, dense, cnn, improved]
+    assert improved * 3 == pytest.approx(0.926e9, rel=0.02), "of forward and backward, a published figure"
+
+
+def measured(name: str) -> tuple[float, str] | None:
+    """What a shipped config of the ten classes opens with: its accuracy, and how that came about."""
+    path = configs.find(name)
+    head = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
+    found = re.search(
+        r"(JPEG copy) of CIFAR-10,?( --\S+ \d+)?: test accuracy ([\d.]+)( \+- [\d.]+)? % \(([^)]*)\)", head
+    )
+    if found is None or configs.read(path).get("data", {}).get("task") == "binary":
+        return None
+    data, options, mean, spread, seeds = found.groups(default="")
+    n = 1 if "n = 1" in seeds else len(seeds.split(","))
+    accuracy = f"{float(mean) / 100:.4f}" if n == 1 else f"{float(mean) / 100:.3f} ± {float(spread[4:]) / 100:.3f}"
+    return float(mean) / 100, f"{accuracy} ({data}, n = {n}), fit --config {name}{options}"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_best_result_is_that_of_the_configs(name):
+    entry = registry.find(name)
+    own = [c for c in configs.shipped() if configs.compose(["--config", c]).config.get("model", {})]
+    own = [c for c in own if configs.compose(["--config", c]).config["model"]["class_path"] == entry.class_path]
+    assert own
+    _, best = max(filter(None, map(measured, own)))
+    result = catalogue.known(entry).about.result
+    assert f"{result}, {result.command}" == best
+    assert catalogue.known(entry).about.config in own
+
+
+def test_a_result_in_words():
+    assert str(Result(0.85, "CIFAR-10", n=2, spread=0.01)) == "0.850 ± 0.010 (CIFAR-10, n = 2)"
+    assert str(Result(0.85, "CIFAR-10")) == "0.8500 (CIFAR-10, n = 1)"
+
+
+def test_facts_survive_json():
+    facts = About("f", (1, 2), "p", "c", ("t",), Result(0.5, "d", 2, 0.1, "e", "o"))
+    for one in (facts, About()):
+        assert about.from_json(json.loads(json.dumps(about.to_json(one)))) == one
+
+
+# The table.
+
+
+def test_the_table(run):
+    lines = run("list")
+    assert list(rows(lines)) == MODELS, "in the order of the registry"
+    assert rows(lines)["ImprovedCNN"].split()[1:7] == ["convolutional", "3,249,610", "310", "M", "5", "0.8523"]
+    assert rows(lines)["NumPyMLP"].endswith("  1, 2, 3, 4  0.562 ± 0.005 (JPEG copy, n = 3)")
+    assert "394 k" in rows(lines)["MLP"]
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["cnn"], ["CNN", "ImprovedCNN"]),
+        (["C*"], ["CNN"]),
+        (["*mlp"], ["NumPyMLP", "MLP"]),
+        (["?lp"], ["MLP"]),
+        (["--tag", "notebooks"], ["NumPyMLP", "CNN", "ImprovedCNN"]),
+        (["MLP", "--tag=torch"], ["MLP"]),
+    ],
+)
+def test_some_of_them(run, arguments, expected):
+    assert list(rows(run("list", *arguments))) == expected
+
+
+def test_for_programs(run):
+    (found,) = json.loads("\n".join(run("list", "improved", "--json")))
+    assert found["name"] == "ImprovedCNN"
+    assert found["package"] == "cifar10-zoo"
+    assert (found["parameters"], found["flops"]) == (3_249_610, 309_733_376)
+    assert found["result"]["options"] == "--trainer.max_epochs 8"
+    assert found["milestones"] == [5]
+
+
+CASES = {
+    "list imprvedcnn": ["no model matches 'imprvedcnn'", "Did you mean 'ImprovedCNN'?", "NumPyMLP, MLP, CNN"],
+    "list cnn --tag numpy": ["no model matches 'cnn'", "With the tag 'numpy' there are: NumPyMLP"],
+    "list --tag nmpy": ["no model has the tag 'nmpy'", "Did you mean 'numpy'?", "torch"],
+    "list --jsn": ["unknown option '--jsn'", "Did you mean '--json'?"],
+    "list cnn mlp": ["'mlp'"],
+    "list --tag": ["list: ", "--tag"],
+}
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_bad_input_is_one_line(command, capsys):
+    assert cli.main(command.split()) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    for text in CASES[command]:
+        assert text in output.err
+
+
+def test_needs_no_torch():
+    code = "import cli, sys; code = cli.main(['list']); assert not {'torch', 'lightning', 'numpy'} & set(sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ImprovedCNN" in done.stdout
+
+
+# Models of other packages.
+
+
+@pytest.mark.parametrize("package", ["tiny-zoo", "a-package-with-a-name-that-is-rather-longer-than-most-others-are"])
+def test_a_plugin_names_its_package(run, monkeypatch, tmp_path, package):
+    plugins.install(monkeypatch, tmp_path / "site", package=package)
+    lines = run("list")
+    assert list(rows(lines))[: len(MODELS) + 1] == [*MODELS, "TinyNet"]
+    assert rows(lines)["TinyNet"].split()[1:5] == ["-"] * 4, "nobody has looked yet"
+    assert package in "".join(lines).replace(" ", "")
+    assert max(map(len, lines)) <= 100
+
+
+def test_info_finds_out_the_figures_of_a_plugin(run, monkeypatch, tmp_path):
+    def figures() -> tuple[int | None, int | None]:
+        (found,) = json.loads("\n".join(run("list", "TinyNet", "--json")))
+        return found["parameters"], found["flops"]
+
+    plugins.install(monkeypatch, tmp_path / "site")
+    run("info", "TinyNet")
+    assert figures() == (plugins.TINY_PARAMETERS, plugins.TINY_FLOPS)
+    assert list(rows(run("list", "--tag", "small"))) == ["TinyNet"]
+
+    plugins.install(monkeypatch, tmp_path / "site", version="1.1")
+    assert figures() == (None, None), "another version is another model"
+    run("info", "TinyNet")
+    assert figures() == (plugins.TINY_PARAMETERS, plugins.TINY_FLOPS)
+
+
+def cache() -> Path:
+    return Path(os.environ["XDG_CACHE_HOME"]) / "cifar10-zoo" / "models.json"
+
+
+FACTS = {"parameters": 1, "flops": 2, "about": about.to_json(About())}
+DAMAGED = {
+    "truncated": '{"tiny-zoo 1.0 tiny_z',
+    "binary": b"\xff\xfe\x00",
+    "a list": "[]",
+    "null": json.dumps({"tiny-zoo 1.0 tiny_zoo:TinyNet": None}),
+    "text": json.dumps({"tiny-zoo 1.0 tiny_zoo:TinyNet": FACTS | {"flops": "many"}}),
+    "no about": json.dumps({"tiny-zoo 1.0 tiny_zoo:TinyNet": FACTS | {"about": {}}}),
+    "result": json.dumps(
+        {"tiny-zoo 1.0 tiny_zoo:TinyNet": FACTS | {"about": FACTS["about"] | {"result": {"accuracy": "", "data": ""}}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_cache_is_none(run, monkeypatch, tmp_path, case):
+    plugins.install(monkeypatch, tmp_path / "site")
+    cache().parent.mkdir(parents=True)
+    content = DAMAGED[case]
+    cache().write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert rows(run("list"))["TinyNet"].split()[1:5] == ["-"] * 4
+    run("info", "TinyNet")
+    assert f"{plugins.TINY_PARAMETERS:,}" in rows(run("list"))["TinyNet"]
+
+
+def test_a_cache_that_cannot_be_written_is_none(run, monkeypatch, tmp_path):
+    plugins.install(monkeypatch, tmp_path / "site")
+    cache().parent.parent.write_text("a file in the place of the folder")
+    assert f"{plugins.TINY_PARAMETERS:,}" in "".join(run("info", "TinyNet"))
+    assert rows(run("list"))["TinyNet"].split()[1:5] == ["-"] * 4
+    assert cache().parent.parent.read_text() == "a file in the place of the folder"
+
+
+def test_models_of_the_zoo_are_not_cached(run):
+    run("info", "CNN")
+    assert not cache().exists()

@@ -1,0 +1,199 @@
+"""`config`: a commented config to start from, for any model of the zoo."""
+
+import argparse
+import math
+import os
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from datamodules.errors import InputError, one_line
+from zoo import about, anatomy, files, registry
+from zoo import config as configs
+from zoo.commands import help
+from zoo.commands.parser import Parser, check_unknown
+
+if TYPE_CHECKING:
+    from zoo.classifier import Classifier
+
+WIDTH = 100
+SECTIONS = (*configs.CLASS_KEYS, *configs.SECTIONS)
+# Where no config of a model's own tells better.
+START: configs.Config = {
+    "data": {"crop_padding": 2, "horizontal_flip": True},
+    "lr_schedule": {"class_path": "zoo.schedules.Cosine"},
+    "trainer": {"max_epochs": 20},
+}
+# What `fit --help` says about options, by their dotted names.
+TEXTS = {
+    option.split()[0].removeprefix("--"): text for options in help.GROUPS["fit"].values() for option, text in options
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run `config` and return its exit code, 0.
+
+    Args:
+        argv: what follows `config` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line, a model that there is not or that cannot be imported, or a file that
+            is there already or cannot be written.
+    """
+    options = _options(argv)
+    entry = registry.find(options.model)
+    if options.out is not None and os.path.lexists(options.out):
+        raise InputError(f"--out {options.out} is there already, and is left as it is: give another name")
+    from zoo.installation import check_torch
+
+    check_torch()  # before the import of what needs a torch that works
+    command = f"python cli.py fit --config {shlex.quote(options.out or 'FILE')}"
+    text = starter(entry, command)
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        files.write(Path(options.out), text.encode())
+    except OSError as error:
+        raise InputError(f"--out {options.out} cannot be written: {error}") from error
+    print(f"Config: {options.out}; train with it: {command}")
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python cli.py config", description="Write a commented config.", allow_abbrev=False)
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="its name, see: python cli.py list")
+    parser.add_argument("--out", metavar="FILE", help="a new file (default: to the screen)")
+    options, unknown = parser.parse_known_args(argv)
+    check_unknown("config", unknown, (key for key in vars(options) if key != "model"))
+    if options.model is None:
+        raise InputError(f"config needs a model: {', '.join(registry.entries())}")
+    return options
+
+
+def starter(entry: registry.Entry, command: str) -> str:
+    """Return a config as YAML, with what each option means.
+
+    Args:
+        entry: the model.
+        command: that trains with it.
+
+    Raises:
+        InputError: where the model cannot be imported.
+    """
+    model = registry.load(entry.name)
+    own = about.of(model).config
+    config = _complete(entry, model, configs.compose(["--config", own]).config if own else START)
+    optimizer, schedule = (configs.import_class(config[key]["class_path"]) for key in ("optimizer", "lr_schedule"))
+    sections = [
+        _head(entry.name, own, command),
+        _class("model", config, _arguments(model)),
+        _options_of("data", config),
+        _class("optimizer", config, _optimizer_arguments(optimizer)),
+        _class("lr_schedule", config, _arguments(schedule)),
+        _options_of("trainer", config),
+        *(_option(key, value, TEXTS.get(key, "")) for key, value in config.items() if key not in SECTIONS),
+    ]
+    return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
+
+
+def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Config) -> configs.Config:
+    """Return the config `base` for a model, with what it leaves to defaults and people set first."""
+    from datamodules.cifar10 import CIFAR10DataModule  # these two import torch
+    from zoo.lightning_cli import TRAINER_DEFAULTS
+
+    chosen = {"class_path": entry.name}
+    if configs.same_class((base.get("model") or {}).get("class_path"), entry.class_path):
+        chosen = base["model"] | chosen
+    arguments = {f"data.{argument.name}": argument.default for argument in anatomy.arguments(CIFAR10DataModule)}
+    data = {key.removeprefix("data."): arguments[key] for key in TEXTS if key in arguments}
+    base = {key: value for key, value in base.items() if value is not None and key not in ("name", "model")}
+    defaults = {"optimizer": model.default_optimizer, "lr_schedule": {"class_path": "zoo.schedules.Constant"}}
+    trainer = {"max_epochs": TRAINER_DEFAULTS["max_epochs"]}
+    sections = {"data": data | base.get("data", {}), "trainer": trainer | base.get("trainer", {})}
+    return defaults | base | sections | {"model": chosen}
+
+
+def _head(name: str, own: str, command: str) -> list[str]:
+    values = f"with the values of configs/{own}.yaml" if own else "with plain values, which nobody has tuned"
+    return [
+        f"# A config of {name} to start from, {values}.",
+        "#",
+        f"#   {command}",
+        "#",
+        f"# All about the model: python cli.py info {name}. All options: python cli.py fit --help all",
+    ]
+
+
+def _arguments(cls: type) -> list[anatomy.Argument]:
+    """Return the arguments that a config sets; the number of classes follows from the task."""
+    return [argument for argument in anatomy.arguments(cls) if argument.name != "num_classes"]
+
+
+def _optimizer_arguments(cls: type) -> list[anatomy.Argument]:
+    """Return the arguments that say what an optimizer does, in a sentence each.
+
+    The first one are the parameters of the model; those of PyTorch's that have to be named say how it is computed.
+    """
+    _, *arguments = [argument for argument in anatomy.arguments(cls) if not argument.keyword_only]
+    sentences = [re.split(r"\. | \(default", argument.text)[0] for argument in arguments]
+    plain = [re.sub(r"`([^`]*)`_", r"\1", sentence) for sentence in sentences]  # without links, which lead nowhere
+    return [argument._replace(text=text) for argument, text in zip(arguments, plain, strict=True)]
+
+
+# As YAML.
+
+
+def _class(key: str, config: configs.Config, arguments: Sequence[anatomy.Argument]) -> Iterator[str]:
+    """Yield the lines of a class and all its arguments: the values of `config`, and the defaults of the others."""
+    texts = {argument.name: _text(argument) for argument in arguments}
+    defaults = {argument.name: argument.default for argument in arguments}
+    options = defaults | (config[key].get("init_args") or {})
+    lines = [line for name, value in options.items() for line in _option(name, value, texts.get(name, ""), "    ")]
+    yield from _comment(TEXTS.get(key, ""), "")
+    yield f"{key}:"
+    yield f"  class_path: {config[key]['class_path']}"
+    if lines:
+        yield "  # init_args:" if all(line.startswith("    #") for line in lines) else "  init_args:"
+        yield from lines
+
+
+def _text(argument: anatomy.Argument) -> str:
+    """Return what is said about an argument, with the values that can be chosen where the text does not name them."""
+    choices = re.findall(r"'([^']*)'", argument.type) if argument.type.startswith("Literal[") else []
+    if all(choice in argument.text for choice in choices):
+        return argument.text
+    return f"{argument.text} One of {', '.join(choices)}.".lstrip()
+
+
+def _options_of(section: str, config: configs.Config) -> Iterator[str]:
+    yield f"{section}:"
+    for name, value in config[section].items():
+        yield from _option(name, value, TEXTS.get(f"{section}.{name}", ""), "  ")
+
+
+def _option(name: str, value: Any, text: str, indent: str = "") -> Iterator[str]:
+    """Yield a comment, and `name: value`; as a comment too, where there is no value that YAML can hold."""
+    yield from _comment(text, indent)
+    if value is anatomy.REQUIRED:
+        yield f"{indent}# {name}:   # has no default: give a value"
+        return
+    try:
+        # In one line, whatever it is; as a list of one, because YAML ends a single word with a line of "...".
+        dumped = yaml.safe_dump([value], default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
+        yield f"{indent}{name}: {dumped.strip()[1:-1]}"
+    except yaml.representer.RepresenterError:  # an object, which is the default in any case
+        yield f"{indent}# {name}: {one_line(repr(value))}"
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    start = f"{indent}# "
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,154 @@
+"""`info`: all about a model, from its docstring to the line where its code begins."""
+
+import argparse
+import json
+import os
+import textwrap
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
+from typing import Any
+
+from datamodules.errors import InputError, one_line
+from zoo import about, anatomy, catalogue, registry
+from zoo import config as configs
+from zoo.commands.list import as_json
+from zoo.commands.parser import Parser, check_unknown
+
+WIDTH = 100
+
+
+def main(argv: list[str]) -> int:
+    """Run `info` and return its exit code, 0.
+
+    Args:
+        argv: what follows `info` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line, or a model that there is not, or that cannot be imported.
+    """
+    options = _options(argv)
+    entry = registry.find(options.model)
+    from zoo.installation import check_torch
+
+    check_torch()  # before the import of what needs a torch that works
+    found = look_at(entry)
+    print(json.dumps(found, indent=2, ensure_ascii=False, default=str) if options.json else "\n".join(_page(found)))
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python cli.py info", description="All about a model.", allow_abbrev=False)
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="its name, see: python cli.py list")
+    parser.add_argument("--json", action="store_true", help="the same, for programs")
+    options, unknown = parser.parse_known_args(argv)
+    check_unknown("info", unknown, (key for key in vars(options) if key != "model"))
+    if options.model is None:
+        raise InputError(f"info needs a model: {', '.join(registry.entries())}")
+    return options
+
+
+def look_at(entry: registry.Entry) -> dict[str, Any]:
+    """Return all that there is to tell about a model, and keep its size for `list`.
+
+    Raises:
+        InputError: where it cannot be imported.
+    """
+    model = registry.load(entry.name)
+    facts, layers, problem = catalogue.Facts(about.of(model)), [], None
+    try:
+        measured = anatomy.measure(model)
+        layers = [layer._asdict() for layer in measured.layers]
+        facts = facts._replace(parameters=measured.parameters, flops=measured.flops)
+    except InputError as error:  # it has an argument without a default, say: the rest can be told
+        problem = one_line(error)
+    catalogue.remember(entry, facts)
+    file, line = anatomy.source(model) or (None, None)
+    return as_json(entry, facts) | {
+        "description": anatomy.description(model),
+        "arguments": [_argument(argument) for argument in anatomy.arguments(model)],
+        "layers": layers,
+        "problem": problem,
+        "optimizer": model.default_optimizer,
+        "configs": _trained_by(entry),
+        "file": file and os.fspath(file),
+        "line": line,
+    }
+
+
+def _argument(argument: anatomy.Argument) -> dict[str, Any]:
+    required = argument.default is anatomy.REQUIRED
+    default = {} if required else {"default": argument.default}
+    return {"name": argument.name, "type": argument.type, "required": required, **default, "text": argument.text}
+
+
+def _trained_by(entry: registry.Entry) -> list[str]:
+    """Return the shipped configs of a model."""
+    models = {name: configs.compose(["--config", name]).config.get("model") or {} for name in configs.shipped()}
+    return [name for name, model in models.items() if configs.same_class(model.get("class_path"), entry.class_path)]
+
+
+# As text.
+
+
+def _page(found: Mapping[str, Any]) -> Iterator[str]:
+    origin = "" if found["package"] == registry.DISTRIBUTION else f", from the package {found['package']}"
+    yield f"{found['name']}{origin}"
+    if found["description"]:
+        yield f"\n{found['description']}"
+    if found["arguments"]:
+        yield "\narguments, as --model.NAME VALUE:"
+        for argument in found["arguments"]:
+            yield from _argument_lines(argument)
+    if found["layers"]:
+        yield ""
+        yield from _layer_lines(found["layers"], found["parameters"])
+    yield ""
+    for name, value in filter(itemgetter(1), _facts(found)):
+        yield textwrap.fill(value, WIDTH, initial_indent=f"{name:<13}", subsequent_indent=" " * 13, **UNBROKEN)
+
+
+UNBROKEN: Any = {"break_long_words": False, "break_on_hyphens": False}  # for links and paths
+
+
+def _argument_lines(argument: Mapping[str, Any]) -> Iterator[str]:
+    kind = f": {argument['type']}" if argument["type"] else ""
+    yield f"  {argument['name']}{kind}" + (", required" if argument["required"] else f" = {argument['default']!r}")
+    text = argument["text"] + (" Follows from --data.task." if argument["name"] == "num_classes" else "")
+    if text:
+        yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, **UNBROKEN)
+
+
+def _layer_lines(layers: list[dict[str, Any]], total: int) -> Iterator[str]:
+    rows = [("layers", "", "output", "parameters")]
+    rows += [(f"  {row['name']}", row["kind"], str(tuple(row["output"])), f"{row['parameters']:,}") for row in layers]
+    if (rest := total - sum(row["parameters"] for row in layers)) > 0:
+        rows.append(("  outside of layers", "", "", f"{rest:,}"))
+    *widths, last = (max(map(len, cells)) for cells in zip(*rows, strict=True))
+    for *cells, parameters in rows:
+        start = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        yield f"{start}  {parameters:>{last}}"
+
+
+def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is left to be said, with a name for each."""
+    if found["problem"]:
+        yield "not known", found["problem"]
+    else:
+        yield "parameters", f"{found['parameters']:,}"
+        yield "FLOPs", f"{found['flops']:,} an image: forward pass, a multiply-add counts as two"
+    yield "family", found["family"]
+    yield "milestone", ", ".join(map(str, found["milestones"]))
+    yield "tags", ", ".join(found["tags"])
+    yield "optimizer", _in_words(found["optimizer"])
+    yield "paper", found["paper"]
+    if found["result"]:
+        result = about.Result(**found["result"])
+        yield "best result", f"{result}, by: {result.command}" if result.config else str(result)
+    yield "configs", ", ".join(found["configs"])
+    if found["file"]:
+        yield "code", f"{found['file']}:{found['line']}"
+
+
+def _in_words(optimizer: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{name}={value}" for name, value in optimizer.get("init_args", {}).items())
+    return f"{optimizer['class_path']}({settings})"

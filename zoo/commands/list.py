@@ -1,0 +1,116 @@
+"""`list`: the models of the zoo in one table. Needs no torch, and imports no model."""
+
+import argparse
+import json
+import textwrap
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from datamodules.errors import InputError, did_you_mean
+from zoo import about, catalogue, registry
+from zoo.commands.parser import Parser, check_unknown
+
+WIDTH = 100
+HEADS = ("name", "family", "parameters", "FLOPs", "milestone", "best known result")
+NOTE = "FLOPs: of the forward pass of an image, a multiply-add counts as two. More: python cli.py info MODEL"
+
+
+class Row(NamedTuple):
+    """A model with what is known of it."""
+
+    entry: registry.Entry
+    facts: catalogue.Facts
+
+
+def main(argv: list[str]) -> int:
+    """Run `list` and return its exit code, 0.
+
+    Args:
+        argv: what follows `list` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line, or where no model matches it.
+    """
+    options = _options(argv)
+    rows = [Row(entry, catalogue.known(entry)) for entry in registry.entries().values()]
+    tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
+    if options.tag is not None and options.tag not in tags:
+        hint = f"{did_you_mean(options.tag, tags)} There are: {', '.join(tags)}"
+        raise InputError(f"list: no model has the tag '{options.tag}'.{hint}")
+    tagged = [row for row in rows if options.tag is None or options.tag in row.facts.about.tags]
+    chosen = [row for row in tagged if _matches(row.entry.name.lower(), options.pattern.lower())]
+    if not chosen:
+        names = [row.entry.name for row in tagged]
+        where = "The zoo has" if options.tag is None else f"With the tag '{options.tag}' there are"
+        hint = f"{did_you_mean(options.pattern, names)} {where}: {', '.join(names)}"
+        raise InputError(f"list: no model matches '{options.pattern}'.{hint}")
+    if options.json:
+        print(json.dumps([as_json(row.entry, row.facts) for row in chosen], indent=2, ensure_ascii=False))
+    else:
+        print("\n".join([*_table(chosen), "", NOTE, f"Tags, for --tag: {', '.join(tags)}"]))
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python cli.py list", description="The models of the zoo.", allow_abbrev=False)
+    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob as 'c*'")
+    parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
+    parser.add_argument("--json", action="store_true", help="everything that is known of them, for programs")
+    options, unknown = parser.parse_known_args(argv)
+    check_unknown("list", unknown, (key for key in vars(options) if key != "pattern"))
+    return options
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return pattern in name or fnmatchcase(name, pattern)
+
+
+def as_json(entry: registry.Entry, facts: catalogue.Facts) -> dict[str, Any]:
+    """Return what is known of a model as what JSON can hold."""
+    return {
+        "name": entry.name,
+        "package": entry.distribution,
+        "class": entry.class_path,
+        "parameters": facts.parameters,
+        "flops": facts.flops,
+        **about.to_json(facts.about),
+    }
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a table; its last column goes on in a further line where it would be too wide."""
+    lines = [HEADS, *map(_cells, rows)]
+    *widths, _ = (max(map(len, cells)) for cells in zip(*lines, strict=True))
+    table = []
+    for *cells, last in lines:
+        aligned = (
+            f"{cell:{'>' if head in ('parameters', 'FLOPs') else '<'}{width}}"
+            for cell, width, head in zip(cells, widths, HEADS, strict=False)
+        )
+        start = f"{'  '.join(aligned)}  "
+        table += textwrap.wrap(last, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+    return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    entry, facts = row
+    result = str(facts.about.result or "-")
+    return (
+        entry.name,
+        facts.about.family or "-",
+        "-" if facts.parameters is None else f"{facts.parameters:,}",
+        "-" if facts.flops is None else _short(facts.flops),
+        ", ".join(map(str, facts.about.milestones)) or "-",
+        result if entry.distribution == registry.DISTRIBUTION else f"{result}, from the package {entry.distribution}",
+    )
+
+
+def _short(number: int) -> str:
+    """Return a number with three digits and a unit, as "310 M"."""
+    rounded = float(f"{number:.2e}")
+    for unit in ("", " k", " M", " G"):
+        if rounded < 1000:
+            return f"{rounded:g}{unit}"
+        rounded /= 1000
+    return f"{rounded:g} T"
