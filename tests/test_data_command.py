@@ -1,4 +1,4 @@
-"""`data check` and `data prepare`, as they are called."""
+"""`data check`, `data prepare` and `data show`, as they are called."""
 
 import hashlib
 import subprocess
@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Malicious, batch_file, write_pickle
+from PIL import Image
 
 import cli
-from datamodules import download, reader
+from datamodules import download, reader, synthetic
+from zoo.figures import samples
 
 
 @pytest.fixture
@@ -203,7 +205,18 @@ def test_prepare_without_a_network(run, monkeypatch):
 
 CASES = {
     "dta check": ["unknown command 'dta'", "Did you mean 'data'?"],
-    "data": ["data prepare, data check"],
+    "data": ["data prepare, data check, data show"],
+    "data shw": ["unknown command 'data shw'", "Did you mean 'show'?"],
+    "data show": ["no CIFAR-10 in 'data'", "data prepare", "--source synthetic"],
+    "data show --source synthtic": ["--source synthtic", "Did you mean 'synthetic'?"],
+    "data show --source synthetic --data_dir x": ["--data_dir", "not allowed with", "--source"],
+    "data show --rows 0": ["--rows 0", "from 1 to 100"],
+    "data show --rows 101": ["--rows 101", "from 1 to 100"],
+    "data show --rows two": ["--rows", "two"],
+    "data show --seed -1": ["--seed -1", "at least 0"],
+    "data show --out samples.jpg": ["--out samples.jpg", ".png"],
+    "data show --row 3": ["unknown option '--row'", "Did you mean '--rows'?"],
+    "data check --rows 3": ["data check: unknown option '--rows'"],
     "data chek": ["unknown command 'data chek'", "Did you mean 'check'?"],
     "data --data_dir x": ["unknown command 'data --data_dir'"],
     "data check --data-dir x": ["unknown option '--data-dir'", "Did you mean '--data_dir'?"],
@@ -228,7 +241,7 @@ def test_bad_input_is_one_line(run, command):
     assert not list(Path().iterdir())
 
 
-@pytest.mark.parametrize("command", ["--help", "data --help", "data prepare --help", "data check -h"])
+@pytest.mark.parametrize("command", ["--help", "data --help", "data prepare --help", "data check -h", "data show -h"])
 def test_help(command, capsys):
     try:
         code = cli.main(command.split())
@@ -237,6 +250,98 @@ def test_help(command, capsys):
     output = capsys.readouterr()
     assert (code, output.err) == (0, "")
     assert "data" in output.out
+
+
+def shown(path: str = "samples.png", rows: int = 6) -> np.ndarray:
+    """Return the images that a picture shows, uint8 (10, rows, 3, 32, 32); check that each is blocks of one colour."""
+    with Image.open(path) as image:
+        picture = np.asarray(image.convert("RGB"))
+    step, size = 32 * samples.FACTOR + samples.SPACE, 32 * samples.FACTOR
+    top = picture.shape[0] - rows * step
+    assert picture.shape[1] == samples.SPACE + 10 * step
+    images = np.empty((10, rows, 3, 32, 32), np.uint8)
+    for column, row in np.ndindex(10, rows):
+        x, y = samples.SPACE + column * step, top + row * step
+        tile = picture[y : y + size, x : x + size]
+        images[column, row] = tile[:: samples.FACTOR, :: samples.FACTOR].transpose(2, 0, 1)
+        blocks = np.ones((samples.FACTOR, samples.FACTOR, 1), np.uint8)
+        assert np.array_equal(tile, np.kron(images[column, row].transpose(1, 2, 0), blocks)), "no blur"
+    return images
+
+
+def test_show_synthetic_images(run):
+    code, lines, error = run("data", "show", "--source", "synthetic", "--rows", 3, "--seed", 5)
+    assert (code, lines, error) == (0, ["drawn: samples.png"], "")
+    images, labels = synthetic.generate(30, split="train", seed=5)
+    for label, of_class in enumerate(shown(rows=3)):
+        expected = {image.tobytes() for image in images[labels == label]}
+        assert {image.tobytes() for image in of_class} == expected, "each image of the class, once"
+    run("data", "show", "--source=synthetic", "--rows=3", "--seed=6", "--out=new/other.png")
+    assert not np.array_equal(shown(rows=3), shown("new/other.png", rows=3))
+
+
+def test_the_picture_is_small_enough_for_the_readme(run):
+    run("data", "show", "--source", "synthetic")
+    assert Path("samples.png").stat().st_size < 300_000
+
+
+def test_show_cifar10(run, official_layout, monkeypatch):
+    """Each image of the fixture is of one colour, which tells its class and its file; the test set is not read."""
+    root = Path("links")
+    root.mkdir()
+    for name in reader.FILES:
+        (root / name).symlink_to(official_layout / reader.FOLDER / name)
+    opened = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read_bytes(path))
+    code, lines, _ = run("data", "show", "--data_dir", root, "--rows", 2, "--out", "a.png")
+    assert (code, lines) == (0, ["drawn: a.png"])
+    assert "test_batch" not in opened
+    for label, of_class in enumerate(shown("a.png", rows=2)):
+        assert {(value - 5) // 20 for value in np.unique(of_class)} == {label}
+    monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
+    assert run("data", "show", "--rows", 2, "--out", "b.png")[0] == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes(), "the same seed, the same picture"
+
+
+def test_the_names_stand_above_their_columns():
+    images = np.zeros((10, 1, 3, 32, 32), np.uint8)
+    figure = samples.columns(images, [*reader.CLASS_NAMES], "CIFAR-10, training images")
+    title, *names = figure.texts
+    assert title.get_text() == "CIFAR-10, training images"
+    step = 32 * samples.FACTOR + samples.SPACE
+    boxes = [text.get_window_extent() for text in names]
+    for column, (text, box) in enumerate(zip(names, boxes, strict=True)):
+        assert text.get_text() == reader.CLASS_NAMES[column]
+        assert column * step < box.x0 < box.x1 < samples.SPACE + (column + 1) * step, "within its column"
+        assert not box.overlaps(title.get_window_extent())
+
+
+def test_show_writes_all_or_nothing(run):
+    Path("file").touch()
+    code, lines, error = run("data", "show", "--source=synthetic", "--rows=1", "--out=file/a.png")
+    assert (code, lines) == (2, [])
+    assert "--out file/a.png cannot be written" in error
+    assert [path.name for path in Path().iterdir()] == ["file"]
+
+
+@pytest.mark.real_data
+def test_show_real_images(run, real_data):
+    assert run("data", "show", "--data_dir", real_data)[0] == 0
+    images = shown()
+    train = reader.read(real_data, "train", verify_checksums=False)
+    for label, of_class in enumerate(images):
+        members = {image.tobytes() for image in train.images[train.labels == label]}
+        assert len({image.tobytes() for image in of_class} & members) == 6
+
+
+def test_show_needs_no_torch():
+    code = "import cli, sys; code = cli.main(['data', 'show', '--source=synthetic', '--rows=1', '--out', sys.argv[1]])"
+    code += "; assert not {'torch', 'lightning'} & set(sys.modules); sys.exit(code)"
+    command = [sys.executable, "-c", code, str(Path("a.png").resolve())]
+    done = subprocess.run(command, cwd=Path(cli.__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("a.png").is_file()
 
 
 def test_needs_no_torch():

@@ -163,9 +163,3 @@ def test_processes_of_another_launcher_share_a_directory():
 def test_too_few_images_for_the_processes(capsys):
     assert cli.main([*FIT, "--model=MLP", "--data.val_size=1", *DDP]) == 2
     assert "--data.val_size=1" in capsys.readouterr().err
-
-
-def test_predict_runs_on_one_device(two, capsys):
-    run_dir, _ = two
-    assert cli.main(["predict", f"--ckpt_path={run_dir}/checkpoints/best.ckpt", *DDP]) == 2
-    assert "--trainer.devices 1" in capsys.readouterr().err

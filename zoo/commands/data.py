@@ -1,15 +1,25 @@
-"""`data prepare` downloads CIFAR-10, `data check` gives a verdict on each of its files. Neither needs torch."""
+"""`data prepare` downloads CIFAR-10, `data check` gives a verdict on each of its files, `data show` draws some images.
 
+None of them needs torch.
+"""
+
+import argparse
 from pathlib import Path
 
-from datamodules import download, reader
+import numpy as np
+
+from datamodules import download, reader, synthetic
 from datamodules.errors import InputError, did_you_mean, one_line
+from zoo import files
 from zoo.commands.parser import Parser, check_unknown
 
 ACTIONS = {
     "prepare": "download CIFAR-10 where there is none, then check it",
     "check": "give a verdict on each file of CIFAR-10",
+    "show": "draw random training images of each class",
 }
+SOURCES = ("cifar10", "synthetic")
+MOST_ROWS = 100  # of `data show`: a picture of 10,000 pixels' height
 
 
 def main(argv: list[str]) -> int:
@@ -19,7 +29,7 @@ def main(argv: list[str]) -> int:
         argv: what follows `data` on the command line.
 
     Raises:
-        InputError: for a misspelled command line, or where the download fails.
+        InputError: for a misspelled command line, where the download fails, or where there is nothing to show.
     """
     if not argv or (argv[0] not in ACTIONS and argv[0] not in ("-h", "--help")):
         problem = (
@@ -28,6 +38,9 @@ def main(argv: list[str]) -> int:
         raise InputError(f"{problem} Commands are: {', '.join(f'data {action}' for action in ACTIONS)}")
     options, unknown = _parser().parse_known_args(argv)
     check_unknown(f"data {options.action}", unknown, (key for key in vars(options) if key != "action"))
+    if options.action == "show":
+        show(options)
+        return 0
     if options.action == "prepare":
         prepare(options.data_dir, options.mirrors)
     return check(options.data_dir)
@@ -38,13 +51,23 @@ def _parser() -> Parser:
     actions = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=Parser)
     for action, text in ACTIONS.items():
         options = actions.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
-        options.add_argument(
+        place = options.add_mutually_exclusive_group()
+        place.add_argument(
             "--data_dir",
             metavar="DIR",
             type=Path,
             default=reader.default_dir(),
-            help="where CIFAR-10 lies or is to be downloaded to; by default CIFAR10_DIR, else data (now: %(default)s)",
+            help=f"where CIFAR-10 lies{' or is to be downloaded to' * (action == 'prepare')}; "
+            "by default CIFAR10_DIR, else data (now: %(default)s)",
         )
+        if action == "show":
+            place.add_argument("--source", default=SOURCES[0], help=f"{' or '.join(SOURCES)} (default: %(default)s)")
+            rows = f"images of each class, 1 to {MOST_ROWS} (default: %(default)s)"
+            options.add_argument("--rows", metavar="N", type=int, default=6, help=rows)
+            options.add_argument("--seed", type=int, default=0, help="another one shows other images (default: 0)")
+            options.add_argument(
+                "--out", metavar="FILE.png", type=Path, default=Path("samples.png"), help="default: %(default)s"
+            )
         if action == "prepare":
             options.add_argument(
                 "--mirrors",
@@ -108,3 +131,51 @@ def _in_words(verdict: reader.Verdict) -> str:
         return one_line(verdict.problem)
     what = f"unusable: {one_line(verdict.problem)}" if verdict.problem else "of the right structure"
     return f"not official: MD5 {verdict.md5} (a re-encoded copy, or damaged), {what}"
+
+
+def show(options: argparse.Namespace) -> None:
+    """Draw random training images to a PNG file, a column for each class, and say where.
+
+    Args:
+        options: data_dir, source, rows, seed and out, as the command line has them.
+
+    Raises:
+        InputError: for one that is out of range, where there are no data, or the file cannot be written.
+    """
+    if options.source not in SOURCES:
+        hint = did_you_mean(options.source, SOURCES)
+        raise InputError(f"--source {options.source} is unknown.{hint} Known are: {', '.join(SOURCES)}")
+    if not 1 <= options.rows <= MOST_ROWS:
+        raise InputError(f"--rows {options.rows} is out of range: give a number from 1 to {MOST_ROWS}")
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed} is out of range: give a number of at least 0")
+    if options.out.suffix.lower() != ".png" or options.out.is_dir():
+        raise InputError(f"--out {options.out}: give a file whose name ends in .png")
+    images, labels, class_names, name = _training_images(options)
+
+    rng = np.random.default_rng(options.seed)
+    of_classes = [rng.choice(np.flatnonzero(labels == label), options.rows, replace=False) for label in range(10)]
+
+    from zoo.figures import mosaic, samples  # matplotlib takes a second to import
+
+    figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
+    try:
+        files.write(options.out, mosaic.as_png(figure))
+    except OSError as error:
+        raise InputError(f"--out {options.out} cannot be written: {error}") from error
+    print(f"drawn: {options.out}")
+
+
+def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
+    """Return images, uint8 (n, 3, 32, 32), their labels, int64 (n,), the names of the classes and of the source."""
+    if options.source == "synthetic":
+        drawn = synthetic.generate(10 * options.rows, split="train", seed=options.seed)
+        return *drawn, synthetic.CLASS_NAMES, "synthetic"
+    if reader.find(options.data_dir) is None:
+        raise InputError(
+            f"no CIFAR-10 in '{options.data_dir}': download it by: python cli.py data prepare; "
+            "or show what needs no download: --source synthetic"
+        )
+    # What they are is told above the picture: a copy is fit to be looked at.
+    images, labels, official = reader.read(options.data_dir, "train", verify_checksums=False)
+    return images, labels, reader.CLASS_NAMES, "CIFAR-10" if official else "CIFAR-10 copy (not the official files)"

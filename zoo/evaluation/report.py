@@ -1,6 +1,5 @@
-"""What an evaluation leaves behind: the table that is printed, `metrics.json`, pictures, predictions."""
+"""What an evaluation leaves behind: the table that is printed, `metrics.json`, pictures."""
 
-import csv
 import os
 import platform
 from pathlib import Path
@@ -77,24 +76,6 @@ def _draw(
     if (directory / "metrics.csv").is_file():
         curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
         curves.savefig(directory / "learning_curves.png", dpi=120)
-
-
-def write_predictions(path: Path, data: CIFAR10DataModule, probabilities: torch.Tensor) -> None:
-    """Write a row for each test image: its index, its likeliest class, the probabilities of all.
-
-    Args:
-        path: the CSV file.
-        data: whose test images were predicted.
-        probabilities: float (n, classes), of the first n test images.
-    """
-    assert data.test is not None
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["index", "prediction", *data.class_names])
-        # Fewer than all where --trainer.limit_predict_batches says so.
-        for index, row in zip(data.test.indices.tolist(), probabilities.tolist(), strict=False):
-            best = max(range(len(row)), key=row.__getitem__)
-            writer.writerow([index, data.class_names[best], *(f"{value:.6f}" for value in row)])
 
 
 def _hardware(trainer: L.Trainer) -> str:

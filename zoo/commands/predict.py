@@ -1,0 +1,289 @@
+"""`predict`: what a trained model takes pictures for, a person's own or those of the test set."""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from datamodules.errors import InputError, did_you_mean
+from zoo import files, pictures
+from zoo.commands.parser import Parser, check_unknown
+
+if TYPE_CHECKING:
+    from zoo.trained import Trained
+
+ABOUT = """\
+Say what a trained model takes pictures for: files of any size and kind, the files in a folder, or those that a quoted
+pattern such as "photos/*.jpg" names. Each is turned upright, transparency is laid over white, and the square in its
+middle is resized to 32 x 32 pixels (bicubic, antialiased); a picture of 32 x 32 is left as it is. A file that is no
+picture is skipped."""
+BATCH = 500  # images at once, as many as in an evaluation
+MOST_ON_SHEET = 200  # pictures; the sheet is then 9,000 pixels high
+
+
+class Row(NamedTuple):
+    """What is found out about an image.
+
+    Attributes:
+        about: which image it is: the first columns.
+        probabilities: of each class.
+    """
+
+    about: dict[str, Any]
+    probabilities: list[float]
+
+    def ranked(self) -> list[int]:
+        """Return the classes, the likeliest first."""
+        return sorted(range(len(self.probabilities)), key=lambda label: -self.probabilities[label])
+
+
+def main(argv: list[str]) -> int:
+    """Run `predict` and return its exit code, 0.
+
+    Args:
+        argv: what follows `predict` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line, a path that does not exist, a checkpoint or data that cannot be
+            read, and where none of the files is a picture.
+    """
+    options = _options(argv)
+    paths = pictures.find(options.pictures)
+    _check_outputs(options, paths)
+    # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
+    from zoo.installation import check_torch
+
+    check_torch()
+    from zoo import trained
+
+    model = trained.load(options.ckpt, options.runs_dir)
+    source = model.config["data"]["source"]
+    _note(f"{type(model.model).__name__} of {model.path}, trained on {source} for {model.epochs} epochs")
+    if options.test_set:
+        _write(options, _predict_test_set(model, options.data_dir), model.class_names)
+        return 0
+
+    found = _read(paths, thumbnails=MOST_ON_SHEET if options.sheet else 0)
+    probabilities = _probabilities(model, np.stack([picture.pixels for picture in found]))
+    rows = [Row({"file": _printable(p.path)}, of_it) for p, of_it in zip(found, probabilities, strict=True)]
+    _write(options, rows, model.class_names)
+    if options.sheet:
+        _draw(options.sheet, found, rows, model)
+    return 0
+
+
+# The command line.
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python cli.py predict", description=ABOUT, allow_abbrev=False)
+    add = parser.add_argument
+    add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern")
+    add(
+        "--ckpt", metavar="CHECKPOINT", default="best",
+        help="best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)",
+    )  # fmt: skip
+    add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
+    add("--top", metavar="K", type=int, default=3, help="next classes that the table names (default: %(default)s)")
+    add("--format", help=f"{', '.join(FORMATS)} (default: table; csv for the test set)")
+    add("--out", metavar="FILE", type=Path, help="write there what is otherwise printed")
+    add("--sheet", metavar="FILE.png", type=Path, help=f"draw the pictures, the first {MOST_ON_SHEET} of them")
+    add("--test_set", action="store_true", help="predict the images that the model is tested on, in place of PICTUREs")
+    add("--data_dir", metavar="DIR", type=Path, help="of the test set (default: the run's, CIFAR10_DIR, or data)")
+    options, unknown = parser.parse_known_intermixed_args(argv)
+
+    check_unknown("predict", unknown, (key for key in vars(options) if key != "pictures"))
+    if bool(options.pictures) == options.test_set:
+        problem = "takes PICTUREs or --test_set, not both" if options.test_set else "needs pictures"
+        raise InputError(f"predict {problem}: name files or folders, as in: predict cat.jpg photos")
+    if options.test_set and options.sheet:
+        raise InputError(f"--sheet {options.sheet} shows pictures, not the test set: leave it out, or --test_set")
+    if options.data_dir and not options.test_set:
+        raise InputError(f"--data_dir {options.data_dir} is where the test set lies: add --test_set, or leave it out")
+    options.format = options.format or ("csv" if options.test_set else "table")
+    if options.format not in FORMATS:
+        hint = did_you_mean(options.format, FORMATS)
+        raise InputError(f"--format {options.format} is unknown.{hint} Known are: {', '.join(FORMATS)}")
+    if options.top < 0:
+        raise InputError(f"--top {options.top} is out of range: give a number of at least 0")
+    return options
+
+
+def _check_outputs(options: argparse.Namespace, paths: Sequence[Path]) -> None:
+    """Refuse to write where nothing can be written, and over what is read."""
+    if options.sheet and options.sheet.suffix.lower() != ".png":
+        raise InputError(f"--sheet {options.sheet}: give a file whose name ends in .png")
+    taken = {path.resolve(): f"is one of the pictures ({path})" for path in paths}
+    for option, path in (("--out", options.out), ("--sheet", options.sheet)):
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(f"{option} {path} is a folder: give a file")
+        if path.resolve() in taken:
+            raise InputError(f"{option} {path} {taken[path.resolve()]}: give another name")
+        taken[path.resolve()] = f"is the file of {option}, too"
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _printable(path: Path | str) -> str:
+    """Return a file's name as one line of text, as it can be written anywhere: a name may hold any bytes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+
+
+# Reading and predicting.
+
+
+def _read(paths: Sequence[Path], thumbnails: int) -> list[pictures.Picture]:
+    """Read pictures, and say which files are none.
+
+    Args:
+        paths: of the files.
+        thumbnails: how many of the pictures get one, for the sheet.
+
+    Raises:
+        InputError: where none is a picture.
+    """
+    found: list[pictures.Picture] = []
+    for path in tqdm(paths, unit=" pictures", leave=False, delay=2, disable=None):
+        try:
+            found.append(pictures.read(path, len(found) < thumbnails))
+        except InputError as error:
+            tqdm.write(f"skipped {_printable(path)}: {error}", file=sys.stderr)
+    if not found:
+        raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
+    transparent = [_printable(picture.path) for picture in found if picture.transparent]
+    if transparent:
+        _note(f"transparent, and laid over white: {_some(transparent)}")
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
+def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
+    """Return the probabilities of the classes, (n, classes), of uint8 images (n, 3, 32, 32)."""
+    import torch  # which takes seconds
+
+    batches = torch.from_numpy(images).split(BATCH)
+    with torch.inference_mode():
+        found = torch.cat([model.model.predict_probabilities(model.model(batch).float()) for batch in batches])
+    if not found.isfinite().all():
+        raise InputError(f"the probabilities of {model.path} are no numbers: its training diverged")
+    return found.tolist()
+
+
+def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
+    """Return a row for each test image: its index, its label, the probabilities.
+
+    Raises:
+        InputError: where the test set cannot be had.
+    """
+    from datamodules.cifar10 import CIFAR10DataModule  # torch again
+
+    wanted = {name: model.config["data"].get(name) for name in ("source", "task", "test_size")}
+    of_run = model.config["data"].get("data_dir")
+    if data_dir is None and of_run and Path(of_run).exists():  # not on another machine
+        data_dir = Path(of_run)
+    # Whether the files are the official ones is said, in place of an option to say so.
+    data = CIFAR10DataModule(str(data_dir) if data_dir else None, **wanted, verify_checksums=False)
+    with contextlib.redirect_stdout(sys.stderr):  # what a download says
+        data.prepare_data()
+    data.setup("predict")
+    _note(data.describe())
+    assert data.test is not None
+    probabilities = _probabilities(model, data.test.images.permute(0, 3, 1, 2).numpy())
+    numbers = zip(data.test.indices.tolist(), data.test.labels.tolist(), probabilities, strict=True)
+    return [Row({"index": index, "label": data.class_names[label]}, of_it) for index, label, of_it in numbers]
+
+
+# Telling.
+
+
+def _table(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:
+    lines = [[*rows[0].about, "class", "probability", "next"]]
+    for row in rows:
+        best, *others = row.ranked()
+        following = ", ".join(f"{class_names[label]} {_percent(row, label)}" for label in others[:top])
+        lines.append([*map(str, row.about.values()), class_names[best], _percent(row, best), following])
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    texts = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "".join(f"{text.rstrip()}\n" for text in texts)
+
+
+def _percent(row: Row, label: int) -> str:
+    return f"{100 * row.probabilities[label]:.1f} %"
+
+
+def _csv(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*rows[0].about, "class", "probability", *class_names])
+    for row in rows:
+        best, *_ = row.ranked()
+        numbers = [f"{value:.6f}" for value in (row.probabilities[best], *row.probabilities)]
+        writer.writerow([*row.about.values(), class_names[best], *numbers])
+    return text.getvalue()
+
+
+def _json(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:
+    objects = []
+    for row in rows:
+        numbers = [round(value, 6) for value in row.probabilities]
+        best, *_ = row.ranked()
+        answer = {"class": class_names[best], "probability": numbers[best]}
+        probabilities = dict(zip(class_names, numbers, strict=True))
+        objects.append(json.dumps(row.about | answer | {"probabilities": probabilities}))
+    lines = ",\n ".join(objects)
+    return f"[{lines}]\n"
+
+
+FORMATS = {"table": _table, "csv": _csv, "json": _json}
+
+
+def _write(options: argparse.Namespace, rows: Sequence[Row], class_names: Sequence[str]) -> None:
+    text = FORMATS[options.format](rows, class_names, options.top)
+    if options.out:
+        _write_file("--out", options.out, text.encode())
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # its reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+
+
+def _write_file(option: str, path: Path, content: bytes) -> None:
+    try:
+        files.write(path, content)
+    except OSError as error:
+        raise InputError(f"{option} {path} cannot be written: {error}") from error
+    _note(f"written: {path}")
+
+
+def _draw(path: Path, found: Sequence[pictures.Picture], rows: Sequence[Row], model: "Trained") -> None:
+    """Draw the pictures, and what each was taken for, to a PNG file."""
+    from zoo.figures import contact_sheet, mosaic  # matplotlib takes a second to import
+
+    shown = []
+    for picture, row in zip(found[:MOST_ON_SHEET], rows, strict=False):
+        assert picture.thumbnail is not None
+        best, *_ = row.ranked()
+        verdict = f"{model.class_names[best]} {_percent(row, best)}"
+        shown.append(contact_sheet.Shown(_printable(picture.path.name), verdict, picture.thumbnail, picture.pixels))
+    if len(found) > len(shown):
+        _note(f"the sheet shows the first {len(shown)} of {len(found)} pictures")
+    figure = contact_sheet.sheet(shown, f"{type(model.model).__name__} ({_printable(model.path)})")
+    _write_file("--sheet", path, mosaic.as_png(figure))
