@@ -1,0 +1,117 @@
+"""`export` writes a trained model as a file that needs less than this project, checks it, and puts a card beside it."""
+
+import argparse
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from datamodules.errors import InputError, did_you_mean
+from zoo import files, runs
+from zoo.commands.parser import Parser, check_unknown
+
+# A module of `zoo.exporting` each, and the packages that it needs beside those of every installation.
+FORMATS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "pt2": (),
+    "safetensors": ("safetensors",),
+    "npz": (),
+}
+FOLDER = "export"  # in a run's directory
+
+
+def main(argv: list[str]) -> int:
+    """Run `export` and return its exit code, 0.
+
+    Args:
+        argv: what follows `export` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line, a file that is there already or cannot be written, a package that is
+            missing, or a model that cannot be exported.
+        RunError: where the exported file is not equal to the model.
+    """
+    options = _options(argv)
+    _check_installed(options.format)
+    if options.out is not None:
+        _check_free(options.out, options.overwrite)
+    from zoo.installation import check_torch
+
+    check_torch()  # before the import of what needs a torch that works
+    from zoo import trained
+    from zoo.exporting import card, check, metadata
+
+    kind = import_module(f"zoo.exporting.{options.format}")
+    origin = trained.load(options.ckpt, options.runs_dir)
+    name = f"{type(origin.model).__name__}.{options.format}"
+    out = options.out or _from_here(runs.of_checkpoint(origin.path) / FOLDER / name)
+    _check_free(out, options.overwrite)
+    content = kind.content(origin.model, metadata.of(origin))
+    try:
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / out.name
+            file.write_bytes(content)
+            checked = check.compare(file, kind.probabilities, origin.model, check.images_for(origin))
+        exported = card.File(
+            out.name, len(content), kind.TITLE, kind.INSTALL, FORMATS[options.format], kind.probabilities, checked
+        )
+        text = card.text(origin, exported)  # before anything is written
+        files.write(out, content)
+        files.write(_card(out), text.encode())
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error}") from error
+    print(f"from:  {origin.path}")
+    print(f"file:  {out} ({len(content) / 1e6:.2f} MB)")
+    print(f"card:  {_card(out)}")
+    print(
+        f"check: on {checked.images}, the largest difference of a probability is {checked.difference:.1e} "
+        f"(allowed: {check.TOLERANCE:.0e})"
+    )
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python cli.py export", description=__doc__, allow_abbrev=False)
+    ckpt = "best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)"
+    parser.add_argument("--ckpt", metavar="CHECKPOINT", default="best", help=ckpt)
+    parser.add_argument("--format", metavar="FORMAT", required=True, help=f"one of {', '.join(FORMATS)}")
+    out = f"where to write to (default: {FOLDER}/MODEL.FORMAT in the run's directory)"
+    parser.add_argument("--out", metavar="FILE", type=Path, help=out)
+    parser.add_argument("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+    options, unknown = parser.parse_known_args(argv)
+    check_unknown("export", unknown, vars(options))
+    if options.format not in FORMATS:
+        raise InputError(
+            f"--format {options.format} is unknown.{did_you_mean(options.format, FORMATS)} "
+            f"Known are: {', '.join(FORMATS)}"
+        )
+    return options
+
+
+def _check_installed(file_format: str) -> None:
+    for package in FORMATS[file_format]:
+        if find_spec(package) is None:
+            raise InputError(
+                f"--format {file_format} needs {package}, which is not installed: pip install 'cifar10-zoo[export]'"
+            )
+
+
+def _from_here(path: Path) -> Path:
+    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _card(out: Path) -> Path:
+    return out.with_name(f"{out.name}.md")
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    try:
+        if out.is_dir():
+            raise InputError(f"--out {out} is a folder: give the name of a file")
+        there = [path for path in (out, _card(out)) if path.exists()]
+    except OSError as error:  # a name that is too long
+        raise InputError(f"--out {out} cannot be looked at: {error}") from error
+    if there and not overwrite:
+        raise InputError(f"{there[0]} is there already: add --overwrite, or name another place by --out FILE")

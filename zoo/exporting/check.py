@@ -1,0 +1,109 @@
+"""The check of an exported file: run as its reader would, it has to agree with the model that it was made of."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from datamodules import reader
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.errors import InputError, RunError, one_line
+from zoo.classifier import Classifier
+from zoo.exporting.program import quiet
+from zoo.trained import Trained
+
+# One image is the size that programs made for many fail at, and none of these is the size of the example.
+BATCH_SIZES = (1, 7, 100)
+# Of a probability. Two programs for one network add up the same float32 products in other orders. The zoo's models
+# then differ by up to 2e-6; a forgotten or doubled normalization, or softmax, by 0.01 to 1. This is well between.
+TOLERANCE = 1e-4
+
+
+class Checked(NamedTuple):
+    """What a check found.
+
+    Attributes:
+        difference: the largest one of a probability.
+        images: on which it was done, in words.
+    """
+
+    difference: float
+    images: str
+
+
+class Images(NamedTuple):
+    """What a check is done on.
+
+    Attributes:
+        pixels: uint8 (n, 3, 32, 32), n the sum of `BATCH_SIZES`.
+        description: of them, in words.
+    """
+
+    pixels: np.ndarray
+    description: str
+
+
+def images_for(trained: Trained) -> Images:
+    """Return images of the test set that a model was trained for; drawn ones where this machine does not have it.
+
+    Raises:
+        InputError: where there is a test set, but it cannot be read.
+    """
+    config, n = trained.config["data"], sum(BATCH_SIZES)
+    places = [Path(place) for place in (config.get("data_dir"), reader.default_dir()) if place]
+    place = next((place for place in places if reader.find(place) is not None), None)
+    known = config["source"] == "synthetic" or place is not None
+    data = CIFAR10DataModule(
+        str(place or ""), config["source"] if known else "synthetic", test_size=n, verify_checksums=False
+    )
+    data.setup("test")
+    assert data.test is not None
+    pixels = np.ascontiguousarray(data.test.images.permute(0, 3, 1, 2).numpy())
+    what = "synthetic images" if data.source == "synthetic" else f"test images of {data.source_name}"
+    why = "" if known else f", because there is no CIFAR-10 in '{places[-1]}'"
+    return Images(pixels, f"{n} {what}{why}")
+
+
+def compare(
+    path: Path, probabilities: Callable[[str, np.ndarray], np.ndarray], model: Classifier, images: Images
+) -> Checked:
+    """Run a file, and the model that it was made of, on batches of several sizes.
+
+    Args:
+        path: of the file.
+        probabilities: runs it.
+        model: the original, in evaluation mode.
+        images: for all batches together.
+
+    Raises:
+        InputError: where the model itself has no finite probabilities.
+        RunError: where the file cannot be run, or differs from the model by more than `TOLERANCE`.
+    """
+    name, largest = type(model).__name__, 0.0
+    for pixels in np.split(images.pixels, np.cumsum(BATCH_SIZES)[:-1]):
+        with torch.no_grad():
+            expected = model.predict_probabilities(model(torch.from_numpy(pixels))).float().numpy()
+        if not np.isfinite(expected).all():
+            raise InputError(f"{name} gives no finite probabilities, as its training diverged: nothing to export")
+        try:
+            with quiet():
+                found = probabilities(str(path), pixels)
+        except Exception as error:  # of any runtime
+            raise RunError(
+                f"{path.name} cannot be run on {len(pixels)} images, so nothing was written: {one_line(error)}"
+            ) from error
+        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+            raise RunError(
+                f"{path.name} gives {found.dtype} {found.shape}, and {name} {expected.dtype} {expected.shape}: "
+                "nothing was written"
+            )
+        difference = float(np.abs(found - expected).max())
+        if not difference <= TOLERANCE:  # which NaN is not either
+            raise RunError(
+                f"{path.name} gives other probabilities than {name}, by up to {difference:.2g} on {len(pixels)} "
+                f"images (allowed: {TOLERANCE:g}): nothing was written"
+            )
+        largest = max(largest, difference)
+    return Checked(largest, images.description)

@@ -1,0 +1,30 @@
+"""What an exported file says of its model, beside the weights."""
+
+import json
+
+from zoo import registry
+from zoo.evaluation.results import versions
+from zoo.registry import Entry
+from zoo.trained import Trained
+
+
+def entry(trained: Trained) -> Entry:
+    """Return the model's entry in the registry, which holds every model that a checkpoint is loaded of."""
+    return next(e for e in registry.entries().values() if e.class_path == trained.config["model"]["class_path"])
+
+
+def of(trained: Trained) -> dict[str, str]:
+    """Return names and values, all of them text, those that are no plain text as JSON.
+
+    Returns:
+        "model": its name in the zoo; "class": its dotted path; "arguments": of the class, by name; "class_names": in
+        the order of the probabilities; "epochs": trained; "versions": of the packages that exported it.
+    """
+    return {
+        "model": entry(trained).name,
+        "class": trained.config["model"]["class_path"],
+        "arguments": json.dumps(trained.config["model"]["init_args"]),
+        "class_names": json.dumps(trained.class_names),
+        "epochs": str(trained.epochs),
+        "versions": json.dumps(versions()),
+    }

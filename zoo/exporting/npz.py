@@ -1,0 +1,56 @@
+"""Plain NumPy arrays: a network of the NumPy lesson, which twenty lines of NumPy run."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+
+from datamodules.errors import InputError
+from zoo.classifier import Classifier
+from zoo.exporting.program import activations
+from zoo.numpy_classifier import NumPyClassifier
+
+TITLE = "NumPy arrays"
+INSTALL = "numpy"  # what `probabilities` needs
+
+
+def content(model: Classifier, metadata: dict[str, str]) -> bytes:
+    """Return the file: `weights_0` (D, H), `bias_0` (H,), `activation_0` and so on, `scale` and `shift` (3072,).
+
+    Raises:
+        InputError: for a model that is no NumPy network, or has an activation that `probabilities` does not know.
+    """
+    if not isinstance(model, NumPyClassifier):
+        raise InputError(
+            f"--format npz is for NumPy networks, and {type(model).__name__} is none: take onnx, pt2 or safetensors"
+        )
+    arrays: dict[str, Any] = {"scale": model.pixel_scale.numpy(), "shift": model.pixel_shift.numpy()}
+    for k, (layer, activation) in enumerate(zip(model.network.layers, activations(model), strict=True)):
+        arrays |= {f"weights_{k}": layer.weights, f"bias_{k}": layer.bias, f"activation_{k}": activation.__name__}
+    arrays |= metadata | {"class_names": json.loads(metadata["class_names"])}
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def probabilities(path: str, images: np.ndarray) -> np.ndarray:
+    """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32)."""
+    bends = {
+        "Identity": lambda z: z,
+        "ReLU": lambda z: np.maximum(z, 0),
+        "Sigmoid": lambda z: np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z))),  # 1 / (1 + exp(-z)) for any z
+        "Tanh": lambda z: np.tanh(z),
+    }
+    with np.load(path) as net:
+        a = images.transpose(0, 2, 3, 1).reshape(len(images), -1)  # rows from top to bottom, pixels, red green blue
+        a = a * net["scale"] + net["shift"]
+        k = 0
+        while f"weights_{k}" in net:
+            a = bends[str(net[f"activation_{k}"])](a @ net[f"weights_{k}"] + net[f"bias_{k}"])
+            k += 1
+    if a.shape[1] == 1:  # the logit of class 1 of two
+        a = bends["Sigmoid"](a)
+        return np.concatenate([1 - a, a], axis=1)
+    powers = np.exp(a - a.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
