@@ -935,6 +935,14 @@ def test_a_trainer_that_asks_for_another_precision_is_refused_without_a_command_
         trainer.fit(NumPyMLP(), CIFAR10DataModule(source="synthetic", train_size=32, val_size=16, test_size=16))
 
 
+def test_learns_after_an_evaluation():
+    """Whose memory for pixels, made in inference mode, cannot be written to outside it."""
+    model, data = NumPyMLP(), CIFAR10DataModule(source="synthetic", train_size=64, val_size=16, test_size=100)
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False)
+    trainer.test(model, data, verbose=False)
+    trainer.fit(model, data)
+
+
 def test_an_optimizers_zero_grad_keeps_the_memory_shared():
     model = NumPyMLP()
     optimizer = model.make_optimizer(model.parameters())

@@ -136,7 +136,8 @@ class NumPyClassifier(Classifier):
         n = images.shape[0]
         rows = images.permute(0, 2, 3, 1).reshape(n, -1)
         if n > self._inputs.shape[0]:
-            self._inputs = torch.empty(rows.shape)
+            with torch.inference_mode(False):  # what is made within it cannot be written to outside
+                self._inputs = torch.empty(rows.shape)
         # By PyTorch, which turns bytes into numbers twice as fast as NumPy.
         return self._inputs[:n].copy_(rows).mul_(self.pixel_scale).add_(self.pixel_shift).numpy()
 

@@ -1,6 +1,6 @@
 """How fast the NumPy nets are: 3072-64-10, ReLU, softmax, batches of 64, momentum; seconds per 50,000 images.
 
-All contestants have one thread, as NumPy models have through `fit`; the others a second time as many as there are
+All contestants have one thread, as NumPy models have through `fit`; the bare loops a second time as many as there are
 cores, which is what they take by themselves.
 
 The bare loops get normalized pixels, float32, that lie in memory: forward, loss, backward, update, nothing else. The
@@ -47,10 +47,11 @@ GATHERING = "NumPy, bare loop from bytes"
 FIT = "NumPy through fit"
 COMPARISONS = [
     (BARE, EAGER),
-    (BARE, EAGER + ALL_THREADS),
+    (BARE + ALL_THREADS, EAGER + ALL_THREADS),
     (BARE, SKLEARN),
-    (BARE, SKLEARN + ALL_THREADS),
+    (BARE + ALL_THREADS, SKLEARN + ALL_THREADS),
     (BARE, PRODUCTS),
+    (BARE + ALL_THREADS, PRODUCTS + ALL_THREADS),
     (FIT, GATHERING),
 ]
 
@@ -70,7 +71,12 @@ def measure(rounds: int, images: int) -> Stopwatch:
         EAGER: _eager(inputs, labels),
         GATHERING: _gathering(pixels, labels),
     }
-    contestants[EAGER + ALL_THREADS] = _with_all_threads(_eager(inputs, labels))
+    for name, contestant in (
+        (PRODUCTS, _products(inputs)),
+        (BARE, _bare(inputs, labels)),
+        (EAGER, _eager(inputs, labels)),
+    ):
+        contestants[name + ALL_THREADS] = _with_all_threads(contestant)
     if importlib.util.find_spec("sklearn"):
         contestants[SKLEARN] = _sklearn(inputs, labels)
         contestants[SKLEARN + ALL_THREADS] = _with_all_threads(_sklearn(inputs, labels))
