@@ -1,5 +1,6 @@
 """The command line: looks at the command first, and imports what that command needs."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -7,15 +8,20 @@ from datamodules.errors import InputError, RunError, did_you_mean, one_line
 
 # A module of `zoo.commands` each, which imports what it needs: most of them no torch.
 OWN = {
-    "data": "download CIFAR-10 (data prepare), or look at each of its files (data check)",
+    "list": "the models of the zoo: their size, and what they reached",
+    "info": "all about a model: its arguments, its layers, its paper",
+    "config": "write a commented config to start from",
+    "predict": "classify pictures of your own",
+    "export": "write a trained model as ONNX, PyTorch program, safetensors or NumPy arrays",
+    "data": "download CIFAR-10 (data prepare), check its files (data check), draw some images (data show)",
     "compare": "finished runs in one table, their seeds taken together, and a plot of their curves",
     "benchmark": "the speed of the NumPy nets beside PyTorch and scikit-learn",
+    "doctor": "look for what is wrong with the installation, and say how to mend it",
 }
 LIGHTNING = {
     "fit": "train a model, evaluate its best checkpoint on the test set",
     "validate": "evaluate a checkpoint on the validation set",
     "test": "evaluate a checkpoint on the test set",
-    "predict": "write a checkpoint's predictions for the test set",
 }
 COMMANDS = LIGHTNING | OWN
 
@@ -62,12 +68,7 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError(
                 f"unknown command '{argv[0]}'.{did_you_mean(argv[0], COMMANDS)} Commands are: {', '.join(COMMANDS)}"
             )
-        from zoo.installation import check_torch
-
-        check_torch()
-        from zoo.lightning_cli import main as run
-
-        run(argv)
+        _run_lightning(argv)
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -77,7 +78,28 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output, as `head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written at exit
+        return 128 + 13
     return 0
+
+
+def _run_lightning(argv: list[str]) -> None:
+    """Run one of Lightning's commands, or print its help. What needs no torch, whose import takes seconds, is first."""
+    from zoo.commands import help
+    from zoo.config import HELP, check_names, take_options
+
+    wanted = take_options(argv[1:], HELP)[0]
+    if wanted and not set(wanted.values()) & set(help.SECTIONS):
+        print(help.page(argv[0]))
+        return
+    check_names(argv[1:])
+    from zoo.installation import check_torch
+
+    check_torch()
+    from zoo.lightning_cli import main as run
+
+    run(argv)
 
 
 if __name__ == "__main__":

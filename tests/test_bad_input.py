@@ -108,7 +108,33 @@ CASES = {
     "test --model CNN": ["test needs a trained model", "--ckpt_path"],
     "test --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
     "validate --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
-    "predict --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
+    "lst": ["unknown command 'lst'", "Did you mean 'list'?"],
+    "list ResNext": ["'ResNext'"],
+    "list --jsn": ["'--jsn'", "Did you mean '--json'?"],
+    "list --tag conv": ["conv"],
+    "info": ["info needs a model", "CNN"],
+    "info CNM": ["unknown model 'CNM'", "Did you mean 'CNN'?"],
+    "config CNM": ["unknown model 'CNM'", "Did you mean 'CNN'?"],
+    "config CNN --out list.yaml": ["list.yaml"],
+    "config CNN --out .": ["."],
+    "predict": ["predict needs pictures"],
+    "predict nowhere.jpg": ["nowhere.jpg"],
+    "predict list.yml": ["list.yml", "Did you mean 'list.yaml'?"],
+    "predict list.yaml --format xml": ["--format xml"],
+    "predict list.yaml --ckpt nowhere.ckpt": ["nowhere.ckpt"],
+    "predict list.yaml --ckpt best": ["--ckpt best", "no run"],
+    "export": ["--format"],
+    "export --format onx": ["--format onx", "Did you mean 'onnx'?"],
+    "export --format onnx --ckpt nowhere.ckpt": ["nowhere.ckpt"],
+    "export --format npz": ["--ckpt best", "no run"],
+    "export --format npz --out .": ["--out ."],
+    "data shw": ["'data shw'", "Did you mean 'show'?"],
+    "data show --source synth": ["synth"],
+    "data show --rows 0": ["0"],
+    "compare": ["compare"],
+    "compare nowhere": ["nowhere"],
+    "benchmark --rounds 0": ["'0'"],
+    "doctor stray": ["stray"],
 }
 
 
@@ -153,7 +179,7 @@ CHECKPOINTS = {
 }
 
 
-@pytest.mark.parametrize("command", ["fit", "test", "validate", "predict"])
+@pytest.mark.parametrize("command", ["fit", "test", "validate"])
 @pytest.mark.parametrize("kind", CHECKPOINTS)
 def test_unreadable_checkpoints(command, kind, capsys):
     Path("bad.ckpt").write_bytes(CHECKPOINTS[kind])

@@ -1,7 +1,10 @@
 """The command line on small synthetic data: what a run prints, and what it leaves behind."""
 
 import csv
+import itertools
 import json
+import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cli
 from zoo import config as configs
+from zoo.commands import help
 
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 SYNTHETIC = ["--config", "synthetic", *TINY, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4"]
@@ -145,16 +149,6 @@ def test_test_and_validate_a_checkpoint(a_run, command, capsys):
     assert (run / "metrics.json").read_bytes() == before, "the results of fit are kept"
 
 
-def test_predict_writes_probabilities(a_run):
-    run, _, _ = a_run
-    checkpoint = run / "checkpoints/best.ckpt"
-    assert cli.main(["predict", "--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)]) == 0
-    (written,) = run.glob("predict/*/predictions.csv")
-    rows = list(csv.DictReader(written.open()))
-    assert len(rows) == 40
-    assert sum(float(rows[0][name]) for name in list(rows[0])[2:]) == pytest.approx(1, abs=1e-4)
-
-
 def test_binary_task(capsys):
     run = fit("--model", "CNN", *SYNTHETIC, "--data.task=binary")
     found = json.loads((run / "metrics.json").read_text())
@@ -229,12 +223,9 @@ def test_no_epoch_and_no_test():
 def test_limited_evaluation_says_how_many(a_run, capsys):
     run, _, _ = a_run
     options = ["--config", str(run / "config.yaml"), "--ckpt_path", str(run / "checkpoints/best.ckpt")]
-    limits = ["--data.eval_batch_size=16", "--trainer.limit_test_batches=1", "--trainer.limit_predict_batches=1"]
+    limits = ["--data.eval_batch_size=16", "--trainer.limit_test_batches=1"]
     assert cli.main(["test", *options, *limits]) == 0
     assert "16 test images" in capsys.readouterr().out
-    assert cli.main(["predict", *options, *limits]) == 0
-    newest = max(run.glob("predict/*/predictions.csv"), key=lambda path: path.stat().st_mtime_ns)
-    assert len(list(csv.DictReader(newest.open()))) == 16
 
 
 def test_epochs_without_validation_have_no_figures_of_it():
@@ -320,10 +311,69 @@ def test_help_without_torch(arguments, capsys):
     assert "fit --config configs/improved_cnn.yaml" in done.stdout
 
 
-def test_help_of_fit(capsys):
+@pytest.mark.parametrize("arguments", [["fit", "--help"], ["test", "-h"], ["validate", "--config", "cnn", "--help"]])
+def test_short_help_without_torch(arguments):
+    code = f"import cli, sys; assert cli.main({arguments}) == 0; assert not {{'torch', 'lightning'}} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python cli.py {arguments[0]} " in done.stdout
+    assert "--help trainer" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        (["fti"], "Did you mean 'fit'?"),
+        (["fit", "--model", "CNM"], "Did you mean 'CNN'?"),
+        (["test", "--model=CNM"], "Did you mean 'CNN'?"),
+        (["fit", "--config", "cn"], "Did you mean 'cnn'?"),
+        (["fit", "-c", "misspelled.yaml"], "Did you mean 'ImprovedCNN'?"),
+        (["fit", "-c", "broken.yaml"], "line 2"),
+        (["--version"], "cifar10-zoo "),
+    ],
+)
+def test_misspelled_names_are_told_without_torch(arguments, culprit):
+    Path("misspelled.yaml").write_text("model:\n  class_path: ImprovdCNN\n")
+    Path("broken.yaml").write_text("model: [\n")
+    code = f"import cli, sys; code = cli.main({arguments}); assert 'torch' not in sys.modules; sys.exit(code)"
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert culprit in done.stdout + done.stderr
+    assert done.returncode == (0 if arguments == ["--version"] else 2)
+
+
+@pytest.mark.parametrize(
+    ("section", "there", "not_there"),
+    [
+        ("all", ["--data.crop_padding", "--trainer.max_time", "--optimizer"], "usage:"),
+        ("data", ["--data.crop_padding", "--data.mirrors"], "--trainer.max_epochs"),
+        ("trainer", ["--trainer.max_epochs", "--trainer.plugins"], "--data.crop_padding"),
+    ],
+)
+def test_long_help(section, there, not_there, capsys):
     with pytest.raises(SystemExit, match="0"):
-        cli.main(["fit", "--help"])
-    assert "--data.crop_padding" in capsys.readouterr().out
+        cli.main(["fit", "--help", section])
+    found = capsys.readouterr().out
+    assert all(option in found for option in there)
+    assert not_there not in found
+
+
+@pytest.mark.parametrize("command", help.GROUPS)
+def test_short_help_is_true(command, capsys):
+    """Every option that it has is there, with the default that it says."""
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help", "all"])
+    blocks = re.split(r"\n  (?=-)", capsys.readouterr().out)
+    told = {words[0].rstrip(","): " ".join(words) for block in blocks if (words := block.split())}
+    checked = 0
+    for option, text in itertools.chain(*help.GROUPS[command].values()):
+        name = option.split()[0]
+        if not name.startswith(("--model", "--optimizer.", "--config", "--resume", "--ckpt_path")):  # read elsewhere
+            assert name in told
+            if default := re.search(r"\(default (\w[\w-]*)\)", text):
+                checked += 1
+                assert re.search(rf"default: \W*{default[1]}\W", told[name], re.IGNORECASE) or name == "--lr_schedule"
+    assert checked >= 5
 
 
 def test_version(capsys):

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import cli
 from zoo import config as configs
@@ -32,7 +33,8 @@ TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--
 def test_the_commands_are_found():
     assert len(CLI_COMMANDS) >= 10
     called = {line.split("cli.py ", 1)[1].split()[0] for line in CLI_COMMANDS}
-    assert called == {"fit", "test", "data", "compare", "benchmark"}, "an unknown command: test it here"
+    known = {"fit", "test", "list", "info", "config", "predict", "export", "data", "compare", "benchmark", "doctor"}
+    assert called == known, "an unknown command: test it here"
     others = [line for line in COMMANDS if line not in CLI_COMMANDS]
     lesson = [line for line in others if line.startswith("python -m zoo.scratch")]
     assert len(lesson) == 2, "tests/test_scratch_lesson.py runs them"
@@ -77,9 +79,25 @@ def test_data_commands(official_layout, monkeypatch):
     """Where there are data: nothing is downloaded."""
     monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
     commands = [line for line in CLI_COMMANDS if " data " in line]
-    assert [line.split()[3] for line in commands] == ["prepare", "check"]
+    assert [line.split()[3] for line in commands] == ["prepare", "check", "show"]
     for command in commands:
         assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0
+
+
+def test_models_and_what_to_do_with_them():
+    """After a run whose checkpoint they take."""
+    fit = ["fit", "--config", "milestone4/relu_he", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]
+    assert cli.main(fit) == 0
+    Path("photos").mkdir()
+    for path in (Path("photos/dog.png"), Path("cat.jpg")):
+        Image.new("RGB", (80, 60), "orange").save(path)
+    commands = [line for line in CLI_COMMANDS if re.search(r"cli\.py (list|info|config|predict|export) ", f"{line} ")]
+    assert len(commands) == 7
+    for command in commands:
+        assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0
+    for left in ("my_cnn.yaml", "photos.png", "predictions.csv"):
+        assert Path(left).is_file()
+    assert "python cli.py doctor" in CLI_COMMANDS, "tests/test_doctor.py runs it"
 
 
 def test_compare_and_benchmark():

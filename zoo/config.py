@@ -25,6 +25,8 @@ CLASS_KEYS = ("model", "optimizer", "lr_schedule")
 # Where the classes of short names are; those of models are in the registry.
 HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier"), "lr_schedule": ("zoo.schedules",)}
 
+HELP = ("-h", "--help")
+
 Config = dict[str, Any]
 
 
@@ -195,6 +197,28 @@ def compose(argv: list[str]) -> Composed:
         else:
             rest += words
     return Composed(merge(config, classes), rest, files)
+
+
+def check_names(argv: list[str]) -> None:
+    """Look up the configs and the models of the zoo that a command line names, as `compose` is going to.
+
+    It imports nothing that is slow: a misspelled name is told at once.
+
+    Args:
+        argv: the command line after the command.
+
+    Raises:
+        InputError: see `find`, `read`; and for an unknown model.
+    """
+    for option, value, _ in _options(argv):
+        model: Any = None
+        if option in ("--config", "-c") and value is not None:
+            model = read(find(value)).get("model")
+        elif option in ("--model", "--model.class_path"):
+            model = value
+        name = model.get("class_path") if isinstance(model, dict) else model
+        if isinstance(name, str) and "." not in name and name not in ("null", "None"):
+            registry.find(name)
 
 
 def _options(argv: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:

@@ -1,4 +1,4 @@
-"""`fit`, `validate`, `test` and `predict`: a `LightningCLI` over the zoo and the one data module."""
+"""`fit`, `validate` and `test`: a `LightningCLI` over the zoo and the one data module."""
 
 import copy
 import errno
@@ -61,7 +61,8 @@ def main(argv: list[str]) -> None:
     command, *options = argv
     composed, origin = resume.take(command, configs.compose(options))
     config = composed.config
-    if not {"-h", "--help"} & set(options):
+    helped = configs.take_options(options, configs.HELP)[0]
+    if not helped:
         if command != "fit" and origin.path is None:
             raise InputError(
                 f"{command} needs a trained model: --ckpt_path best, last, or runs/.../checkpoints/best.ckpt"
@@ -72,6 +73,7 @@ def main(argv: list[str]) -> None:
                 f"or --model ({', '.join(registry.entries())})"
             )
     ZooParser.command, ZooParser.known = composed, set()
+    ZooParser.section = next(filter(None, helped.values()), "all")
     model = check_class("model", composed, Classifier)
     if model is not None and config.get("optimizer") is None:
         config["optimizer"] = copy.deepcopy(model.default_optimizer)
@@ -155,6 +157,14 @@ class ZooCLI(LightningCLI):
         )
 
     # Arguments.
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return Lightning's commands, and which arguments of the trainer's methods are none of theirs.
+
+        Without its `predict`: the project has one of its own, for pictures of any kind (`zoo.commands.predict`).
+        """
+        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is set beside model, data and trainer."""
@@ -354,21 +364,6 @@ class ZooCLI(LightningCLI):
         """Evaluate a checkpoint on the validation set."""
         self.trainer.validate(**kwargs | {"weights_only": True, "verbose": False})
         self._report_beside_checkpoint("val")
-
-    def before_predict(self) -> None:
-        """Read the test set."""
-        if self.trainer.world_size > 1:
-            raise InputError(f"predict runs on one device, not {self.trainer.world_size}: --trainer.devices 1")
-        self._open_data("predict")
-
-    def predict(self, **kwargs: Any) -> None:
-        """Write each test image's probabilities as a CSV file beside the checkpoint."""
-        batches: Any = self.trainer.predict(**kwargs | {"weights_only": True, "return_predictions": True})
-        if not batches:
-            raise InputError("nothing was predicted: --trainer.limit_predict_batches is 0")
-        path = self._directory_beside_checkpoint("predict") / "predictions.csv"
-        report.write_predictions(path, self.datamodule, torch.cat(batches))
-        _say(f"Predictions: {path}")
 
     # Their parts.
 

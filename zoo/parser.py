@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.errors import InputError, did_you_mean, one_line
 from zoo import config as configs
+from zoo import registry
 
 T = TypeVar("T")
 
@@ -22,10 +23,19 @@ class ZooParser(LightningArgumentParser):
     # own, for the arguments of classes, whose errors are ours too.
     command: ClassVar[configs.Composed] = configs.Composed({}, [], {})
     known: ClassVar[set[str]] = set()
+    # The part of the help that is wanted: of "data", of "trainer", or of all.
+    section: ClassVar[str] = "all"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Without abbreviations, which would take --trainer.max_epoch for max_epochs on the command line, not in a file.
         super().__init__(*args, **kwargs | {"allow_abbrev": False})
+
+    def format_help(self) -> str:
+        """Return the groups of options that are in the wanted section, without the usage, which is as long again."""
+        _, *groups = re.split(r"\n(?=\S)", super().format_help())
+        if self.section != "all":
+            groups = [group for group in groups if re.search(rf"^  --{self.section}[ .]", group, re.MULTILINE)]
+        return "\n".join(groups)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `message` as one line and exit with code 2."""
@@ -97,7 +107,7 @@ def check_class(key: str, command: configs.Composed, base: type[T]) -> type[T] |
     name = value.get("class_path")
     if not isinstance(name, str):
         raise InputError(f"{key}{configs.where(key, command)}: give the name of a class as class_path")
-    cls = _find_class(key, name, base)
+    cls: type[Any] = registry.load(name) if key == "model" else _find_class(key, name, base)
     if "." not in name:
         value["class_path"] = f"{cls.__module__}.{cls.__qualname__}"
 

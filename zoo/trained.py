@@ -40,8 +40,13 @@ def load(wanted: str, runs_dir: Path = Path("runs")) -> Trained:
     Raises:
         InputError: where there is no such checkpoint, or it cannot be read, or is of a model that the zoo has not.
     """
-    origin = resume.of_checkpoint(_checkpoint_of_run(wanted), runs_dir)
-    assert origin.path is not None and origin.content is not None and origin.base is not None
+    try:
+        origin = resume.of_checkpoint(_checkpoint_of_run(wanted), runs_dir)
+    except InputError as error:  # which speaks of the option of Lightning's commands
+        raise InputError(str(error).replace("--ckpt_path", "--ckpt")) from error
+    assert origin.path is not None
+    assert origin.content is not None
+    assert origin.base is not None
     chosen = origin.base["model"]
     try:
         model = configs.import_class(chosen["class_path"])(**chosen["init_args"])
