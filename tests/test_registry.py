@@ -1,10 +1,12 @@
 """The registry: built-in models, entry points, errors."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import plugins
 import pytest
 
 from datamodules.errors import InputError
@@ -42,19 +44,67 @@ def test_unknown_name_suggests_and_lists():
         registry.load("ImprovedCNM")
 
 
-def test_entry_point_adds_a_model(points):
-    points("TheirNet", "zoo.cnn:CNN")
-    assert list(registry.entries()) == [*registry.BUILT_IN, "TheirNet"]
-    assert registry.load("TheirNet").__name__ == "CNN"
+def test_entry_point_adds_a_model(tmp_path, monkeypatch):
+    plugins.install(monkeypatch, tmp_path)
+    assert list(registry.entries()) == [*registry.BUILT_IN, "TinyNet"]
+    assert registry.find("TinyNet").distribution == "tiny-zoo"
+    assert registry.of_class(registry.load("TinyNet")) == registry.find("TinyNet")
 
 
-def test_a_taken_name_raises(points):
-    points("CNN", "zoo.cnn:ImprovedCNN")
-    with pytest.raises(InputError, match=r"claims the model name 'CNN', which 'cifar10-zoo' has"):
-        registry.entries()
+@pytest.mark.parametrize(
+    ("name", "target", "cause"),
+    [
+        ("CNN", "their.module:CNN", "'cifar10-zoo' has that name; this one answers to --model their.module.CNN"),
+        ("Net", "no target", "its entry point is 'no target', expected module:Class"),
+        ("Net", "their.module:AnotherNet", "its class is 'their.module:AnotherNet'"),
+    ],
+)
+def test_what_the_metadata_tell_is_one_warning(points, capsys, name, target, cause):
+    points(name, target)
+    assert list(registry.entries()) == list(registry.BUILT_IN)
+    registry.entries()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: model '{name}' of the package ")
+    assert cause in line
+    if name == "Net":
+        with pytest.raises(InputError, match=re.escape(cause)):
+            registry.load(name)
+    else:
+        assert registry.load(name).__module__ == "zoo.cnn"
 
 
-def test_a_broken_model_names_package_and_cause(points):
-    points("Broken", "no_such_module_anywhere:Net")
-    with pytest.raises(InputError, match=r"model 'Broken' .*No module named 'no_such_module_anywhere'"):
-        registry.load("Broken")
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("import sys\nsys.exit(1)", "SystemExit"),
+        ("TinyNet = 1", "no subclass of zoo.classifier.Classifier"),
+        ("import torch\nclass TinyNet(torch.nn.Module): pass", "no subclass of zoo.classifier.Classifier"),
+        ("import pytorch_lightning as pl\nclass TinyNet(pl.LightningModule): pass", "not pytorch_lightning"),
+        ("from zoo.classifier import Classifier\nclass TinyNet(Classifier): pass", "is abstract"),
+        ("from zoo.cnn import CNN as TinyNet", "is a class called 'CNN'"),
+    ],
+)
+def test_what_only_an_import_tells_is_told_when_it_is_chosen(tmp_path, monkeypatch, capsys, code, cause):
+    plugins.install(monkeypatch, tmp_path, code=code)
+    assert "TinyNet" in registry.entries()
+    assert registry.load("CNN").__name__ == "CNN"
+    assert not capsys.readouterr().err
+    with pytest.raises(InputError, match=f"'TinyNet' of the package 'tiny-zoo' .*{re.escape(cause)}"):
+        registry.load("TinyNet")
+
+
+@pytest.mark.parametrize(("requirement", "fits"), [("cifar10-zoo>=0.1", True), ("cifar10_zoo >= 99", False)])
+def test_a_plugin_for_a_newer_version(tmp_path, monkeypatch, capsys, requirement, fits):
+    plugins.install(monkeypatch, tmp_path)
+    with (tmp_path / "tiny_zoo-1.0.dist-info" / "METADATA").open("a") as file:
+        file.write(f"Requires-Dist: {requirement}\n")
+    assert ("TinyNet" in registry.entries()) == fits
+    assert ("it needs cifar10-zoo>=99, installed is" in capsys.readouterr().err) == (not fits)
+
+
+def test_of_two_packages_one_gets_the_name_whatever_the_order(tmp_path, monkeypatch, capsys):
+    for package in ("zoo-b", "zoo-a"):
+        plugins.install(monkeypatch, tmp_path / package, package=package)
+    assert registry.find("TinyNet").distribution == "zoo-a"
+    assert "'zoo-b' is left out: 'zoo-a' has that name" in capsys.readouterr().err

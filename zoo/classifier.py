@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.cifar10 import Batch
+from zoo import registry
+from zoo.about import About
 from zoo.metrics import ClassificationMetrics
 from zoo.schedules import Constant, Schedule
 
@@ -40,8 +42,43 @@ class EveryStepLR(LambdaLR):
 class Classifier(L.LightningModule, ABC):
     """Classifies 32 x 32 colour images, given as plain uint8 pixels.
 
-    A subclass defines `forward` and how a training step is done; `TorchClassifier` is the one for networks that PyTorch
-    differentiates. Metrics, evaluation, normalization, optimizer and schedule are the same for all.
+    A model of your own is a subclass of `TorchClassifier` where PyTorch differentiates it, of `NumPyClassifier` where
+    `zoo.scratch` does. Metrics, evaluation, normalization, optimizer and schedule are the same for all. This is one,
+    whole, in a file my_net.py:
+
+        from torch import nn
+
+        from zoo.testing import check_model
+        from zoo.torch_classifier import TorchClassifier
+
+
+        class MyNet(TorchClassifier):
+            "A convolution in large steps, and a linear layer."
+
+            def __init__(self, width: int = 16, num_classes: int = 10) -> None:
+                super().__init__(num_classes)
+                convolution, linear = nn.Conv2d(3, width, 8, stride=8), nn.Linear(width * 4 * 4, self.num_outputs)
+                self.net = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), linear)
+
+
+        if __name__ == "__main__":
+            check_model(MyNet)
+
+    `python my_net.py` checks it, `python cli.py fit --model my_net.MyNet` trains it. An entry point of its package
+    makes it a model of the zoo, see `zoo.registry`; tests/plugin is such a package.
+
+    The contract, which `zoo.testing` checks. A model:
+
+    - calls `super().__init__(num_classes)` in its `__init__`, with the argument `num_classes`. All other arguments have
+      defaults, and types and values that a config can hold: a checkpoint keeps them, and builds the model by them.
+    - gets uint8 pixels, and returns `num_outputs` logits for each image, without softmax or sigmoid. In evaluation mode
+      they depend on that image alone.
+    - learns in parameters that all get a gradient, or are frozen, and computes with nothing else but its arguments and
+      buffers: a checkpoint and a copy know no more.
+    - has a `default_optimizer` that trains it; `configure_optimizers` stays as it is.
+    - tells `count` of every training batch, where it has a `training_step` of its own, and leaves logging, validation
+      and test to this class. Where it computes gradients by itself, it averages them over the processes.
+    - does not normalize twice, move itself to a device, or draw random numbers that PyTorch's seed does not decide.
 
     The optimizer and the schedule are attributes, not arguments: they say how a model is trained, not what it is.
 
@@ -53,11 +90,13 @@ class Classifier(L.LightningModule, ABC):
         make_optimizer: builds the optimizer from the parameters.
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
         cpu_only: whether it can compute on the CPU alone.
+        about: what `list` and `info` tell of it beside its code; a subclass's own, see `zoo.about`.
         results: what the last pass over "val" and "test" found (see `zoo.metrics.summarize`).
     """
 
     default_optimizer: ClassVar[dict[str, Any]] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
     cpu_only: ClassVar[bool] = False
+    about: ClassVar[About] = About()
 
     scale: Tensor
     shift: Tensor
@@ -215,7 +254,10 @@ class Classifier(L.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the model and its optimizer are, the figures of the epoch so far, and the last validation's."""
-        checkpoint["class_path"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        entry = registry.of_class(type(self))
+        checkpoint["class_path"] = entry.class_path if entry else f"{type(self).__module__}.{type(self).__qualname__}"
+        if entry is not None and entry.distribution != registry.DISTRIBUTION:
+            checkpoint["package"] = entry.distribution  # for whom it is missing
         checkpoint["optimizer"] = _describe(self.make_optimizer(self.parameters()))
         checkpoint["results"] = {stage: self.results[stage] for stage in ("val",) if stage in self.results}
         checkpoint["train_metrics"] = {

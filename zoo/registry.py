@@ -1,19 +1,24 @@
 """The zoo's registry: names of models -> where their classes are.
 
-A built-in model is one line of `BUILT_IN`. A package of yours adds one by an entry point:
+A built-in model is one line of `BUILT_IN`. A package of yours adds one by an entry point, called as its class is:
 
     [project.entry-points."cifar10_zoo.models"]
     MyNet = "my_package.my_module:MyNet"
 
-Nothing is imported before it is asked for.
+Nothing is imported before it is asked for. What an installed package gets wrong costs a line on stderr and its own
+models, never those of others: what its metadata tell is said when the registry is read, what only an import can tell
+when the model is chosen.
 """
 
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, NamedTuple
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from zoo.classifier import Classifier
@@ -34,7 +39,7 @@ class Entry(NamedTuple):
     """A model that can be loaded.
 
     Attributes:
-        name: what `--model` takes.
+        name: what `--model` takes, and the name of the class.
         target: "module:Class".
         distribution: the installed package that it comes from.
     """
@@ -51,20 +56,16 @@ class Entry(NamedTuple):
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Return every model known by name, built-in ones first. Imports none of them.
+    """Return every model known by name, built-in ones first, then those of packages in alphabetical order.
 
-    Raises:
-        InputError: where two packages claim one name.
+    Imports none of them. Says on stderr, once a process, which models of packages are left out, and why.
     """
     known = {name: Entry(name, target, DISTRIBUTION) for name, target in BUILT_IN.items()}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        distribution = point.dist.name if point.dist else "an unnamed package"
-        if point.name in known:
-            raise InputError(
-                f"the package '{distribution}' claims the model name '{point.name}', which '"
-                f"{known[point.name].distribution}' has: rename the entry point, or uninstall one of them"
-            )
-        known[point.name] = Entry(point.name, point.value, distribution)
+    for entry, problem in _plugins():
+        if problem is None:
+            known[entry.name] = entry
+        else:
+            print(f"warning: {one_line(problem)}", file=sys.stderr)
     return known
 
 
@@ -72,28 +73,129 @@ def find(name: str) -> Entry:
     """Return the entry of the model called `name`.
 
     Raises:
-        InputError: where there is none; names the nearest one and lists all.
+        InputError: where there is none: says why it is left out, or names the nearest one and lists all.
     """
-    try:
+    if name in entries():
         return entries()[name]
-    except KeyError:
-        raise InputError(
-            f"unknown model '{name}'.{did_you_mean(name, entries())} The zoo has: {', '.join(entries())}"
-        ) from None
+    for entry, problem in _plugins():
+        if entry.name == name and problem is not None:
+            raise InputError(problem)
+    raise InputError(f"unknown model '{name}'.{did_you_mean(name, entries())} The zoo has: {', '.join(entries())}")
+
+
+def of_class(model: type) -> Entry | None:
+    """Return the entry of a model's class; None where it is not one of the zoo's. Imports nothing."""
+    entry = entries().get(model.__name__)
+    if entry is None:
+        return None
+    module, _, class_name = entry.target.partition(":")
+    return entry if getattr(sys.modules.get(module), class_name, None) is model else None
 
 
 def load(name: str) -> "type[Classifier]":
-    """Import and return the class of the model called `name`.
+    """Import and return a model's class.
+
+    Args:
+        name: of a model of the zoo, or the dotted path of any class.
 
     Raises:
-        InputError: where there is none, or it cannot be imported; names the cause.
+        InputError: where there is none, or it cannot be imported, or is no model; names the package and the cause.
     """
-    entry = find(name)
-    module, _, class_name = entry.target.partition(":")
+    entry = next((e for e in entries().values() if e.class_path == name), None) if "." in name else find(name)
+    what, path = f"model '{name}'", name
+    if entry is not None:
+        path = entry.class_path
+        what += f" of the package '{entry.distribution}'" if entry.distribution != DISTRIBUTION else ""
+    module, _, class_name = path.rpartition(".")
     try:
-        return getattr(import_module(module), class_name)
-    except Exception as error:  # another package's code can raise anything
-        cause = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"model '{name}' of '{entry.distribution}' ({entry.target}) cannot be loaded: {cause}"
-        ) from error
+        found = getattr(import_module(module), class_name)
+    except (Exception, SystemExit) as error:  # another package's code can raise anything
+        raise InputError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error
+    if problem := fault(found, class_name):
+        raise InputError(f"{what} {problem}")
+    return found
+
+
+def fault(found: Any, name: str) -> str | None:
+    """Return what keeps an imported object from being a model that is called `name`."""
+    from inspect import isabstract
+
+    from zoo.classifier import Classifier  # here: it imports torch, which takes seconds
+
+    if not (isinstance(found, type) and issubclass(found, Classifier)):
+        if any(base.__module__.partition(".")[0] == "pytorch_lightning" for base in getattr(found, "__mro__", ())):
+            # The package lightning installs both, and a class of the one is none of the other.
+            return "is a LightningModule of the other namespace: import lightning, not pytorch_lightning"
+        bases = "zoo.torch_classifier.TorchClassifier or zoo.numpy_classifier.NumPyClassifier"
+        return f"is no subclass of zoo.classifier.Classifier: derive it from {bases}"
+    if isabstract(found):
+        return f"is abstract: it does not define {', '.join(sorted(found.__abstractmethods__))}"
+    if found.__name__ != name:
+        return f"is a class called '{found.__name__}': runs and checkpoints know a model by that name, so give it one"
+    return None
+
+
+# What installed packages add.
+
+
+def _plugins() -> Iterator[tuple[Entry, str | None]]:
+    """Yield the models of installed packages, each with what is wrong with it as far as its package's metadata tell.
+
+    In alphabetical order of the packages: which one gets a name that two of them claim does not depend on the order of
+    their installation.
+    """
+    owners = dict.fromkeys(BUILT_IN, DISTRIBUTION)
+    found = [(*_metadata_of(point), point) for point in entry_points(group=ENTRY_POINT_GROUP)]
+    for package, requirements, point in sorted(found, key=lambda f: (_canonical(f[0]), f[2].name, f[2].value)):
+        entry = Entry(point.name, point.value, package)
+        problem = _problem(entry, owners) or _unfulfilled(requirements)
+        if problem is None:
+            owners[entry.name] = package
+        yield entry, problem and f"model '{entry.name}' of the package '{package}' is left out: {problem}"
+
+
+def _metadata_of(point: EntryPoint) -> tuple[str, Sequence[str]]:
+    """Return the name of the package that has an entry point, and what it requires."""
+    try:
+        assert point.dist is not None
+        return point.dist.name or "unnamed", point.dist.requires or []
+    except Exception:  # what an interrupted installation left behind can lack anything
+        return "unnamed", []
+
+
+def _problem(entry: Entry, owners: Mapping[str, str]) -> str | None:
+    """Return what is wrong with an entry, given the packages that have the names that are taken."""
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", entry.target):
+        return f"its entry point is '{entry.target}', expected module:Class"
+    if entry.name != entry.target.partition(":")[2]:
+        return (
+            f"its class is '{entry.target}', and the entry point has to be called so too, as runs and checkpoints are"
+        )
+    if entry.name in owners:
+        return f"'{owners[entry.name]}' has that name; this one answers to --model {entry.class_path}"
+    return None
+
+
+def _unfulfilled(requirements: Sequence[str]) -> str | None:
+    """Return which version of this project a package's requirements ask for, where another one is installed."""
+    on_us = [text for text in requirements if _canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
+    if not on_us:
+        return None
+    from packaging.requirements import InvalidRequirement, Requirement  # here: most often nobody asks for it
+
+    try:
+        installed = version(DISTRIBUTION)
+        for requirement in map(Requirement, on_us):
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if applies and not requirement.specifier.contains(installed, prereleases=True):
+                return f"it needs {DISTRIBUTION}{requirement.specifier}, installed is {installed}"
+    except PackageNotFoundError:  # a copy that is used without being installed
+        return None
+    except InvalidRequirement as error:
+        return f"what it requires cannot be read: {error}"
+    return None
+
+
+def _canonical(name: str) -> str:
+    """A package's name as PEP 503 compares them."""
+    return re.sub(r"[-_.]+", "-", name).lower()

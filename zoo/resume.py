@@ -7,6 +7,7 @@ A checkpoint may come from a stranger. It names no code but the zoo's and PyTorc
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ TRAINER = (
     "val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "deterministic",
 )  # fmt: skip
 NOT_OF_DATA = ("mirrors", "download")
+# As PEP 508 has it, and of a length that fits into a message.
+PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 
 
 class Origin(NamedTuple):
@@ -63,7 +66,7 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
             raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt_path")
         if "--name" in configs.take_options(rest, ("--name",))[0]:
             raise InputError("--resume goes on in the run's own directory: leave out --name")
-        origin = _of_run(_named_run(options["--resume"], _runs_dir(composed)))
+        origin = _of_run(_named_run(options["--resume"], _runs_dir(composed)), _named_model(composed))
     elif wanted in (None, "null", "None"):
         return composed, Origin()
     else:
@@ -71,7 +74,7 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
 
     assert origin.base is not None
     model, data = origin.base.get("model") or {}, origin.base.get("data") or {}
-    named = (config.get("model") or {}).get("class_path")
+    named = _named_model(composed)
     if named is not None and not configs.same_class(named, model.get("class_path")):
         raise InputError(
             f"{origin.path or origin.run} is of {model.get('class_path')}, and the command line names {named}: "
@@ -121,6 +124,10 @@ def _runs_dir(composed: Composed) -> Path:
     return Path(str(in_words or composed.config.get("runs_dir") or "runs"))
 
 
+def _named_model(composed: Composed) -> str | None:
+    return (composed.config.get("model") or {}).get("class_path")
+
+
 def _named_run(name: str | None, runs_dir: Path) -> Path:
     if name is not None:
         run = Path(name)
@@ -133,7 +140,7 @@ def _named_run(name: str | None, runs_dir: Path) -> Path:
     return newest
 
 
-def _of_run(run: Path) -> Origin:
+def _of_run(run: Path, named: str | None) -> Origin:
     """Return a run's last checkpoint; where it has none yet, what it went on from itself, or nothing."""
     config = configs.read(run / runs.CONFIG)
     before = config.pop("ckpt_path", None)
@@ -142,11 +149,17 @@ def _of_run(run: Path) -> Origin:
         path = Path(str(before))
     elif not path.is_file():
         return Origin(run=run, base=config)
-    return Origin(path, checkpoints.read(path), run, config)
+    content = checkpoints.read(path)
+    if "package" in content:
+        try:
+            _check_class_path(content, named)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    return Origin(path, content, run, config)
 
 
 def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
-    named = (composed.config.get("model") or {}).get("class_path")
+    named = _named_model(composed)
     path = _in_newest_run(wanted, _runs_dir(composed), named) if wanted in (BEST, LAST) else Path(wanted)
     content = checkpoints.read(path)
     try:
@@ -195,16 +208,33 @@ def _config_of(content: Content, named: str | None) -> Config:
         named_class = (config.get(key) or {}).get("class_path")
         if named_class is not None and not str(named_class).startswith(tuple(f"{home}." for home in homes)):
             raise InputError(f"it was trained with {config[key]['class_path']}, which --{key} has to name")
-    class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
-    trusted = [entry.class_path for entry in registry.entries().values()]
-    if not isinstance(class_path, str) or (named is None and class_path not in trusted):
-        raise InputError(f"it is of {class_path}, which is not in the zoo: name it by --model {class_path}")
+    class_path = _check_class_path(content, named)
     arguments = json.loads(json.dumps(_arguments_of(content)))
     return config | {
         "model": {"class_path": class_path, "init_args": arguments},
         "data": {name: value for name, value in config["data"].items() if name not in NOT_OF_DATA},
         "trainer": {name: value for name, value in config.get("trainer", {}).items() if name in TRAINER},
     }
+
+
+def _check_class_path(content: Content, named: str | None) -> str:
+    """Return the class path of a checkpoint's model.
+
+    Args:
+        content: of the checkpoint.
+        named: the model that the command line names, and thereby trusts.
+
+    Raises:
+        InputError: where neither the zoo has it nor the command line names one; names the package that it came with.
+    """
+    class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
+    known = [entry.class_path for entry in registry.entries().values()]
+    if isinstance(class_path, str) and (named is not None or class_path in known):
+        return class_path
+    package, way_out = content.get("package"), f"name it by --model {class_path}"
+    if isinstance(package, str) and re.fullmatch(PACKAGE_NAME, package):
+        way_out = f"it came with the package '{package}' (where you trust it, pip install {package}); else {way_out}"
+    raise InputError(f"it is of {class_path}, which is not in the zoo: {way_out}")
 
 
 def _arguments_of(content: Content) -> dict[str, Any]:
