@@ -280,7 +280,16 @@ def test_a_file_where_a_folder_should_be(capsys):
     assert Path("runs").read_text() == "mine"
 
 
-@pytest.mark.parametrize("command", ["fti", "fit --config malformed.yaml", "fit --model CNN --trainer.max_epoch 3"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fti",
+        "fit --config malformed.yaml",
+        "fit --model CNN --trainer.max_epoch 3",
+        "predict list.yml",
+        "export --format onx",
+    ],
+)
 def test_as_a_process(command, files):
     done = subprocess.run([sys.executable, cli.__file__, *command.split()], capture_output=True, text=True, check=False)
     assert done.returncode == 2

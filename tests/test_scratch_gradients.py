@@ -16,8 +16,13 @@ from zoo.scratch.optimizers import SGD
 from zoo.scratch.regularizers import L1, L2, Regularizer
 from zoo.scratch.training import train_step
 
-ACTIVATIONS = Activation.__subclasses__()
-REGULARIZERS = Regularizer.__subclasses__()
+
+def of_the_lesson(base: type) -> list[type]:
+    """The subclasses that the lesson has: other tests define some of their own."""
+    return [cls for cls in base.__subclasses__() if cls.__module__.startswith("zoo.scratch.")]
+
+
+ACTIVATIONS, REGULARIZERS, LOSSES = map(of_the_lesson, (Activation, Regularizer, Loss))
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def assert_close(found, expected):
 def test_the_lists_are_whole():
     assert len(ACTIVATIONS) == 4
     assert len(REGULARIZERS) == 2
-    assert len(Loss.__subclasses__()) == 3
+    assert len(LOSSES) == 3
 
 
 @pytest.mark.parametrize("cls", ACTIVATIONS)
