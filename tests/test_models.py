@@ -1,6 +1,5 @@
 """Every registered model, and the classifier they share."""
 
-import copy
 import math
 
 import lightning as L
@@ -14,10 +13,10 @@ from datamodules.cifar10 import Batch, CIFAR10DataModule
 from datamodules.errors import InputError
 from datamodules.synthetic import CLASS_NAMES
 from zoo import registry
-from zoo.classifier import Classifier
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.mlp import MLP
 from zoo.schedules import Linear
+from zoo.testing import check_model, check_two_processes
 
 MODELS = list(registry.BUILT_IN)
 
@@ -44,57 +43,47 @@ def tiny_data(**options) -> CIFAR10DataModule:
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_keeps_the_contract(name):
+    check_model(registry.load(name))
+
+
+ALONE = """
+import torch
+from zoo.mlp import MLP
+
+class Alone(MLP):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes=num_classes)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        parameters = list(self.parameters())
+        gradients = torch.autograd.grad(super().training_step(batch, batch_idx), parameters)
+        for parameter, gradient in zip(parameters, gradients):
+            parameter.grad = gradient
+        self.optimizers().step()
+"""
+
+
+def test_keep_it_in_two_processes(tmp_path, monkeypatch):
+    """The zoo's, which come first, do; one that computes its gradients by itself, and averages them not, is told of."""
+    (tmp_path / "alone.py").write_text(ALONE)
+    monkeypatch.syspath_prepend(tmp_path)
+    from alone import Alone
+
+    with pytest.raises(AssertionError, match=r"^Alone has other weights "):
+        check_two_processes(*map(registry.load, MODELS), Alone)
+
+
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("num_classes", [10, 2])
-class TestEveryModel:
-    def model(self, name, num_classes) -> Classifier:
-        torch.manual_seed(0)
-        return registry.load(name)(num_classes=num_classes)
-
-    def test_shape_and_finiteness(self, name, num_classes, images):
-        logits = self.model(name, num_classes).eval()(images)
-        assert logits.shape == (6, 10 if num_classes == 10 else 1)
-        assert logits.isfinite().all()
-
-    def test_every_parameter_gets_a_gradient(self, name, num_classes):
-        model = self.model(name, num_classes)
-        gradients = {}
-
-        class Keep(L.Callback):
-            def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-                gradients.update({name: p.grad.clone() for name, p in pl_module.named_parameters()})
-
-        task = "binary" if num_classes == 2 else "multiclass"
-        quiet_trainer(max_steps=1, callbacks=[Keep()]).fit(model, tiny_data(task=task))
-        for parameter_name, _ in model.named_parameters():
-            assert gradients[parameter_name].isfinite().all(), parameter_name
-            assert gradients[parameter_name].abs().sum() > 0, parameter_name
-
-    def test_probabilities(self, name, num_classes, images):
-        model = self.model(name, num_classes).eval()
-        logits = model(images)
-        probabilities = model.predict_probabilities(logits)
-        assert probabilities.shape == (6, num_classes)
-        torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
-        assert torch.equal(probabilities.argmax(1), model.predict_classes(logits))
-
-    def test_an_image_is_judged_alone(self, name, num_classes, images):
-        model = self.model(name, num_classes).eval()
-        torch.testing.assert_close(model(images)[2:3], model(images[2:3]), atol=1e-5, rtol=1e-4)
-
-    def test_checkpoint_gives_the_same_logits(self, name, num_classes, images, tmp_path):
-        model = self.model(name, num_classes)
-        trainer = quiet_trainer(max_steps=2, enable_checkpointing=True, default_root_dir=tmp_path)
-        task = "binary" if num_classes == 2 else "multiclass"
-        trainer.fit(model, tiny_data(task=task))
-        trainer.save_checkpoint(tmp_path / "model.ckpt")
-        content = torch.load(tmp_path / "model.ckpt", weights_only=True)
-        assert content["hyper_parameters"]["num_classes"] == num_classes
-        again = type(model).load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-        assert torch.equal(again.eval()(images), model.eval()(images))
-
-    def test_can_be_copied(self, name, num_classes, images):
-        model = self.model(name, num_classes).eval()
-        assert torch.equal(copy.deepcopy(model)(images), model(images))
+def test_probabilities(name, num_classes, images):
+    model = registry.load(name)(num_classes=num_classes).eval()
+    logits = model(images)
+    probabilities = model.predict_probabilities(logits)
+    assert probabilities.shape == (6, num_classes)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
+    assert torch.equal(probabilities.argmax(1), model.predict_classes(logits))
 
 
 def parameters(model):

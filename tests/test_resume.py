@@ -348,6 +348,37 @@ class TestFromAStranger:
         assert [p.name for p in Path().iterdir()] == ["theirs.ckpt"]
         assert "this" not in sys.modules
 
+    @pytest.mark.parametrize(
+        ("package", "shown"),
+        [
+            ("their-net", True),
+            ("Their.Net_2", True),
+            ("-r requirements.txt", False),
+            ("their-net\n", False),
+            ("git+https://their.place/net", False),
+            ("x; rm file", False),
+            ("\x1b[31mnet", False),
+            ("K" + "\u212a", False),  # the sign of kelvin, a K to a comparison that ignores case
+            ("x" * 200, False),
+            (["their-net"], False),
+            (5, False),
+        ],
+    )
+    def test_the_package_that_a_model_came_with(self, content, package, shown, capsys):
+        """It is named where it is a name, and nothing else is done with it."""
+        self.save(content | {"package": package}, "class_path", "this.Model")
+        assert cli.main(["test", "--ckpt_path=theirs.ckpt"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert "this.Model, which is not in the zoo: " in error
+        assert (f"it came with the package '{package}'" in error) == shown
+        assert ("package" in error) == shown
+        assert "this" not in sys.modules
+
+    def test_a_package_says_nothing_of_a_model_of_the_zoo(self, content):
+        self.save(content, "package", "their-net")
+        assert cli.main(["test", "--ckpt_path=theirs.ckpt"]) == 0
+
     def test_weights_only(self, content, capsys):
         self.save(content, "optimizer_states", ...)
         assert cli.main(["fit", "--ckpt_path=theirs.ckpt", "--trainer.max_epochs=5"]) == 2

@@ -70,7 +70,7 @@ class Classifier(L.LightningModule, ABC):
     The contract, which `zoo.testing` checks. A model:
 
     - calls `super().__init__(num_classes)` in its `__init__`, with the argument `num_classes`. All other arguments have
-      defaults, and types and values that a config can hold: a checkpoint keeps them, and builds the model by them.
+      types and defaults, and are numbers, texts or lists of them: configs and checkpoints keep them, to build it again.
     - gets uint8 pixels, and returns `num_outputs` logits for each image, without softmax or sigmoid. In evaluation mode
       they depend on that image alone.
     - learns in parameters that all get a gradient, or are frozen, and computes with nothing else but its arguments and

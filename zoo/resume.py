@@ -8,6 +8,7 @@ A checkpoint may come from a stranger. It names no code but the zoo's and PyTorc
 
 import json
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,5 +243,7 @@ def _arguments_of(content: Content) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with tuples as lists: a config knows no tuples."""
+    """`value` as a config holds it, which knows no tuples, and a member of an enumeration by its name."""
+    if isinstance(value, Enum):
+        return value.name
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
