@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())), end="")
         return 0
+    if "" not in sys.path:
+        sys.path.append("")  # so that a model of one's own is found where one stands
     try:
         if argv[0] == "--version":
             from importlib.metadata import PackageNotFoundError, version

@@ -22,8 +22,13 @@ class RunError(Exception):
 
 
 def one_line(text: object) -> str:
-    """Return `text` with every run of white space as one space."""
-    return " ".join(str(text).split())
+    """Return `text` with every run of white space as one space, and what a terminal would obey written out."""
+    return printable(" ".join(str(text).split()))
+
+
+def printable(text: object) -> str:
+    """Return `text` with characters that cannot be printed, as those that steer a terminal, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

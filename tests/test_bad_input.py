@@ -105,7 +105,7 @@ CASES = {
     "fit --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
     "fit --config cnn --trainer.max_epochs abc": ["--trainer.max_epochs=abc: expected"],
     f"fit --config cnn --data.source cifar10 --data.data_dir {LONG}": ["--data.data_dir=xxx"],
-    "test --model CNN": ["test needs a trained model", "--ckpt_path"],
+    "test --model CNN": ["test needs a trained model", "--ckpt best"],
     "test --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
     "validate --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
     "lst": ["unknown command 'lst'", "Did you mean 'list'?"],

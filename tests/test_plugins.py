@@ -9,6 +9,7 @@ from typing import ClassVar
 import plugins
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import cli
@@ -109,6 +110,40 @@ def test_a_class_that_its_package_hands_on_is_found_again(tmp_path, monkeypatch)
     assert cli.main([*fit, "--trainer.enable_model_summary=false"]) == 0
     assert cli.main(["test", "--ckpt_path=best"]) == 0
     assert cli.main(["fit", "--resume", "--trainer.max_epochs=2"]) == 0
+
+
+def test_a_model_that_no_package_brings(monkeypatch, capsys):
+    """It is a file where one stands. A checkpoint alone is not trusted to name its class: the command line does."""
+    Path("its_own.py").write_text(plugins.TINY)
+    name = "its_own.TinyNet"
+    fit = ["fit", f"--model={name}", "--config=synthetic", *TINY, "--trainer.max_epochs=1"]
+    try:
+        assert cli.main([*fit, "--trainer.enable_model_summary=false"]) == 0
+        Image.new("RGB", (40, 30), "orange").save("fish.png")
+        capsys.readouterr()
+        for command in (["test"], ["predict", "fish.png"], ["export", "--format=safetensors"]):
+            assert cli.main([*command, "--ckpt=best"]) == 2
+            assert f"name it by --model {name}" in capsys.readouterr().err
+            assert cli.main([*command, "--ckpt=best", "--model=CNN"]) == 2
+            assert "CNN" in capsys.readouterr().err
+            assert cli.main([*command, "--ckpt=best", f"--model={name}"]) == 0
+        (run,) = Path("runs").glob("TinyNet-synthetic/*")
+        assert f"class: `{name}`, which is of no package" in (run / "export/TinyNet.safetensors.md").read_text()
+        capsys.readouterr()
+
+        assert cli.main(["info", name]) == 0
+        assert f"{plugins.TINY_PARAMETERS:,}" in capsys.readouterr().out
+        assert cli.main(["config", name, "--out=own.yaml"]) == 0
+        assert cli.main(["fit", "--config=own.yaml", "--config=synthetic", "--trainer.fast_dev_run=true"]) == 0
+    finally:
+        sys.modules.pop("its_own", None)
+
+
+@pytest.mark.parametrize("command", ["info", "config", "fit --model"])
+def test_there_is_no_such_class(command, capsys):
+    assert cli.main([*command.split(), "no_module.MyNet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "model 'no_module.MyNet' cannot be loaded: ModuleNotFoundError: No module named 'no_module'" in line
 
 
 @pytest.mark.parametrize(

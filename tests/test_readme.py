@@ -48,9 +48,7 @@ def test_several_processes(command):
     assert configs.compose(shlex.split(command.split("cli.py ", 1)[1])[1:]).config["trainer"]["strategy"] == "ddp"
 
 
-FITS = [
-    line for line in CLI_COMMANDS if " fit " in line and not re.search("--(help|resume|ckpt_path|config ddp)", line)
-]
+FITS = [line for line in CLI_COMMANDS if " fit " in line and not re.search("--(help|resume|ckpt|config ddp)", line)]
 
 
 @pytest.mark.parametrize("command", FITS)
@@ -66,7 +64,7 @@ def test_from_a_checkpoint():
     """Each of the commands goes on from the same run."""
     assert cli.main(["fit", "--config", "cnn", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
     (run,) = Path("runs").glob("*/*")
-    commands = [line for line in CLI_COMMANDS if re.search("--(resume|ckpt_path)", line)]
+    commands = [line for line in CLI_COMMANDS if re.search("(fit|test) --(resume|ckpt)", line)]
     assert len(commands) == 5
     for epochs, command in enumerate(commands, start=2):
         arguments = shlex.split(re.sub(r"runs/CNN/[\d_-]+", str(run), command).split("cli.py ", 1)[1])

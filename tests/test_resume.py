@@ -192,12 +192,14 @@ class TestFromACheckpoint:
         assert cli.main(["fit", "--resume", "--trainer.max_epochs=4"]) == 0
         assert len(rows(new)) == 4
 
-    @pytest.mark.parametrize("which", ["best", "last", "file"])
+    @pytest.mark.parametrize("which", ["best", "last", "file", "run"])
     def test_test_needs_no_config_and_no_model(self, finished, which, capsys):
         path = which
         if which == "file":
             path = str(shutil.copy(finished / "checkpoints/best.ckpt", "some.ckpt"))
-        assert cli.main(["test", "--ckpt_path", path]) == 0
+        elif which == "run":
+            path = str(finished)
+        assert cli.main(["test", "--ckpt", path]) == 0
         (written,) = [*finished.glob("test/*/metrics.json"), *Path("test").glob("*/metrics.json")]
         found = json.loads(written.read_text())
         assert found["model"] == "ImprovedCNN"
@@ -257,11 +259,13 @@ class TestFromACheckpoint:
             (["fit", "--resume=" + "x" * 5000], ["no run"]),
             (["fit", "--ckpt_path=" + "x" * 5000], ["no readable checkpoint"]),
             (["fit", "--ckpt_path"], ["needs a value"]),
+            (["fit", "--ckpt"], ["needs a value"]),
+            (["test", "--ckpt=folder"], ["folder", "no such file"]),
             (["fit", "--resume", "-c", "cnn"], ["no run in 'runs'"]),
             (["fit", "--resume", "--name=other"], ["leave out --name"]),
             (["fit", "--resume"], ["no run in 'runs'"]),
-            (["test", "--resume"], ["--ckpt_path"]),
-            (["fit", "--resume", "--ckpt_path=last"], ["leave out --ckpt_path"]),
+            (["test", "--resume"], ["takes --ckpt best"]),
+            (["fit", "--resume", "--ckpt_path=last"], ["leave out --ckpt"]),
             (["test", "--ckpt_path=best"], ["best", "no run in 'runs'"]),
             (["test", "--ckpt_path=last", "--model=CNN"], ["last", "no run of CNN"]),
             ([*MLP, "--save_every_n_steps=0"], ["save_every_n_steps=0"]),
@@ -322,6 +326,7 @@ class TestFromAStranger:
         ("path", "value", "word"),
         [
             ("class_path", "this.Model", "this.Model"),
+            ("class_path", "this.\x1b[31mModel", r"this.\x1b[31mModel"),  # which would colour a terminal
             ("config/optimizer", {"class_path": "this.Optimizer"}, "this.Optimizer"),
             ("config/lr_schedule", {"class_path": "this.Schedule"}, "this.Schedule"),
             ("config", 5, "config"),

@@ -42,7 +42,7 @@ def known(entry: registry.Entry) -> Facts:
 
 def remember(entry: registry.Entry, facts: Facts) -> None:
     """Keep what was found out about a model of another package, where that is possible."""
-    if entry.distribution == registry.DISTRIBUTION:
+    if entry.distribution in (registry.DISTRIBUTION, ""):
         return
     try:
         path, key = _cache(), _key(entry)

@@ -3,10 +3,8 @@
 import copy
 import errno
 import logging
-import os
 import shutil
 import signal
-import sys
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -57,16 +55,13 @@ def main(argv: list[str]) -> None:
         SystemExit: with code 2 for bad input that the parser sees.
     """
     _quieten()
-    sys.path.append(os.getcwd())  # so that a model of one's own is found where one stands
     command, *options = argv
     composed, origin = resume.take(command, configs.compose(options))
     config = composed.config
     helped = configs.take_options(options, configs.HELP)[0]
     if not helped:
         if command != "fit" and origin.path is None:
-            raise InputError(
-                f"{command} needs a trained model: --ckpt_path best, last, or runs/.../checkpoints/best.ckpt"
-            )
+            raise InputError(f"{command} needs a trained model: --ckpt best, last, or runs/.../checkpoints/best.ckpt")
         if not config.get("model"):
             raise InputError(
                 f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "

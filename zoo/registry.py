@@ -10,6 +10,7 @@ models, never those of others: what its metadata tell is said when the registry 
 when the model is chosen.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,9 +40,9 @@ class Entry(NamedTuple):
     """A model that can be loaded.
 
     Attributes:
-        name: what `--model` takes, and the name of the class.
+        name: what `--model` takes: the name of the class; of one that is not in the zoo, its dotted path.
         target: "module:Class".
-        distribution: the installed package that it comes from.
+        distribution: the installed package that it comes from; "" for a class that is not in the zoo.
     """
 
     name: str
@@ -64,17 +65,24 @@ def entries() -> dict[str, Entry]:
     for entry, problem in _plugins():
         if problem is None:
             known[entry.name] = entry
-        else:
+        elif os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes on a machine, one says it
             print(f"warning: {one_line(problem)}", file=sys.stderr)
     return known
 
 
 def find(name: str) -> Entry:
-    """Return the entry of the model called `name`.
+    """Return the entry of a model. Imports nothing.
+
+    Args:
+        name: of a model of the zoo, or the dotted path of any class.
 
     Raises:
-        InputError: where there is none: says why it is left out, or names the nearest one and lists all.
+        InputError: where the zoo has none of that name: says why it is left out, or names the nearest one and all.
     """
+    if "." in name:
+        module, _, class_name = name.rpartition(".")
+        of_the_zoo = (entry for entry in entries().values() if entry.class_path == name)
+        return next(of_the_zoo, Entry(name, f"{module}:{class_name}", ""))
     if name in entries():
         return entries()[name]
     for entry, problem in _plugins():
@@ -101,12 +109,10 @@ def load(name: str) -> "type[Classifier]":
     Raises:
         InputError: where there is none, or it cannot be imported, or is no model; names the package and the cause.
     """
-    entry = next((e for e in entries().values() if e.class_path == name), None) if "." in name else find(name)
-    what, path = f"model '{name}'", name
-    if entry is not None:
-        path = entry.class_path
-        what += f" of the package '{entry.distribution}'" if entry.distribution != DISTRIBUTION else ""
-    module, _, class_name = path.rpartition(".")
+    entry = find(name)
+    of_package = f" of the package '{entry.distribution}'" if entry.distribution not in (DISTRIBUTION, "") else ""
+    what = f"model '{name}'{of_package}"
+    module, _, class_name = entry.target.partition(":")
     try:
         found = getattr(import_module(module), class_name)
     except (Exception, SystemExit) as error:  # another package's code can raise anything

@@ -1,4 +1,4 @@
-"""What a command goes on from: `--ckpt_path best|last|FILE`, or `--resume` with the run to go on with.
+"""What a command goes on from: `--ckpt best|last|FILE|RUN`, or `--resume` with the run to go on with.
 
 A checkpoint knows its model, its data and, where a command line made it, how it was trained. That lies under all that
 the command line says, whose values win; but a network is what it was trained as.
@@ -28,6 +28,7 @@ TRAINER = (
     "val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "deterministic",
 )  # fmt: skip
 NOT_OF_DATA = ("mirrors", "download")
+CHECKPOINT = ("--ckpt", "--ckpt_path")
 # As PEP 508 has it, and of a length that fits into a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 
@@ -49,22 +50,25 @@ class Origin(NamedTuple):
 
 
 def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
-    """Take `--ckpt_path` and `--resume` out of a command line, and lay it over the config of what they name.
+    """Take `--ckpt` and `--resume` out of a command line, and lay it over the config of what they name.
+
+    Lightning calls the first `--ckpt_path`: it is taken, too.
 
     Raises:
         InputError: where they name nothing, or something else than the command line does.
     """
-    options, rest = configs.take_options(composed.rest, ("--ckpt_path", "--resume"))
+    options, rest = configs.take_options(composed.rest, (*CHECKPOINT, "--resume"))
     config = dict(composed.config)
-    wanted = options.get("--ckpt_path", config.pop("ckpt_path", None))
+    in_config = config.pop("ckpt_path", None)
+    wanted = next((options[name] for name in CHECKPOINT if name in options), in_config)
     composed = composed._replace(config=config, rest=rest)
-    if "--ckpt_path" in options and not wanted:
-        raise InputError("--ckpt_path needs a value: best, last or a file")
+    if set(CHECKPOINT) & set(options) and not wanted:
+        raise InputError("--ckpt needs a value: best, last, a checkpoint file, or a run's directory")
     if "--resume" in options:
         if command != "fit":
-            raise InputError(f"--resume goes on with training: {command} takes --ckpt_path best, last or a file")
+            raise InputError(f"--resume goes on with training: {command} takes --ckpt best, last or a file")
         if wanted is not None:
-            raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt_path")
+            raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt")
         if "--name" in configs.take_options(rest, ("--name",))[0]:
             raise InputError("--resume goes on in the run's own directory: leave out --name")
         origin = _of_run(_named_run(options["--resume"], _runs_dir(composed)), _named_model(composed))
@@ -75,29 +79,38 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
 
     assert origin.base is not None
     model, data = origin.base.get("model") or {}, origin.base.get("data") or {}
-    named = _named_model(composed)
-    if named is not None and not configs.same_class(named, model.get("class_path")):
-        raise InputError(
-            f"{origin.path or origin.run} is of {model.get('class_path')}, and the command line names {named}: "
-            "give the one that fits"
-        )
+    _check_is_of(origin, _named_model(composed))
     (model.get("init_args") or {}).pop("num_classes", None)  # follows from data.task
     if data.get("data_dir") and not Path(str(data["data_dir"])[:255]).exists():  # of another machine
         del data["data_dir"]
     return composed._replace(config=configs.merge(origin.base, config)), origin
 
 
-def of_checkpoint(wanted: str, runs_dir: Path) -> Origin:
+def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Origin:
     """Return what there is to know of a checkpoint.
 
     Args:
-        wanted: "best" or "last" of the newest run in `runs_dir`, or a file.
+        wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or a run's directory, of which the
+            best one is taken, the last one where there is none.
         runs_dir: where runs are kept.
+        model: that it is of, a name or a dotted path; None trusts it to name one of the zoo.
 
     Raises:
-        InputError: where there is none, or it cannot be read, or is of a model that the zoo has not.
+        InputError: where there is none, or it cannot be read, or is of another model, or of one that the zoo has not.
     """
-    return _of_file(wanted, "test", Composed({"runs_dir": str(runs_dir)}, [], {}))
+    named = registry.find(model).class_path if model else None
+    chosen = {"model": {"class_path": named}} if named else {}
+    origin = _of_file(wanted, "test", Composed({"runs_dir": str(runs_dir), **chosen}, [], {}))
+    _check_is_of(origin, named)
+    return origin
+
+
+def _check_is_of(origin: Origin, named: str | None) -> None:
+    """Check that a model named on the command line is the one of the checkpoint, or the run."""
+    class_path = ((origin.base or {}).get("model") or {}).get("class_path")
+    if named is not None and not configs.same_class(named, class_path):
+        found = f"{origin.path or origin.run} is of {class_path}"
+        raise InputError(f"{found}, and the command line names {named}: give the one that fits")
 
 
 def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
@@ -161,17 +174,28 @@ def _of_run(run: Path, named: str | None) -> Origin:
 
 def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
     named = _named_model(composed)
-    path = _in_newest_run(wanted, _runs_dir(composed), named) if wanted in (BEST, LAST) else Path(wanted)
+    path = _in_newest_run(wanted, _runs_dir(composed), named) if wanted in (BEST, LAST) else _in_run(wanted)
     content = checkpoints.read(path)
     try:
         base = _config_of(content, named)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         if isinstance(error, InputError):
-            raise InputError(f"--ckpt_path {path}: {error}") from error
-        raise InputError(f"--ckpt_path {path} does not say how it was trained ({error})") from error
+            raise InputError(f"--ckpt {path}: {error}") from error
+        raise InputError(f"--ckpt {path} does not say how it was trained ({error})") from error
     taken = TRAINED if command == "fit" else EVALUATED
     trainer = {"trainer": base["trainer"]} if command == "fit" and "trainer" in base else {}
     return Origin(path, content, base={key: base[key] for key in taken if key in base} | trainer)
+
+
+def _in_run(wanted: str) -> Path:
+    """Return the path of a run's checkpoint, where `wanted` is a run's directory; else `wanted` itself."""
+    folder = Path(wanted) / runs.CHECKPOINTS
+    if len(wanted) > 4096 or not folder.is_dir():
+        return Path(wanted)
+    found = [path for which in (BEST, LAST) if (path := folder / f"{which}.ckpt").is_file()]
+    if not found:
+        raise InputError(f"--ckpt {wanted} has no checkpoint yet")
+    return found[0]
 
 
 def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
@@ -189,7 +213,7 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
     if run is None:
         of_model = f" of {model.rpartition('.')[2]}" if model else ""
         hint = "; without a validation set a run has a last one only" if which == BEST else ""
-        raise InputError(f"--ckpt_path {which}: no run{of_model} in '{runs_dir}' has a {relative}{hint}")
+        raise InputError(f"--ckpt {which}: no run{of_model} in '{runs_dir}' has a {relative}{hint}")
     return run / relative
 
 

@@ -5,9 +5,7 @@ from typing import Any, NamedTuple
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from zoo import checkpoints, resume, runs
-from zoo import config as configs
-from zoo.checkpoints import BEST, LAST
+from zoo import checkpoints, registry, resume
 from zoo.classifier import Classifier
 
 
@@ -29,44 +27,33 @@ class Trained(NamedTuple):
     epochs: int
 
 
-def load(wanted: str, runs_dir: Path = Path("runs")) -> Trained:
+def load(wanted: str, runs_dir: Path = Path("runs"), model: str | None = None) -> Trained:
     """Build the model that a checkpoint holds, with its weights. The checkpoint may come from a stranger.
 
     Args:
         wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or a run's directory, of which the
             best one is taken, the last one where there is none.
         runs_dir: where runs are kept.
+        model: what it is of, a name or a dotted path, where that is not in the zoo: a checkpoint alone is not trusted
+            to name code.
 
     Raises:
-        InputError: where there is no such checkpoint, or it cannot be read, or is of a model that the zoo has not.
+        InputError: where there is no such checkpoint, or it cannot be read, or is of another model, or of one that is
+            not in the zoo and not named.
     """
-    try:
-        origin = resume.of_checkpoint(_checkpoint_of_run(wanted), runs_dir)
-    except InputError as error:  # which speaks of the option of Lightning's commands
-        raise InputError(str(error).replace("--ckpt_path", "--ckpt")) from error
+    origin = resume.of_checkpoint(wanted, runs_dir, model)
     assert origin.path is not None
     assert origin.content is not None
     assert origin.base is not None
     chosen = origin.base["model"]
     try:
-        model = configs.import_class(chosen["class_path"])(**chosen["init_args"])
+        network = registry.load(chosen["class_path"])(**chosen["init_args"])
     except InputError:
         raise
     except Exception as error:  # the code of another package can raise anything
         raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
-    checkpoints.check_weights(origin.path, origin.content, model)
-    model.load_state_dict(origin.content["state_dict"])
+    checkpoints.check_weights(origin.path, origin.content, network)
+    network.load_state_dict(origin.content["state_dict"])
     data = origin.base["data"]
     names = CIFAR10DataModule(source=data["source"], task=data["task"]).class_names
-    return Trained(model.eval(), origin.path, origin.base, names, checkpoints.epochs_done(origin.content))
-
-
-def _checkpoint_of_run(wanted: str) -> str:
-    """Return the path of a run's checkpoint, where `wanted` is a run's directory; else `wanted` itself."""
-    folder = Path(wanted) / runs.CHECKPOINTS
-    if wanted in (BEST, LAST) or not folder.is_dir():
-        return wanted
-    found = [path for which in (BEST, LAST) if (path := folder / f"{which}.ckpt").is_file()]
-    if not found:
-        raise InputError(f"{wanted} has no checkpoint yet")
-    return str(found[0])
+    return Trained(network.eval(), origin.path, origin.base, names, checkpoints.epochs_done(origin.content))

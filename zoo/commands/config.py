@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py config", description="Write a commented config.", allow_abbrev=False)
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="its name, see: python cli.py list")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--out", metavar="FILE", help="a new file (default: to the screen)")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("config", unknown, (key for key in vars(options) if key != "model"))

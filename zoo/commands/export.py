@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from datamodules.errors import InputError, did_you_mean
 from zoo import files, runs
-from zoo.commands.parser import Parser, check_unknown
+from zoo.commands.parser import Parser, add_checkpoint, check_unknown
 
 # A module of `zoo.exporting` each, and the packages that it needs beside those of every installation.
 FORMATS = {
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     from zoo.exporting import card, check, metadata
 
     kind = import_module(f"zoo.exporting.{options.format}")
-    origin = trained.load(options.ckpt, options.runs_dir)
+    origin = trained.load(options.ckpt, options.runs_dir, options.model)
     name = f"{type(origin.model).__name__}.{options.format}"
     out = options.out or _from_here(runs.of_checkpoint(origin.path) / FOLDER / name)
     _check_free(out, options.overwrite)
@@ -72,12 +72,10 @@ def main(argv: list[str]) -> int:
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py export", description=__doc__, allow_abbrev=False)
-    ckpt = "best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)"
-    parser.add_argument("--ckpt", metavar="CHECKPOINT", default="best", help=ckpt)
+    add_checkpoint(parser)
     parser.add_argument("--format", metavar="FORMAT", required=True, help=f"one of {', '.join(FORMATS)}")
     out = f"where to write to (default: {FOLDER}/MODEL.FORMAT in the run's directory)"
     parser.add_argument("--out", metavar="FILE", type=Path, help=out)
-    parser.add_argument("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("export", unknown, vars(options))

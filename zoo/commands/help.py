@@ -11,7 +11,7 @@ ORIGIN = [
     ("--model MODEL", "a model of the zoo (python cli.py list), or my_module.MyNet"),
     ("--model.ARGUMENT VALUE", "an argument of the model (python cli.py info MODEL)"),
 ]
-CHECKPOINT = ("--ckpt_path CKPT", "best or last of the newest run, or a file")
+CHECKPOINT = ("--ckpt CHECKPOINT", "best or last of the newest run, a file, or a run's directory")
 DATA = [
     ("--data.source SOURCE", "cifar10, downloaded where there is none; or synthetic, drawn (default cifar10)"),
     ("--data.data_dir DIR", "where CIFAR-10 lies (default CIFAR10_DIR, else data)"),

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py info", description="All about a model.", allow_abbrev=False)
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="its name, see: python cli.py list")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--json", action="store_true", help="the same, for programs")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("info", unknown, (key for key in vars(options) if key != "model"))
@@ -91,7 +91,7 @@ def _trained_by(entry: registry.Entry) -> list[str]:
 
 
 def _page(found: Mapping[str, Any]) -> Iterator[str]:
-    origin = "" if found["package"] == registry.DISTRIBUTION else f", from the package {found['package']}"
+    origin = "" if found["package"] in (registry.DISTRIBUTION, "") else f", from the package {found['package']}"
     yield f"{found['name']}{origin}"
     if found["description"]:
         yield f"\n{found['description']}"

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from datamodules.errors import InputError, did_you_mean
@@ -13,6 +14,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise `message` as an InputError that begins with the command."""
         raise InputError(f"{self.prog.removeprefix('python cli.py ')}: {message}")
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a trained model, as `zoo.trained.load` takes them."""
+    add = parser.add_argument
+    add(
+        "--ckpt", "--ckpt_path", metavar="CHECKPOINT", default="best",
+        help="best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)",
+    )  # fmt: skip
+    add("--model", metavar="MODEL", help="what it is of, where that is not in the zoo: my_module.MyNet")
+    add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
 
 
 def check_unknown(command: str, unknown: Sequence[str], names: Iterable[str]) -> None:

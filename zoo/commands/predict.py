@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError, did_you_mean, printable
 from zoo import files, pictures
-from zoo.commands.parser import Parser, check_unknown
+from zoo.commands.parser import Parser, add_checkpoint, check_unknown
 
 if TYPE_CHECKING:
     from zoo.trained import Trained
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     check_torch()
     from zoo import trained
 
-    model = trained.load(options.ckpt, options.runs_dir)
+    model = trained.load(options.ckpt, options.runs_dir, options.model)
     source = model.config["data"]["source"]
     _note(f"{type(model.model).__name__} of {model.path}, trained on {source} for {model.epochs} epochs")
     if options.test_set:
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
 
     found = _read(paths, thumbnails=MOST_ON_SHEET if options.sheet else 0)
     probabilities = _probabilities(model, np.stack([picture.pixels for picture in found]))
-    rows = [Row({"file": _printable(p.path)}, of_it) for p, of_it in zip(found, probabilities, strict=True)]
+    rows = [Row({"file": printable(p.path)}, of_it) for p, of_it in zip(found, probabilities, strict=True)]
     _write(options, rows, model.class_names)
     if options.sheet:
         _draw(options.sheet, found, rows, model)
@@ -88,11 +88,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py predict", description=ABOUT, allow_abbrev=False)
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern")
-    add(
-        "--ckpt", metavar="CHECKPOINT", default="best",
-        help="best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)",
-    )  # fmt: skip
-    add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
+    add_checkpoint(parser)
     add("--top", metavar="K", type=int, default=3, help="next classes that the table names (default: %(default)s)")
     add("--format", help=f"{', '.join(FORMATS)} (default: table; csv for the test set)")
     add("--out", metavar="FILE", type=Path, help="write there what is otherwise printed")
@@ -137,11 +133,6 @@ def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
-def _printable(path: Path | str) -> str:
-    """Return a file's name as one line of text, as it can be written anywhere: a name may hold any bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
-
-
 # Reading and predicting.
 
 
@@ -160,10 +151,10 @@ def _read(paths: Sequence[Path], thumbnails: int) -> list[pictures.Picture]:
         try:
             found.append(pictures.read(path, len(found) < thumbnails))
         except InputError as error:
-            tqdm.write(f"skipped {_printable(path)}: {error}", file=sys.stderr)
+            tqdm.write(f"skipped {printable(path)}: {error}", file=sys.stderr)
     if not found:
         raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
-    transparent = [_printable(picture.path) for picture in found if picture.transparent]
+    transparent = [printable(picture.path) for picture in found if picture.transparent]
     if transparent:
         _note(f"transparent, and laid over white: {_some(transparent)}")
     return found
@@ -282,8 +273,8 @@ def _draw(path: Path, found: Sequence[pictures.Picture], rows: Sequence[Row], mo
         assert picture.thumbnail is not None
         best, *_ = row.ranked()
         verdict = f"{model.class_names[best]} {_percent(row, best)}"
-        shown.append(contact_sheet.Shown(_printable(picture.path.name), verdict, picture.thumbnail, picture.pixels))
+        shown.append(contact_sheet.Shown(printable(picture.path.name), verdict, picture.thumbnail, picture.pixels))
     if len(found) > len(shown):
         _note(f"the sheet shows the first {len(shown)} of {len(found)} pictures")
-    figure = contact_sheet.sheet(shown, f"{type(model.model).__name__} ({_printable(model.path)})")
+    figure = contact_sheet.sheet(shown, f"{type(model.model).__name__} ({printable(model.path)})")
     _write_file("--sheet", path, mosaic.as_png(figure))

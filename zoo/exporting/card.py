@@ -91,10 +91,12 @@ def _text(trained: Trained, file: File, facts: Mapping[str, Any]) -> str:
 
 def _model(trained: Trained) -> str:
     kind, arguments = type(trained.model), trained.config["model"]["init_args"]
+    entry = metadata.entry(trained)
+    origin = f" of the package {entry.distribution}" if entry.distribution else ", which is of no package"
     lines = [
         "## Model",
         "",
-        f"- class: `{metadata.entry(trained).class_path}` of the package {metadata.entry(trained).distribution}",
+        f"- class: `{entry.class_path}`{origin}",
         f"- arguments: {', '.join(f'`{name}={value!r}`' for name, value in arguments.items())}",
         f"- parameters: {sum(p.numel() for p in trained.model.parameters()):,}",
     ]
@@ -238,6 +240,6 @@ def _limits(trained: Trained) -> str:
 
 
 def _license(trained: Trained) -> str:
-    of_model = metadata.entry(trained).distribution
+    of_model = metadata.entry(trained).distribution or "another origin"
     other = "" if of_model == DISTRIBUTION else f" The model's class is of {of_model}, which has a license of its own."
     return f"## License\n\nThe code of {DISTRIBUTION} is under the MIT license.{other}"

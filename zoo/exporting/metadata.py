@@ -9,16 +9,17 @@ from zoo.trained import Trained
 
 
 def entry(trained: Trained) -> Entry:
-    """Return the model's entry in the registry, which holds every model that a checkpoint is loaded of."""
-    return next(e for e in registry.entries().values() if e.class_path == trained.config["model"]["class_path"])
+    """Return the model's entry in the registry."""
+    return registry.find(trained.config["model"]["class_path"])
 
 
 def of(trained: Trained) -> dict[str, str]:
     """Return names and values, all of them text, those that are no plain text as JSON.
 
     Returns:
-        "model": its name in the zoo; "class": its dotted path; "arguments": of the class, by name; "class_names": in
-        the order of the probabilities; "epochs": trained; "versions": of the packages that exported it.
+        "model": its name in the zoo, or its dotted path; "class": its dotted path; "arguments": of the class, by name;
+        "class_names": in the order of the probabilities; "epochs": trained; "versions": of the packages that exported
+        it.
     """
     return {
         "model": entry(trained).name,
