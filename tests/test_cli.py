@@ -368,7 +368,7 @@ def test_short_help_is_true(command, capsys):
     checked = 0
     for option, text in itertools.chain(*help.GROUPS[command].values()):
         name = option.split()[0]
-        if not name.startswith(("--model", "--optimizer.", "--config", "--resume", "--ckpt_path")):  # read elsewhere
+        if not name.startswith(("--model", "--optimizer.", "--config", "--resume", "--ckpt")):  # read elsewhere
             assert name in told
             if default := re.search(r"\(default (\w[\w-]*)\)", text):
                 checked += 1
