@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from curves import scalars
 
 import cli
 import zoo.lightning_cli  # noqa: F401  - once, for all the processes to come
@@ -90,9 +90,7 @@ def state(run: Path) -> tuple[dict, list, dict]:
     weights = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     with (run / "metrics.csv").open() as file:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-    log = EventAccumulator(str(run / "tensorboard"))
-    log.Reload()
-    return weights, rows, {tag: [(e.step, e.value) for e in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
+    return weights, rows, scalars(run)
 
 
 def differences(run: Path, reference: Path) -> list[str]:

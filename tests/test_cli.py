@@ -49,8 +49,8 @@ def a_run(tmp_path_factory):
 def test_everything_is_left_behind(a_run):
     run, _, _ = a_run
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    events = {name for name in files if name.startswith("tensorboard/events")}
-    assert events
+    events = {name for name in files if Path(name).name.startswith("events")}
+    assert {Path(name).parent.as_posix() for name in events} == {"tensorboard", "tensorboard/steps"}
     assert files - events == {
         "config.yaml", "metrics.csv", "metrics.json", "confusion_matrix.png", "learning_curves.png",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt", "tensorboard/hparams.yaml",
@@ -118,11 +118,16 @@ def test_tensorboard(a_run):
     log.Reload()
     scalars = set(log.Tags()["scalars"])
     assert {"train/loss", "train/acc", "val/acc", "val/f1", "test/acc", "val_per_class/disc"} <= scalars
-    assert [event.step for event in log.Scalars("train/batch_loss")] == [4, 8]
-    for name, steps in (("train/loss", [4, 8]), ("val/acc", [4, 8]), ("test/acc", [9])):
-        assert [event.step for event in log.Scalars(name)] == steps, "see Classifier.log_figures"
+    for name in ("train/loss", "val/acc", "lr", "perf/images_per_second", "perf/seconds_per_epoch"):
+        assert [event.step for event in log.Scalars(name)] == [1, 2], "over epochs"
+    assert [event.step for event in log.Scalars("test/acc")] == [2]
     assert "hp_metric" not in scalars
-    assert log.Tags()["images"] == ["test/confusion_matrix"]
+    assert not any(name.startswith("batch/") for name in scalars)
+
+    by_step = EventAccumulator(str(run / "tensorboard/steps"))
+    by_step.Reload()
+    assert by_step.Tags()["scalars"] == ["batch/loss", "batch/lr"]
+    assert [event.step for event in by_step.Scalars("batch/loss")] == [4, 8]
 
 
 def test_config_repeats_the_run(a_run, monkeypatch):

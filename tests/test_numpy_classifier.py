@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from curves import scalars
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
@@ -660,7 +660,7 @@ class TestStepsInACall:
         found, _ = everything(25, monkeypatch, **CASES["validate across epochs"])
         assert [seen[0] for seen in found["seen"][:-1]] == [9, 18, 27, 36, 45, 54, 63]
         found, _ = everything(25, monkeypatch, **CASES["log every third step"])
-        logged = [step for step, metrics in found["notes"] if "train/batch_loss" in metrics]
+        logged = [step for step, metrics in found["notes"] if "batch/loss" in metrics]
         assert logged == list(range(3, 70, 3))
 
     @pytest.mark.parametrize(
@@ -699,8 +699,9 @@ class TestStepsInACall:
         assert calls == [8, 9, 10, 16, 18, 20, 23, 25, 27, 30, 31, 36, 39, 40, 45, 46]
         assert_same(runs[4], runs[1])
         assert_same(runs[25], runs[1])
-        assert [step for step, _ in runs[1]["curves"]["train/batch_loss"]] == [10, 20, 30, 40]
-        assert [step for step, _ in runs[1]["curves"]["val/acc"]] == [8, 16, 31, 39]
+        assert [step for step, _ in runs[1]["curves"]["batch/loss"]] == [10, 20, 30, 40]
+        assert [step for step, _ in runs[1]["curves"]["batch/val/acc"]] == [8, 16, 31, 39]
+        assert [epoch for epoch, _ in runs[1]["curves"]["val/acc"]] == [1, 2]
 
     @pytest.mark.parametrize("hook", ["on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step"])
     def test_a_stranger_is_called_for_every_batch(self, hook):
@@ -763,9 +764,7 @@ def left_behind(run: Path) -> dict:
     """All that a run leaves, without what tells the time."""
     with (run / "metrics.csv").open() as file:
         rows = [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
-    log = EventAccumulator(str(run / "tensorboard"))
-    log.Reload()
-    curves = {tag: [(event.step, event.value) for event in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
+    curves = scalars(run)
     results = json.loads((run / "metrics.json").read_text())
     del results["fit_seconds"]
     checkpoints = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from curves import scalars
 
 import cli
 from zoo import checkpoints, files, runs
@@ -50,12 +50,6 @@ def rows(run: Path) -> list[dict]:
     """The rows of `metrics.csv`, without the seconds, which no two runs share."""
     with (run / "metrics.csv").open() as file:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def scalars(run: Path) -> dict:
-    log = EventAccumulator(str(run / "tensorboard"))
-    log.Reload()
-    return {tag: [(e.step, e.value) for e in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
 
 
 def signal_at(step: int, callback: str = "SignalAt", **options) -> str:
@@ -404,7 +398,7 @@ def _saved(content: dict) -> io.BytesIO:
 
 class TestOptimizer:
     def rates(self, run: Path) -> list[float]:
-        return [value for _, value in scalars(run)["lr"]]
+        return [value for _, value in scalars(run)["batch/lr"]]
 
     def test_another_learning_rate_wins(self):
         run_of(*MLP, "--trainer.log_every_n_steps=1", "--trainer.max_epochs=1", "--optimizer.lr=0.1")

@@ -17,6 +17,7 @@ from datamodules.cifar10 import Batch
 from zoo import registry
 from zoo.about import About
 from zoo.metrics import ClassificationMetrics
+from zoo.run_logger import RunLogger, is_within_epoch
 from zoo.schedules import Constant, Schedule
 
 # Mean and standard deviation of CIFAR-10's training pixels per channel, on a scale of 0 to 1.
@@ -223,16 +224,22 @@ class Classifier(L.LightningModule, ABC):
         summary = self._metrics_of("train").compute()
         return {f"train/{name}": summary[name] for name in ("loss", "acc")}
 
+    def images_trained(self) -> int:
+        """Return how many images the epoch so far had, in all processes. Waits for the device."""
+        return int(self._metrics_of("train").confusion.sum()) * self.trainer.world_size
+
     def log_figures(self, figures: Mapping[str, float]) -> None:
         """Tell callbacks the figures of a stage, and add them to the curves.
 
         To the curves at once, not when Lightning would do so: a checkpoint that is saved in between leaves out what is
-        not there yet. A resumed run purges what stands after its checkpoint's step, so each figure stands at the number
-        of steps done; those of the test, which comes after the last checkpoint, a step later.
+        not there yet.
         """
         self.log_dict(dict(figures), logger=False)
-        if self.trainer.logger:
-            self.trainer.logger.log_metrics(dict(figures), self.trainer.global_step + self.trainer.testing)
+        logger = self.trainer.logger
+        if isinstance(logger, RunLogger):
+            logger.log_figures(figures, self.trainer)
+        elif logger:
+            logger.log_metrics(dict(figures), self.trainer.global_step)
 
     def train_loss_is_finite(self) -> bool:
         """Whether every loss of the epoch so far was finite, in this process. Waits for the device."""
@@ -244,11 +251,12 @@ class Classifier(L.LightningModule, ABC):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's figures."""
-        self.log_figures(self.train_figures())
-        val = self.results.get("val", {})
-        if val.get("epoch") == self.current_epoch and "val/acc" not in self.trainer.callback_metrics:
-            # It was validated before the run was stopped: callbacks are to know it, curves have it.
-            self.log_dict(_figures("val", val), logger=False)
+        figures = {"lr": self.last_lr()} | self.train_figures()
+        # Where the run was stopped after the validation, callbacks do not know it yet.
+        wanted = self._logs_val_at_epoch_end() or "val/acc" not in self.trainer.callback_metrics
+        if wanted and self.results.get("val", {}).get("epoch") == self.current_epoch:
+            figures |= self._figures("val")
+        self.log_figures(figures)
 
     # Checkpoints.
 
@@ -318,20 +326,27 @@ class Classifier(L.LightningModule, ABC):
 
     def _report(self, stage: Stage) -> None:
         metrics = self._metrics_of(stage)
-        summary = self.results[stage] = metrics.compute() | {"epoch": self.current_epoch}
+        self.results[stage] = metrics.compute() | {"epoch": self.current_epoch}
         metrics.reset()
-        data = getattr(self.trainer, "datamodule", None)
+        figures = self._figures(stage)
+        if stage == "val" and self._logs_val_at_epoch_end() and not is_within_epoch(self.trainer):
+            self.log_dict(figures, logger=False)
+        else:
+            self.log_figures(figures)
+
+    def _logs_val_at_epoch_end(self) -> bool:
+        """Whether the last validation of an epoch belongs to curves over epochs, whenever it was."""
+        return self.trainer.state.fn == "fit" and isinstance(self.trainer.logger, RunLogger)
+
+    def _figures(self, stage: Stage) -> dict[str, float]:
+        summary, data = self.results[stage], getattr(self.trainer, "datamodule", None)
         names = getattr(data, "class_names", range(self.num_classes))
         per_class = {
             f"{stage}_per_class/{name}": value
             for name, value in zip(names, summary["acc_per_class"], strict=True)
             if value == value  # a class that does not occur has none
         }
-        self.log_figures(_figures(stage, summary) | per_class)
-
-
-def _figures(stage: Stage, summary: dict[str, Any]) -> dict[str, float]:
-    return {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
+        return {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)} | per_class
 
 
 def _describe(optimizer: Optimizer) -> dict[str, Any]:

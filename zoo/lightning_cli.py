@@ -16,7 +16,6 @@ import yaml
 from filelock import FileLock
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback, ModelSummary
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -31,11 +30,13 @@ from zoo.callbacks.graceful_stop import GracefulStop
 from zoo.callbacks.history import History
 from zoo.callbacks.progress import EpochLine, ProgressBar
 from zoo.callbacks.run_checkpoint import RunCheckpoint
+from zoo.callbacks.speed import Speed
 from zoo.callbacks.step_seed import StepSeed
 from zoo.checkpoints import BEST, LAST, WholeFileIO
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import report, results
 from zoo.parser import ZooParser, check_class
+from zoo.run_logger import RunLogger
 from zoo.schedules import Constant, Schedule
 from zoo.trainer import ZooTrainer
 
@@ -219,7 +220,7 @@ class ZooCLI(LightningCLI):
         keep_config = LambdaCallback(on_save_checkpoint=self._on_save_checkpoint)
         callbacks: list[Callback] = [open_run, keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
         # What was logged is not logged again after a resume: it comes before the checkpoint.
-        callbacks += [self.not_finite, BatchLog(), self.graceful_stop]
+        callbacks += [self.not_finite, BatchLog(), Speed(), self.graceful_stop]
         if config.trainer.fast_dev_run:
             return callbacks
         self.graceful_stop.every_n_steps = config.save_every_n_steps
@@ -237,8 +238,8 @@ class ZooCLI(LightningCLI):
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self._whole_config
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.flush()
+        if isinstance(trainer.logger, RunLogger):
+            trainer.logger.flush()
 
     def after_instantiate_classes(self) -> None:
         """Hand the data module the run's seed, the model its optimizer and schedule; check that all can be built."""
@@ -298,16 +299,10 @@ class ZooCLI(LightningCLI):
             for callback in filter(None, (self.best, self.last)):
                 callback.dirpath = str(directory)
         if self.config[self.subcommand].trainer.logger in (None, True):
-            # What an ended process logged after the checkpoint is about to be logged again.
-            content = self.origin.content
-            again = content["global_step"] + 1 if content else 0
-            self.trainer.logger = TensorBoardLogger(
-                self.run_dir,
-                name="",
-                version="tensorboard",
-                default_hp_metric=False,
-                purge_step=again if self.origin.run else None,
-            )
+            content, epochs, steps = self.origin.content, None, None
+            if self.origin.run:
+                epochs, steps = (checkpoints.epochs_done(content), content["global_step"]) if content else (0, 0)
+            self.trainer.logger = RunLogger(self.run_dir, epochs, steps)
             if self.origin.run is None:
                 self.trainer.logger.experiment.add_text("data", self.datamodule.describe())
 
@@ -474,7 +469,7 @@ class ZooCLI(LightningCLI):
         facts = {"seed": config.seed_everything, "checkpoint": checkpoint, **facts}
         report.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
         _say(f"Results: {directory}")
-        if isinstance(self.trainer.logger, TensorBoardLogger):
+        if isinstance(self.trainer.logger, RunLogger):
             _say(f"TensorBoard: tensorboard --logdir {config.runs_dir}")
 
 

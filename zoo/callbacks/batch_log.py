@@ -8,7 +8,7 @@ from zoo.classifier import Classifier
 
 
 class BatchLog(L.Callback):
-    """Logs "train/batch_loss" and "lr" every `log_every_n_steps` optimizer steps.
+    """Logs "batch/loss" and "batch/lr" every `log_every_n_steps` optimizer steps.
 
     Straight to the logger: `self.log` costs about a millisecond a step, logged or not, as much as a small network.
 
@@ -28,4 +28,4 @@ class BatchLog(L.Callback):
         """Log, where it is time to."""
         step = trainer.global_step
         if trainer.logger and self.every_n_steps and step % self.every_n_steps == 0:
-            trainer.logger.log_metrics({"train/batch_loss": outputs["loss"].item(), "lr": pl_module.last_lr()}, step)
+            trainer.logger.log_metrics({"batch/loss": outputs["loss"].item(), "batch/lr": pl_module.last_lr()}, step)

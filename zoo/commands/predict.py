@@ -26,7 +26,6 @@ Say what a trained model takes pictures for: files of any size and kind, the fil
 pattern such as "photos/*.jpg" names. Each is turned upright, transparency is laid over white, and the square in its
 middle is resized to 32 x 32 pixels (bicubic, antialiased); a picture of 32 x 32 is left as it is. A file that is no
 picture is skipped."""
-BATCH = 500  # images at once, as many as in an evaluation
 MOST_ON_SHEET = 200  # pictures; the sheet is then 9,000 pixels high
 
 
@@ -166,11 +165,9 @@ def _some(names: Sequence[str]) -> str:
 
 def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
     """Return the probabilities of the classes, (n, classes), of uint8 images (n, 3, 32, 32)."""
-    import torch  # which takes seconds
+    from zoo.inference import probabilities  # which imports torch, and that takes seconds
 
-    batches = torch.from_numpy(images).split(BATCH)
-    with torch.inference_mode():
-        found = torch.cat([model.model.predict_probabilities(model.model(batch).float()) for batch in batches])
+    found = probabilities(model.model, images)
     if not found.isfinite().all():
         raise InputError(f"the probabilities of {model.path} are no numbers: its training diverged")
     return found.tolist()

@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from datamodules.cifar10 import CIFAR10DataModule
+from zoo import run_logger
 from zoo.callbacks import history
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import results
@@ -71,8 +71,8 @@ def _draw(
 
     figure = confusion_matrix.draw(summary["confusion"], data.class_names, title)
     figure.savefig(directory / "confusion_matrix.png", dpi=120)
-    if isinstance(trainer.logger, TensorBoardLogger):
-        trainer.logger.experiment.add_figure(f"{stage}/confusion_matrix", figure, trainer.global_step + 1)
+    if (writer := run_logger.of(trainer)) is not None:
+        writer.add_figure(f"{stage}/confusion_matrix", figure, run_logger.epochs_done(trainer))
     if (directory / "metrics.csv").is_file():
         curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
         curves.savefig(directory / "learning_curves.png", dpi=120)

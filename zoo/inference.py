@@ -1,0 +1,41 @@
+"""What a model answers to many images: in batches, in evaluation mode, without gradients, on its device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.classifier import Classifier
+
+BATCH_SIZE = 500
+
+
+@contextmanager
+def evaluating(model: Classifier) -> Iterator[None]:
+    """Put a model into evaluation mode, and back into the mode that each of its modules was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
+    """Return the logits, float32 (n, `num_outputs`) on the CPU, of uint8 images (n, 3, 32, 32)."""
+    with evaluating(model), torch.inference_mode():
+        return torch.cat([model(batch).float().cpu() for batch in batches(model, images)])
+
+
+def probabilities(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
+    """Return the classes' probabilities, float32 (n, `num_classes`) on the CPU, of uint8 images (n, 3, 32, 32)."""
+    return model.predict_probabilities(logits(model, images))
+
+
+def batches(model: Classifier, images: Tensor | np.ndarray, size: int = BATCH_SIZE) -> Iterator[Tensor]:
+    """Yield images (n, 3, 32, 32) in batches of at most `size`, on the model's device."""
+    for batch in torch.as_tensor(images).split(size):
+        yield batch.to(model.device)

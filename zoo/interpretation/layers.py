@@ -1,0 +1,140 @@
+"""The layers of a model, and what they put out."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from datamodules.errors import InputError, did_you_mean
+from zoo.classifier import Classifier
+from zoo.inference import batches, evaluating
+from zoo.numpy_classifier import NumPyClassifier
+
+
+def names(model: Classifier) -> list[str]:
+    """Return the names of the innermost layers that an image passes through, in the order in which it does.
+
+    Of a NumPy model "layers.0", "layers.1" and so on; of a PyTorch model as its attributes lead to them.
+    """
+    return list(_run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: None))
+
+
+def check(model: Classifier, name: str) -> None:
+    """Check that a model has a layer of that name.
+
+    Raises:
+        InputError: where it has not; lists those that it has.
+    """
+    known = names(model)
+    if name not in known:
+        raise InputError(f"{type(model).__name__} has no layer '{name}'.{did_you_mean(name, known)} It has: {known}")
+
+
+def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str]) -> dict[str, Tensor]:
+    """Return what layers put out, in evaluation mode.
+
+    Args:
+        model: any of the zoo.
+        images: uint8 (n, 3, 32, 32).
+        wanted: names of layers.
+
+    Returns:
+        By name, float (n, channels, height, width) of a convolutional layer, (n, units) of a dense one; on the CPU.
+
+    Raises:
+        InputError: where the model has no such layer.
+    """
+    for name in wanted:
+        check(model, name)
+    found = [_run(model, batch, wanted, lambda output: output.float().cpu()) for batch in batches(model, images)]
+    return {name: torch.cat([of_batch[name] for of_batch in found]) for name in wanted}
+
+
+def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
+    """Return what the last layer with weights gets, float32 (n, features) on the CPU, of uint8 images (n, 3, 32, 32).
+
+    That is what a network makes of an image before it decides on a class. Of a network with one layer, it is the
+    normalized pixels.
+    """
+    if isinstance(model, NumPyClassifier):
+        found = []
+        for batch in batches(model, images):
+            inputs = model.normalized(batch)
+            for layer in model.network.layers[:-1]:
+                inputs = layer.forward(inputs)
+            found.append(torch.from_numpy(inputs.copy()))
+        return torch.cat(found)
+    *_, last = (name for name in names(model) if any(True for _ in model.get_submodule(name).parameters()))
+    kept: list[Tensor] = []
+    keep = model.get_submodule(last).register_forward_pre_hook(
+        lambda module, inputs: kept.append(inputs[0].flatten(1).float().cpu())
+    )
+    with keep, evaluating(model), torch.inference_mode():
+        for batch in batches(model, images):
+            model(batch)
+    return torch.cat(kept)
+
+
+def first_weights(model: Classifier) -> Tensor | None:
+    """Return the first layer's weights as colour pictures, float32 (units, 3, height, width).
+
+    A convolution's kernels; a dense layer's weights, of which there is one for every pixel and colour: 32 x 32. None
+    where the first layer with weights is of another kind.
+    """
+    if isinstance(model, NumPyClassifier):
+        weights = torch.from_numpy(model.network.layers[0].weights.copy())  # (3072, units), each 32 x 32 x 3
+        return weights.T.reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)
+    for name in names(model):
+        module = model.get_submodule(name)
+        weight = getattr(module, "weight", None)
+        if weight is None:
+            continue
+        weight = weight.detach().float().cpu()
+        if isinstance(module, nn.Conv2d) and weight.shape[1] == 3:
+            return weight
+        if isinstance(module, nn.Linear) and weight.shape[1] == 3 * 32 * 32:
+            return weight.reshape(-1, 3, 32, 32)  # in the order of `Flatten`
+        return None
+    return None
+
+
+def last_convolution(model: Classifier) -> str | None:
+    """Return the name of the last convolution that an image passes through; None where there is none."""
+    if isinstance(model, NumPyClassifier):
+        return None
+    return next((name for name in reversed(names(model)) if isinstance(model.get_submodule(name), nn.Conv2d)), None)
+
+
+def _run(
+    model: Classifier, images: Tensor, wanted: Sequence[str] | None, of: Callable[[Tensor], Any]
+) -> dict[str, Any]:
+    """Classify images, and return of each wanted layer (None: of all) what `of` makes of its output."""
+    kept: dict[str, Any] = {}
+    with evaluating(model), torch.inference_mode():
+        if isinstance(model, NumPyClassifier):
+            inputs = model.normalized(images)
+            for position, layer in enumerate(model.network.layers):
+                inputs = layer.forward(inputs)
+                if wanted is None or f"layers.{position}" in wanted:
+                    kept[f"layers.{position}"] = of(torch.from_numpy(inputs.copy()))
+            return kept
+
+        def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                kept[name] = of(output)
+
+        innermost = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+        hooks = [
+            module.register_forward_hook(partial(keep, name))
+            for name, module in innermost
+            if wanted is None or name in wanted
+        ]
+        try:
+            model(images.to(model.device))
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return kept
