@@ -35,7 +35,7 @@ def probabilities(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
     return model.predict_probabilities(logits(model, images))
 
 
-def batches(model: Classifier, images: Tensor | np.ndarray, size: int = BATCH_SIZE) -> Iterator[Tensor]:
-    """Yield images (n, 3, 32, 32) in batches of at most `size`, on the model's device."""
-    for batch in torch.as_tensor(images).split(size):
+def batches(model: Classifier, images: Tensor | np.ndarray) -> Iterator[Tensor]:
+    """Yield images (n, 3, 32, 32) in batches, on the model's device."""
+    for batch in torch.as_tensor(images).split(BATCH_SIZE):
         yield batch.to(model.device)
