@@ -436,7 +436,7 @@ def test_a_name_of_any_bytes_is_one_line(run):
 
 
 def test_many_pictures_are_more_than_a_batch_and_one_sheet(run, monkeypatch):
-    monkeypatch.setattr("zoo.commands.inference.BATCH_SIZE", 4)
+    monkeypatch.setattr("zoo.inference.BATCH_SIZE", 4)
     monkeypatch.setattr("zoo.commands.predict.MOST_ON_SHEET", 6)
     Path("all").mkdir()
     for number in range(10):
