@@ -1,5 +1,6 @@
 """The command line: looks at the command first, and imports what that command needs."""
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -49,28 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the command and its options; by default those of the process.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())), end="")
-        return 0
     if "" not in sys.path:
         sys.path.append("")  # so that a model of one's own is found where one stands
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal cannot show a letter
     try:
-        if argv[0] == "--version":
-            from importlib.metadata import PackageNotFoundError, version
-
-            try:
-                print(f"cifar10-zoo {version('cifar10-zoo')}")
-            except PackageNotFoundError:
-                raise InputError("cifar10-zoo is not installed: pip install -e .") from None
-            return 0
-        if argv[0] in OWN:
-            return import_module(f"zoo.commands.{argv[0]}").main(argv[1:])
-        if argv[0] not in LIGHTNING:
-            raise InputError(
-                f"unknown command '{argv[0]}'.{did_you_mean(argv[0], COMMANDS)} Commands are: {', '.join(COMMANDS)}"
-            )
-        _run_lightning(argv)
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
+        return code
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -81,8 +68,40 @@ def main(argv: list[str] | None = None) -> int:
         print("error: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output, as `head` does, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written at exit
+        _drop_output()
         return 128 + 13
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _drop_output()
+        print("error: the output cannot be written: no space is left where it goes", file=sys.stderr)
+        return 1
+
+
+def _drop_output() -> None:
+    """Let what is left of the output, which Python writes at exit, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(USAGE.format(commands="\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())), end="")
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"cifar10-zoo {version('cifar10-zoo')}")
+        except PackageNotFoundError:
+            raise InputError("cifar10-zoo is not installed: pip install -e .") from None
+        return 0
+    if argv[0] in OWN:
+        return import_module(f"zoo.commands.{argv[0]}").main(argv[1:])
+    if argv[0] not in LIGHTNING:
+        raise InputError(
+            f"unknown command '{argv[0]}'.{did_you_mean(argv[0], COMMANDS)} Commands are: {', '.join(COMMANDS)}"
+        )
+    _run_lightning(argv)
     return 0
 
 

@@ -14,7 +14,9 @@ import cli
 from datamodules import reader
 
 TINY = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=20", "--data.test_size=20"]
+BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 25))
 FILES = {
+    "bomb.yaml": BOMB,
     "unknown_key.yaml": "model: CNN\ntrainer:\n  max_epoch: 3\n",
     "unknown_section.yaml": "model: CNN\ntrainr:\n  max_epochs: 3\n",
     "unknown_argument.yaml": "model:\n  class_path: ImprovedCNN\n  init_args:\n    dropuot: 0.3\n",
@@ -43,6 +45,7 @@ CASES = {
     "fit --model CNN --trainer.max_epoch 3": ["'trainer.max_epoch'", "Did you mean 'trainer.max_epochs'?"],
     "fit --model CNN --data.sourse synthetic": ["'data.sourse'", "Did you mean 'data.source'?"],
     "fit --model CNN stray": ["'stray'"],
+    "fit --model CNN --trainer.devices 99999": ["--trainer.devices=99999 is a process each on"],
     "fit --model ImprovedCNN --model.dropuot 0.1": ["no argument 'dropuot'", "Did you mean 'dropout'?"],
     "fit --model ImprovedCNN --model.dropout abc": ["--model.dropout=abc", "a number"],
     "fit --model ImprovedCNN --model.dropout 1.5": ["--model.dropout=1.5", "out of range"],
@@ -115,8 +118,9 @@ CASES = {
     "info": ["info needs a model", "CNN"],
     "info CNM": ["unknown model 'CNM'", "Did you mean 'CNN'?"],
     "config CNM": ["unknown model 'CNM'", "Did you mean 'CNN'?"],
-    "config CNN --out list.yaml": ["list.yaml"],
-    "config CNN --out .": ["."],
+    "fit --config bomb.yaml": ["'bomb.yaml' holds more than 10,000 values"],
+    "config CNN --out list.yaml": ["--out list.yaml is there already"],
+    "config CNN --out .": ["--out . is there already"],
     "predict": ["predict needs pictures"],
     "predict nowhere.jpg": ["nowhere.jpg"],
     "predict list.yml": ["list.yml", "Did you mean 'list.yaml'?"],
@@ -127,22 +131,29 @@ CASES = {
     "export --format onx": ["--format onx", "Did you mean 'onnx'?"],
     "export --format onnx --ckpt nowhere.ckpt": ["nowhere.ckpt"],
     "export --format npz": ["--ckpt best", "no run"],
-    "export --format npz --out .": ["--out ."],
+    "export --format npz --out .": ["--out . is a folder"],
     "data shw": ["'data shw'", "Did you mean 'show'?"],
     "data show --source synth": ["synth"],
-    "data show --rows 0": ["0"],
-    "compare": ["compare"],
-    "compare nowhere": ["nowhere"],
-    "benchmark --rounds 0": ["'0'"],
+    "data show --rows 0": ["--rows 0 is out of range"],
+    "compare": ["compare needs runs"],
+    "compare nowhere": ["'nowhere' does not exist"],
+    "benchmark --rounds 0": ["--rounds", "'0' is no whole number of at least 1"],
+    "benchmark --json .": ["--json . is a folder"],
+    "benchmark --json list.yaml/x.json": ["--json list.yaml/x.json cannot be written", "is no folder"],
     "doctor stray": ["stray"],
 }
 
 
 @pytest.fixture
-def files() -> set[Path]:
+def files() -> dict[Path, bytes]:
+    """What is there before a command, and has to be there after it."""
     for name, text in FILES.items():
         Path(name).write_text(text)
-    return set(Path().rglob("*"))
+    return content()
+
+
+def content() -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in Path().rglob("*")}
 
 
 def run(arguments: list[str], capsys) -> tuple[int, str]:
@@ -169,7 +180,7 @@ def test_one_line(command, files, capsys):
     code, error = run(arguments, capsys)
     assert_one_line(error, CASES[command])
     assert code == 2
-    assert set(Path().rglob("*")) == files, "something was written"
+    assert content() == files, "something was written"
 
 
 CHECKPOINTS = {
@@ -297,11 +308,18 @@ def test_as_a_process(command, files):
     assert done.stdout == ""
 
 
-def test_torchvision_built_for_another_torch(tmp_path):
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "RuntimeError('operator torchvision::nms does not exist')",
+        "AttributeError('partially initialized module torchvision has no attribute extension')",
+    ],
+)
+def test_torchvision_built_for_another_torch(tmp_path, cause):
     """What happens at import then, played by a package of that name that comes first on the path."""
     fake = tmp_path / "fake" / "torchvision"
     fake.mkdir(parents=True)
-    (fake / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (fake / "__init__.py").write_text(f"raise {cause}")
     done = subprocess.run(
         [sys.executable, cli.__file__, "fit", "--model", "CNN"],
         capture_output=True,
@@ -310,5 +328,5 @@ def test_torchvision_built_for_another_torch(tmp_path):
         env=os.environ | {"PYTHONPATH": str(fake.parent)},
     )
     assert done.returncode == 2
-    expected = ["do not fit each other", "torchvision::nms", "pip install --force-reinstall torch torchvision"]
+    expected = ["do not fit each other", cause.split("'")[1], "pip install --force-reinstall torch torchvision"]
     assert_one_line(done.stderr, expected)

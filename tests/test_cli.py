@@ -381,6 +381,29 @@ def test_short_help_is_true(command, capsys):
     assert checked >= 5
 
 
+@pytest.mark.parametrize("command", [["--help"], ["list"]])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_an_output_that_takes_nothing(command, buffered):
+    """As the closed end of a pipe, or a disk that is full: with Python's buffer, it shows only at the end."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= {} if buffered else {"PYTHONUNBUFFERED": "1"}
+    read, write = os.pipe()
+    os.close(read)
+    with open("/dev/full", "w") as full:
+        for place, code, error in ((write, 141, ""), (full, 1, "error: the output cannot be written")):
+            done = subprocess.run(
+                [sys.executable, cli.__file__, *command],
+                env=environment,
+                stdout=place,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert done.returncode == code
+            assert done.stderr.startswith(error)
+            assert done.stderr.count("\n") == bool(error)
+    os.close(write)
+
+
 def test_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("cifar10-zoo ")

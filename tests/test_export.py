@@ -317,7 +317,7 @@ class TestFiles:
         """Which may be another one than that of the class, where that changes one day."""
         model = trained.load(str(checkpoint(MLP))).model
         model.scale, model.shift = model.scale * 2, model.shift + 1
-        about = {"model": "MLP", "arguments": "{}"}
+        about = {"model": "MLP", "class": "zoo.mlp.MLP", "arguments": "{}"}
         Path("m.safetensors").write_bytes(safetensors.content(model, about))
         found = safetensors.probabilities("m.safetensors", images(3))
         np.testing.assert_array_equal(found, expected(model, images(3)))

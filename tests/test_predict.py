@@ -214,11 +214,11 @@ def test_16_bits_from_a_machine_of_the_other_byte_order():
 # Files that are no pictures.
 
 
-def bomb() -> bytes:
+def bomb(side: int = 60_000) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
     )
@@ -239,11 +239,18 @@ def tiff(values: np.ndarray) -> bytes:
 
 
 BAD = {
-    "text": ("text.jpg", lambda: b"I am no picture", "no picture"),
-    "empty": ("empty.png", lambda: b"", "empty"),
+    "text": ("a.jpg", lambda: b"I am no picture", "no picture, or none of the formats JPEG"),
+    "empty": ("b.png", lambda: b"", "the file is empty"),
+    "one byte of its pixels": ("c.png", lambda: png()[:600] + bytes([png()[600] ^ 0xFF]) + png()[601:], ""),
+    "a program": (
+        "d.jpg",
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+        "none of the formats",
+    ),
+    "too large": ("e.png", lambda: bomb(11_000), "more than 100,000,000 pixels"),
     "truncated": ("cut.png", lambda: png()[: len(png()) // 2], "truncated"),
     "a header alone": ("head.png", lambda: png()[:20], "Truncated"),
-    "a bomb": ("bomb.png", bomb, "bomb"),
+    "a bomb": ("f.png", bomb, "a decompression bomb"),
     "floats": ("float.tif", lambda: tiff(np.zeros((4, 4), np.float32)), "8 or 16 bits"),
     "32 bits": ("deep.tif", lambda: tiff(np.full((4, 4), 70_000, np.int32)), "16 bits"),
 }
@@ -273,10 +280,10 @@ def test_a_file_that_may_not_be_read(run, monkeypatch):
     save("b.png")
     open_image = Image.open
 
-    def refuse(path: Path, *arguments):
+    def refuse(path: Path, **options):
         if Path(path).name == "a.png":
             raise PermissionError(13, "Permission denied")
-        return open_image(path, *arguments)
+        return open_image(path, **options)
 
     monkeypatch.setattr(Image, "open", refuse)
     code, out, error = run("a.png", "b.png")
@@ -462,6 +469,18 @@ def test_the_reader_of_the_output_may_stop(runs):
     assert all(line.startswith("note: ") for line in done.stderr.splitlines()), done.stderr
 
 
+def test_the_checkpoint_is_not_written_over(run, runs):
+    checkpoint = next(runs.glob("cnn-synthetic/*/checkpoints/best.ckpt"))
+    before = checkpoint.read_bytes()
+    save("a.png")
+    Path("link.png").symlink_to(checkpoint)
+    for option, path in (("--out", checkpoint), ("--sheet", "link.png")):
+        code, _, error = run("a.png", option, path, ckpt=str(checkpoint))
+        assert code == 2
+        assert "is the checkpoint: give another name" in error
+    assert checkpoint.read_bytes() == before
+
+
 # The sheet.
 
 
@@ -618,7 +637,7 @@ def test_reading_needs_no_torch_and_a_wrong_path_is_told_without_it():
 
 
 def test_a_picture_that_raises_what_nobody_expects(monkeypatch):
-    def explode(*arguments):
+    def explode(*arguments, **options):
         raise RecursionError("deep\ndown")
 
     save("a.png")

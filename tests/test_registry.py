@@ -138,3 +138,34 @@ def test_of_two_packages_one_gets_the_name_whatever_the_order(tmp_path, monkeypa
         plugins.install(monkeypatch, tmp_path / package, package=package)
     assert registry.find("TinyNet").distribution == "zoo-a"
     assert "'Zoo_B' is left out: 'zoo-a' has that name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["no equals sign", "not UTF-8"])
+def test_a_damaged_package_costs_a_line(tmp_path, monkeypatch, capsys, damage):
+    """Python reads the entry points of all packages at once: one that cannot be read must not hide the others."""
+    plugins.install(monkeypatch, tmp_path / "good")
+    plugins.install(monkeypatch, tmp_path / "bad", package="bad-zoo")
+    content = b"[cifar10_zoo.models]\nno equals sign\n" if damage == "no equals sign" else b"[cifar10_zoo.models]\n\xff"
+    next((tmp_path / "bad").glob("*.dist-info/entry_points.txt")).write_bytes(content)
+    registry.entries.cache_clear()
+    assert list(registry.entries()) == [*registry.BUILT_IN, "TinyNet"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the entry points of bad-zoo cannot be read (")
+
+
+def test_requirements_that_cannot_be_compared(tmp_path, monkeypatch, capsys):
+    plugins.install(monkeypatch, tmp_path)
+    (metadata,) = tmp_path.glob("*.dist-info/METADATA")
+    metadata.write_text(f"{metadata.read_text()}Requires-Dist: cifar10-zoo>=0.1; os_name ~= 'nt'\n")
+    registry.entries.cache_clear()
+    assert list(registry.entries()) == [*registry.BUILT_IN]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tiny-zoo" in line
+    assert "what it requires cannot be read" in line
+
+
+def test_one_of_several_processes_says_it(tmp_path, monkeypatch, capsys):
+    plugins.install(monkeypatch, tmp_path, models=["CNN"])
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    registry.entries()
+    assert capsys.readouterr().err == ""

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from curves import scalars
+from PIL import Image
 
 import cli
+from datamodules.errors import InputError
 from zoo import checkpoints, files, runs
 from zoo.numpy_mlp import NumPyMLP
 
@@ -383,6 +385,53 @@ class TestFromAStranger:
         assert cli.main(["fit", "--ckpt_path=theirs.ckpt", "--trainer.max_epochs=5"]) == 2
         assert "weights only" in capsys.readouterr().err
         assert [p.name for p in Path().iterdir()] == ["theirs.ckpt"]
+
+    @pytest.mark.parametrize("command", [["test"], ["fit", "--trainer.max_epochs=9"], ["predict", "--test_set"]])
+    def test_what_it_names_is_not_imported(self, content, command, capsys):
+        """Not even to see whether it is what the command line names."""
+        Path("evil.py").write_text("open('it-ran', 'w')")
+        self.save(content, "class_path", "evil.MLP")
+        assert cli.main([*command, "--model=MLP", "--ckpt=theirs.ckpt"]) == 2
+        assert "evil.MLP" in capsys.readouterr().err
+        assert not Path("it-ran").exists()
+        assert "evil" not in sys.modules
+
+    @pytest.mark.parametrize("command", [["test"], ["fit", "--trainer.max_epochs=9"], ["predict", "--test_set"]])
+    def test_it_names_no_place_to_download_to(self, content, command, monkeypatch):
+        Path("theirs").mkdir()
+        self.save(content, "config/data", {"source": "cifar10", "task": "multiclass", "data_dir": "theirs"})
+        asked: list[str] = []
+
+        def fetch(data_dir, *args, **options):
+            asked.append(str(data_dir))
+            raise InputError("no network")
+
+        monkeypatch.setattr("datamodules.cifar10.fetch", fetch)
+        assert cli.main([*command, "--ckpt=theirs.ckpt"]) == 2
+        assert asked == ["data"]
+
+    @pytest.mark.parametrize("command", [["test"], ["predict", "a.png"], ["export", "--format=npz"]])
+    @pytest.mark.parametrize(
+        ("path", "value", "word"),
+        [
+            ("config/data/task", "binary", "classes"),
+            ("config/data/task", ["multiclass"], "its data.task is ['multiclass']"),
+            ("config/data/source", "\x1b[31m\nnote: all is well", "its data.source is"),
+        ],
+    )
+    def test_nonsense_of_its_data(self, content, path, value, word, command, capsys):
+        Image.new("RGB", (32, 32)).save("a.png")
+        self.save(content, path, value)
+        assert cli.main([*command, "--ckpt=theirs.ckpt"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert word in line
+        assert "\x1b" not in line
+
+    @pytest.mark.parametrize("data", [{}, {"data_dir": 5}, {"data_dir": "x" * 5000}, ...])
+    def test_what_it_does_not_say_is_as_usual(self, content, data):
+        self.save(content, "config/data", data)
+        Image.new("RGB", (32, 32)).save("a.png")
+        assert cli.main(["predict", "a.png", "--ckpt=theirs.ckpt"]) == 0
 
     def test_of_another_machine(self, content):
         self.save(content, "config/data/data_dir", "/a/place/that/is/not/here")

@@ -25,6 +25,8 @@ def test_the_newest_run_is_the_one_that_started_last(monkeypatch):
     assert runs.newest(Path("runs"), lambda run: True) == made[-1]
     assert runs.newest(Path("runs"), lambda run: run.parent.name == "MLP") == made[1]
     assert runs.newest(Path("nothing"), lambda run: True) is None
+    made[0].rename("runs/CNN/old_copy")
+    assert runs.newest(Path("runs"), lambda run: True) == made[-1], "a folder with another name is never the newest"
 
 
 def test_a_place_that_cannot_be_written():

@@ -134,8 +134,8 @@ def measure(cls: "type[Classifier]") -> Anatomy:
         raise InputError(f"{cls.__name__}, with its default arguments, cannot classify an image ({cause})") from error
     if isinstance(model, NumPyClassifier):
         flops = sum(2 * layer.weights.size for layer in model.network.layers)
-        return Anatomy(_numpy_layers(model), summary.total_parameters, flops)
-    return Anatomy(_torch_layers(summary), summary.total_parameters, summary.total_flops)
+        return Anatomy(_numpy_layers(model), summary.trainable_parameters, flops)
+    return Anatomy(_torch_layers(summary), summary.trainable_parameters, summary.total_flops)
 
 
 def _numpy_layers(model: "NumPyClassifier") -> list[Layer]:

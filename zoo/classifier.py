@@ -68,7 +68,7 @@ class Classifier(L.LightningModule, ABC):
     `python my_net.py` checks it, `python cli.py fit --model my_net.MyNet` trains it. An entry point of its package
     makes it a model of the zoo, see `zoo.registry`; tests/plugin is such a package.
 
-    The contract, which `zoo.testing` checks. A model:
+    The contract, which `zoo.testing` checks as far as it can be seen from outside. A model:
 
     - calls `super().__init__(num_classes)` in its `__init__`, with the argument `num_classes`. All other arguments have
       types and defaults, and are numbers, texts or lists of them: configs and checkpoints keep them, to build it again.
@@ -194,6 +194,8 @@ class Classifier(L.LightningModule, ABC):
     def last_lr(self) -> float:
         """Return the learning rate of the last optimizer step, of the first parameter group."""
         group = self.trainer.optimizers[0].param_groups[0]
+        if "initial_lr" not in group:  # a model's own configure_optimizers, without a schedule
+            return group["lr"]
         return group["initial_lr"] * self.lr_schedule(self.fraction_done(max(0, self.trainer.global_step - 1)))
 
     def on_train_start(self) -> None:

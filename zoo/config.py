@@ -5,6 +5,7 @@ config of ImprovedCNN, `--model CNN` would keep ImprovedCNN's dropout where CNN 
 change of class starts from nothing.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -26,6 +27,7 @@ CLASS_KEYS = ("model", "optimizer", "lr_schedule")
 HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier"), "lr_schedule": ("zoo.schedules",)}
 
 HELP = ("-h", "--help")
+MOST_VALUES = 10_000
 
 Config = dict[str, Any]
 
@@ -120,10 +122,15 @@ def check(what: str, config: Any) -> Config:
     return config
 
 
-def _check_nodes(path: Path, node: yaml.Node | None, above: tuple[yaml.Node, ...] = ()) -> None:
-    """Refuse what YAML has and a config has no use for: keys given twice, keys that are no text, tags, loops."""
+def _check_nodes(
+    path: Path, node: yaml.Node | None, above: tuple[yaml.Node, ...] = (), count: Iterator[int] | None = None
+) -> None:
+    """Refuse what YAML has and a config has no use for: keys given twice, or that are no text; tags, loops, masses."""
     if node is None:
         return
+    count = count or itertools.count()
+    if next(count) > MOST_VALUES:  # a few lines of aliases to aliases are enough for millions
+        raise InputError(f"config '{path}' holds more than {MOST_VALUES:,} values")
     where = f"config '{path}', line {node.start_mark.line + 1}"
     if node in above:
         raise InputError(f"{where}: it contains itself")
@@ -131,7 +138,7 @@ def _check_nodes(path: Path, node: yaml.Node | None, above: tuple[yaml.Node, ...
         raise InputError(f"{where}: the tag {node.tag} has no place in a config")
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            _check_nodes(path, entry, (*above, node))
+            _check_nodes(path, entry, (*above, node), count)
     elif isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -141,7 +148,7 @@ def _check_nodes(path: Path, node: yaml.Node | None, above: tuple[yaml.Node, ...
             if key.value in seen:
                 raise InputError(f"{where}: '{key.value}' stands twice: put the two together")
             seen.add(key.value)
-            _check_nodes(path, value, (*above, node))
+            _check_nodes(path, value, (*above, node), count)
 
 
 def merge(base: Any, overlay: Any) -> Any:
@@ -163,6 +170,17 @@ def same_class(a: Any, b: Any) -> bool:
         return import_class(a) is import_class(b)
     except Exception:  # the one of them that is wanted is imported again, and then its error is told
         return False
+
+
+def names_class(trusted: str, said: object) -> bool:
+    """Whether `said`, which a stranger may have written, names the class `trusted`, which alone is imported."""
+    if said == trusted:
+        return True
+    try:
+        found = import_class(trusted)
+    except Exception:  # it is imported again where it is wanted, and then its error is told
+        return False
+    return said == f"{found.__module__}.{found.__qualname__}"
 
 
 def import_class(class_path: str) -> Any:

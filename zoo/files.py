@@ -1,25 +1,46 @@
 """Files that are whole at any moment, whatever happens to the process that writes them."""
 
+import errno
+import glob
 import os
+import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
+
+PART = ".part"  # the end of the name of what is being written
+LEFT_BEHIND = 3600  # seconds after which such a file is nobody's any more: its process was killed
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path`, which holds either the old bytes or the new ones, never a part of them.
 
-    It is written beside its place, brought to the disk, and renamed; its folder is made where there is none.
+    It is written beside its place, brought to the disk, and renamed; its folder is made where there is none. Of two
+    processes that write the same file at once, one comes last. Where `path` is a link, its target is written.
 
     Raises:
-        OSError: where it cannot be written, with what was written so far removed, and the old file as it was.
+        OSError: where it cannot be written, or is there and no regular file; with what was written so far removed, and
+            the old file as it was.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
+    _remove_left_behind(path)
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
     try:
-        with beside.open("wb") as file:
+        with open(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except OSError:
+    except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _remove_left_behind(path: Path) -> None:
+    for name in glob.glob(f"{glob.escape(str(path))}.????????{PART}"):
+        with suppress(OSError):
+            if time.time() - os.stat(name).st_mtime > LEFT_BEHIND:
+                os.unlink(name)

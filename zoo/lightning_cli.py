@@ -3,6 +3,7 @@
 import copy
 import errno
 import logging
+import os
 import shutil
 import signal
 import warnings
@@ -197,6 +198,7 @@ class ZooCLI(LightningCLI):
             value = config.trainer[option]
             if value is not None and value < 1:
                 raise InputError(f"--trainer.{option}={value} is out of range: give a number of at least 1")
+        _check_processes(config.trainer)
         if configs.import_class(config.model.class_path).cpu_only:
             _stay_on_cpu(config.model.class_path.rpartition(".")[2], config.trainer)
 
@@ -488,6 +490,14 @@ def _stay_on_cpu(model: str, trainer: Any) -> None:
     if trainer.accelerator == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
         _say(f"{model} computes on the CPU; the GPU that is here has nothing to do.")
     trainer.accelerator = "cpu"
+
+
+def _check_processes(trainer: Any) -> None:
+    """Refuse so many processes on the CPU that they use up the machine's memory before anything is said."""
+    cores = os.cpu_count() or 1
+    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.cuda.is_available())
+    if on_cpu and str(trainer.devices).isdecimal() and int(trainer.devices) > max(2, cores):
+        raise InputError(f"--trainer.devices={trainer.devices} is a process each on {cores} cores: give fewer")
 
 
 def _as_list(value: Any) -> list[Any]:

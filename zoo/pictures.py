@@ -13,6 +13,7 @@ import glob
 import os
 import warnings
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,10 @@ SIZE = 32  # pixels a side, as CIFAR-10 has them
 THUMBNAIL = 128  # pixels a side, at most
 FILTER = Image.Resampling.BICUBIC
 WITH_ALPHA = ("LA", "PA", "RGBA")  # modes of Pillow
+# Those that Pillow reads by itself: for others it starts programs (Ghostscript, for EPS), which a stranger's file could
+# make do more.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
+MOST_PIXELS = 100_000_000  # of which a picture with transparency takes a gigabyte of memory
 
 
 class Picture(NamedTuple):
@@ -89,7 +94,7 @@ def _files(name: str) -> list[Path]:
 
 
 def read(path: Path, thumbnail: bool = False) -> Picture:
-    """Read a picture of any size and kind that Pillow knows.
+    """Read a picture of any size, and of one of `FORMATS`.
 
     Args:
         path: of its file, which may come from a stranger.
@@ -105,7 +110,10 @@ def read(path: Path, thumbnail: bool = False) -> Picture:
             raise InputError("the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's, on what it can read all the same
-            with Image.open(path) as image:
+            with Image.open(path, formats=_formats()) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise InputError(f"{image.width} x {image.height} are more than {MOST_PIXELS:,} pixels")
+                image.load()  # what is damaged is refused here: Pillow goes on where the rest is read a second time
                 whole, transparent = _rgb(image)
         pixels = _pixels(whole)
         if not thumbnail:
@@ -115,13 +123,20 @@ def read(path: Path, thumbnail: bool = False) -> Picture:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError("no picture, or of a format that Pillow does not know") from error
+        raise InputError(f"no picture, or none of the formats {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"a decompression bomb, or too large: {one_line(error)}") from error
     except OSError as error:
         raise InputError(error.strerror or one_line(error)) from error
     except Exception as error:  # a damaged file can raise almost anything
         raise InputError(f"{type(error).__name__}: {one_line(error)}") from error
+
+
+@cache
+def _formats() -> list[str]:
+    """Return those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
@@ -151,13 +151,33 @@ def _plugins() -> Iterator[tuple[Entry, str | None]]:
     their installation.
     """
     owners = dict.fromkeys(BUILT_IN, DISTRIBUTION)
-    found = [(*_metadata_of(point), point) for point in entry_points(group=ENTRY_POINT_GROUP)]
+    found = [(*_metadata_of(point), point) for point in _entry_points()]
     for package, requirements, point in sorted(found, key=lambda f: (_canonical(f[0]), f[2].name, f[2].value)):
         entry = Entry(point.name, point.value, package)
         problem = _problem(entry, owners) or _unfulfilled(requirements)
         if problem is None:
             owners[entry.name] = package
         yield entry, problem and f"model '{entry.name}' of the package '{package}' is left out: {problem}"
+
+
+def _entry_points() -> Iterator[EntryPoint]:
+    """Yield the entry points of all installed packages; says on stderr which package's cannot be read."""
+    try:
+        yield from entry_points(group=ENTRY_POINT_GROUP)
+        return
+    except Exception:  # one package's file is damaged, and any of them may be
+        pass
+    seen = set()
+    for distribution in distributions():
+        name = _canonical(distribution.name or "unnamed")
+        if name in seen:  # Python imports what comes first on its path
+            continue
+        seen.add(name)
+        try:
+            yield from distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            print(f"warning: {one_line(f'the entry points of {name} cannot be read ({cause})')}", file=sys.stderr)
 
 
 def _metadata_of(point: EntryPoint) -> tuple[str, Sequence[str]]:
@@ -187,7 +207,7 @@ def _unfulfilled(requirements: Sequence[str]) -> str | None:
     on_us = [text for text in requirements if _canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
     if not on_us:
         return None
-    from packaging.requirements import InvalidRequirement, Requirement  # here: most often nobody asks for it
+    from packaging.requirements import Requirement  # here: most often nobody asks for it
 
     try:
         installed = version(DISTRIBUTION)
@@ -197,7 +217,7 @@ def _unfulfilled(requirements: Sequence[str]) -> str | None:
                 return f"it needs {DISTRIBUTION}{requirement.specifier}, installed is {installed}"
     except PackageNotFoundError:  # a copy that is used without being installed
         return None
-    except InvalidRequirement as error:
+    except Exception as error:  # packaging has several of its own, for the text and for the markers
         return f"what it requires cannot be read: {error}"
     return None
 

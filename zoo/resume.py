@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datamodules import reader
 from datamodules.errors import InputError
 from zoo import checkpoints, registry, runs
 from zoo import config as configs
@@ -28,6 +29,7 @@ TRAINER = (
     "val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "deterministic",
 )  # fmt: skip
 NOT_OF_DATA = ("mirrors", "download")
+SOURCES, TASKS = ("cifar10", "synthetic"), ("multiclass", "binary")
 CHECKPOINT = ("--ckpt", "--ckpt_path")
 # As PEP 508 has it, and of a length that fits into a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
@@ -81,8 +83,8 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
     model, data = origin.base.get("model") or {}, origin.base.get("data") or {}
     _check_is_of(origin, _named_model(composed))
     (model.get("init_args") or {}).pop("num_classes", None)  # follows from data.task
-    if data.get("data_dir") and not Path(str(data["data_dir"])[:255]).exists():  # of another machine
-        del data["data_dir"]
+    if not _has_data(data.get("data_dir")):  # of another machine
+        data.pop("data_dir", None)
     return composed._replace(config=configs.merge(origin.base, config)), origin
 
 
@@ -108,7 +110,7 @@ def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Orig
 def _check_is_of(origin: Origin, named: str | None) -> None:
     """Check that a model named on the command line is the one of the checkpoint, or the run."""
     class_path = ((origin.base or {}).get("model") or {}).get("class_path")
-    if named is not None and not configs.same_class(named, class_path):
+    if named is not None and not configs.names_class(named, class_path):
         found = f"{origin.path or origin.run} is of {class_path}"
         raise InputError(f"{found}, and the command line names {named}: give the one that fits")
 
@@ -178,7 +180,7 @@ def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
     content = checkpoints.read(path)
     try:
         base = _config_of(content, named)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
         if isinstance(error, InputError):
             raise InputError(f"--ckpt {path}: {error}") from error
         raise InputError(f"--ckpt {path} does not say how it was trained ({error})") from error
@@ -207,7 +209,7 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
             return False
         theirs = configs.read(run / runs.CONFIG).get("model")
         theirs = theirs.get("class_path") if isinstance(theirs, dict) else theirs
-        return model is None or configs.same_class(model, theirs)
+        return model is None or configs.names_class(model, theirs)
 
     run = runs.newest(runs_dir, holds)
     if run is None:
@@ -228,7 +230,12 @@ def _config_of(content: Content, named: str | None) -> Config:
     config = configs.check("its config", json.loads(json.dumps(content.get("config"))))
     about = content.get("CIFAR10DataModule") or {}
     source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
-    config = {"data": {"source": source, "task": about.get("task", "multiclass")}} | config
+    data = {"source": source, "task": about.get("task", "multiclass")} | (config.get("data") or {})
+    for name, choices in (("source", SOURCES), ("task", TASKS)):
+        if data[name] not in choices:
+            raise InputError(f"its data.{name} is {data[name]!r}, expected {' or '.join(choices)}")
+    if not _has_data(data.get("data_dir")):
+        data.pop("data_dir", None)
     for key, homes in configs.HOMES.items():
         named_class = (config.get(key) or {}).get("class_path")
         if named_class is not None and not str(named_class).startswith(tuple(f"{home}." for home in homes)):
@@ -237,7 +244,7 @@ def _config_of(content: Content, named: str | None) -> Config:
     arguments = json.loads(json.dumps(_arguments_of(content)))
     return config | {
         "model": {"class_path": class_path, "init_args": arguments},
-        "data": {name: value for name, value in config["data"].items() if name not in NOT_OF_DATA},
+        "data": {name: value for name, value in data.items() if name not in NOT_OF_DATA},
         "trainer": {name: value for name, value in config.get("trainer", {}).items() if name in TRAINER},
     }
 
@@ -254,12 +261,26 @@ def _check_class_path(content: Content, named: str | None) -> str:
     """
     class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
     known = [entry.class_path for entry in registry.entries().values()]
-    if isinstance(class_path, str) and (named is not None or class_path in known):
+    if named is not None:
+        if not configs.names_class(named, class_path):
+            raise InputError(f"it is of {class_path}, and the command line names {named}: give the one that fits")
+        return named
+    if isinstance(class_path, str) and class_path in known:
         return class_path
     package, way_out = content.get("package"), f"name it by --model {class_path}"
     if isinstance(package, str) and re.fullmatch(PACKAGE_NAME, package):
         way_out = f"it came with the package '{package}' (where you trust it, pip install {package}); else {way_out}"
     raise InputError(f"it is of {class_path}, which is not in the zoo: {way_out}")
+
+
+def _has_data(data_dir: object) -> bool:
+    """Whether CIFAR-10 lies in a place that a checkpoint names: a stranger's is not to be a place to download to."""
+    if not isinstance(data_dir, str):
+        return False
+    try:
+        return reader.find(data_dir) is not None
+    except InputError:
+        return False
 
 
 def _arguments_of(content: Content) -> dict[str, Any]:

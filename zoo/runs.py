@@ -62,10 +62,13 @@ def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:
 
 
 def _started(run: Path) -> tuple[str, int, int]:
-    """When a run started: its name, the number of the run in that second, and the file's time to tell models apart."""
-    name = re.fullmatch(r"(.*?)(?:_(\d{1,3}))?", run.name)
-    assert name
-    return name[1], int(name[2] or 1), (run / CONFIG).stat().st_mtime_ns
+    """When a run started: its name, the number of the run in that second, and the file's time to tell models apart.
+
+    A folder that somebody has given another name comes before all that say when they started.
+    """
+    name = re.fullmatch(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d{1,3}))?", run.name)
+    started, number = (name[1], int(name[2] or 1)) if name else ("", 0)
+    return started, number, (run / CONFIG).stat().st_mtime_ns
 
 
 def of_checkpoint(checkpoint: Path) -> Path:

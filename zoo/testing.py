@@ -13,11 +13,12 @@ import inspect
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +31,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule
-from zoo import registry
+from zoo import registry, trained
 from zoo.classifier import Classifier
 
 # More than one step: where a network's last weights start at 0, the others' first gradient is 0.
@@ -57,10 +58,12 @@ def check_model(model_class: type[Classifier], **arguments: Any) -> None:
             torch.manual_seed(0)
             model = _build(model_class, arguments, num_classes)
             _check_hyperparameters(model, arguments)
+            _check_seed(model, arguments)
             _check_logits(model)
             _check_copy(model)
             trainer = _check_training(model)
             _check_checkpoint(model, trainer, Path(folder) / f"{num_classes}.ckpt")
+        _check_logits(_build(model_class, arguments, 3))
 
 
 def check_two_processes(*model_classes: type[Classifier], **arguments: Any) -> None:
@@ -84,10 +87,10 @@ def check_two_processes(*model_classes: type[Classifier], **arguments: Any) -> N
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "zoo.testing", folder, json.dumps(names), json.dumps(arguments)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
+        error = _run(command, environment)
         for index, model_class in enumerate(model_classes):
             files = [Path(folder) / f"{index}_{rank}.pt" for rank in range(2)]
-            cause = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            cause = (error.strip().splitlines() or ["no word"])[-1]
             _demand(
                 all(file.is_file() for file in files),
                 f"{model_class.__name__} cannot be trained by two processes (strategy ddp): {cause}",
@@ -99,6 +102,21 @@ def check_two_processes(*model_classes: type[Classifier], **arguments: Any) -> N
                     f"{model_class.__name__} has other weights ({name}) in each of two processes: what computes "
                     "gradients by itself has to average them over the processes before each step",
                 )
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a command, and return what it wrote to stderr. It is ended after a while, with the processes it started."""
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        return process.communicate(timeout=SECONDS)[1]
+    except subprocess.TimeoutExpired:
+        return f"nothing came of it within {SECONDS} seconds: a process waits for the other"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _demand(condition: object, message: str) -> None:
@@ -141,6 +159,10 @@ def _check_class(model_class: type[Classifier]) -> None:
             parameter.default is not parameter.empty or parameter.kind in VARIABLE,
             f"{name}'s argument {parameter.name} has no default: give it one, so that --model {name} alone is a model",
         )
+        _demand(
+            parameter.annotation is not parameter.empty or parameter.kind in VARIABLE,
+            f"{name}'s argument {parameter.name} has no type: give it one, for the command line to read its value by",
+        )
 
 
 def _build(model_class: type[Classifier], arguments: dict[str, Any], num_classes: int) -> Classifier:
@@ -157,8 +179,8 @@ def _build(model_class: type[Classifier], arguments: dict[str, Any], num_classes
 
 
 def _check_hyperparameters(model: Classifier, arguments: dict[str, Any]) -> None:
-    name = type(model).__name__
-    for parameter in inspect.signature(type(model)).parameters.values():
+    name, parameters = type(model).__name__, inspect.signature(type(model)).parameters
+    for parameter in parameters.values():
         if parameter.kind in VARIABLE:
             continue
         _demand(
@@ -172,10 +194,23 @@ def _check_hyperparameters(model: Classifier, arguments: dict[str, Any]) -> None
         except (TypeError, ValueError):
             kind = type(value).__name__
             _demand(False, f"{name}'s argument {argument} is a {kind}: take numbers, texts, lists, as a config can")
+        given = {name: parameter.default for name, parameter in parameters.items()} | arguments
         _demand(
-            argument not in arguments or value == arguments[argument],
-            f"{name} keeps {argument}={value!r} where it was given {arguments.get(argument)!r}: "
+            argument == "num_classes" or argument not in given or value == given[argument],
+            f"{name} keeps {argument}={value!r} where it was given {given.get(argument)!r}: "
             "change no argument before super().__init__(num_classes)",
+        )
+
+
+def _check_seed(model: Classifier, arguments: dict[str, Any]) -> None:
+    """Check that PyTorch's seed, which was 0 when `model` was built, decides its weights."""
+    torch.manual_seed(0)
+    again = _build(type(model), arguments, model.num_classes).state_dict()
+    for key, value in model.state_dict().items():
+        _demand(
+            torch.equal(value, again[key]),
+            f"{type(model).__name__}'s {key} starts with other values each time: draw them from PyTorch's generator, "
+            "or from one that it seeds, as NumPyClassifier.rng()",
         )
 
 
@@ -321,15 +356,19 @@ def _check_checkpoint(model: Classifier, trainer: L.Trainer, path: Path) -> None
     try:
         trainer.save_checkpoint(path)
         again = type(model).load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        # As the commands do that use a trained model: from plain values.
+        rebuilt = trained.build(type(model), json.loads(json.dumps(dict(model.hparams))))
+        rebuilt.load_state_dict(again.state_dict())
     except Exception as error:
         raise AssertionError(
             f"a checkpoint of {name} cannot be read back (weights_only=True): {type(error).__name__}: {error}"
         ) from error
-    _demand(
-        _close(_logits(again, _images()), _logits(model, _images())),
-        f"{name} gives other logits once it is read back from a checkpoint: keep what it learns in parameters, and "
-        "what it computes with besides in buffers (register_buffer)",
-    )
+    for found in (again, rebuilt):
+        _demand(
+            _close(_logits(found, _images()), _logits(model, _images())),
+            f"{name} gives other logits once it is read back from a checkpoint: keep what it learns in parameters, and "
+            "what it computes with besides in buffers (register_buffer)",
+        )
 
 
 # Two processes.

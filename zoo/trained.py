@@ -1,7 +1,10 @@
 """A trained model out of its checkpoint, for the commands that use one: `--ckpt best`, `last`, a file, or a run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from jsonargparse import ArgumentParser
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
@@ -47,7 +50,7 @@ def load(wanted: str, runs_dir: Path = Path("runs"), model: str | None = None) -
     assert origin.base is not None
     chosen = origin.base["model"]
     try:
-        network = registry.load(chosen["class_path"])(**chosen["init_args"])
+        network = build(registry.load(chosen["class_path"]), chosen["init_args"])
     except InputError:
         raise
     except Exception as error:  # the code of another package can raise anything
@@ -56,4 +59,21 @@ def load(wanted: str, runs_dir: Path = Path("runs"), model: str | None = None) -
     network.load_state_dict(origin.content["state_dict"])
     data = origin.base["data"]
     names = CIFAR10DataModule(source=data["source"], task=data["task"]).class_names
+    if network.num_classes != len(names):
+        of_data = f"{data['source']} ({data['task']}) has {len(names)}"
+        raise InputError(f"{origin.path} is of a model of {network.num_classes} classes, and {of_data}")
     return Trained(network.eval(), origin.path, origin.base, names, checkpoints.epochs_done(origin.content))
+
+
+def build(model_class: type[Classifier], arguments: Mapping[str, Any]) -> Classifier:
+    """Build a model from its arguments as configs and checkpoints hold them.
+
+    They hold plain values: a tuple as a list, a member of an enumeration by its name. What the class says of its
+    arguments' types decides what becomes of them, as on the command line.
+
+    Raises:
+        Exception: whatever another package's code raises; and where an argument is not of its type.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(model_class, "model", fail_untyped=False)
+    return model_class(**parser.parse_object({"model": dict(arguments)}).model.as_dict())

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from zoo import files
+from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation.results import versions
 
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     print("\n".join(_table(stopwatch, numpy_nets.COMPARISONS, options.images)))
     if options.json is not None:
         content = {"machine": machine(), "versions": versions(), "images": options.images, "seconds": stopwatch.seconds}
-        files.write(options.json, f"{json.dumps(content, indent=2)}\n".encode())
+        output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
     return 0
 
 
@@ -69,6 +69,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all seconds to a file too")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("benchmark", unknown, vars(options))
+    if options.json is not None:
+        output.check_file("--json", options.json)
     return options
 
 

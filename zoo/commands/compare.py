@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from datamodules.errors import InputError, did_you_mean, one_line
-from zoo import files, runs
+from zoo import runs
+from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation import results
 
@@ -160,10 +161,6 @@ def _check_choice(option: str, value: str, choices: Iterable[str]) -> None:
         raise InputError(f"{option} {value} is unknown.{did_you_mean(value, choices)} Known are: {', '.join(choices)}")
 
 
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
-
-
 # Reading runs.
 
 
@@ -176,7 +173,7 @@ def _read_all(names: Sequence[str]) -> list[Run]:
     if not found:
         raise InputError(f"no run in '{names[0]}' is finished: none has a {results.FILE} with results of the test set")
     if len(paths) > len(found):
-        _note(f"not finished, and left out: {len(paths) - len(found)} of {len(paths)} runs")
+        output.note(f"not finished, and left out: {len(paths) - len(found)} of {len(paths)} runs")
     return found
 
 
@@ -237,7 +234,11 @@ def _load(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def _parse_yaml(text: str) -> Any:
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the one in C is three times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is three times as fast
+    # A run writes none; a few lines of aliases to aliases stand for millions of values.
+    if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
+        raise ValueError("it holds aliases of YAML, which no run writes")
+    return yaml.load(text, loader)
 
 
 def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
@@ -301,7 +302,7 @@ def _note_versions(rows: Sequence[Row]) -> None:
     for package in PACKAGES:
         versions = sorted({run.versions[package] for row in rows for run in row.runs}, key=_natural)
         if len(versions) > 1:
-            _note(f"the runs are of different versions of {package}: {', '.join(versions)}")
+            output.note(f"the runs are of different versions of {package}: {', '.join(versions)}")
 
 
 def _rows(found: Sequence[Run]) -> list[Row]:
@@ -315,7 +316,7 @@ def _rows(found: Sequence[Run]) -> list[Row]:
         rows.append(Row([run for run in alike if run is newest[run.seed]]))
         older += [str(run.path) for run in alike if run is not newest[run.seed]]
     if older:
-        _note(f"left out, because a newer run has the same config and the same seed: {', '.join(older)}")
+        output.note(f"left out, because a newer run has the same config and the same seed: {', '.join(older)}")
     return rows
 
 
@@ -417,7 +418,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 def _lines(rows: Sequence[Row], settings: Table) -> list[tuple[str, ...]]:
     """Return the heads of the table, and the cells of each row."""
     table = _texts(rows, settings) | {column: [_cell(row, column) for row in rows] for column in _columns(rows)}
-    return [tuple(table), *zip(*table.values(), strict=True)]
+    return [tuple(map(one_line, line)) for line in (table, *zip(*table.values(), strict=True))]
 
 
 def _cell(row: Row, column: str) -> str:
@@ -487,13 +488,10 @@ def _plot(path: Path, column: str, rows: Sequence[Row], labels: Sequence[str]) -
     if len(curves) > len(comparison.STYLES):
         raise InputError(f"--plot draws up to {len(comparison.STYLES)} curves, not {len(curves)}: name fewer runs")
     if len(curves) < len(rows):
-        _note(f"rows not drawn, because not all of their runs have {column}: {len(rows) - len(curves)}")
+        output.note(f"rows not drawn, because not all of their runs have {column}: {len(rows) - len(curves)}")
     figure = comparison.draw(curves, column, _title(rows, "mean and range"))
-    try:
-        files.write(path, comparison.as_png(figure))
-    except OSError as error:
-        raise InputError(f"--plot {path} cannot be written: {error}") from error
-    _note(f"drawn: {path}")
+    output.write("--plot", path, comparison.as_png(figure))
+    output.note(f"drawn: {path}")
 
 
 def _labels(rows: Sequence[Row], settings: Table) -> list[str]:

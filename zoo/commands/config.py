@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from datamodules.errors import InputError, one_line
-from zoo import about, anatomy, files, registry
+from zoo import about, anatomy, registry
 from zoo import config as configs
-from zoo.commands import help
+from zoo.commands import help, output
 from zoo.commands.parser import Parser, check_unknown
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def main(argv: list[str]) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return 0
-    try:
-        files.write(Path(options.out), text.encode())
-    except OSError as error:
-        raise InputError(f"--out {options.out} cannot be written: {error}") from error
+    output.write("--out", Path(options.out), text.encode())
     print(f"Config: {options.out}; train with it: {command}")
     return 0
 

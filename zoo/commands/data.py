@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules import download, reader, synthetic
 from datamodules.errors import InputError, did_you_mean, one_line
-from zoo import files
+from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 
 ACTIONS = {
@@ -159,10 +159,7 @@ def show(options: argparse.Namespace) -> None:
     from zoo.figures import mosaic, samples  # matplotlib takes a second to import
 
     figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
-    try:
-        files.write(options.out, mosaic.as_png(figure))
-    except OSError as error:
-        raise InputError(f"--out {options.out} cannot be written: {error}") from error
+    output.write("--out", options.out, mosaic.as_png(figure))
     print(f"drawn: {options.out}")
 
 

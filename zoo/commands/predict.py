@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from datamodules.errors import InputError, did_you_mean, printable
-from zoo import files, pictures
+from zoo import pictures
+from zoo.commands import output
 from zoo.commands.parser import Parser, add_checkpoint, check_unknown
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
     """
     options = _options(argv)
     paths = pictures.find(options.pictures)
-    _check_outputs(options, paths)
+    _check_outputs(options, {path: f"is one of the pictures ({path})" for path in paths})
     # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
     from zoo.installation import check_torch
 
@@ -65,8 +66,9 @@ def main(argv: list[str]) -> int:
     from zoo import trained
 
     model = trained.load(options.ckpt, options.runs_dir, options.model)
+    _check_outputs(options, {model.path: "is the checkpoint"})
     source = model.config["data"]["source"]
-    _note(f"{type(model.model).__name__} of {model.path}, trained on {source} for {model.epochs} epochs")
+    output.note(f"{type(model.model).__name__} of {model.path}, trained on {source} for {model.epochs} epochs")
     if options.test_set:
         _write(options, _predict_test_set(model, options.data_dir), model.class_names)
         return 0
@@ -113,23 +115,18 @@ def _options(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def _check_outputs(options: argparse.Namespace, paths: Sequence[Path]) -> None:
+def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> None:
     """Refuse to write where nothing can be written, and over what is read."""
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise InputError(f"--sheet {options.sheet}: give a file whose name ends in .png")
-    taken = {path.resolve(): f"is one of the pictures ({path})" for path in paths}
+    taken = {path.resolve(): what for path, what in read.items()}
     for option, path in (("--out", options.out), ("--sheet", options.sheet)):
         if path is None:
             continue
-        if path.is_dir():
-            raise InputError(f"{option} {path} is a folder: give a file")
+        output.check_file(option, path)
         if path.resolve() in taken:
             raise InputError(f"{option} {path} {taken[path.resolve()]}: give another name")
         taken[path.resolve()] = f"is the file of {option}, too"
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
 
 
 # Reading and predicting.
@@ -155,7 +152,7 @@ def _read(paths: Sequence[Path], thumbnails: int) -> list[pictures.Picture]:
         raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
     transparent = [printable(picture.path) for picture in found if picture.transparent]
     if transparent:
-        _note(f"transparent, and laid over white: {_some(transparent)}")
+        output.note(f"transparent, and laid over white: {_some(transparent)}")
     return found
 
 
@@ -182,15 +179,13 @@ def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
     from datamodules.cifar10 import CIFAR10DataModule  # torch again
 
     wanted = {name: model.config["data"].get(name) for name in ("source", "task", "test_size")}
-    of_run = model.config["data"].get("data_dir")
-    if data_dir is None and of_run and Path(of_run).exists():  # not on another machine
-        data_dir = Path(of_run)
+    data_dir = data_dir or model.config["data"].get("data_dir")
     # Whether the files are the official ones is said, in place of an option to say so.
     data = CIFAR10DataModule(str(data_dir) if data_dir else None, **wanted, verify_checksums=False)
     with contextlib.redirect_stdout(sys.stderr):  # what a download says
         data.prepare_data()
     data.setup("predict")
-    _note(data.describe())
+    output.note(data.describe())
     assert data.test is not None
     probabilities = _probabilities(model, data.test.images.permute(0, 3, 1, 2).numpy())
     numbers = zip(data.test.indices.tolist(), data.test.labels.tolist(), probabilities, strict=True)
@@ -254,11 +249,8 @@ def _write(options: argparse.Namespace, rows: Sequence[Row], class_names: Sequen
 
 
 def _write_file(option: str, path: Path, content: bytes) -> None:
-    try:
-        files.write(path, content)
-    except OSError as error:
-        raise InputError(f"{option} {path} cannot be written: {error}") from error
-    _note(f"written: {path}")
+    output.write(option, path, content)
+    output.note(f"written: {path}")
 
 
 def _draw(path: Path, found: Sequence[pictures.Picture], rows: Sequence[Row], model: "Trained") -> None:
@@ -272,6 +264,6 @@ def _draw(path: Path, found: Sequence[pictures.Picture], rows: Sequence[Row], mo
         verdict = f"{model.class_names[best]} {_percent(row, best)}"
         shown.append(contact_sheet.Shown(printable(picture.path.name), verdict, picture.thumbnail, picture.pixels))
     if len(found) > len(shown):
-        _note(f"the sheet shows the first {len(shown)} of {len(found)} pictures")
+        output.note(f"the sheet shows the first {len(shown)} of {len(found)} pictures")
     figure = contact_sheet.sheet(shown, f"{type(model.model).__name__} ({printable(model.path)})")
     _write_file("--sheet", path, mosaic.as_png(figure))

@@ -98,7 +98,7 @@ def _model(trained: Trained) -> str:
         "",
         f"- class: `{entry.class_path}`{origin}",
         f"- arguments: {', '.join(f'`{name}={value!r}`' for name, value in arguments.items())}",
-        f"- parameters: {sum(p.numel() for p in trained.model.parameters()):,}",
+        f"- parameters: {sum(p.numel() for p in trained.model.parameters() if p.requires_grad):,}",
     ]
     if kind.__doc__:
         lines.append(f"- in short: {kind.__doc__.strip().splitlines()[0]}")
@@ -134,12 +134,13 @@ import numpy as np
 {inspect.getsource(file.probabilities).strip()}
 ```
 
-A picture, with Pillow (which resizes it to 32 x 32 pixels):
+A picture, with Pillow, which takes the square in the middle and resizes it to 32 x 32 pixels:
 
 ```python
-from PIL import Image
+from PIL import Image, ImageOps
 
-picture = np.array(Image.open("picture.png").convert("RGB").resize((32, 32)))  # (32, 32, 3)
+picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGB")
+picture = np.array(ImageOps.fit(picture, (32, 32)))  # (32, 32, 3)
 (row,) = probabilities("{file.name}", picture.transpose(2, 0, 1)[None])
 classes = {list(trained.class_names)!r}
 print(classes[row.argmax()], row.max())

@@ -22,6 +22,7 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
 def probabilities(path: str, images: np.ndarray) -> np.ndarray:
     """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32)."""
     import json
+    import sys
 
     import torch
     from safetensors import safe_open
@@ -31,6 +32,9 @@ def probabilities(path: str, images: np.ndarray) -> np.ndarray:
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
+    module = metadata["class"].rpartition(".")[0]
+    if metadata["model"] not in registry.entries() and module not in sys.modules:  # the file is not to choose code
+        raise ImportError(f"its class is in {module}: where you trust that, import it first")
     tensors = load_file(path)
     model = registry.load(metadata["model"])(**json.loads(metadata["arguments"]))
     model.load_state_dict({name: tensors[name] for name in model.state_dict()})

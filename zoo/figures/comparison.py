@@ -40,7 +40,9 @@ def draw(curves: Sequence[Curve], quantity: str, title: str) -> Figure:
         quantity: what the values are.
         title: stands above; name the data.
     """
-    labels = [fill(curve.label, 48) for curve in curves]
+    # An underscore at the start would keep a label out of the legend, and two dollars be taken for mathematics.
+    labels = [fill(curve.label, 48).replace("$", r"\$") for curve in curves]
+    labels = [f"\u200b{label}" if label.startswith("_") else label for label in labels]
     lines = [line for label in labels for line in label.splitlines()]
     # Room for the legend beside the axes: inches of its letters and lines.
     size = (6.5 + 0.065 * max(map(len, lines)), max(4.0, 0.5 + 0.17 * len(lines)))
@@ -53,7 +55,7 @@ def draw(curves: Sequence[Curve], quantity: str, title: str) -> Figure:
         if len(values) > 1:
             lowest, highest = values.min(axis=0), values.max(axis=0)
             axes.fill_between(curve.epochs, lowest, highest, color=style["color"], alpha=0.15, linewidth=0)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title.replace("$", r"\$"), fontsize=10)
     axes.set_xlabel("epoch")
     axes.set_ylabel(quantity)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
