@@ -24,6 +24,7 @@ SPLIT_SEED = 10
 ORDER_STREAM = 1
 # As many images as CIFAR-10 has, where `train_size` and `test_size` do not ask the synthetic source for fewer.
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 50_000, 10_000
+MOST_SYNTHETIC = 200_000  # which takes a minute, and 0.6 GB
 # So many training images are fetched at once, or a batch where that is more: 3 MB, which the processor's caches hold.
 FETCHED_IMAGES = 1024
 
@@ -330,6 +331,9 @@ class CIFAR10DataModule(L.LightningDataModule):
                 n = self.train_size + self.val_size if self.train_size else SYNTHETIC_TRAIN
             else:
                 n = self.test_size or SYNTHETIC_TEST
+            if n > MOST_SYNTHETIC:
+                sizes = "--data.train_size and --data.val_size" if split == "train" else "--data.test_size"
+                raise InputError(f"{sizes} ask for {n:,} drawn images: lower them to {MOST_SYNTHETIC:,} at the most")
             return synthetic.generate(n, split=split)
         images, labels, official = reader.read(self.data_dir, split, verify_checksums=self.verify_checksums)
         self._official &= official

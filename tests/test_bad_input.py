@@ -45,6 +45,10 @@ CASES = {
     "fit --model CNN --trainer.max_epoch 3": ["'trainer.max_epoch'", "Did you mean 'trainer.max_epochs'?"],
     "fit --model CNN --data.sourse synthetic": ["'data.sourse'", "Did you mean 'data.source'?"],
     "fit --model CNN stray": ["'stray'"],
+    "fit --model CNN --data.source=synthetic --data.train_size=5 --data.val_size=999999": [
+        "--data.val_size ask for",
+        "200,000 at the most",
+    ],
     "fit --model CNN --trainer.devices 99999": ["--trainer.devices=99999 is a process each on"],
     "fit --model ImprovedCNN --model.dropuot 0.1": ["no argument 'dropuot'", "Did you mean 'dropout'?"],
     "fit --model ImprovedCNN --model.dropout abc": ["--model.dropout=abc", "a number"],
