@@ -4,8 +4,10 @@ import http.client
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Malicious, batch_file, write_pickle
@@ -202,6 +204,25 @@ def test_unreadable_checkpoints(command, kind, capsys):
     assert code == 2
     assert_one_line(error, ["bad.ckpt", "no readable checkpoint"])
     assert [path.name for path in Path().iterdir()] == ["bad.ckpt"]
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "packed"])
+def test_a_damaged_checkpoint(damage, capsys):
+    """PyTorch itself reads such a file without a word."""
+    torch.save({"state_dict": {"weight": torch.arange(1000.0)}}, "good.ckpt")
+    if damage == "packed":
+        with zipfile.ZipFile("good.ckpt") as good, zipfile.ZipFile("bad.ckpt", "w", zipfile.ZIP_DEFLATED) as bad:
+            for entry in good.infolist():
+                bad.writestr(entry.filename, good.read(entry))
+    else:
+        content = bytearray(Path("good.ckpt").read_bytes())
+        place = content.index(np.arange(500.0, 510.0, dtype=np.float32).tobytes())
+        content[place : place + 8] = bytes(8)
+        Path("bad.ckpt").write_bytes(content)
+    torch.load("bad.ckpt", weights_only=True)
+    code, error = run(["test", "--ckpt=bad.ckpt"], capsys)
+    assert code == 2
+    assert_one_line(error, ["bad.ckpt is damaged" if damage == "other bytes" else "bad.ckpt is packed"])
 
 
 def test_a_checkpoint_that_asks_for_code(capsys):

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,10 @@ def read(path: Path) -> Content:
     try:
         if not path.is_file():
             raise InputError(f"checkpoint {path}: there is no such file")
+        _check_sums(path)
         content = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
         assert all(isinstance(content[key], dict) for key in ("state_dict", "hyper_parameters", "loops"))
         assert all(isinstance(tensor, torch.Tensor) for tensor in content["state_dict"].values())
         assert isinstance(content["global_step"], int)
@@ -66,10 +70,30 @@ def read(path: Path) -> Content:
             f"{path} is no readable checkpoint of this project: it asks for more than tensors and plain values, "
             "which was not done"
         ) from error
+    except zipfile.BadZipFile as error:
+        raise InputError(
+            f"{path} is no readable checkpoint of this project: it is no archive as PyTorch writes, or cut off"
+        ) from error
+    except KeyError as error:
+        raise InputError(f"{path} is no readable checkpoint of this project: it lacks {error}") from error
     except Exception as error:  # a damaged file can raise almost anything
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} is no readable checkpoint of this project ({cause})") from error
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Check what PyTorch does not: that the bytes are those that were written, none of them packed.
+
+    Raises:
+        InputError: where they are not. A few kilobytes of packed zeros are gigabytes of weights.
+        zipfile.BadZipFile: where it is no archive, as checkpoints are.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise InputError(f"{path} is packed, as no checkpoint is that PyTorch writes")
+        if (damaged := archive.testzip()) is not None:
+            raise InputError(f"{path} is damaged: {damaged} is not what was written")
 
 
 def epochs_done(content: Content) -> int:

@@ -30,7 +30,7 @@ class Trained(NamedTuple):
     epochs: int
 
 
-def load(wanted: str, runs_dir: Path = Path("runs"), model: str | None = None) -> Trained:
+def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None) -> Trained:
     """Build the model that a checkpoint holds, with its weights. The checkpoint may come from a stranger.
 
     Args:
@@ -44,7 +44,7 @@ def load(wanted: str, runs_dir: Path = Path("runs"), model: str | None = None) -
         InputError: where there is no such checkpoint, or it cannot be read, or is of another model, or of one that is
             not in the zoo and not named.
     """
-    origin = resume.of_checkpoint(wanted, runs_dir, model)
+    origin = resume.of_checkpoint(str(wanted), runs_dir, model)
     assert origin.path is not None
     assert origin.content is not None
     assert origin.base is not None

@@ -8,13 +8,16 @@ speaks for the class, and what is left below zero speaks against it:
     map = relu(sum over channels k of  mean over places (d logit / d A_k) * A_k)
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datamodules.errors import InputError
 from zoo.classifier import Classifier
 from zoo.inference import evaluating
 from zoo.interpretation import layers
+from zoo.numpy_classifier import NumPyClassifier
 
 
 def maps(model: Classifier, images: Tensor, classes: Tensor, layer: str | None = None) -> Tensor:
@@ -32,21 +35,25 @@ def maps(model: Classifier, images: Tensor, classes: Tensor, layer: str | None =
     Raises:
         InputError: where the model has no convolution or no such layer, or its output has no places.
     """
-    if layer is None:
-        layer = layers.last_convolution(model)
-        if layer is None:
-            raise InputError(f"{type(model).__name__} has no convolution, and so no class-activation maps")
-    else:
+    if layer is not None:
         layers.check(model, layer)
+    layer = layer or layers.last_convolution(model)
+    if layer is None or isinstance(model, NumPyClassifier):
+        raise InputError(f"{type(model).__name__} has no convolution, and so no class-activation maps")
     kept: list[Tensor] = []
-    hook = model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: kept.append(output))
-    with hook, evaluating(model), torch.enable_grad():
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        kept.append(output if output.requires_grad else output.requires_grad_())  # the weights may be frozen
+        return output.clone()  # which an activation may change in place
+
+    with model.get_submodule(layer).register_forward_hook(keep), evaluating(model), torch.enable_grad():
         logits = score(model, model(images.to(model.device)), classes.to(model.device))
         activations = kept[0]
         if activations.ndim != 4:
             shape = tuple(activations.shape[1:])
             raise InputError(f"the layer '{layer}' puts out {shape}, no maps: name a convolution or what follows one")
-        (gradients,) = torch.autograd.grad(logits.sum(), activations)
+        # 0 where the answer does not depend on the layer.
+        (gradients,) = torch.autograd.grad(logits.sum(), activations, materialize_grads=True)
     weights = gradients.mean((2, 3), keepdim=True)
     return (weights * activations).sum(1).relu().detach().float().cpu()
 

@@ -49,7 +49,11 @@ def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str
     """
     for name in wanted:
         check(model, name)
-    found = [_run(model, batch, wanted, lambda output: output.float().cpu()) for batch in batches(model, images)]
+    # Copies, as an activation may change them in place.
+    found = [
+        _run(model, batch, wanted, lambda output: output.to("cpu", torch.float32, copy=True))
+        for batch in batches(model, images)
+    ]
     return {name: torch.cat([of_batch[name] for of_batch in found]) for name in wanted}
 
 
