@@ -111,7 +111,11 @@ def _run_lightning(argv: list[str]) -> None:
     from zoo.config import HELP, check_names, take_options
 
     wanted = take_options(argv[1:], HELP)[0]
-    if wanted and not set(wanted.values()) & set(help.SECTIONS):
+    for section in filter(None, wanted.values()):
+        if section not in help.SECTIONS:
+            hint = f"{did_you_mean(section, help.SECTIONS)} There are: {', '.join(help.SECTIONS)}"
+            raise InputError(f"--help {section} is unknown.{hint}")
+    if wanted and not any(wanted.values()):
         print(help.page(argv[0]))
         return
     check_names(argv[1:])

@@ -33,6 +33,12 @@ def printable(text: object) -> str:
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'X'?"` for the choice nearest to `name`, or `""` where none is near."""
+    near = nearest(name, choices)
+    return f" Did you mean '{near}'?" if near else ""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that is nearest to `name`, upper and lower case taken for the same; None where none is near."""
     by_lower_case = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
-    return f" Did you mean '{by_lower_case[near[0]]}'?" if near else ""
+    return by_lower_case[near[0]] if near else None

@@ -21,6 +21,9 @@ FILES = {
     "bomb.yaml": BOMB,
     "unknown_key.yaml": "model: CNN\ntrainer:\n  max_epoch: 3\n",
     "unknown_section.yaml": "model: CNN\ntrainr:\n  max_epochs: 3\n",
+    "modell.yaml": "modell: CNN\n",
+    "empty.yaml": "",
+    "null.yaml": "model: CNN\ndata: {batch_size: null, source: synthetic}\n",
     "unknown_argument.yaml": "model:\n  class_path: ImprovedCNN\n  init_args:\n    dropuot: 0.3\n",
     "no_class.yaml": "model:\n  init_args:\n    dropout: 0.3\n",
     "malformed.yaml": "model: [CNN\n",
@@ -46,7 +49,14 @@ CASES = {
     "fit --model torch.nn.Linear": ["'torch.nn.Linear' is no subclass of zoo.classifier.Classifier"],
     "fit --model CNN --trainer.max_epoch 3": ["'trainer.max_epoch'", "Did you mean 'trainer.max_epochs'?"],
     "fit --model CNN --data.sourse synthetic": ["'data.sourse'", "Did you mean 'data.source'?"],
-    "fit --model CNN stray": ["'stray'"],
+    "fit --model CNN stray": ["'stray' is no option"],
+    "fit cnn": ["'cnn' is no option", "Did you mean '--config cnn'?"],
+    "fit CNN": ["'CNN' is no option", "Did you mean '--model CNN'?"],
+    "fit --help trainr": ["--help trainr", "Did you mean 'trainer'?"],
+    "fit --config modell.yaml": ["unknown option 'modell' (in modell.yaml)", "Did you mean 'model'?"],
+    "fit --config empty.yaml": ["fit needs a model, and empty.yaml names none"],
+    "fit --config null.yaml": ["--data.batch_size=null", "128"],
+    "fit --model their.net.Net": ["'their.net.Net' cannot be loaded", "install the package"],
     "fit --model CNN --data.source=synthetic --data.train_size=5 --data.val_size=999999": [
         "--data.val_size ask for",
         "200,000 at the most",
@@ -57,7 +67,7 @@ CASES = {
     "fit --model ImprovedCNN --model.dropout 1.5": ["--model.dropout=1.5", "out of range"],
     "fit --model MLP --model.hidden_sizes [0]": ["--model.hidden_sizes=[0]"],
     "fit --config unknown_key.yaml": ["'trainer.max_epoch'", "unknown_key.yaml", "Did you mean 'trainer.max_epochs'?"],
-    "fit --config unknown_section.yaml": ["'trainr.max_epochs'", "unknown_section.yaml"],
+    "fit --config unknown_section.yaml": ["'trainr'", "unknown_section.yaml", "Did you mean 'trainer'?"],
     "fit --config unknown_argument.yaml": ["'dropuot'", "unknown_argument.yaml", "Did you mean 'dropout'?"],
     "fit --config no_class.yaml": ["model", "no_class.yaml", "class_path"],
     "fit --config malformed.yaml": ["'malformed.yaml' is not valid YAML in line 2"],
@@ -82,30 +92,38 @@ CASES = {
     "fit --model CNN --data.source cifar10 --data.mirrors [a.b/c]": ["mirror 'a.b/c'", "https://"],
     "fit --model CNN --data.source synth": ["--data.source=synth", "'synthetic'"],
     "fit --model CNN --optimizer SDG": ["unknown optimizer 'SDG'", "Did you mean 'SGD'?"],
-    "fit --model CNN --optimizer SGD --optimizer.lr -1": ["Invalid learning rate: -1"],
+    "fit --model CNN --optimizer SGD --optimizer.lr -1": ["--optimizer: Invalid learning rate: -1"],
+    "fit --model CNN --optimizer.lr nan": ["--optimizer.lr=nan: expected a number"],
+    "fit --model MLP --model.hidden_sizes 64": ["--model.hidden_sizes=64: expected a list"],
+    "fit --model MLP --model.hidden_sizes [a]": ["--model.hidden_sizes=['a']: expected a whole number"],
+    "fit --model CNN --trainer.nope 3": ["unknown option 'trainer.nope'."],
+    "fit --model CNN --trainer.precision 17": ["--trainer.precision=17", "bf16-mixed"],
+    "fit --model CNN --trainer.gradient_clip_val -1": ["--trainer.gradient_clip_val=-1", "at least 0"],
     "fit --model CNN --optimizer.lr fast": ["--optimizer.lr=fast", "a number"],
     "fit --model CNN --optimizer SGD --optimizer.momentun .9": ["'momentun'", "Did you mean 'momentum'?"],
     "fit --model CNN --lr_schedule Cosin": ["unknown lr_schedule 'Cosin'", "Did you mean 'Cosine'?"],
     "fit --model CNN --lr_schedule Cosine --lr_schedule.warmup 3": ["--lr_schedule.warmup=3", "from 0 to 1"],
     "fit --model CNN --trainer.max_epochs ten": ["--trainer.max_epochs=ten", "a whole number"],
-    "fit --model CNN --trainer.max_epochs -5": ["max_epochs", "-5"],
-    "fit --model CNN --trainer.devices 0": ["devices='0'"],
-    "fit --model CNN --trainer.limit_train_batches -3": ["limit_train_batches", "-3"],
+    "fit --model CNN --trainer.max_epochs -5": ["--trainer.max_epochs=-5", "at least 1"],
+    "fit --model CNN --trainer.max_epochs 0": ["--trainer.max_epochs=0", "at least 1"],
+    "fit --model CNN --trainer.accelerator cpu --trainer.devices 0": ["--trainer.devices=0", "at least 1"],
+    "fit --model CNN --trainer.limit_train_batches -3": ["--trainer.limit_train_batches=-3", "[0.0, 1.0]"],
     "fit --model CNN --early_stopping 0": ["--early_stopping=0", "at least 1"],
     "fit --model CNN --early_stopping 3 --data.val_size 0": ["--early_stopping", "val_size"],
     "fit --model CNN --seed_everything abc": ["--seed_everything=abc"],
     "fit --model CNN --name a/b": ["--name=a/b"],
     "fit --model CNN --name ..": ["--name=.."],
+    "fit --model CNN --name=": ["--name="],
     "fit --model CNN --model.num_classes 5": ["--model.num_classes", "--data.task"],
     "fit --model zoo.classifier.Classifier": ["'zoo.classifier.Classifier' is abstract"],
-    "fit --model CNN --trainer.strategy foo": ["foo"],
-    "fit --model CNN --trainer.accelerator tpux": ["tpux"],
+    "fit --model CNN --trainer.strategy foo": ["--trainer.strategy=foo"],
+    "fit --model CNN --trainer.accelerator tpux": ["--trainer.accelerator=tpux", "Did you mean 'tpu'?"],
     "fit --model CNN --trainer.num_nodes 0": ["--trainer.num_nodes=0"],
-    "fit --model CNN --trainer.devices a,b": ["error"],
+    "fit --model CNN --trainer.accelerator cpu --trainer.devices a,b": ["--trainer.devices=a,b"],
     "fit --model CNN --trainer.accumulate_grad_batches 0": ["--trainer.accumulate_grad_batches=0"],
     "fit --model CNN --trainer.check_val_every_n_epoch 0": ["--trainer.check_val_every_n_epoch=0"],
     "fit --model CNN --trainer.val_check_interval 50": ["--trainer.val_check_interval=50", "1 batches"],
-    "fit --model CNN --seed_everything -1": ["-1"],
+    "fit --model CNN --seed_everything -1": ["--seed_everything=-1", "from 0 to"],
     "fit --model CNN --lr_schedule Cosine --trainer.max_epochs -1": ["--lr_schedule", "--trainer.max_epochs"],
     "fit --model ImprovedCNN --data.train_size 65 --data.batch_size 16": ["last batch of one", "--data.drop_last=true"],
     "fit --model CNN --data.drop_last true": ["no whole batch"],
@@ -114,11 +132,13 @@ CASES = {
     "fit --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
     "fit --config cnn --trainer.max_epochs abc": ["--trainer.max_epochs=abc: expected"],
     f"fit --config cnn --data.source cifar10 --data.data_dir {LONG}": ["--data.data_dir=xxx"],
+    "test --ckpt .": ["--ckpt . is a folder"],
     "test --model CNN": ["test needs a trained model", "--ckpt best"],
     "test --model CNN --ckpt_path no.ckpt": ["no.ckpt", "no such file"],
     "validate --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
     "lst": ["unknown command 'lst'", "Did you mean 'list'?"],
     "list ResNext": ["'ResNext'"],
+    "list CNN MLP": ["'MLP' is one word too many"],
     "list --jsn": ["'--jsn'", "Did you mean '--json'?"],
     "list --tag conv": ["conv"],
     "info": ["info needs a model", "CNN"],
@@ -137,6 +157,7 @@ CASES = {
     "export --format onx": ["--format onx", "Did you mean 'onnx'?"],
     "export --format onnx --ckpt nowhere.ckpt": ["nowhere.ckpt"],
     "export --format npz": ["--ckpt best", "no run"],
+    "export --format npz --out x.onnx": ["--out x.onnx", "--format npz"],
     "export --format npz --out .": ["--out . is a folder"],
     "data shw": ["'data shw'", "Did you mean 'show'?"],
     "data show --source synth": ["synth"],
@@ -187,6 +208,37 @@ def test_one_line(command, files, capsys):
     assert_one_line(error, CASES[command])
     assert code == 2
     assert content() == files, "something was written"
+
+
+BROKEN_NET = """
+from torch import nn
+from zoo.torch_classifier import TorchClassifier
+
+class BrokenNet(TorchClassifier):
+    def __init__(self, outputs: int = 10, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(3000 if outputs == 10 else 3072, outputs))
+
+    def forward(self, images):
+        return self.net(images.float())
+"""
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        (10, ["BrokenNet cannot classify an image (broken_net.py, line 11): RuntimeError: "]),
+        (5, ["BrokenNet answers to two images with (2, 5), expected (2, 10)"]),
+    ],
+)
+def test_a_model_that_cannot_classify(outputs, expected, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path.cwd())
+    monkeypatch.delitem(sys.modules, "broken_net", raising=False)
+    Path("broken_net.py").write_text(BROKEN_NET)
+    code, error = run(["fit", "--model", "broken_net.BrokenNet", f"--model.outputs={outputs}", *TINY], capsys)
+    assert code == 2
+    assert_one_line(error, expected)
+    assert not Path("runs").exists()
 
 
 CHECKPOINTS = {

@@ -189,6 +189,11 @@ def test_info_finds_out_the_figures_of_a_plugin(run, monkeypatch, tmp_path):
     run("info", "TinyNet")
     assert figures() == (plugins.TINY_PARAMETERS, plugins.TINY_FLOPS)
 
+    plugins.install(
+        monkeypatch, tmp_path / "site", plugins.TINY.replace("width: int = 4", "width: int = 16"), version="1.1"
+    )
+    assert figures() == (None, None), "it may be another model since its file was edited"
+
 
 def cache() -> Path:
     return Path(os.environ["XDG_CACHE_HOME"]) / "cifar10-zoo" / "models.json"

@@ -321,6 +321,8 @@ MISSING = {
     "phtos/cat.png": ["'phtos/cat.png' does not exist.", "Did you mean 'photos'?"],
     "*.jpg": ["no file is like '*.jpg'"],
     "photos": ["'photos' has no file in it"],
+    "gone.png": ["'gone.png' is a link to 'nowhere.png'"],
+    "nowhere.png": ["'nowhere.png' does not exist.\n"],
     "x" * 5000: ["does not exist"],
     "nul\0byte": ["does not exist"],
 }
@@ -331,6 +333,7 @@ def test_what_does_not_exist_is_told_before_anything_is_computed(name, capsys, m
     monkeypatch.setattr("zoo.trained.load", None)
     save("cat.png")
     Path("photos").mkdir()
+    Path("gone.png").symlink_to("nowhere.png")
     assert cli.main(["predict", "cat.png", name]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -588,17 +591,12 @@ def test_where_the_test_set_lies(run, runs, official_layout, monkeypatch):
     assert run("--test_set", ckpt=of_cifar10(runs, data_dir=str(official_layout)))[1] == expected[1]
 
 
-def test_what_a_download_says_is_not_mixed_with_the_output(run, runs, official_layout, monkeypatch):
-    def fetch(data_dir: Path, mirrors: list[str]) -> None:
-        print("Downloading")
-        data_dir.mkdir()
-        (data_dir / reader.FOLDER).symlink_to(official_layout / reader.FOLDER)
-
-    monkeypatch.setattr("datamodules.cifar10.fetch", fetch)
-    code, out, error = run("--test_set", ckpt=of_cifar10(runs, data_dir=None))
-    assert code == 0
-    assert out.startswith("index,label,class,probability,airplane,")
-    assert "Downloading" in error
+def test_nothing_is_downloaded(run, runs, monkeypatch):
+    monkeypatch.setattr("datamodules.cifar10.fetch", None)
+    code, out, error = run("--test_set", "--data_dir", "nowhere", ckpt=of_cifar10(runs, data_dir=None))
+    assert (code, out) == (2, "")
+    assert "error: no CIFAR-10 in 'nowhere': name its place by --data_dir" in error
+    assert not Path("nowhere").exists()
 
 
 def test_the_trainer_in_a_script_predicts_the_same(run, runs):

@@ -18,7 +18,7 @@ from PIL import Image
 
 import cli
 from datamodules.errors import InputError
-from zoo import checkpoints, files, runs
+from zoo import checkpoints, files, resume, runs
 from zoo.numpy_mlp import NumPyMLP
 
 # Five batches an epoch, the last one smaller.
@@ -545,6 +545,14 @@ def test_accumulated_gradients(whole):
     assert cli.main(["fit", "--resume"]) == 0
     assert_same_weights(weights(run), weights(expected))
     assert rows(run) == rows(expected)
+
+
+def test_a_folder_of_runs_stands_for_the_newest_with_a_checkpoint(whole):
+    newest = run_of(*FIT)
+    (newest.parent / "2999-01-01_00-00-00").mkdir()
+    shutil.copy(newest / "config.yaml", newest.parent / "2999-01-01_00-00-00")
+    for folder in ("runs", newest.parent):
+        assert resume.of_checkpoint(str(folder), Path("runs")).path == newest / "checkpoints" / "best.ckpt"
 
 
 def test_overfitted_batches():

@@ -2,11 +2,12 @@
 
 Of the zoo's own models it is what `catalogue.json` says, which `python -m zoo.catalogue` writes anew. Of a model of
 another package it is what `python cli.py info` found, which a file in the user's cache keeps until that package has
-another version.
+another version, or the model's file has changed.
 """
 
 import json
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,9 @@ def known(entry: registry.Entry) -> Facts:
     """Return what is known of a model; nothing, where nobody has looked yet, or its package has changed since."""
     try:
         path = FILE if entry.distribution == registry.DISTRIBUTION else _cache()
-        return _from_json(_read(path)[_key(entry)])
+        found = _read(path)[_key(entry)]
+        is_of_now = entry.distribution == registry.DISTRIBUTION or found["file"] == _file(entry)
+        return _from_json(found) if is_of_now else Facts()
     except (OSError, RuntimeError, ImportError, LookupError, TypeError, ValueError):  # no cache, or a damaged one
         return Facts()
 
@@ -50,7 +53,7 @@ def remember(entry: registry.Entry, facts: Facts) -> None:
             others = _read(path)
         except (OSError, ValueError):
             others = {}
-        files.write(path, _as_text(others | {key: _to_json(facts)}).encode())
+        files.write(path, _as_text(others | {key: _to_json(facts) | {"file": _file(entry)}}).encode())
     except (OSError, RuntimeError, ImportError, TypeError, ValueError):  # a home that is read-only, say
         pass
 
@@ -85,6 +88,26 @@ def _key(entry: registry.Entry) -> str:
     if entry.distribution == registry.DISTRIBUTION:
         return entry.name
     return f"{entry.distribution} {metadata.version(entry.distribution)} {entry.target}"
+
+
+def _file(entry: registry.Entry) -> list[int] | None:
+    """When a model's file was changed, and its size; None where it has no file. Imports nothing, not even its package.
+
+    Raises:
+        ImportError, OSError: where there is no such file.
+    """
+    name, above, spec = "", None, None
+    for part in entry.target.partition(":")[0].split("."):
+        name = f"{name}.{part}".strip(".")
+        # Not importlib.util.find_spec, which imports the packages that a module lies in.
+        spec = next((found for finder in sys.meta_path if (found := finder.find_spec(name, above))), None)
+        if spec is None:
+            raise ModuleNotFoundError(f"there is no module {name}")
+        above = spec.submodule_search_locations
+    if spec is None or spec.origin is None:
+        return None
+    status = os.stat(spec.origin)
+    return [status.st_mtime_ns, status.st_size]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -23,6 +23,11 @@ SHIPPED = Path(__file__).resolve().parent.parent / "configs"
 SECTIONS = ("data", "trainer")
 # Top-level keys whose values name a class; `--optimizer SGD` and `optimizer: SGD` are short for its class_path.
 CLASS_KEYS = ("model", "optimizer", "lr_schedule")
+# All keys at the top of a config. The last two are those of Lightning that a run's config has, too.
+KEYS = (
+    "seed_everything", *CLASS_KEYS, *SECTIONS, "early_stopping", "save_every_n_steps", "name", "runs_dir",
+    "ckpt_path", "weights_only",
+)  # fmt: skip
 # Where the classes of short names are; those of models are in the registry.
 HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier"), "lr_schedule": ("zoo.schedules",)}
 
@@ -76,7 +81,7 @@ def read(path: Path) -> Config:
     """Read a config.
 
     Raises:
-        InputError: where the file cannot be read, is not YAML, or holds what no config can hold.
+        InputError: where the file cannot be read, is not YAML, or holds what no config can hold or knows.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -88,7 +93,12 @@ def read(path: Path) -> Config:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(f"config '{path}' is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
-    return check(f"config '{path}'", config)
+    config = check(f"config '{path}'", config)
+    for key in config:
+        if key not in KEYS:
+            hint = f"{did_you_mean(key, KEYS)} There are: {', '.join(KEYS)}"
+            raise InputError(f"unknown option '{key}' (in {path}).{hint}")
+    return config
 
 
 def check(what: str, config: Any) -> Config:
@@ -202,7 +212,7 @@ def compose(argv: list[str]) -> Composed:
     files: dict[Path, Config] = {}
     classes: Config = {}
     rest: list[str] = []
-    for option, value, words in _options(argv):
+    for option, value, words in options(argv):
         name = option.removeprefix("--").removesuffix(".class_path")
         if option in ("--config", "-c"):
             if value is None:
@@ -226,10 +236,14 @@ def check_names(argv: list[str]) -> None:
         argv: the command line after the command.
 
     Raises:
-        InputError: see `find`, `read`; and for an unknown model.
+        InputError: see `find`, `read`; and for an unknown model, or a word that is no option.
     """
-    for option, value, _ in _options(argv):
+    for option, value, _ in options(argv):
         model: Any = None
+        if not option.startswith("-"):
+            meant = "--config" if option in shipped() else "--model" if option in registry.entries() else None
+            hint = f"Did you mean '{meant} {option}'?" if meant else "Options begin with --"
+            raise InputError(f"'{option}' is no option. {hint}")
         if option in ("--config", "-c") and value is not None:
             model = read(find(value)).get("model")
         elif option in ("--model", "--model.class_path"):
@@ -239,7 +253,22 @@ def check_names(argv: list[str]) -> None:
             registry.find(name)
 
 
-def _options(argv: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
+def needs_model(command: str, files: Iterable[Path]) -> InputError:
+    """Return what to say where no model is named.
+
+    Args:
+        command: that needs one.
+        files: the configs that were read.
+    """
+    read_in_vain = f", and {' and '.join(map(str, files))} names none" if files else ""
+    complete = [name for name in shipped() if read(find(name)).get("model")]
+    return InputError(
+        f"{command} needs a model{read_in_vain}: name one by --config ({', '.join(complete)}) "
+        f"or --model ({', '.join(registry.entries())})"
+    )
+
+
+def options(argv: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
     """Yield each option with its value, and the words that make them up."""
     words = list(argv)
     while words:
@@ -258,7 +287,7 @@ def take_options(words: list[str], names: Iterable[str]) -> tuple[dict[str, str 
     """Return the values of the options `names` that stand in `words`, and the words without them."""
     taken: dict[str, str | None] = {}
     rest: list[str] = []
-    for option, value, of_option in _options(words):
+    for option, value, of_option in options(words):
         if option in names:
             taken[option] = value
         else:

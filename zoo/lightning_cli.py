@@ -2,10 +2,11 @@
 
 import copy
 import errno
+import inspect
 import logging
-import os
 import shutil
 import signal
+import traceback
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError, RunError
-from zoo import checkpoints, files, registry, resume, runs
+from zoo import checkpoints, files, inference, option_checks, resume, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.finished_epoch import FinishedEpoch
@@ -65,10 +66,7 @@ def main(argv: list[str]) -> None:
         if command != "fit" and origin.path is None:
             raise InputError(f"{command} needs a trained model: --ckpt best, last, or runs/.../checkpoints/best.ckpt")
         if not config.get("model"):
-            raise InputError(
-                f"{command} needs a model: name one by --config ({', '.join(configs.shipped())}) "
-                f"or --model ({', '.join(registry.entries())})"
-            )
+            raise configs.needs_model(command, composed.files)
     ZooParser.command, ZooParser.known = composed, set()
     ZooParser.section = next(filter(None, helped.values()), "all")
     model = check_class("model", composed, Classifier)
@@ -78,6 +76,7 @@ def main(argv: list[str]) -> None:
         config["lr_schedule"] = {"class_path": "zoo.schedules.Constant"}
     check_class("optimizer", composed, torch.optim.Optimizer)
     check_class("lr_schedule", composed, Schedule)
+    option_checks.check_seed(composed)
     ZooCLI.is_built = False
     try:
         ZooCLI(origin, args=[command, *configs.as_argument(config), *composed.rest])
@@ -95,7 +94,7 @@ def main(argv: list[str]) -> None:
         cause = _input_error_behind(error)
         if cause is None and ZooCLI.is_built:
             raise
-        raise cause or InputError(error) from error
+        raise cause or option_checks.name_culprit(error, composed) from error
 
 
 def _input_error_behind(error: BaseException | None) -> InputError | None:
@@ -190,17 +189,11 @@ class ZooCLI(LightningCLI):
         config = self.config[self.subcommand]
         resume.check_arguments(self.origin, config.model.get("init_args", {}))
         config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
-        if config.name is not None and (config.name in (".", "..") or Path(config.name).name != config.name):
-            raise InputError(f"--name={config.name} is no plain name for a folder: use --runs_dir for its place")
-        if config.save_every_n_steps is not None and config.save_every_n_steps < 1:
-            raise InputError(f"--save_every_n_steps={config.save_every_n_steps}: give a number of at least 1")
-        for option in ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes", "log_every_n_steps"):
-            value = config.trainer[option]
-            if value is not None and value < 1:
-                raise InputError(f"--trainer.{option}={value} is out of range: give a number of at least 1")
-        _check_processes(config.trainer)
+        option_checks.check(config)
         if configs.import_class(config.model.class_path).cpu_only:
-            _stay_on_cpu(config.model.class_path.rpartition(".")[2], config.trainer)
+            idle = option_checks.stay_on_cpu(config.model.class_path.rpartition(".")[2], config.trainer)
+            if idle is not None:
+                _say(idle)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""
@@ -270,14 +263,17 @@ class ZooCLI(LightningCLI):
         self._open_data("fit", "test")
         self._check_batches()
         self._check_origin()
+        self._check_model()
         config = self.config[self.subcommand]
         if config.trainer.fast_dev_run or not _is_first_process():
+            _say(self.datamodule.describe())
             return
         name = config.name or type(self.model).__name__
         if self.datamodule.source == "synthetic":
             name += "-synthetic"
         self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
         self.lock = runs.lock(self.run_dir)
+        _say(self.datamodule.describe())
         self._set_aside(self.run_dir / results.FILE)
         self._save_config(self.run_dir / runs.CONFIG)
         if self.origin.path is not None:
@@ -340,6 +336,7 @@ class ZooCLI(LightningCLI):
     def before_test(self) -> None:
         """Read the test set."""
         self._open_data("test")
+        _say(self.datamodule.describe())
 
     def test(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the test set."""
@@ -351,6 +348,7 @@ class ZooCLI(LightningCLI):
         self._open_data("validate")
         if self.datamodule.val is None:
             raise InputError("--data.val_size=0 leaves nothing to validate on: give the size that the run had")
+        _say(self.datamodule.describe())
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the validation set."""
@@ -364,7 +362,6 @@ class ZooCLI(LightningCLI):
         self.datamodule.prepare_data()
         for stage in stages:
             self.datamodule.setup(stage)
-        _say(self.datamodule.describe())
         processes = self.trainer.world_size
         for name, images in (("val", self.datamodule.val), ("test", self.datamodule.test)):
             if images is not None and len(images) < processes:
@@ -412,6 +409,21 @@ class ZooCLI(LightningCLI):
             is_finished = (self.origin.run / results.FILE).is_file() and (same_length or done == epochs)
         if is_finished:
             raise InputError(f"{path} has trained for {done} epochs, all that it was to: raise --trainer.max_epochs")
+
+    def _check_model(self) -> None:
+        """Refuse a model that cannot classify an image, before there is a directory for its run."""
+        model, name = self.model, type(self.model).__name__
+        try:
+            # The run begins as if nothing had been drawn.
+            with inference.evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+                found = tuple(model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape)
+        except Exception as error:  # a person's own code can raise anything
+            frames = traceback.extract_tb(error.__traceback__)
+            own = [frame for frame in frames if frame.filename == inspect.getfile(type(model))]
+            where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+            raise InputError(f"{name} cannot classify an image{where}: {type(error).__name__}: {error}") from error
+        if found != (2, model.num_outputs):
+            raise InputError(f"{name} answers to two images with {found}, expected {(2, model.num_outputs)}")
 
     def _save_config(self, path: Path) -> None:
         config = self._whole_config | ({"ckpt_path": None} if self.origin.run else {})
@@ -481,23 +493,6 @@ def _is_first_process() -> bool:
 
 def _num_classes(task: str) -> int:
     return 2 if task == "binary" else 10
-
-
-def _stay_on_cpu(model: str, trainer: Any) -> None:
-    """Let `auto` mean the CPU, for a model that cannot compute elsewhere."""
-    if trainer.accelerator not in ("auto", "cpu"):
-        raise InputError(f"--trainer.accelerator={trainer.accelerator}: {model} computes on the CPU: leave it out")
-    if trainer.accelerator == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        _say(f"{model} computes on the CPU; the GPU that is here has nothing to do.")
-    trainer.accelerator = "cpu"
-
-
-def _check_processes(trainer: Any) -> None:
-    """Refuse so many processes on the CPU that they use up the machine's memory before anything is said."""
-    cores = os.cpu_count() or 1
-    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.cuda.is_available())
-    if on_cpu and str(trainer.devices).isdecimal() and int(trainer.devices) > max(2, cores):
-        raise InputError(f"--trainer.devices={trainer.devices} is a process each on {cores} cores: give fewer")
 
 
 def _as_list(value: Any) -> list[Any]:

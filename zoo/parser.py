@@ -9,11 +9,19 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.errors import InputError, did_you_mean, nearest, one_line
 from zoo import config as configs
 from zoo import registry
 
 T = TypeVar("T")
+# Types as a person would name them.
+KINDS = {
+    "NoneType": "null",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list, as [1, 2]",
+}
 
 
 class ZooParser(LightningArgumentParser):
@@ -55,17 +63,27 @@ def explain(message: str, command: configs.Composed, known: Iterable[str]) -> st
     text = one_line(message)
     if unknown := re.search(r"does not accept option '([^']+)'|unrecognized arguments: (?:--)?([^\s=]+)", text):
         key = unknown[1] or unknown[2]
-        return f"unknown option '{key}'{configs.where(key, command)}.{did_you_mean(key, known)}"
+        return f"unknown option '{key}'{configs.where(key, command)}.{_nearest(key, known)}"
     if wrong := re.match(r'Parser key "([^"]+)": (.*)', text):
         key, problem = _full_key(wrong[1], known), wrong[2]
-        value = re.search(r"(?:Got value|Given value): (.*?)$", problem)
+        value = re.search(r"Given value: (.*)$", message, re.MULTILINE) or re.search(r"Got value: (.*?)$", problem)
         kind = r"<class '[^']+'>|typing\.Literal\[[^\]]*\]|[^.]*?"
         expected = re.findall(rf"Expected an? ({kind})(?:\.| - | Given| Got|$)", problem)
         if value and expected:
-            kinds = " or ".join(dict.fromkeys(_kind(kind) for kind in expected))
+            kinds = " or ".join(dict.fromkeys(_kind(kind) for kind in expected if "import path" not in kind))
             return f"--{key}={value[1]}{_where(key, command)}: expected {kinds}"
         return f"--{key}: {problem}"
     return text
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    """Suggest an option: of the section that `key` names, where there is one, by what follows the section."""
+    section, dot, name = key.rpartition(".")
+    names = [full.removeprefix(f"{section}.") for full in known if dot and full.rpartition(".")[0] == section]
+    if not names:
+        return did_you_mean(key, known)
+    near = nearest(name, names)
+    return f" Did you mean '{section}.{near}'?" if near else ""
 
 
 def _full_key(key: str, known: Iterable[str]) -> str:
@@ -84,7 +102,7 @@ def _kind(expected: str) -> str:
     if choices := re.match(r"typing\.Literal\[(.*)\]", expected):
         return f"one of {choices[1]}"
     name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
-    return {"NoneType": "null", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(name, name)
+    return KINDS.get(name, name)
 
 
 def check_class(key: str, command: configs.Composed, base: type[T]) -> type[T] | None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.errors import InputError, nearest, one_line
 
 SIZE = 32  # pixels a side, as CIFAR-10 has them
 THUMBNAIL = 128  # pixels a side, at most
@@ -86,8 +86,13 @@ def _files(name: str) -> list[Path]:
         return found
     path = Path(os.path.abspath(name))
     missing = next((part for part in reversed(path.parents) if not part.exists()), path)
-    siblings = (sibling.name for sibling in missing.parent.glob("*"))
-    raise InputError(f"'{name}' does not exist.{did_you_mean(missing.name, siblings)}")
+    if os.path.islink(name):
+        raise InputError(f"'{name}' is a link to '{os.readlink(path)}', which does not exist")
+    # By their stems: what ends in .png is near to all that does.
+    siblings = {sibling.stem: sibling.name for sibling in missing.parent.glob("*")}
+    near = nearest(missing.stem, siblings)
+    hint = f" Did you mean '{siblings[near]}'?" if near else ""
+    raise InputError(f"'{name}' does not exist.{hint}")
 
 
 # Reading one.

@@ -70,6 +70,14 @@ def entries() -> dict[str, Entry]:
     return known
 
 
+def _left_out(name: str) -> str | None:
+    """Return why a package's model is left out; None where it is not."""
+    if name in BUILT_IN:
+        return None
+    problems = [problem for entry, problem in _plugins() if entry.name == name]
+    return None if None in problems else next(iter(problems), None)
+
+
 def find(name: str) -> Entry:
     """Return the entry of a model. Imports nothing.
 
@@ -83,11 +91,10 @@ def find(name: str) -> Entry:
         module, _, class_name = name.rpartition(".")
         of_the_zoo = (entry for entry in entries().values() if entry.class_path == name)
         return next(of_the_zoo, Entry(name, f"{module}:{class_name}", ""))
+    if problem := _left_out(name):  # before `entries`, whose warning would say the same
+        raise InputError(problem)
     if name in entries():
         return entries()[name]
-    for entry, problem in _plugins():
-        if entry.name == name and problem is not None:
-            raise InputError(problem)
     raise InputError(f"unknown model '{name}'.{did_you_mean(name, entries())} The zoo has: {', '.join(entries())}")
 
 
@@ -116,7 +123,10 @@ def load(name: str) -> "type[Classifier]":
     try:
         found = getattr(import_module(module), class_name)
     except (Exception, SystemExit) as error:  # another package's code can raise anything
-        raise InputError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        is_not_here = missing is not None and f"{module}.".startswith(f"{missing}.")
+        hint = ": install the package that it comes with, or go to the folder that its module lies in" * is_not_here
+        raise InputError(f"{what} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
     if problem := fault(found, class_name):
         raise InputError(f"{what} {problem}")
     return found

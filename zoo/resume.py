@@ -93,7 +93,7 @@ def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Orig
 
     Args:
         wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or a run's directory, of which the
-            best one is taken, the last one where there is none.
+            best one is taken, the last one where there is none; of a folder of runs it is the newest run.
         runs_dir: where runs are kept.
         model: that it is of, a name or a dotted path; None trusts it to name one of the zoo.
 
@@ -190,14 +190,24 @@ def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
 
 
 def _in_run(wanted: str) -> Path:
-    """Return the path of a run's checkpoint, where `wanted` is a run's directory; else `wanted` itself."""
-    folder = Path(wanted) / runs.CHECKPOINTS
-    if len(wanted) > 4096 or not folder.is_dir():
-        return Path(wanted)
-    found = [path for which in (BEST, LAST) if (path := folder / f"{which}.ckpt").is_file()]
-    if not found:
+    """Return the checkpoint of a run, where `wanted` is a run's directory, or of the newest one of a folder of runs;
+    else `wanted` itself."""
+    path = Path(wanted)
+    if len(wanted) > 4096 or not path.is_dir():
+        return path
+    run: Path | None = path
+    if not (path / runs.CHECKPOINTS).is_dir() and not (path / runs.CONFIG).is_file():
+        run = runs.newest(path, lambda run: bool(_checkpoints(run)))
+    if run is None:
+        raise InputError(f"--ckpt {wanted} is a folder without a run that has a checkpoint: give a run's directory")
+    if not _checkpoints(run):
         raise InputError(f"--ckpt {wanted} has no checkpoint yet")
-    return found[0]
+    return _checkpoints(run)[0]
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, the best one first."""
+    return [path for which in (BEST, LAST) if (path := run / runs.CHECKPOINTS / f"{which}.ckpt").is_file()]
 
 
 def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:

@@ -8,6 +8,7 @@ confusion_matrix.png, learning_curves.png
 tensorboard/          logs
 """
 
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -56,8 +57,14 @@ def lock(run: Path) -> FileLock:
 
 
 def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:
-    """Return the run that started last, of those in `runs_dir` for which `holds` is true; None where there is none."""
-    found = [config.parent for config in runs_dir.glob(f"*/*/{CONFIG}") if holds(config.parent)]
+    """Return the run that started last, of those for which `holds` is true; None where there is none.
+
+    Args:
+        runs_dir: where runs are kept, or the runs of a name.
+        holds: tells of a run's directory whether it is wanted.
+    """
+    configs = itertools.chain(runs_dir.glob(f"*/*/{CONFIG}"), runs_dir.glob(f"*/{CONFIG}"))
+    found = [config.parent for config in configs if holds(config.parent)]
     return max(found, key=_started, default=None)
 
 

@@ -29,6 +29,12 @@ class Trained(NamedTuple):
     class_names: tuple[str, ...]
     epochs: int
 
+    def describe(self) -> str:
+        """Return in a line what model this is, and how it was trained."""
+        source = {"cifar10": "CIFAR-10", "synthetic": "synthetic images"}[self.config["data"]["source"]]
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        return f"{type(self.model).__name__} of {self.path}, trained on {source} for {epochs}"
+
 
 def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None) -> Trained:
     """Build the model that a checkpoint holds, with its weights. The checkpoint may come from a stranger.

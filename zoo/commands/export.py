@@ -84,6 +84,8 @@ def _options(argv: list[str]) -> argparse.Namespace:
             f"--format {options.format} is unknown.{did_you_mean(options.format, FORMATS)} "
             f"Known are: {', '.join(FORMATS)}"
         )
+    if options.out is not None and options.out.suffix[1:] in {*FORMATS} - {options.format}:
+        raise InputError(f"--out {options.out} is called like another format than --format {options.format}")
     return options
 
 

@@ -40,5 +40,7 @@ def check_unknown(command: str, unknown: Sequence[str], names: Iterable[str]) ->
     """
     if unknown:
         name, known = unknown[0].partition("=")[0], [f"--{key}" for key in names]
+        if not name.startswith("-"):
+            raise InputError(f"{command}: '{name}' is one word too many. Options are: {', '.join(known)}")
         hint = f"{did_you_mean(name, known)} Options are: {', '.join(known)}"
         raise InputError(f"{command}: unknown option '{name}'.{hint}")

@@ -1,7 +1,6 @@
 """`predict`: what a trained model takes pictures for, a person's own or those of the test set."""
 
 import argparse
-import contextlib
 import csv
 import io
 import json
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from datamodules import reader
 from datamodules.errors import InputError, did_you_mean, printable
 from zoo import pictures
 from zoo.commands import output
@@ -67,8 +67,7 @@ def main(argv: list[str]) -> int:
 
     model = trained.load(options.ckpt, options.runs_dir, options.model)
     _check_outputs(options, {model.path: "is the checkpoint"})
-    source = model.config["data"]["source"]
-    output.note(f"{type(model.model).__name__} of {model.path}, trained on {source} for {model.epochs} epochs")
+    output.note(model.describe())
     if options.test_set:
         _write(options, _predict_test_set(model, options.data_dir), model.class_names)
         return 0
@@ -179,11 +178,12 @@ def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
     from datamodules.cifar10 import CIFAR10DataModule  # torch again
 
     wanted = {name: model.config["data"].get(name) for name in ("source", "task", "test_size")}
-    data_dir = data_dir or model.config["data"].get("data_dir")
+    data_dir = data_dir or model.config["data"].get("data_dir") or reader.default_dir()
+    if wanted["source"] == "cifar10" and reader.find(data_dir) is None:
+        where = "name its place by --data_dir or CIFAR10_DIR, or download it by: python cli.py data prepare"
+        raise InputError(f"no CIFAR-10 in '{data_dir}': {where}")
     # Whether the files are the official ones is said, in place of an option to say so.
-    data = CIFAR10DataModule(str(data_dir) if data_dir else None, **wanted, verify_checksums=False)
-    with contextlib.redirect_stdout(sys.stderr):  # what a download says
-        data.prepare_data()
+    data = CIFAR10DataModule(str(data_dir), **wanted, verify_checksums=False)
     data.setup("predict")
     output.note(data.describe())
     assert data.test is not None

@@ -1,0 +1,124 @@
+"""Options that neither the parser nor Lightning checks before a run has begun, or whose errors do not name them."""
+
+import inspect
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.accelerators import AcceleratorRegistry
+
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.errors import InputError, did_you_mean, one_line
+from zoo import config as configs
+from zoo.config import Composed
+
+AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes", "log_every_n_steps")
+LARGEST_SEED = 2**32 - 1  # of NumPy
+
+
+def check(config: Any) -> None:
+    """Check the values of a command line.
+
+    Args:
+        config: of one of Lightning's commands, as the parser leaves it.
+
+    Raises:
+        InputError: names the option, its value, and what it may be.
+    """
+    name = config.name
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+        raise InputError(f"--name={name} is no plain name for a folder: use --runs_dir for its place")
+    for option, parameter in inspect.signature(CIFAR10DataModule).parameters.items():
+        if config.data[option] is None and parameter.default is not None:  # which the parser lets through
+            raise InputError(f"--data.{option}=null: leave it out for its default, {parameter.default}")
+    if config.save_every_n_steps is not None and config.save_every_n_steps < 1:
+        raise InputError(f"--save_every_n_steps={config.save_every_n_steps}: give a number of at least 1")
+    trainer = config.trainer
+    for option in AT_LEAST_ONE:
+        if trainer[option] is not None and trainer[option] < 1:
+            raise InputError(f"--trainer.{option}={trainer[option]} is out of range: give a number of at least 1")
+    for option in ("max_epochs", "max_steps"):
+        if trainer[option] is not None and (trainer[option] == 0 or trainer[option] < -1):
+            value = f"--trainer.{option}={trainer[option]}"
+            raise InputError(f"{value} is out of range: give a number of at least 1, or -1 for no end")
+    clip = trainer.gradient_clip_val
+    if clip is not None and not 0 <= clip < math.inf:
+        raise InputError(
+            f"--trainer.gradient_clip_val={clip} is out of range: give a number of at least 0, or leave it out"
+        )
+    _check_accelerator(trainer.accelerator)
+    _check_processes(trainer)
+
+
+def check_seed(command: Composed) -> None:
+    """Check the seed, which is used before all else is known.
+
+    Raises:
+        InputError: where it is out of range.
+    """
+    given = configs.take_options(command.rest, ("--seed_everything",))[0].get("--seed_everything")
+    seed = command.config.get("seed_everything") if given is None else given
+    if re.fullmatch(r"-?\d+", str(seed)) and not 0 <= int(str(seed)) <= LARGEST_SEED:
+        raise InputError(f"--seed_everything={seed} is out of range: give a number from 0 to {LARGEST_SEED}")
+
+
+def stay_on_cpu(model: str, trainer: Any) -> str | None:
+    """Let `auto` mean the CPU, for a model that cannot compute elsewhere.
+
+    Args:
+        model: its name.
+        trainer: the trainer's options, which are changed.
+
+    Returns:
+        What to say, where a GPU has nothing to do.
+
+    Raises:
+        InputError: where the command line asks for something else.
+    """
+    if trainer.accelerator not in ("auto", "cpu"):
+        raise InputError(f"--trainer.accelerator={trainer.accelerator}: {model} computes on the CPU: leave it out")
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    is_idle = trainer.accelerator == "auto" and has_gpu
+    trainer.accelerator = "cpu"
+    return f"{model} computes on the CPU; the GPU that is here has nothing to do." if is_idle else None
+
+
+def name_culprit(error: BaseException, command: Composed) -> InputError:
+    """Return a library's error as one that begins with the option of the trainer which it speaks of, where it does."""
+    message = one_line(error)
+    given = dict(command.config.get("trainer", {}))
+    given |= {
+        option.removeprefix("--trainer."): value
+        for option, value, _ in configs.options(command.rest)
+        if option.startswith("--trainer.")
+    }
+    spoken_of = [name for name in given if re.search(rf"\b{re.escape(name)}\b", message)]
+    if not spoken_of or message.startswith("--"):
+        return InputError(message)
+    return InputError(f"--trainer.{spoken_of[0]}={given[spoken_of[0]]}: {message}")
+
+
+def _check_accelerator(accelerator: Any) -> None:
+    known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
+    if not isinstance(accelerator, str):  # an object that a config names by its class
+        return
+    value = f"--trainer.accelerator={accelerator}"
+    if accelerator not in known:
+        raise InputError(f"{value} is unknown.{did_you_mean(accelerator, known)} There are: {', '.join(known)}")
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if (accelerator == "gpu" and not has_gpu) or (accelerator == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"{value}: there is none that PyTorch can use (python cli.py doctor says why): leave it out")
+
+
+def _check_processes(trainer: Any) -> None:
+    """Refuse what is no number of processes, and so many on the CPU that they use up the machine's memory before
+    anything is said."""
+    devices, cores = str(trainer.devices), os.cpu_count() or 1
+    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.cuda.is_available())
+    if on_cpu and devices != "auto" and not (devices.isdecimal() and int(devices) > 0):
+        raise InputError(f"--trainer.devices={devices}: give a number of processes on the CPU, at least 1, or auto")
+    if on_cpu and devices.isdecimal() and int(devices) > max(2, cores):
+        raise InputError(f"--trainer.devices={devices} is a process each on {cores} cores: give fewer")
