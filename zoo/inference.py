@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.classifier import Classifier
 
-BATCH_SIZE = 500
+BATCH_SIZE = 100
 
 
 @contextmanager

@@ -189,11 +189,11 @@ class ZooCLI(LightningCLI):
         config = self.config[self.subcommand]
         resume.check_arguments(self.origin, config.model.get("init_args", {}))
         config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
-        option_checks.check(config)
         if configs.import_class(config.model.class_path).cpu_only:
             idle = option_checks.stay_on_cpu(config.model.class_path.rpartition(".")[2], config.trainer)
             if idle is not None:
                 _say(idle)
+        option_checks.check(config)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""

@@ -41,9 +41,9 @@ def check(config: Any) -> None:
         if trainer[option] is not None and trainer[option] < 1:
             raise InputError(f"--trainer.{option}={trainer[option]} is out of range: give a number of at least 1")
     for option in ("max_epochs", "max_steps"):
-        if trainer[option] is not None and (trainer[option] == 0 or trainer[option] < -1):
+        if trainer[option] is not None and trainer[option] < -1:
             value = f"--trainer.{option}={trainer[option]}"
-            raise InputError(f"{value} is out of range: give a number of at least 1, or -1 for no end")
+            raise InputError(f"{value} is out of range: give a number of at least 0, or -1 for no end")
     clip = trainer.gradient_clip_val
     if clip is not None and not 0 <= clip < math.inf:
         raise InputError(

@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
+from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from zoo import checkpoints, registry, resume
 from zoo.classifier import Classifier
+
+SIZES = ("val_size", "train_size", "test_size")  # in a config
 
 
 class Trained(NamedTuple):
@@ -34,6 +37,28 @@ class Trained(NamedTuple):
         source = {"cifar10": "CIFAR-10", "synthetic": "synthetic images"}[self.config["data"]["source"]]
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
         return f"{type(self.model).__name__} of {self.path}, trained on {source} for {epochs}"
+
+    def data(self, data_dir: Path | None = None) -> CIFAR10DataModule:
+        """Return the data that it was trained on, without augmentation; `setup` reads them. Nothing is downloaded.
+
+        Files that are not the official ones are taken: the data module's description says so.
+
+        Args:
+            data_dir: where CIFAR-10 lies; None for where the model was trained on it, `CIFAR10_DIR`, or data.
+
+        Raises:
+            InputError: where there are none, or the checkpoint tells nonsense of them.
+        """
+        config = self.config["data"]
+        place = Path(data_dir or config.get("data_dir") or reader.default_dir())
+        if config["source"] == "cifar10" and reader.find(place) is None:
+            where = "name its place by --data_dir or CIFAR10_DIR, or download it by: python cli.py data prepare"
+            raise InputError(f"no CIFAR-10 in '{place}': {where}")
+        sizes: dict[str, Any] = {name: config[name] for name in SIZES if config.get(name) is not None}
+        try:
+            return CIFAR10DataModule(str(place), config["source"], config["task"], verify_checksums=False, **sizes)
+        except TypeError as error:  # a stranger's checkpoint can say anything
+            raise InputError(f"{self.path} tells no sizes of its data: {sizes}") from error
 
 
 def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None) -> Trained:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datamodules import reader
 from datamodules.errors import InputError, did_you_mean, printable
 from zoo import pictures
 from zoo.commands import output
@@ -175,15 +174,7 @@ def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
     Raises:
         InputError: where the test set cannot be had.
     """
-    from datamodules.cifar10 import CIFAR10DataModule  # torch again
-
-    wanted = {name: model.config["data"].get(name) for name in ("source", "task", "test_size")}
-    data_dir = data_dir or model.config["data"].get("data_dir") or reader.default_dir()
-    if wanted["source"] == "cifar10" and reader.find(data_dir) is None:
-        where = "name its place by --data_dir or CIFAR10_DIR, or download it by: python cli.py data prepare"
-        raise InputError(f"no CIFAR-10 in '{data_dir}': {where}")
-    # Whether the files are the official ones is said, in place of an option to say so.
-    data = CIFAR10DataModule(str(data_dir), **wanted, verify_checksums=False)
+    data = model.data(data_dir)
     data.setup("predict")
     output.note(data.describe())
     assert data.test is not None
