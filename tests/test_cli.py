@@ -54,6 +54,8 @@ def test_everything_is_left_behind(a_run):
     assert files - events == {
         "config.yaml", "metrics.csv", "metrics.json", "confusion_matrix.png", "learning_curves.png",
         "checkpoints/best.ckpt", "checkpoints/last.ckpt", "tensorboard/hparams.yaml",
+        "tensorboard/projector_config.pbtxt", "tensorboard/projector/points.tsv",
+        "tensorboard/projector/classes.tsv", "tensorboard/projector/images.png",
     }  # fmt: skip
 
 

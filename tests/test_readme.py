@@ -33,7 +33,20 @@ TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--
 def test_the_commands_are_found():
     assert len(CLI_COMMANDS) >= 10
     called = {line.split("cli.py ", 1)[1].split()[0] for line in CLI_COMMANDS}
-    known = {"fit", "test", "list", "info", "config", "predict", "export", "data", "compare", "benchmark", "doctor"}
+    known = {
+        "fit",
+        "test",
+        "list",
+        "info",
+        "config",
+        "predict",
+        "evaluate",
+        "export",
+        "data",
+        "compare",
+        "benchmark",
+        "doctor",
+    }
     assert called == known, "an unknown command: test it here"
     others = [line for line in COMMANDS if line not in CLI_COMMANDS]
     lesson = [line for line in others if line.startswith("python -m zoo.scratch")]
@@ -97,6 +110,17 @@ def test_models_and_what_to_do_with_them():
     for left in ("my_cnn.yaml", "photos.png", "predictions.csv"):
         assert Path(left).is_file()
     assert "python cli.py doctor" in CLI_COMMANDS, "tests/test_doctor.py runs it"
+
+
+def test_evaluate():
+    """A run stands for all that they name."""
+    fit = ["fit", "--config", "milestone4/relu_he", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]
+    assert cli.main(fit) == 0
+    commands = [line for line in CLI_COMMANDS if " evaluate " in line]
+    assert len(commands) == 2
+    for command in commands:
+        words = shlex.split(re.sub(r"runs/\w+", "runs", command).split("cli.py ", 1)[1])
+        assert cli.main([*words, "--overwrite"]) == 0
 
 
 def test_compare_and_benchmark():

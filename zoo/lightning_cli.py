@@ -26,19 +26,23 @@ from datamodules.errors import InputError, RunError
 from zoo import checkpoints, files, inference, option_checks, resume, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
+from zoo.callbacks.embeddings import Embeddings
 from zoo.callbacks.finished_epoch import FinishedEpoch
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.graceful_stop import GracefulStop
 from zoo.callbacks.history import History
+from zoo.callbacks.pictures import Pictures
+from zoo.callbacks.pr_curves import PRCurves
 from zoo.callbacks.progress import EpochLine, ProgressBar
 from zoo.callbacks.run_checkpoint import RunCheckpoint
+from zoo.callbacks.run_summary import RunSummary
 from zoo.callbacks.speed import Speed
 from zoo.callbacks.step_seed import StepSeed
 from zoo.checkpoints import BEST, LAST, WholeFileIO
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import report, results
 from zoo.parser import ZooParser, check_class
-from zoo.run_logger import RunLogger
+from zoo.run_logger import FOLDER, RunLogger
 from zoo.schedules import Constant, Schedule
 from zoo.trainer import ZooTrainer
 
@@ -79,7 +83,7 @@ def main(argv: list[str]) -> None:
     option_checks.check_seed(composed)
     ZooCLI.is_built = False
     try:
-        ZooCLI(origin, args=[command, *configs.as_argument(config), *composed.rest])
+        ZooCLI(origin, argv, args=[command, *configs.as_argument(config), *composed.rest])
     except RunError as error:
         if not _is_first_process():  # which says it for all
             raise SystemExit(error.exit_code) from None
@@ -130,8 +134,8 @@ class ZooCLI(LightningCLI):
 
     is_built: ClassVar[bool] = False  # whether all that the command line asks for could be built
 
-    def __init__(self, origin: resume.Origin, args: ArgsType) -> None:
-        self.origin = origin
+    def __init__(self, origin: resume.Origin, argv: list[str], args: ArgsType) -> None:
+        self.origin, self.argv = origin, argv
         self.run_dir: Path | None = None
         self.lock: FileLock | None = None
         self.best: RunCheckpoint | None = None
@@ -218,6 +222,7 @@ class ZooCLI(LightningCLI):
         callbacks += [self.not_finite, BatchLog(), Speed(), self.graceful_stop]
         if config.trainer.fast_dev_run:
             return callbacks
+        callbacks += [RunSummary(self.history, self._whole_config, self.argv), PRCurves(), Embeddings()]
         self.graceful_stop.every_n_steps = config.save_every_n_steps
         monitor = "val/acc" if config.data.val_size and config.trainer.limit_val_batches != 0 else None
         if config.trainer.enable_checkpointing is not False:
@@ -229,6 +234,7 @@ class ZooCLI(LightningCLI):
             callbacks.append(self.last)
         if config.early_stopping is not None:
             callbacks.append(_early_stopping(config.early_stopping, monitor))
+        callbacks.append(Pictures())  # after what may end the run: the last epoch has pictures
         return callbacks
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -298,10 +304,12 @@ class ZooCLI(LightningCLI):
                 callback.dirpath = str(directory)
         if self.config[self.subcommand].trainer.logger in (None, True):
             content, epochs, steps = self.origin.content, None, None
-            if self.origin.run:
-                epochs, steps = (checkpoints.epochs_done(content), content["global_step"]) if content else (0, 0)
+            if self.origin.run and content:
+                epochs, steps = checkpoints.epochs_done(content), content["global_step"]
+            elif self.origin.run and self.trainer.is_global_zero:
+                shutil.rmtree(self.run_dir / FOLDER, ignore_errors=True)  # it starts anew
             self.trainer.logger = RunLogger(self.run_dir, epochs, steps)
-            if self.origin.run is None:
+            if epochs is None:
                 self.trainer.logger.experiment.add_text("data", self.datamodule.describe())
 
     def fit(self, **kwargs: Any) -> None:
@@ -484,7 +492,7 @@ class ZooCLI(LightningCLI):
         report.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
         _say(f"Results: {directory}")
         if isinstance(self.trainer.logger, RunLogger):
-            _say(f"TensorBoard: tensorboard --logdir {config.runs_dir}")
+            _say(f"TensorBoard: tensorboard --logdir {config.runs_dir} --samples_per_plugin images=200")
 
 
 def _is_first_process() -> bool:

@@ -53,6 +53,7 @@ GROUPS = {
         ],
         "Trying things out": [
             ("--config synthetic", "drawn images, few of them, 3 epochs, no download"),
+            ("--config histograms", "weights, gradients, activations of each layer in TensorBoard; takes time"),
             ("--trainer.fast_dev_run true", "one batch of each stage, nothing is kept"),
             ("--print_config", "print the whole config, and end"),
         ],

@@ -47,7 +47,7 @@ def write(
         **facts,
         f"{stage}/images": _images(summary),
         **results.flatten(stage, summary, data.class_names),
-        "hardware": _hardware(trainer),
+        "hardware": hardware(trainer),
         "versions": results.versions(),
     }
     if facts.get("checkpoint"):
@@ -78,8 +78,11 @@ def _draw(
         curves.savefig(directory / "learning_curves.png", dpi=120)
 
 
-def _hardware(trainer: L.Trainer) -> str:
+def hardware(trainer: L.Trainer) -> str:
+    """Return what a trainer computes on."""
     if trainer.strategy.root_device.type == "cuda":
         return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
     processes = f"{trainer.world_size} processes, " if trainer.world_size > 1 else ""
-    return f"{platform.machine()} CPU, {processes}{torch.get_num_threads()} threads"
+    return (
+        f"{platform.machine()} CPU, {processes}{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() != 1)}"
+    )

@@ -1,0 +1,104 @@
+"""`evaluate`: a report on a trained model, as one HTML file, as Markdown and as JSON."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datamodules.errors import InputError, did_you_mean
+from zoo import runs
+from zoo.commands import output
+from zoo.commands.parser import Parser, add_checkpoint, check_unknown
+
+if TYPE_CHECKING:
+    from zoo.trained import Trained
+
+ABOUT = """\
+Write a report on a trained model: report.html, which is one file and opens without a network, and the same as
+report.md with its pictures and as report.json. It has the confusion matrix, figures of each class, calibration, the
+worst mistakes, robustness, learning curves and speed; with --against also whether another model is really better."""
+STAGES = ("test", "val")
+FOLDER = "report"  # in a run's directory
+
+
+def main(argv: list[str]) -> int:
+    """Run `evaluate` and return its exit code, 0.
+
+    Args:
+        argv: what follows `evaluate` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line; checkpoints, data or test sets that cannot be read or do not fit each
+            other; a report that is there already or cannot be written.
+    """
+    options = _options(argv)
+    from zoo.evaluation import test_sets  # needs no torch: what is wrong with these files is told at once
+
+    cifar10_c = test_sets.cifar10_c(options.cifar10_c) if options.cifar10_c else None
+    cifar10_1 = test_sets.cifar10_1(options.cifar10_1) if options.cifar10_1 else None
+
+    from zoo.installation import check_torch
+
+    check_torch()
+    from zoo import trained
+    from zoo.evaluation import composition, subject, writer
+
+    if options.out is not None:
+        writer.check_free(options.out, options.overwrite)
+    first = trained.load(options.ckpt, options.runs_dir, options.model)
+    other = trained.load(options.against, options.runs_dir, options.against_model) if options.against else None
+    out = options.out or _from_here(runs.of_checkpoint(first.path) / FOLDER)
+    writer.check_free(out, options.overwrite)
+    _check_fit(first, options)
+    if other is not None:
+        subject.check_comparable(first, other, options.stage)
+
+    asked = subject.ask(first, options.stage, options.data_dir)
+    output.note(asked.data.describe())
+    report, verdict = composition.compose(asked, other, options.corruption_images, cifar10_c, cifar10_1)
+    writer.write(report, out)
+    print(f"{report.title}\n{report.subtitle}\n")
+    for fact in report.highlights:
+        print(f"  {fact.label:<25} {fact.shown():<9} {fact.note}".rstrip())
+    if verdict:
+        print(f"\n{verdict}")
+    print(f"\nreport: {out / writer.HTML}")
+    return 0
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python cli.py evaluate", description=ABOUT, allow_abbrev=False)
+    add_checkpoint(parser)
+    add = parser.add_argument
+    add("--against", metavar="CHECKPOINT", help="another one, B: is it better than A, that of --ckpt?")
+    add("--against_model", metavar="MODEL", help="what B is of, where that is not in the zoo")
+    add("--stage", default="test", help="evaluate on test or on val; choices belong on val (default: %(default)s)")
+    add("--out", metavar="DIR", type=Path, help=f"a folder for the report (default: {FOLDER} in the run's directory)")
+    add("--overwrite", action="store_true", help="replace a report that is there already")
+    add("--data_dir", metavar="DIR", type=Path, help="of CIFAR-10 (default: the run's, CIFAR10_DIR, or data)")
+    cell = "images of each corruption and severity; 0 leaves them out (default: %(default)s)"
+    add("--corruption_images", metavar="N", type=int, default=1000, help=cell)
+    add("--cifar10_c", metavar="DIR", type=Path, help="evaluate on CIFAR-10-C too, whose files lie there")
+    add("--cifar10_1", metavar="DIR", type=Path, help="evaluate on CIFAR-10.1 too, whose files lie there")
+    options, unknown = parser.parse_known_args(argv)
+
+    check_unknown("evaluate", unknown, vars(options))
+    if options.stage not in STAGES:
+        hint = did_you_mean(options.stage, STAGES)
+        raise InputError(f"--stage {options.stage} is unknown.{hint} Known are: {', '.join(STAGES)}")
+    if options.corruption_images < 0:
+        raise InputError(f"--corruption_images {options.corruption_images} is out of range: give at least 0")
+    if options.cifar10_c and not options.corruption_images:
+        raise InputError("--corruption_images 0 leaves nothing of CIFAR-10-C: give a number, or leave out --cifar10_c")
+    return options
+
+
+def _check_fit(model: "Trained", options: argparse.Namespace) -> None:
+    """Refuse photographs for a model of drawn figures."""
+    for name in ("cifar10_c", "cifar10_1"):
+        if getattr(options, name) and model.config["data"]["source"] != "cifar10":
+            raise InputError(f"--{name} has photographs, and {model.path} is of another data set: leave it out")
+
+
+def _from_here(path: Path) -> Path:
+    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

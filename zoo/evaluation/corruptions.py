@@ -1,0 +1,196 @@
+"""Images as a bad camera, bad light or a bad connection would have delivered them, at five severities.
+
+After Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
+https://arxiv.org/abs/1903.12261, who publish a corrupted CIFAR-10 as CIFAR-10-C. These are the project's own and
+simpler ones, so that figures on them are no figures on CIFAR-10-C; `zoo.evaluation.test_sets` reads that.
+
+On pixels x of 0 to 1, with the parameter c of the severity:
+
+gaussian_noise  x + c N, with a normal random number N for each pixel and colour
+shot_noise      Poisson(c x) / c: how many photons arrive, where white is c of them
+impulse_noise   a share c of all pixels and colours is 0 or 1
+defocus_blur    the mean over a disk of c pixels' radius
+gaussian_blur   the mean weighted by a Gaussian of c pixels' standard deviation
+motion_blur     the mean along a line of c pixels, in a random direction for each image
+fog             (x + c F) / (1 + c), with clouds F of 0.5 to 1 whose amplitudes fall off as 1 / frequency^2
+brightness      x + c
+contrast        m + c (x - m), with the mean m of each image and colour
+saturation      g + c (x - g), with the grey value g of each pixel (ITU-R BT.601)
+pixelate        the mean over the areas of c by c larger pixels
+jpeg            JPEG compression of quality c (Pillow), chroma at half the resolution
+
+What leaves 0 to 1 is cut off there, and everything is rounded to a byte.
+"""
+
+import io
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+SEVERITIES = (1, 2, 3, 4, 5)
+GREY = (0.299, 0.587, 0.114)  # red, green, blue: ITU-R BT.601
+
+
+class Corruption(NamedTuple):
+    """A way to spoil images.
+
+    Attributes:
+        kind: what it is one of.
+        parameters: c of each severity.
+        unit: what c is.
+        apply: maps pixels of 0 to 1, float32 (n, 3, height, width), c and the randomness to other pixels.
+    """
+
+    kind: str
+    parameters: tuple[float, ...]
+    unit: str
+    apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+
+
+def corrupt(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+    """Return corrupted images.
+
+    Args:
+        images: uint8 (n, 3, height, width).
+        name: of the corruption, one of `CORRUPTIONS`.
+        severity: 1 to 5.
+        seed: of the randomness: with the same images, name and severity it decides every pixel.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    corruption = CORRUPTIONS[name]
+    rng = np.random.default_rng([seed, severity, zlib.crc32(name.encode())])
+    pixels = corruption.apply(images.astype(np.float32) / 255, corruption.parameters[severity - 1], rng)
+    return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+# Noise.
+
+
+def _gaussian_noise(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    return x + c * rng.standard_normal(x.shape, dtype=np.float32)
+
+
+def _shot_noise(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    return rng.poisson(c * x) / c
+
+
+def _impulse_noise(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    return np.where(rng.random(x.shape) < c, rng.integers(0, 2, x.shape), x)
+
+
+# Blur: weighted means over the neighbourhood of each pixel.
+
+
+def _defocus_blur(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    rows, columns = _neighbourhood(int(np.ceil(c)))
+    return _weighted_mean(x, np.clip(c + 0.5 - np.hypot(rows, columns), 0, 1)[None])  # a pixel at the edge counts less
+
+
+def _gaussian_blur(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    rows, columns = _neighbourhood(int(np.ceil(3 * c)))
+    return _weighted_mean(x, np.exp(-(rows**2 + columns**2) / (2 * c**2))[None])
+
+
+def _motion_blur(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    angles = rng.uniform(0, np.pi, len(x))[:, None, None]
+    rows, columns = _neighbourhood(int(np.ceil(c / 2)))
+    along = np.abs(columns * np.cos(angles) + rows * np.sin(angles))
+    across = np.abs(rows * np.cos(angles) - columns * np.sin(angles))
+    return _weighted_mean(x, np.clip(c / 2 + 0.5 - along, 0, 1) * np.clip(1 - across, 0, 1))
+
+
+def _neighbourhood(radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many rows and columns each pixel of a square is away from the middle one."""
+    rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return rows, columns
+
+
+def _weighted_mean(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return weighted means over the pixels' neighbourhoods; beyond an edge, the image is mirrored.
+
+    Args:
+        x: (n, channels, height, width).
+        weights: of all images, (1, k, k), or of each one, (n, k, k); k is odd.
+    """
+    weights = (weights / weights.sum((1, 2), keepdims=True)).astype(x.dtype)
+    (height, width), size = x.shape[2:], weights.shape[1]
+    border = (size // 2, size // 2)
+    padded = np.pad(x, ((0, 0), (0, 0), border, border), mode="reflect")
+    total = np.zeros_like(x)
+    for row, column in np.argwhere(weights.any(0)):
+        total += weights[:, row, column, None, None, None] * padded[:, :, row : row + height, column : column + width]
+    return total
+
+
+# Weather and light.
+
+
+def _fog(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    n, _, height, width = x.shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = 1  # of the mean, which is set below
+    clouds = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((n, height, width))) / frequency**2, s=(height, width))
+    clouds -= clouds.min((1, 2), keepdims=True)
+    clouds *= 0.5 / clouds.max((1, 2), keepdims=True)
+    return (x + c * (0.5 + clouds[:, None])) / (1 + c)
+
+
+def _brightness(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    return x + c
+
+
+def _contrast(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    mean = x.mean((2, 3), keepdims=True)
+    return mean + c * (x - mean)
+
+
+def _saturation(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    grey = np.einsum("nchw,c->nhw", x, np.array(GREY, dtype=x.dtype))[:, None]
+    return grey + c * (x - grey)
+
+
+# Storage, by Pillow.
+
+
+def _pixelate(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    def coarser(image: Image.Image) -> Image.Image:
+        return image.resize((int(c), int(c)), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
+
+    return _each(x, coarser)
+
+
+def _jpeg(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
+    def compressed(image: Image.Image) -> Image.Image:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=int(c), subsampling="4:2:0")
+        return Image.open(file)
+
+    return _each(x, compressed)
+
+
+def _each(x: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Return pixels (n, 3, height, width), each image of which Pillow changes."""
+    pixels = (x * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
+    return changed.transpose(0, 3, 1, 2).astype(np.float32) / 255
+
+
+CORRUPTIONS = {
+    "gaussian_noise": Corruption("noise", (0.04, 0.06, 0.08, 0.10, 0.13), "standard deviation", _gaussian_noise),
+    "shot_noise": Corruption("noise", (500, 250, 120, 80, 50), "photons of a white pixel", _shot_noise),
+    "impulse_noise": Corruption("noise", (0.01, 0.02, 0.03, 0.05, 0.08), "share of the pixels", _impulse_noise),
+    "defocus_blur": Corruption("blur", (0.7, 1.0, 1.3, 1.6, 2.0), "radius in pixels", _defocus_blur),
+    "gaussian_blur": Corruption("blur", (0.4, 0.6, 0.8, 1.0, 1.3), "standard deviation in pixels", _gaussian_blur),
+    "motion_blur": Corruption("blur", (2, 3, 4, 5, 7), "length in pixels", _motion_blur),
+    "fog": Corruption("weather and light", (0.2, 0.5, 0.75, 1.0, 1.5), "amount", _fog),
+    "brightness": Corruption("weather and light", (0.05, 0.1, 0.15, 0.2, 0.3), "added", _brightness),
+    "contrast": Corruption("weather and light", (0.75, 0.5, 0.4, 0.3, 0.15), "factor", _contrast),
+    "saturation": Corruption("weather and light", (0.75, 0.5, 0.3, 0.15, 0.0), "factor", _saturation),
+    "pixelate": Corruption("storage", (28, 24, 20, 16, 12), "pixels a side", _pixelate),
+    "jpeg": Corruption("storage", (80, 60, 40, 25, 15), "quality", _jpeg),
+}

@@ -1,0 +1,74 @@
+"""A report as Markdown, with its pictures as files of a folder beside it."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from datamodules.errors import one_line
+from zoo.evaluation.document import Block, Facts, Gallery, Listing, Picture, Report, Table, Text, shown
+from zoo.figures import png
+from zoo.figures.mosaic import enlarge
+
+FOLDER = "pictures"
+FACTOR = 3  # pixels a side of each pixel of a tile: a viewer that enlarged it would blur it
+
+
+def write(report: Report) -> str:
+    """Return a report as Markdown."""
+    highlights = [f"- {_escaped(fact.label)}: **{_escaped(fact.shown())}**" for fact in report.highlights]
+    paragraphs = [f"# {_escaped(report.title)}", _escaped(report.subtitle), "\n".join(highlights)]
+    for section in report.sections:
+        paragraphs += [f"## {_escaped(section.title)}", *map(_block, section.blocks)]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def pictures(report: Report) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of the files of `FOLDER`."""
+    for block in (block for section in report.sections for block in section.blocks):
+        match block:
+            case Picture(key, suffix, content):
+                yield f"{key}.{suffix}", content
+            case Gallery(key, tiles):
+                for number, tile in enumerate(tiles, start=1):
+                    yield _tile_name(key, number), png.encode(enlarge(tile.pixels, FACTOR))
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text(text, source):
+            return _escaped(text) + (f" (<{source}>)" if source else "")
+        case Facts(facts):
+            return _table(["", "", ""], [map(_escaped, (f.label, f.shown(), f.note)) for f in facts.values()])
+        case Table(_, head, columns, rows, caption):
+            lines = [
+                [name, *(shown(value, pattern) for value, pattern in zip(row, columns.values(), strict=True))]
+                for name, row in rows.items()
+            ]
+            table = _table([head, *columns], [map(_escaped, line) for line in lines])
+            return f"{table}\n\n{_escaped(caption)}" if caption else table
+        case Picture(key, suffix, _, description, caption):
+            return f"![{_escaped(description)}]({FOLDER}/{key}.{suffix})\n\n{_escaped(caption)}"
+        case Gallery(key, tiles):
+            labels = [fact.label for fact in tiles[0].facts.values()]
+            lines = [
+                [f"![]({FOLDER}/{_tile_name(key, number)})", *(_escaped(fact.shown()) for fact in tile.facts.values())]
+                for number, tile in enumerate(tiles, start=1)
+            ]
+            return _table(["image", *labels], lines)
+        case Listing(_, title, text):
+            longest = max((len(run) for run in re.findall("`+", text)), default=0)
+            fence = "`" * max(3, longest + 1)
+            return f"{_escaped(title)}:\n\n{fence}\n{text.rstrip()}\n{fence}"
+
+
+def _table(heads: Sequence[str], lines: Sequence[Iterator[str] | Sequence[str]]) -> str:
+    rows = [map(_escaped, heads), ["---"] * len(heads), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _escaped(text: str) -> str:
+    """Return text on one line, in which nothing is Markdown or HTML."""
+    return re.sub(r"([\\`*_\[\]<>#|&~$])", r"\\\1", one_line(text))
+
+
+def _tile_name(key: str, number: int) -> str:
+    return f"{key}_{number:02}.png"

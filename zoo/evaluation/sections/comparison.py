@@ -1,0 +1,68 @@
+"""Whether one model is really better than another: both answer to the same images."""
+
+import numpy as np
+
+from datamodules.errors import printable
+from zoo.evaluation.document import Block, Fact, Facts, Section, Table, Text, Value
+from zoo.evaluation.sections.common import KINDS
+from zoo.evaluation.significance import LEVEL, RESAMPLES, McNemar, bootstrap, mcnemar
+from zoo.evaluation.subject import Subject, answers
+from zoo.trained import Trained
+
+SEED = 0  # of the bootstrap
+
+
+def section(subject: Subject, other: Trained) -> tuple[Section, str]:
+    """Return the comparison of a model, A, with another one, B, and its verdict alone.
+
+    Raises:
+        InputError: where B's answers are no numbers.
+    """
+    first, second = subject.answers.right, answers(other, subject.images).right
+    n = len(first)
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    test = mcnemar(only_first, only_second)
+    difference = (only_second - only_first) / n
+    interval = bootstrap(only_first, only_second, n, np.random.default_rng(SEED))
+    verdict = _verdict(only_first, only_second, difference, interval, test)
+    facts = {
+        "a": Fact("A", f"{subject.name}, {printable(subject.trained.path)}"),
+        "b": Fact("B", f"{type(other.model).__name__}, {printable(other.path)}"),
+        "images": Fact("Number of images", n, ",", f"{KINDS[subject.stage]} images, the same for both"),
+        "accuracy_a": Fact("Accuracy of A", float(first.mean()), ".2%"),
+        "accuracy_b": Fact("Accuracy of B", float(second.mean()), ".2%"),
+        "difference": Fact("B - A", difference, "+.2%", "in percentage points"),
+        "difference_interval": Fact("95 % interval", interval, "+.2%", f"paired bootstrap, {RESAMPLES:,} resamples"),
+        "p_exact": Fact("McNemar, exact", test.exact, ".3g", "two-sided p-value"),
+        "chi_squared": Fact("McNemar, chi-squared", test.chi_squared, ".4g", "corrected for continuity"),
+        "p_chi_squared": Fact("Its p-value", test.approximate, ".3g", "one degree of freedom"),
+    }
+    rows: dict[str, list[Value]] = {
+        "A right": [int((first & second).sum()), only_first],
+        "A wrong": [only_second, int((~first & ~second).sum())],
+    }
+    explanation = (
+        "McNemar's test looks at the images that only one of the two gets right: if both were equally good, each of "
+        "these would be a toss of a coin. The bootstrap draws as many images anew, with replacement, and takes both "
+        "models' answers to them. Both ask whether other images could have decided otherwise, and not what another "
+        "seed of the training would have given: for that, train several of each and use compare."
+    )
+    blocks: list[Block] = [
+        Text(verdict),
+        Facts(facts),
+        Table("table", "", {"B right": ",", "B wrong": ","}, rows, "Numbers of images."),
+        Text(explanation, "https://doi.org/10.1162/089976698300017197"),
+    ]
+    return Section("comparison", "Is B better than A?", blocks), verdict
+
+
+def _verdict(only_first: int, only_second: int, difference: float, interval: tuple[float, float], test: McNemar) -> str:
+    if only_first == only_second:
+        return f"These images do not tell A and B apart: each alone is right about {only_first:,} of them."
+    better, worse = ("B", "A") if difference > 0 else ("A", "B")
+    low, high = sorted(100 * (end if difference > 0 else -end) for end in interval)
+    lead = f"{100 * abs(difference):.2f} percentage points more of them (95 % interval: {low:+.2f} to {high:+.2f})"
+    chance = f"if both were equally good, so large a difference would have a probability of {test.exact:.2g}"
+    if test.exact < LEVEL:
+        return f"{better} is better than {worse} on images like these: it is right about {lead}; {chance}."
+    return f"These images do not tell A and B apart: {better} is right about {lead}, but {chance}."
