@@ -58,7 +58,8 @@ class Trained(NamedTuple):
         try:
             return CIFAR10DataModule(str(place), config["source"], config["task"], verify_checksums=False, **sizes)
         except TypeError as error:  # a stranger's checkpoint can say anything
-            raise InputError(f"{self.path} tells no sizes of its data: {sizes}") from error
+            told = ", ".join(f"{name} {value!r}" for name, value in sizes.items())
+            raise InputError(f"{self.path} tells no sizes of its data: {told}") from error
 
 
 def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None) -> Trained:
