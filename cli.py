@@ -13,6 +13,7 @@ OWN = {
     "info": "all about a model: its arguments, its layers, its paper",
     "config": "write a commented config to start from",
     "predict": "classify pictures of your own",
+    "explain": "show what a trained model looks at: class activation, attributions, filters, features, neighbours",
     "evaluate": "write a report on a trained model: calibration, robustness, mistakes, whether it beats another",
     "export": "write a trained model as ONNX, PyTorch program, safetensors or NumPy arrays",
     "data": "download CIFAR-10 (data prepare), check its files (data check), draw some images (data show)",

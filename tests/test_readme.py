@@ -40,6 +40,7 @@ def test_the_commands_are_found():
         "info",
         "config",
         "predict",
+        "explain",
         "evaluate",
         "export",
         "data",
@@ -110,6 +111,20 @@ def test_models_and_what_to_do_with_them():
     for left in ("my_cnn.yaml", "photos.png", "predictions.csv"):
         assert Path(left).is_file()
     assert "python cli.py doctor" in CLI_COMMANDS, "tests/test_doctor.py runs it"
+
+
+def test_explain():
+    """A CNN's run stands for all that they name."""
+    assert cli.main(["fit", "--config", "cnn", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
+    Path("photos").mkdir()
+    Image.new("RGB", (80, 60), "orange").save("photos/dog.png")
+    commands = [line for line in CLI_COMMANDS if re.search(r"cli\.py explain( |$)", line)]
+    assert len(commands) == 6
+    for command in commands:
+        # The classes of the drawn figures have other names.
+        words = shlex.split(re.sub(r"runs/[\w-]+", "runs", command).replace("--class cat", "--class star"))
+        assert cli.main(words[2:]) == 0
+    assert len(list(Path("runs").glob("*/*/explain/*/*.png"))) >= 6
 
 
 def test_evaluate():

@@ -6,6 +6,9 @@ metrics.csv           one row an epoch
 metrics.json          the results on the test set, and what they were measured with
 confusion_matrix.png, learning_curves.png
 tensorboard/          logs
+explain/1, ...        pages of `explain`
+report/               that of `evaluate`
+export/               files of `export`
 """
 
 import itertools

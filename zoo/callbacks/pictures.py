@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
-from torch import Tensor, nn
+from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
 from zoo import inference, run_logger
@@ -258,7 +258,7 @@ def _first_weights(scene: Scene) -> Drawn:
 
 def _features(scene: Scene) -> Drawn:
     model, images = scene.model, scene.shown.images[:WITH_FEATURES]
-    convolutions = [name for name in layers.names(model) if isinstance(model.get_submodule(name), nn.Conv2d)]
+    convolutions = layers.convolutions(model)
     wanted = list(dict.fromkeys(convolutions[:1] + convolutions[-1:]))
     names = [scene.class_names[label] for label in scene.shown.labels[:WITH_FEATURES]]
     for name, maps in layers.outputs(model, images, wanted).items():

@@ -30,7 +30,8 @@ def check(model: Classifier, name: str) -> None:
     """
     known = names(model)
     if name not in known:
-        raise InputError(f"{type(model).__name__} has no layer '{name}'.{did_you_mean(name, known)} It has: {known}")
+        hint = did_you_mean(name, known)
+        raise InputError(f"{type(model).__name__} has no layer '{name}'.{hint} It has: {', '.join(known)}")
 
 
 def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str]) -> dict[str, Tensor]:
@@ -62,6 +63,9 @@ def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
 
     That is what a network makes of an image before it decides on a class. Of a network with one layer, it is the
     normalized pixels.
+
+    Raises:
+        InputError: where the model has no layer with weights.
     """
     if isinstance(model, NumPyClassifier):
         found = []
@@ -71,7 +75,7 @@ def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
                 inputs = layer.forward(inputs)
             found.append(torch.from_numpy(inputs.copy()))
         return torch.cat(found)
-    *_, last = (name for name in names(model) if any(True for _ in model.get_submodule(name).parameters()))
+    last = with_weights(model)[-1]
     kept: list[Tensor] = []
     keep = model.get_submodule(last).register_forward_pre_hook(
         lambda module, inputs: kept.append(inputs[0].flatten(1).float().cpu())
@@ -105,11 +109,37 @@ def first_weights(model: Classifier) -> Tensor | None:
     return None
 
 
-def last_convolution(model: Classifier) -> str | None:
-    """Return the name of the last convolution that an image passes through; None where there is none."""
+def with_weights(model: Classifier) -> list[str]:
+    """Return the names of the layers that have weights, in their order.
+
+    Raises:
+        InputError: where there is none.
+    """
     if isinstance(model, NumPyClassifier):
-        return None
-    return next((name for name in reversed(names(model)) if isinstance(model.get_submodule(name), nn.Conv2d)), None)
+        return names(model)
+    found = [name for name in names(model) if any(True for _ in model.get_submodule(name).parameters())]
+    if not found:
+        raise InputError(f"{type(model).__name__} has no layer with weights: all that it has are its own")
+    return found
+
+
+def convolutions(model: Classifier) -> list[str]:
+    """Return the names of the convolutions that an image passes through, in their order, but for those whose output
+    has one place only.
+    """
+    if isinstance(model, NumPyClassifier):
+        return []
+    shapes = _run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: output.shape)
+    return [
+        name
+        for name, shape in shapes.items()
+        if isinstance(model.get_submodule(name), nn.Conv2d) and shape[2:].numel() > 1
+    ]
+
+
+def last_convolution(model: Classifier) -> str | None:
+    """Return the name of the last of `convolutions`; None where there is none."""
+    return next(reversed(convolutions(model)), None)
 
 
 def _run(

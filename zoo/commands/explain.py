@@ -1,0 +1,261 @@
+"""`explain`: what a trained network looks at in images, a person's own or those of its data set."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datamodules.errors import InputError, did_you_mean, one_line, printable
+from zoo import pictures, runs
+from zoo.commands import output
+from zoo.commands.parser import Parser, add_checkpoint, check_unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zoo.interpretation.images import Chosen
+    from zoo.trained import Trained
+
+ABOUT = """\
+Show what a trained network looks at: in pictures of your own, or else in some validation images, one of each class.
+The pages are PNG files in a new folder of the run, explain/1, explain/2 and so on, and in TensorBoard."""
+# Which pixels speak for a class: columns of one page.
+ATTRIBUTIONS = {
+    "cam": "class-activation maps (Grad-CAM): where a convolution found what speaks for the class",
+    "saliency": "how fast the class's logit changes with each pixel",
+    "integrated_gradients": "what each pixel adds to the logit",
+    "occlusion": "what the logit loses when a square is covered",
+}
+# Pages of their own.
+PAGES = {
+    "filters": "the first layer's weights as pictures",
+    "features": "what layers put out",
+    "neighbours": "the training images that the network takes for alike",
+}
+METHODS = ATTRIBUTIONS | PAGES
+ALL = "all"
+FOLDER = "explain"  # in a run's directory
+IMAGES, MOST = 10, 50  # images by default, and on a page, which is then 8,000 pixels high
+LONGEST_NAME = 32  # letters of a picture's
+
+
+def main(argv: list[str]) -> int:
+    """Run `explain` and return its exit code, 0.
+
+    Args:
+        argv: what follows `explain` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line, images or a checkpoint that cannot be read, a layer, a class or an
+            image that does not exist, a method that does not fit the model, or a place that cannot be written.
+    """
+    options = _options(argv)
+    paths = pictures.find(options.pictures)
+    # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
+    from zoo.installation import check_torch
+
+    check_torch()
+    from zoo import trained
+    from zoo.interpretation import images, layers, writer
+
+    model = trained.load(options.ckpt, options.runs_dir, options.model)
+    folder = runs.of_checkpoint(model.path) / FOLDER
+    writer.check_free(options.out or writer.next_numbered(folder))
+    explained = _class_number(options.explained, model.class_names)
+    if options.layer is not None:
+        layers.check(model.model, options.layer)
+    images.check_answers(model)
+    methods = _methods(options, model)
+    output.note(model.describe())
+    pages = _draw(model, methods, options, _read(paths) if paths else None, explained)
+    _write(pages, options.out, folder)
+    return 0
+
+
+# The command line.
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    methods = "\n".join(f"  {name:<21} {text}" for name, text in METHODS.items())
+    parser = Parser(
+        prog="python cli.py explain",
+        description=ABOUT,
+        epilog=f"methods:\n{methods}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern, as predict takes them")
+    add_checkpoint(parser)
+    method = f"one of those below, several times for several, or {ALL} (default: {', '.join(ATTRIBUTIONS)})"
+    add("--method", metavar="METHOD", action="append", help=method)
+    add("--layer", metavar="NAME", help="of cam (default: the last convolution) and features; info MODEL names them")
+    add("--class", metavar="NAME", dest="explained", help="the class to explain (default: what the network answers)")
+    images = f"how many of the data set, 1 to {MOST}, where there are no PICTUREs (default: {IMAGES})"
+    add("--images", metavar="N", type=int, help=images)
+    add("--indices", metavar="I", type=int, nargs="+", help="numbers of images, as predict --test_set tells them")
+    add("--test_set", action="store_true", help="take test images, not validation images")
+    add("--data_dir", metavar="DIR", type=Path, help="of the data set (default: the run's, CIFAR10_DIR, or data)")
+    add("--out", metavar="DIR", type=Path, help="a new folder for the pages, which are then not in TensorBoard")
+    options, unknown = parser.parse_known_intermixed_args(argv)
+
+    known = ("class" if key == "explained" else key for key in vars(options) if key != "pictures")
+    check_unknown("explain", unknown, known)
+    _check_images(options)
+    _check_methods(options)
+    return options
+
+
+def _check_images(options: argparse.Namespace) -> None:
+    """Check that images are named in one way only."""
+    of_data = {"--images": options.images, "--indices": options.indices, "--test_set": options.test_set or None}
+    given = [name for name, value in of_data.items() if value is not None]
+    if options.pictures and given:
+        raise InputError(f"explain takes PICTUREs or {given[0]}, not both: leave out one of them")
+    if {*(options.method or ())} == {"filters"} and (options.pictures or given):
+        raise InputError("--method filters shows the network, and no images: leave them out, or add another method")
+    if options.images is not None and options.indices is not None:
+        raise InputError("explain takes --images or --indices, not both: leave out one of them")
+    if options.images is not None and not 1 <= options.images <= MOST:
+        raise InputError(f"--images {options.images} is out of range: give a number from 1 to {MOST}")
+    if options.indices is not None and len(options.indices) > MOST:
+        raise InputError(f"--indices names {len(options.indices)} images: a page takes {MOST} at most")
+
+
+def _check_methods(options: argparse.Namespace) -> None:
+    """Check that methods exist, and that one of them uses what else is given."""
+    wanted = options.method or [*ATTRIBUTIONS]
+    for name in wanted:
+        if name not in (*METHODS, ALL):
+            hint = did_you_mean(name, (*METHODS, ALL))
+            raise InputError(f"--method {name} is unknown.{hint} Known are: {', '.join((*METHODS, ALL))}")
+    uses = {"--layer": ("cam", "features"), "--class": ATTRIBUTIONS}
+    for option, value in (("--layer", options.layer), ("--class", options.explained)):
+        if value is not None and not {ALL, *uses[option]} & set(wanted):
+            raise InputError(f"{option} {value} is for --method {' or '.join(uses[option])}: add one, or leave it out")
+    if options.data_dir and options.pictures and not {ALL, "neighbours"} & set(wanted):
+        raise InputError(f"--data_dir {options.data_dir} is where the data set lies: leave it out, or the PICTUREs")
+
+
+def _class_number(name: str | None, class_names: Sequence[str]) -> int | None:
+    if name is None:
+        return None
+    if name not in class_names:
+        hint = did_you_mean(name, class_names)
+        raise InputError(f"--class {name} is unknown.{hint} The model knows: {', '.join(class_names)}")
+    return class_names.index(name)
+
+
+def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
+    """Return the methods to use, in their order: of those that nobody named the ones that fit.
+
+    Raises:
+        InputError: where one that was named does not fit; says which ones do.
+    """
+    from zoo.interpretation.pages import misfit
+
+    named = [method for method in options.method or () if method != ALL]
+    wanted = METHODS if ALL in (options.method or ()) else named or ATTRIBUTIONS
+    problems = {method: misfit(model.model, method, options.layer) for method in METHODS if method in wanted}
+    for method, problem in problems.items():
+        if problem and method in named:
+            others = [other for other in METHODS if not misfit(model.model, other, options.layer)]
+            raise InputError(f"--method {method}: {problem}; what fits: {', '.join(others)}")
+        if problem:
+            output.note(f"no {method}: {problem}")
+    return [method for method, problem in problems.items() if not problem]
+
+
+# The images, and the pages.
+
+
+def _read(paths: Sequence[Path]) -> "Chosen":
+    """Read pictures, as many as a page takes, and say which files are none.
+
+    Raises:
+        InputError: where none is a picture.
+    """
+    import numpy as np
+    import torch
+
+    from zoo.figures.mosaic import LETTER, shorten
+    from zoo.interpretation.images import Chosen
+
+    found: list[pictures.Picture] = []
+    for path in paths:
+        if len(found) == MOST:
+            output.note(f"the first {MOST} pictures are explained, of {len(paths)} files")
+            break
+        try:
+            found.append(pictures.read(path))
+        except InputError as error:
+            print(f"skipped {printable(path)}: {error}", file=sys.stderr)
+    if not found:
+        raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
+    names = [shorten(printable(picture.path.name), LONGEST_NAME * LETTER) for picture in found]
+    return Chosen(names, torch.from_numpy(np.stack([picture.pixels for picture in found])))
+
+
+def _draw(
+    model: "Trained",
+    methods: Sequence[str],
+    options: argparse.Namespace,
+    chosen: "Chosen | None",
+    explained: int | None,
+) -> "dict[str, np.ndarray]":
+    """Return the pages by name; `chosen` None takes images of the data set.
+
+    Raises:
+        InputError: where the data cannot be had, or the answers of the network are no numbers.
+    """
+    from zoo.interpretation import images, pages
+
+    drawn = {"filters": pages.first_filters(model)} if "filters" in methods else {}
+    if methods == ["filters"]:
+        return drawn
+    stages = ["fit"] if "neighbours" in methods or (chosen is None and not options.test_set) else []
+    data = images.data_of(model, options.data_dir, stages + ["test"] * options.test_set)
+    if stages or options.test_set:
+        output.note(data.describe())
+    if chosen is None:
+        chosen = images.of_data(data, "test" if options.test_set else "val", options.images or IMAGES, options.indices)
+    asked = images.ask(model, chosen, explained)
+    if attributions := [method for method in methods if method in ATTRIBUTIONS]:
+        drawn["attributions"] = pages.attributions(model, asked, attributions, options.layer)
+    if "features" in methods:
+        drawn["features"] = pages.features(model, asked, options.layer)
+    if "neighbours" in methods:
+        cache = runs.of_checkpoint(model.path) / FOLDER / f"features_{model.path.stem}.npz"
+        assert data.train is not None
+        drawn["neighbours"] = pages.nearest(model, asked, data.train, cache)
+    return drawn
+
+
+def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) -> None:
+    """Write the pages to `out`, or else to a new folder in `folder` and to the run's TensorBoard; say where.
+
+    Raises:
+        InputError: where they cannot be written.
+    """
+    from zoo.interpretation import writer
+
+    try:
+        if out is not None:
+            writer.write(pages, out)
+        place = out or writer.write_numbered(pages, folder)
+    except OSError as error:
+        raise InputError(f"--out {out or folder} cannot be written: {error.strerror or error}") from error
+    for name in pages:
+        print(f"written: {_from_here(place / name)}.png")
+    if out is None and (folder.parent / runs.CONFIG).is_file():
+        try:
+            logs = writer.log(pages, folder.parent, int(place.name))
+            print(f"TensorBoard: {_from_here(logs)}, step {place.name}")
+        except OSError as error:  # the pages are there, and this is a copy of them
+            print(f"warning: not in TensorBoard: {one_line(error)}", file=sys.stderr)
+
+
+def _from_here(path: Path) -> Path:
+    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

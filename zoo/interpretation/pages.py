@@ -1,0 +1,198 @@
+"""What a trained network looks at and looks for, as pictures: the pages of `explain`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datamodules.cifar10 import ImageDataset
+from datamodules.errors import InputError, printable
+from zoo.classifier import Classifier
+from zoo.figures import explanation, feature_maps, filters, units
+from zoo.figures.activation_maps import overlay
+from zoo.figures.explanation import AMOUNT, FACTOR, SIGNED, Cell, Column, Row
+from zoo.figures.mosaic import enlarge
+from zoo.interpretation import attribution, class_activation, layers, neighbours, pixels
+from zoo.interpretation.images import Asked
+from zoo.trained import Trained
+
+NEIGHBOURS = 5  # training images beside each image
+
+
+def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
+    """Return why a method says nothing of a model, in a line; None where it does.
+
+    Args:
+        model: any of the zoo.
+        method: its name, see `zoo.commands.explain.METHODS`.
+        layer: that is asked about, where one is.
+    """
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    try:
+        if method == "cam":
+            class_activation.maps(model, image, torch.zeros(1, dtype=torch.int64), layer)
+        elif method in ("saliency", "integrated_gradients"):
+            pixels.check(model, image)
+        elif method == "filters" and layers.first_weights(model) is None:
+            return f"the first layer of {type(model).__name__} looks at no pixels of red, green and blue"
+        elif method in ("features", "neighbours"):
+            layers.with_weights(model)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+# Which pixels matter.
+
+
+def attributions(trained: Trained, asked: Asked, methods: Sequence[str], layer: str | None) -> np.ndarray:
+    """Draw what speaks for a class in each image, a column for each method.
+
+    Args:
+        trained: the model.
+        asked: the images.
+        methods: "cam", "saliency", "integrated_gradients", "occlusion", or some of them.
+        layer: of the class-activation maps; None takes the last convolution.
+    """
+    columns, cells = zip(*(_column(trained.model, asked, method, layer) for method in methods), strict=True)
+    rows = [
+        Row(*known, of_image) for known, of_image in zip(_known(trained, asked), zip(*cells, strict=True), strict=True)
+    ]
+    text = (
+        "What speaks for the class that the network answers, or for the one that is said to be explained. The figure "
+        "below each map is the end of its colours, in units of the class's logit"
+    )
+    if "saliency" in methods:
+        text += ", of saliency per step of a pixel's 0 to 255"
+    return explanation.draw(rows, columns, _title(trained), f"{text}.")
+
+
+def _column(model: Classifier, asked: Asked, method: str, layer: str | None) -> tuple[Column, list[Cell]]:
+    if method == "cam":
+        maps = class_activation.maps(model, asked.images, asked.classes, layer).numpy()
+        column = Column("class activation", layer or layers.last_convolution(model) or "", AMOUNT)
+        return column, [_laid_over(image, of_it) for image, of_it in zip(asked.images.numpy(), maps, strict=True)]
+    column, explain, draw = {
+        "saliency": (Column("saliency", "|gradient|", AMOUNT), attribution.saliency, explanation.amount),
+        "integrated_gradients": (
+            Column("integrated", "gradients", SIGNED), attribution.integrated_gradients, explanation.signed,
+        ),
+        "occlusion": (
+            Column("occlusion", f"of {attribution.SIDE} x {attribution.SIDE}", SIGNED),
+            attribution.occlusion, explanation.signed,
+        ),
+    }[method]  # fmt: skip
+    return column, [draw(of_image) for of_image in explain(model, asked.images, asked.classes).numpy()]
+
+
+def _laid_over(image: np.ndarray, values: np.ndarray) -> Cell:
+    """Draw a class-activation map (h, w) over its image (3, 32, 32)."""
+    highest = float(values.max())
+    picture = overlay(enlarge(image.transpose(1, 2, 0), FACTOR), values / (highest or 1))
+    return Cell(picture, f"0 to {highest:.2g}" if highest else "0 everywhere")
+
+
+def _known(trained: Trained, asked: Asked) -> list[tuple[np.ndarray, list[str]]]:
+    """Return each image, and what is known of it."""
+    found = []
+    for number, name in enumerate(asked.names):
+        of_image, names = asked.probabilities[number], trained.class_names
+        best, following = of_image.argsort(descending=True)[:2].tolist()
+        lines = [name]
+        if asked.labels is not None:
+            lines.append(f"truth  {names[asked.labels[number]]}")
+        lines.append(f"answer {names[best]} {100 * of_image[best]:.0f} %")
+        lines.append(f"next   {names[following]} {100 * of_image[following]:.0f} %")
+        if asked.classes[number] != best:
+            lines += ["", f"explained: {names[asked.classes[number]]}"]
+        found.append((asked.images[number].numpy(), lines))
+    return found
+
+
+# What the layers make of an image.
+
+
+def first_filters(trained: Trained) -> np.ndarray:
+    """Draw the first layer's weights."""
+    model, weights = trained.model, layers.first_weights(trained.model)
+    assert weights is not None, "see misfit"
+    is_only = len(layers.with_weights(model)) == 1
+    names = trained.class_names[-model.num_outputs :] if is_only else ()  # a single unit is for class 1
+    return filters.draw(weights.numpy(), f"First-layer weights: {_title(trained)}", names)
+
+
+def features(trained: Trained, asked: Asked, layer: str | None) -> np.ndarray:
+    """Draw what layers put out.
+
+    Args:
+        trained: the model.
+        asked: the images.
+        layer: None takes the first and the last convolution; of a network without one, the first and the last layer
+            with weights.
+    """
+    model, images = trained.model, asked.images.numpy()
+    names = layers.names(model)
+    known = layers.convolutions(model) or layers.with_weights(model)
+    wanted = [layer] if layer else list(dict.fromkeys([known[0], known[-1]]))
+    drawn = []
+    for name, found in layers.outputs(model, asked.images, wanted).items():
+        values, title = found.numpy(), f"Layer '{name}': {_title(trained)}"
+        if values.ndim == 4:
+            which = _first(values.shape[1], feature_maps.CHANNELS, "channels")
+            drawn.append(feature_maps.draw(images, values, asked.names, title, which))
+            continue
+        values = values.reshape(len(values), -1)
+        which = _first(values.shape[1], units.UNITS, "units")
+        are_logits = name == names[-1] and values.shape[1] == model.num_outputs
+        of_units = trained.class_names[-model.num_outputs :] if are_logits else ()
+        drawn.append(units.draw(images, values, asked.names, title, which, of_units))
+    return _below(drawn)
+
+
+def _first(there: int, shown: int, what: str) -> str:
+    return f"The first {shown} of {there:,} {what}." if there > shown else f"All {what}."
+
+
+def _below(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Return pictures (height, width, 3), one below the other."""
+    width = max(picture.shape[1] for picture in pictures)
+    margins = [((0, 0), (0, width - picture.shape[1]), (0, 0)) for picture in pictures]
+    return np.concatenate([np.pad(p, margin, constant_values=255) for p, margin in zip(pictures, margins, strict=True)])
+
+
+# What it takes for alike.
+
+
+def nearest(trained: Trained, asked: Asked, training: ImageDataset, cache: Path) -> np.ndarray:
+    """Draw the training images that are nearest to each image.
+
+    Args:
+        trained: the model.
+        asked: the images.
+        training: what it was trained on, without augmentation.
+        cache: see `zoo.interpretation.neighbours.directions`.
+    """
+    directions = neighbours.directions(trained.model, training.images.permute(0, 3, 1, 2), cache)
+    found = neighbours.nearest(trained.model, asked.images, directions, NEIGHBOURS)
+    rows = []
+    for known, positions, similarities in zip(_known(trained, asked), *found, strict=True):
+        near = [
+            Cell(
+                enlarge(training.images[position].numpy(), FACTOR),
+                f"{trained.class_names[training.labels[position]]} {similarity:.2f}",
+            )
+            for position, similarity in zip(positions, similarities, strict=True)
+        ]
+        rows.append(Row(*known, near))
+    columns = [Column(f"{place}.") for place in range(1, len(rows[0].cells) + 1)]
+    text = (
+        f"The nearest of {len(training):,} training images, by the cosine between the features of the two images, "
+        "which are what the last layer gets. Below them their class and the cosine, 1 for the same direction."
+    )
+    return explanation.draw(rows, columns, _title(trained), text)
+
+
+def _title(trained: Trained) -> str:
+    source, epochs = trained.config["data"]["source"], f"{trained.epochs} epoch{'s' * (trained.epochs != 1)}"
+    return f"{type(trained.model).__name__}, {source}, {epochs} ({printable(trained.path)})"
