@@ -173,6 +173,11 @@ class TestFilters:
         assert sum(text.startswith("norm") for text in texts(written)) == 64
         assert "The first 64 of 70 units." in " ".join(texts(written))
 
+    def test_weights_whose_squares_float32_cannot_hold(self, written):
+        with np.errstate(all="raise"):
+            filters.draw(np.full((1, 3, 2, 2), 1e30, np.float32), "title")
+        assert "norm 3.46e+30" in texts(written)
+
     def test_weights_that_are_all_zero(self):
         assert (self.colours(np.zeros((2, 3, 3, 3))) == 128).all()
 

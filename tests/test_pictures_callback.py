@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import lightning as L
@@ -20,7 +21,7 @@ from torch import nn
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
-from zoo.callbacks import pictures
+from zoo.callbacks import observing, pictures
 from zoo.callbacks.pictures import Pictures, has_pictures
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.figures import grid, predictions
@@ -304,6 +305,18 @@ class TestForWhom:
             capsys.readouterr().err.count("no first-layer weights in TensorBoard: KeyError: 'no such\\nlayer'") == 1
         ), "said once"
         assert drawn().keys() == ALWAYS | {"features/net.0", "features/net.3", "images/class_activation"}
+
+    def test_a_diverged_network_is_drawn_without_a_word(self, monkeypatch, capsys):
+        data = CIFAR10DataModule(**SMALL)
+        data.setup("fit")
+        model = NumPyMLP()
+        with torch.no_grad():
+            next(iter(model.parameters())).fill_(float("nan"))
+        with warnings.catch_warnings(), observing.optional("weights"):
+            warnings.simplefilter("error")
+            scene = pictures.Scene(model, "t", data.class_names, None, np.zeros((0, 10)), None)
+            assert list(pictures.PICTURES["first-layer weights"](scene))
+        assert capsys.readouterr().err == ""
 
     def test_a_full_disk_ends_the_run(self, monkeypatch):
         def full(*args):

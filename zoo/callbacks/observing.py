@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import cast
 
 import lightning as L
+import numpy as np
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
@@ -53,8 +54,12 @@ def augmentation(data: CIFAR10DataModule) -> str:
 
 @contextmanager
 def optional(what: str) -> Iterator[None]:
-    """Let what goes wrong cost a line, not the run: a model of another package can be built in any way."""
+    """Let what goes wrong cost a line, not the run: a model of another package can be built in any way.
+
+    Of a run that diverges the pictures may be wrong, and that is told where it ends.
+    """
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
     except Exception as error:
         print(f"warning: no {what} in TensorBoard: {type(error).__name__}: {one_line(error)}", file=sys.stderr)

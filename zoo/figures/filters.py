@@ -23,7 +23,7 @@ def draw(weights: np.ndarray, title: str, names: Sequence[str] = ()) -> np.ndarr
     Returns:
         uint8 (height, width, 3).
     """
-    units, shown = len(weights), weights[:UNITS]
+    units, shown = len(weights), weights[:UNITS].astype(np.float64)  # whose squares are finite, too
     largest = float(np.quantile(np.abs(shown), WITHIN)) or 1.0
     colours = np.clip(127.5 * (1 + shown / largest), 0, 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     factor = max(1, (SIDE if units > 1 else ALONE) // max(shown.shape[2:]))
