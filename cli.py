@@ -19,6 +19,7 @@ OWN = {
     "data": "download CIFAR-10 (data prepare), check its files (data check), draw some images (data show)",
     "compare": "finished runs in one table, their seeds taken together, and a plot of their curves",
     "benchmark": "the speed of the NumPy nets beside PyTorch and scikit-learn",
+    "speedrun": "run a record recipe several times: its accuracy over the seeds, and its seconds",
     "doctor": "look for what is wrong with the installation, and say how to mend it",
 }
 LIGHTNING = {

@@ -5,7 +5,7 @@ batch that it comes in, nor the number of processes, nor an interruption changes
 from a hash of these three, not from a generator that is drawn from in some order.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,15 +24,25 @@ class Augmentation(NamedTuple):
     """What is done to training images; the zeros and False of a default do nothing.
 
     Attributes:
-        crop_padding: pixels of black border put around an image before a random 32 x 32 crop of it.
-        horizontal_flip: whether half of the images are mirrored.
+        crop_padding: pixels of border put around an image before a random 32 x 32 crop of it.
+        crop_border: what the border shows: "zeros": black; "reflect": the image mirrored at its edge, as PyTorch's
+            `F.pad` does.
+        horizontal_flip: whether half of the images are mirrored, anew in each epoch; "alternating": half of them in the
+            first epoch, the other half in the next, and so on: in two epochs each image is seen both ways (Jordan 2024,
+            https://arxiv.org/abs/2404.00498).
         cutout: side, in pixels, of a square at a random place filled with the mean colour (DeVries and Taylor 2017,
             https://arxiv.org/abs/1708.04552); it may hang over the edge.
     """
 
     crop_padding: int = 0
-    horizontal_flip: bool = False
+    crop_border: Literal["zeros", "reflect"] = "zeros"
+    horizontal_flip: bool | Literal["alternating"] = False
     cutout: int = 0
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether it does anything."""
+        return bool(self.crop_padding or self.horizontal_flip or self.cutout)
 
 
 def _signed(value: int) -> int:
@@ -49,6 +59,17 @@ def _mix(bits: Tensor) -> Tensor:
     return bits ^ ((bits >> 31) & (_MASK64 >> 31))
 
 
+def _key(*numbers: int) -> int:
+    """Mix integers into one of 64 bits, as `_mix` does."""
+    bits = 0
+    for number in numbers:
+        bits = (bits + (number + 1) * _INCREMENT) & _MASK64
+        for shift, multiplier in _MULTIPLIERS:
+            bits = ((bits ^ (bits >> shift)) * multiplier) & _MASK64
+        bits ^= bits >> 31
+    return _signed(bits)
+
+
 def random_bits(seed: int, epoch: int, indices: Tensor, stream: int = 0) -> Tensor:
     """Return 64 random bits for each sample.
 
@@ -59,12 +80,9 @@ def random_bits(seed: int, epoch: int, indices: Tensor, stream: int = 0) -> Tens
         stream: another one gives bits that have nothing to do with these.
 
     Returns:
-        int64 (n,), on the device of `indices`.
+        int64 (n,), on the device of `indices`, and the same on each.
     """
-    bits = torch.zeros(1, dtype=torch.int64, device=indices.device)
-    for number in (stream, seed, epoch):
-        bits = _mix(bits + _signed((number + 1) * _INCREMENT))
-    return _mix(bits + (indices + 1) * _signed(_INCREMENT))
+    return _mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
 
 
 def _uniform(bits: Tensor, field: int, n: int) -> Tensor:
@@ -72,26 +90,47 @@ def _uniform(bits: Tensor, field: int, n: int) -> Tensor:
     return (((bits >> (_FIELD_BITS * field)) & ((1 << _FIELD_BITS) - 1)) * n) >> _FIELD_BITS
 
 
-def pad(images: Tensor, padding: int) -> Tensor:
-    """Put a black border around images: uint8 (n, 32, 32, 3) -> (n, 32 + 2 padding, 32 + 2 padding, 3)."""
+def pad(images: Tensor, padding: int, border: Literal["zeros", "reflect"] = "zeros") -> Tensor:
+    """Put a border around images (see `Augmentation`).
+
+    Args:
+        images: uint8 (n, 32, 32, 3), in any memory order.
+        padding: the border's width in pixels, less than 32.
+        border: what it shows.
+
+    Returns:
+        uint8 (n, 32 + 2 padding, 32 + 2 padding, 3), a new tensor, contiguous.
+    """
     n, height, width, channels = images.shape
+    bottom, right = padding + height, padding + width
     padded = images.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
-    padded[:, padding : padding + height, padding : padding + width] = images
+    padded[:, padding:bottom, padding:right] = images
+    if border == "reflect":
+        # Columns first: the rows then take their corners along.
+        padded[:, :, :padding] = padded[:, :, padding + 1 : 2 * padding + 1].flip(2)
+        padded[:, :, right:] = padded[:, :, width - 1 : right - 1].flip(2)
+        padded[:, :padding] = padded[:, padding + 1 : 2 * padding + 1].flip(1)
+        padded[:, bottom:] = padded[:, height - 1 : bottom - 1].flip(1)
     return padded
 
 
-def augment(padded: Tensor, positions: Tensor, bits: Tensor, augmentation: Augmentation) -> Tensor:
-    """Gather a batch out of padded images and augment it.
+def augment(
+    padded: Tensor, positions: Tensor, indices: Tensor, augmentation: Augmentation, seed: int, epoch: int
+) -> Tensor:
+    """Gather a batch out of padded images and augment it. Nothing in it waits for the device.
 
     Args:
         padded: all images with their border (see `pad`), uint8 (n, 32 + 2p, 32 + 2p, 3), contiguous.
         positions: which images, int64 (b,).
-        bits: their random bits (see `random_bits`), int64 (b,).
+        indices: the samples' numbers, which their randomness follows from, int64 (b,).
         augmentation: what to do; its `crop_padding` is the p of `padded`.
+        seed: of the run.
+        epoch: number of the epoch, from 0.
 
     Returns:
         uint8 (b, 32, 32, 3), a new tensor.
     """
+    bits = random_bits(seed, epoch, indices)
     side = padded.shape[1]
     choices = 2 * augmentation.crop_padding + 1
     top, left = _uniform(bits, 0, choices), _uniform(bits, 1, choices)
@@ -105,16 +144,33 @@ def augment(padded: Tensor, positions: Tensor, bits: Tensor, augmentation: Augme
     images = rows.index_select(0, starts.view(-1)).view(-1, 32, 32, 3)
 
     if augmentation.horizontal_flip:
-        flipped = _uniform(bits, 2, 2).bool()
-        images = torch.where(flipped[:, None, None, None], images.flip(2), images)
+        _replace(images, _flipped(bits, indices, augmentation, seed, epoch), images.flip(2))
     if augmentation.cutout:
         start_row = _uniform(bits, 3, 32) - augmentation.cutout // 2
         start_column = _uniform(bits, 4, 32) - augmentation.cutout // 2
         rows_inside, columns_inside = (_between(start, augmentation.cutout) for start in (start_row, start_column))
         inside = rows_inside[:, :, None] & columns_inside[:, None, :]
-        colour = torch.tensor(MEAN_COLOUR, dtype=torch.uint8, device=padded.device)
-        images = torch.where(inside[..., None], colour, images)
+        # Channel by channel: a tensor of the colour would have to be copied to the device.
+        for channel, value in enumerate(MEAN_COLOUR):
+            images[..., channel].masked_fill_(inside, value)
     return images
+
+
+def _flipped(bits: Tensor, indices: Tensor, augmentation: Augmentation, seed: int, epoch: int) -> Tensor:
+    """Which images are mirrored in this epoch: bool (b,)."""
+    if augmentation.horizontal_flip == "alternating":
+        in_first_epoch = _uniform(random_bits(seed, 0, indices), 2, 2)
+        return ((in_first_epoch + epoch) % 2).bool()
+    return _uniform(bits, 2, 2).bool()
+
+
+def _replace(images: Tensor, chosen: Tensor, others: Tensor) -> None:
+    """Put those of `others` that are `chosen`, bool (b,), into `images`; both are uint8 (b, 32, 32, 3).
+
+    Eight bytes at a time, which takes a fifth of the time that single ones do.
+    """
+    words, other_words = (tensor.view(len(chosen), -1).view(torch.int64) for tensor in (images, others))
+    torch.where(chosen[:, None], other_words, words, out=words)
 
 
 def _between(start: Tensor, length: int) -> Tensor:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -25,8 +26,14 @@ ORDER_STREAM = 1
 # As many images as CIFAR-10 has, where `train_size` and `test_size` do not ask the synthetic source for fewer.
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 50_000, 10_000
 MOST_SYNTHETIC = 200_000  # which takes a minute, and 0.6 GB
-# So many training images are fetched at once, or a batch where that is more: 3 MB, which the processor's caches hold.
-FETCHED_IMAGES = 1024
+# So many training images are fetched at once, or a batch where that is more: 1.5 MB, which a processor's cache holds.
+FETCHED_IMAGES = 512
+# On a GPU it is the number of kernels that counts, some 40 at a time whatever their size: 50 MB.
+FETCHED_ON_GPU = 16_384
+# So many are copied at once when the data are set up: 3 MB.
+COPIED_IMAGES = 1000
+# Kinds of devices that can hold the training images.
+HOLDING = ("cuda",)
 
 
 class Batch(NamedTuple):
@@ -44,11 +51,27 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch compute in this thread alone.
+
+    To share out milliseconds of work gains little; and where the cores have anything else to do, waiting for the other
+    thread takes many times as long as the work.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class ImageDataset(Dataset[Batch]):
     """Images in memory as one uint8 tensor, fetched a whole batch at a time.
 
     Args:
-        images: uint8 (n, 32, 32, 3).
+        images: uint8 (n, 32 + 2p, 32 + 2p, 3), with the border p that `augmentation` asks for (see
+            `datamodules.augmentation.pad`).
         labels: int64 (n,).
         indices: the samples' numbers in their split, int64 (n,).
         augmentation: what is done to the images; None leaves them alone.
@@ -58,9 +81,19 @@ class ImageDataset(Dataset[Batch]):
     def __init__(
         self, images: Tensor, labels: Tensor, indices: Tensor, augmentation: Augmentation | None = None, seed: int = 0
     ) -> None:
-        self.labels, self.indices, self.augmentation, self.seed = labels, indices, augmentation, seed
-        self.images = pad(images, augmentation.crop_padding) if augmentation else images
-        self.epoch = 0
+        self.images, self.labels, self.indices = images, labels, indices
+        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie."""
+        return self.images.device
+
+    def to(self, device: torch.device) -> None:
+        """Move the images, and all that belongs to them, to a device."""
+        self.images, self.labels, self.indices = (
+            tensor.to(device) for tensor in (self.images, self.labels, self.indices)
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,14 +102,14 @@ class ImageDataset(Dataset[Batch]):
         return self.__getitems__([position])
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        return self.fetch(torch.tensor(positions))
+        return self.fetch(torch.tensor(positions, device=self.device))
 
+    @_one_thread()
     def fetch(self, chosen: Tensor) -> Batch:
-        """Return the images at positions `chosen`, int64 (n,), as a batch."""
+        """Return the images at positions `chosen`, int64 (n,), as a batch; all of it on the images' device."""
         indices = self.indices.index_select(0, chosen)
         if self.augmentation:
-            bits = random_bits(self.seed, self.epoch, indices)
-            images = augment(self.images, chosen, bits, self.augmentation)
+            images = augment(self.images, chosen, indices, self.augmentation, self.seed, self.epoch)
         else:
             images = self.images.index_select(0, chosen)
         return Batch(images.permute(0, 3, 1, 2), self.labels.index_select(0, chosen), indices)
@@ -95,9 +128,10 @@ class EpochSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         return iter(self.order().tolist())
 
+    @_one_thread()
     def order(self) -> Tensor:
-        """Return the positions of this process's images, int64 (n,), in the order of the epoch."""
-        positions = torch.arange(len(self.dataset))
+        """Return the positions of this process's images, int64 (n,), in the order of the epoch; on its device."""
+        positions = torch.arange(len(self.dataset), device=self.dataset.device)
         order = random_bits(self.seed, self.epoch, positions, stream=ORDER_STREAM).argsort()
         shared = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
         return shared[self.rank :: self.num_replicas]
@@ -111,7 +145,8 @@ class TrainLoader(DataLoader[Batch]):
     """A `DataLoader` whose place in the middle of an epoch a checkpoint keeps.
 
     It fetches a few batches at once, with none of DataLoader's own work for each, which takes as long as the fetching;
-    and while those before them are learnt from, where PyTorch leaves a core to do so.
+    and while those before them are learnt from, where PyTorch leaves a core to do so. Where a GPU holds the images, it
+    is told what to do, and never waited for.
 
     Lightning asks for `state_dict` when it saves, and calls `load_state_dict` before it goes on with an epoch.
     """
@@ -122,14 +157,20 @@ class TrainLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         self._batches, self._resumed = self._resumed, 0
         dataset, size = cast(ImageDataset, self.dataset), cast(int, self.batch_size)
-        order = self.sampler.order() if isinstance(self.sampler, EpochSampler) else torch.tensor(list(self.sampler))
-        order = order[self._batches * size : len(self) * size]
-        at_once = size * max(1, FETCHED_IMAGES // size)
+        on_cpu = dataset.device.type == "cpu"
+        order = self._epoch_order()[self._batches * size : len(self) * size]
+        at_once = size * max(1, (FETCHED_IMAGES if on_cpu else FETCHED_ON_GPU) // size)
         fetched = (dataset.fetch(order[start : start + at_once]) for start in range(0, len(order), at_once))
-        for block in _ahead(fetched) if torch.get_num_threads() < (os.cpu_count() or 1) else fetched:
+        core_is_free = on_cpu and torch.get_num_threads() < (os.cpu_count() or 1)
+        for block in _ahead(fetched) if core_is_free else fetched:
             for batch in zip(*(tensor.split(size) for tensor in block), strict=True):
                 self._batches += 1
                 yield Batch(*batch)
+
+    def _epoch_order(self) -> Tensor:
+        if isinstance(self.sampler, EpochSampler):
+            return self.sampler.order()
+        return torch.tensor(list(self.sampler), device=cast(ImageDataset, self.dataset).device)
 
     def _order(self) -> dict[str, int]:
         """What the order of the batches depends on, beside the epoch."""
@@ -172,12 +213,15 @@ class CIFAR10DataModule(L.LightningDataModule):
         train_size: train on this many images only, the classes in equal parts; None takes all that are left.
         test_size: test on this many images only, the classes in equal parts; None takes all.
         crop_padding: see `Augmentation`; at most 16.
+        crop_border: see `Augmentation`.
         horizontal_flip: see `Augmentation`.
         cutout: see `Augmentation`; at most 32.
         drop_last: leave out the last batch of an epoch where it is smaller than the others.
         verify_checksums: refuse files that are not the official ones.
         download: download CIFAR-10 where `data_dir` has none.
         mirrors: further addresses of the archive, asked first.
+        device: where the training images lie, are shuffled and augmented: "auto": on the GPU that a model learns on,
+            where it is a CUDA device, which takes 240 MB of its memory; else in the computer's memory, as "cpu".
         seed: of the shuffling and the augmentation; None takes the run's seed (`--seed_everything`), or 0 where there
             is no command line.
 
@@ -196,12 +240,14 @@ class CIFAR10DataModule(L.LightningDataModule):
         train_size: int | None = None,
         test_size: int | None = None,
         crop_padding: int = 0,
-        horizontal_flip: bool = False,
+        crop_border: Literal["zeros", "reflect"] = "zeros",
+        horizontal_flip: bool | Literal["alternating"] = False,
         cutout: int = 0,
         drop_last: bool = False,
         verify_checksums: bool = True,
         download: bool = True,
         mirrors: list[str] | None = None,
+        device: Literal["auto", "cpu"] = "auto",
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -213,9 +259,12 @@ class CIFAR10DataModule(L.LightningDataModule):
         self.train_size = None if train_size is None else _in_range("train_size", train_size, 1)
         self.test_size = None if test_size is None else _in_range("test_size", test_size, 1)
         self.augmentation = Augmentation(
-            _in_range("crop_padding", crop_padding, 0, 16), horizontal_flip, _in_range("cutout", cutout, 0, 32)
+            _in_range("crop_padding", crop_padding, 0, 16),
+            crop_border,
+            horizontal_flip,
+            _in_range("cutout", cutout, 0, 32),
         )
-        self.drop_last, self.verify_checksums = drop_last, verify_checksums
+        self.device, self.drop_last, self.verify_checksums = device, drop_last, verify_checksums
         self.download, self.mirrors = download, mirrors or []
         self.seed = seed or 0
         self.train: ImageDataset | None = None
@@ -299,6 +348,7 @@ class CIFAR10DataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Batches of the training images in an order set by (seed, epoch)."""
         assert self.train is not None, "call setup('fit') first"
+        self.train.to(self._train_device())
         ranks, rank = self._processes()
         sampler = EpochSampler(self.train, num_replicas=ranks, rank=rank, seed=self.seed)
         # No worker processes: a batch is one gather out of memory, cheaper than its way through shared memory.
@@ -344,11 +394,10 @@ class CIFAR10DataModule(L.LightningDataModule):
     ) -> ImageDataset:
         chosen = np.sort(chosen)
         targets = labels[chosen] if self.task == "multiclass" else (labels[chosen] != 0).astype(np.int64)
-        pixels = np.ascontiguousarray(images[chosen].transpose(0, 2, 3, 1))
-        augmentation = None if augmentation == Augmentation() else augmentation
-        return ImageDataset(
-            torch.from_numpy(pixels), torch.from_numpy(targets), torch.from_numpy(chosen), augmentation, self.seed
-        )
+        border = (augmentation.crop_padding, augmentation.crop_border) if augmentation else (0, "zeros")
+        pixels = _padded(torch.from_numpy(images), torch.from_numpy(chosen), *border)
+        augmentation = augmentation if augmentation and augmentation.changes_images else None
+        return ImageDataset(pixels, torch.from_numpy(targets), torch.from_numpy(chosen), augmentation, self.seed)
 
     def _evaluation_loader(self, dataset: ImageDataset) -> DataLoader:
         """Each image once, in order; several processes take turns.
@@ -360,9 +409,28 @@ class CIFAR10DataModule(L.LightningDataModule):
         # By keywords, because Lightning builds some loaders anew from the arguments that it finds.
         return DataLoader(dataset=dataset, batch_size=self.eval_batch_size, sampler=sampler, collate_fn=_whole_batch)
 
+    def _train_device(self) -> torch.device:
+        """Where the model learns, if the images can lie there; a NumPy model says that it is on the CPU."""
+        model = self.trainer.lightning_module if self.trainer else None
+        if self.device == "auto" and model is not None and model.device.type in HOLDING:
+            return model.device
+        return torch.device("cpu")
+
     def _processes(self) -> tuple[int, int]:
         """How many processes there are, and the number of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _padded(planes: Tensor, chosen: Tensor, padding: int, border: Literal["zeros", "reflect"]) -> Tensor:
+    """Return the chosen ones of images (n, 3, 32, 32) in the order of memory that batches have, with a border.
+
+    Part by part: a second copy of them all would be the most memory that many a run ever takes.
+    """
+    side = 32 + 2 * padding
+    padded = torch.empty(len(chosen), side, side, 3, dtype=torch.uint8)
+    for part, positions in zip(padded.split(COPIED_IMAGES), chosen.split(COPIED_IMAGES), strict=True):
+        part.copy_(pad(planes[positions].permute(0, 2, 3, 1), padding, border))
+    return padded
 
 
 def _ahead(blocks: Iterator[Batch]) -> Iterator[Batch]:

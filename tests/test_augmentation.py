@@ -1,28 +1,38 @@
 """Augmentation against a plain reference, image by image."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from datamodules.augmentation import MEAN_COLOUR, Augmentation, _mix, augment, pad, random_bits
 
 MASK = (1 << 64) - 1
 
 
-def reference_image(image: np.ndarray, bits: int, augmentation: Augmentation) -> np.ndarray:
-    """What becomes of one image, uint8 (32, 32, 3), by slices and loops."""
+def field(bits: int, k: int, n: int) -> int:
+    return ((bits >> (12 * k)) & 0xFFF) * n >> 12
 
-    def field(k: int, n: int) -> int:
-        return ((bits >> (12 * k)) & 0xFFF) * n >> 12
+
+def reference_image(image: np.ndarray, index: int, augmentation: Augmentation, seed: int, epoch: int) -> np.ndarray:
+    """What becomes of one image, uint8 (32, 32, 3), by slices and loops."""
+    bits, first_bits = (random_bits(seed, number, torch.tensor([index])).item() & MASK for number in (epoch, 0))
 
     p = augmentation.crop_padding
-    padded = np.pad(image, ((p, p), (p, p), (0, 0)))
-    top, left = field(0, 2 * p + 1), field(1, 2 * p + 1)
+    mode = {"zeros": "constant", "reflect": "reflect"}[augmentation.crop_border]
+    padded = np.pad(image, ((p, p), (p, p), (0, 0)), mode=mode)
+    top, left = field(bits, 0, 2 * p + 1), field(bits, 1, 2 * p + 1)
     out = padded[top : top + 32, left : left + 32].copy()
-    if augmentation.horizontal_flip and field(2, 2):
+    if augmentation.horizontal_flip == "alternating":
+        mirrored = bool(field(first_bits, 2, 2)) if epoch % 2 == 0 else not field(first_bits, 2, 2)
+    else:
+        mirrored = augmentation.horizontal_flip and bool(field(bits, 2, 2))
+    if mirrored:
         out = out[:, ::-1].copy()
     if augmentation.cutout:
-        row, column = (field(k, 32) - augmentation.cutout // 2 for k in (3, 4))
+        row, column = (field(bits, k, 32) - augmentation.cutout // 2 for k in (3, 4))
         for r in range(max(0, row), min(32, row + augmentation.cutout)):
             for c in range(max(0, column), min(32, column + augmentation.cutout)):
                 out[r, c] = MEAN_COLOUR
@@ -42,6 +52,21 @@ def test_mix_is_splitmix64s():
     assert [value & MASK for value in _mix(states).tolist()] == published
 
 
+@pytest.mark.parametrize(("seed", "epoch", "stream"), [(0, 0, 0), (7, 3, 1), (-5, 2, 2), (2**63, 10**6, 1)])
+def test_bits_are_the_same_in_all_runs(seed, epoch, stream):
+    """SplitMix64's output, of its output before plus a number's multiple of the increment: the order of every run."""
+    indices = [0, 1, 49_999, 2**40]
+    bits = random_bits(seed, epoch, torch.tensor(indices), stream)
+    for index, found in zip(indices, bits.tolist(), strict=True):
+        expected = 0
+        for number in (stream, seed, epoch, index):
+            expected = (expected + (number + 1) * 0x9E3779B97F4A7C15) & MASK
+            expected = ((expected ^ (expected >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+            expected = ((expected ^ (expected >> 27)) * 0x94D049BB133111EB) & MASK
+            expected ^= expected >> 31
+        assert found & MASK == expected
+
+
 def test_bits_are_balanced_and_independent():
     chosen = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1)]
     bits = torch.stack([random_bits(seed, epoch, torch.arange(20_000), stream) for seed, epoch, stream in chosen])
@@ -54,23 +79,63 @@ def test_bits_are_balanced_and_independent():
     assert (binary[:, 1:] * binary[:, :-1]).mean(1).abs().max() < 0.035, "neighbours are correlated"
 
 
+@pytest.mark.parametrize("epoch", [0, 2, 3])
 @pytest.mark.parametrize(
     "augmentation",
     [
         Augmentation(crop_padding=4),
+        Augmentation(crop_padding=4, crop_border="reflect"),
+        Augmentation(crop_padding=16, crop_border="reflect"),
         Augmentation(horizontal_flip=True),
+        Augmentation(horizontal_flip="alternating"),
         Augmentation(cutout=8),
         Augmentation(cutout=7),
         Augmentation(crop_padding=2, horizontal_flip=True, cutout=16),
+        Augmentation(crop_padding=2, crop_border="reflect", horizontal_flip="alternating", cutout=16),
     ],
 )
-def test_augment_equals_reference(images, augmentation):
+def test_augment_equals_reference(images, augmentation, epoch):
     positions = torch.tensor([3, 0, 39, 3, 17, 21])
-    bits = random_bits(5, 2, torch.arange(6))
-    batch = augment(pad(images, augmentation.crop_padding), positions, bits, augmentation)
-    for image, position, sample in zip(batch.numpy(), positions.tolist(), bits.tolist(), strict=True):
-        expected = reference_image(images[position].numpy(), sample & MASK, augmentation)
+    indices = torch.tensor([3, 1000, 7, 8, 49_999, 0])
+    padded = pad(images, augmentation.crop_padding, augmentation.crop_border)
+    batch = augment(padded, positions, indices, augmentation, seed=5, epoch=epoch)
+    for image, position, index in zip(batch.numpy(), positions.tolist(), indices.tolist(), strict=True):
+        expected = reference_image(images[position].numpy(), index, augmentation, seed=5, epoch=epoch)
         np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 4, 16])
+def test_borders_are_those_of_pytorch(images, padding):
+    """Of images in another order of memory, too."""
+    planes = images.permute(0, 3, 1, 2).contiguous()
+    for border, mode in (("zeros", "constant"), ("reflect", "reflect")):
+        expected = F.pad(planes.float(), (padding,) * 4, mode=mode)
+        padded = pad(planes.permute(0, 2, 3, 1), padding, border)
+        assert torch.equal(padded.permute(0, 3, 1, 2).float(), expected)
+        assert padded.is_contiguous()
+
+
+def mirrored(horizontal_flip, seed: int, epoch: int) -> torch.Tensor:
+    """Which of 10,000 samples are mirrored: bool (10000,)."""
+    left_is_bright = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    left_is_bright[:, :, :16] = 255
+    positions, augmentation = torch.zeros(10_000, dtype=torch.long), Augmentation(horizontal_flip=horizontal_flip)
+    return augment(left_is_bright, positions, torch.arange(10_000), augmentation, seed, epoch)[:, 0, 0, 0] == 0
+
+
+def test_alternating_flips():
+    """Half of the images, then the other half; which ones, another seed decides anew. The share's sd is 0.005."""
+    epochs = [mirrored("alternating", 0, epoch) for epoch in range(4)]
+    for one, following in itertools.pairwise(epochs):
+        assert torch.equal(one, ~following)
+    assert 0.48 < epochs[0].float().mean() < 0.52
+    assert 0.48 < (epochs[0] == mirrored("alternating", 1, 0)).float().mean() < 0.52
+
+
+def test_random_flips_are_drawn_anew_in_each_epoch():
+    epochs = [mirrored(True, 0, epoch) for epoch in range(4)]
+    for one, other in itertools.combinations(epochs, 2):
+        assert 0.48 < (one == other).float().mean() < 0.52
 
 
 def test_every_offset_occurs(images):
@@ -78,9 +143,7 @@ def test_every_offset_occurs(images):
     marked = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     marked[0, 16, 16] = 255
     n = 81 * 200
-    batch = augment(
-        pad(marked, 4), torch.zeros(n, dtype=torch.long), random_bits(0, 0, torch.arange(n)), Augmentation(4)
-    )
+    batch = augment(pad(marked, 4), torch.zeros(n, dtype=torch.long), torch.arange(n), Augmentation(4), 0, 0)
     place = batch[..., 0].flatten(1).argmax(1)
     counts = torch.bincount(place)
     counts = counts[counts > 0]

@@ -74,8 +74,8 @@ def test_every_argument_is_there_with_what_it_means(run, name):
     assert {"batch_size", "crop_padding", "horizontal_flip", "val_size", "source", "data_dir"} <= set(config["data"])
     assert {"lr", "weight_decay"} <= set(config["optimizer"]["init_args"])
     assert not {"foreach", "fused", "params"} & set(config["optimizer"]["init_args"])
-    assert set(config["lr_schedule"]["init_args"]) == {"warmup", "final"}
-    assert config["trainer"]["max_epochs"] >= 20
+    assert {"warmup", "final"} <= set(config["lr_schedule"]["init_args"])
+    assert config["trainer"]["max_epochs"] >= 8
     assert max(map(len, text.splitlines())) <= 100
     lines = text.splitlines()
     for before, line in itertools.pairwise(lines):

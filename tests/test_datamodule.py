@@ -1,17 +1,23 @@
 """The data module: splits, subsets, order, batches."""
 
 import itertools
-import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from datamodules import reader
-from datamodules.augmentation import Augmentation
-from datamodules.cifar10 import CIFAR10DataModule, EpochSampler, ImageDataset, stratified_order
+from datamodules.augmentation import Augmentation, pad
+from datamodules.cifar10 import CIFAR10DataModule, EpochSampler, ImageDataset, TrainLoader, stratified_order
 from datamodules.errors import InputError
 
 
@@ -179,7 +185,7 @@ def test_batches_fetched_together(monkeypatch, at_once, busy):
     loader = data.train_dataloader()
     expected = [data.train.fetch(positions) for positions in loader.sampler.order().split(32)]
     monkeypatch.setattr("datamodules.cifar10.FETCHED_IMAGES", at_once)
-    monkeypatch.setattr("torch.get_num_threads", lambda: os.cpu_count() if busy else 0)
+    monkeypatch.setattr("os.cpu_count", lambda: torch.get_num_threads() + (not busy))
     makers = set()
     monkeypatch.setattr(ImageDataset, "fetch", watched(ImageDataset.fetch, makers))
     for batch, other in zip(loader, expected, strict=True):
@@ -207,7 +213,7 @@ def test_what_fails_in_a_thread_is_told(monkeypatch):
         raise MemoryError("no room")
 
     loader = open_module().train_dataloader()
-    monkeypatch.setattr("torch.get_num_threads", lambda: 0)
+    monkeypatch.setattr("os.cpu_count", lambda: torch.get_num_threads() + 1)
     monkeypatch.setattr(ImageDataset, "fetch", fail)
     with pytest.raises(MemoryError, match="no room"):
         next(iter(loader))
@@ -228,11 +234,120 @@ def test_evaluation_is_never_augmented():
             assert torch.equal(a.images, b.images)
 
 
-def test_no_augmentation_keeps_no_padded_copy():
-    images = torch.zeros(5, 32, 32, 3, dtype=torch.uint8)
-    assert ImageDataset(images, torch.zeros(5), torch.arange(5)).images is images
-    assert open_module().train.augmentation is None
-    assert open_module(cutout=8).train.augmentation == Augmentation(cutout=8)
+def test_no_augmentation_keeps_no_border():
+    plain, cut = open_module().train, open_module(cutout=8).train
+    assert plain.images.shape == cut.images.shape == (300, 32, 32, 3)
+    assert plain.augmentation is None
+    assert cut.augmentation == Augmentation(cutout=8)
+
+
+@pytest.mark.parametrize(("padding", "border"), [(0, "zeros"), (4, "zeros"), (4, "reflect")])
+def test_images_are_copied_part_by_part(monkeypatch, padding, border):
+    """Into the same as at once: 300 images are 2 parts of 128 and one of 44."""
+    at_once = open_module(crop_padding=padding, crop_border=border, horizontal_flip=True).train
+    monkeypatch.setattr("datamodules.cifar10.COPIED_IMAGES", 128)
+    parts = open_module(crop_padding=padding, crop_border=border, horizontal_flip=True).train
+    plain = open_module().train.images
+    assert torch.equal(parts.images, pad(plain, padding, border))
+    assert torch.equal(parts.images, at_once.images)
+
+
+def test_border_alone_changes_nothing():
+    assert open_module(crop_border="reflect").train.augmentation is None
+
+
+# Images on a GPU. There need not be one: a fake tensor has a device that need not exist, and all but its numbers. What
+# needs to see them, and so to wait for the GPU, raises.
+
+
+class Waited(Exception):
+    """The processor waited for a copy from one device to another."""
+
+
+class NoCopies(TorchDispatchMode):
+    """Raises where a tensor goes from one device to another."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if len({value.device for value in (*args, result) if isinstance(value, torch.Tensor)}) > 1:
+            raise Waited(func)
+        return result
+
+
+def fake_dataset(augmentation) -> ImageDataset:
+    images = pad(torch.zeros(300, 32, 32, 3, dtype=torch.uint8), augmentation.crop_padding if augmentation else 0)
+    dataset = ImageDataset(images, torch.zeros(300, dtype=torch.long), torch.arange(300), augmentation)
+    dataset.to(torch.device("cuda"))
+    return dataset
+
+
+@pytest.mark.parametrize("fetched", [64, 1000])
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        None,
+        Augmentation(crop_padding=4, horizontal_flip=True, cutout=8),
+        Augmentation(crop_padding=2, crop_border="reflect", horizontal_flip="alternating"),
+    ],
+)
+def test_an_epoch_on_a_gpu_waits_for_nothing(monkeypatch, augmentation, fetched):
+    monkeypatch.setattr("datamodules.cifar10.FETCHED_ON_GPU", fetched)
+    with FakeTensorMode():
+        dataset = fake_dataset(augmentation)
+        sampler = EpochSampler(dataset, num_replicas=1, rank=0, seed=0)
+        loader = TrainLoader(dataset=dataset, batch_size=64, sampler=sampler)
+        with NoCopies():
+            batches = list(loader)
+        assert [len(batch.labels) for batch in batches] == [64, 64, 64, 64, 44]
+        assert {tensor.device.type for batch in batches for tensor in batch} == {"cuda"}
+        assert batches[0].images.shape == (64, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda tensor: tensor.sum().item(),
+        lambda tensor: tensor.tolist(),
+        lambda tensor: tensor.nonzero(),
+        lambda tensor: tensor[tensor > 0],
+        lambda tensor: tensor.cpu(),
+        lambda tensor: bool(tensor.any()),
+        lambda tensor: torch.tensor([1, 2, 3], device=tensor.device),
+    ],
+)
+def test_what_waits_raises(wait):
+    with FakeTensorMode():
+        tensor = torch.ones(3, device="cuda")
+        with NoCopies(), pytest.raises((DataDependentOutputException, DynamicOutputShapeException, Waited)):
+            wait(tensor)
+
+
+def test_device_of_the_training_images(monkeypatch):
+    """That of the model which learns, if it is of a kind that can hold them; what is evaluated stays where it is."""
+    monkeypatch.setattr("datamodules.cifar10.HOLDING", ("meta",))
+
+    def devices(model_device, **options):
+        data = open_module(**options, **AUGMENTED)
+        model = SimpleNamespace(device=torch.device(model_device))
+        data.trainer = SimpleNamespace(world_size=1, global_rank=0, lightning_module=model)
+        first = next(iter(data.train_dataloader()))
+        assert {tensor.device for tensor in first} == {data.train.device}
+        assert {data.val.device.type, data.test.device.type} == {"cpu"}
+        return data.train.device.type
+
+    assert devices("meta") == "meta"
+    assert devices("meta", device="cpu") == "cpu"
+    assert devices("cpu") == "cpu"
+
+
+def test_threads_are_as_before_a_fetch():
+    data, before = open_module(**AUGMENTED), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        epoch(data, 0)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_source_is_never_replaced(tmp_path):

@@ -50,12 +50,14 @@ def test_the_catalogue_is_up_to_date():
 
 def test_figures_by_hand():
     found = {name: catalogue.known(registry.find(name)) for name in MODELS}
-    assert [found[name].parameters for name in MODELS] == [197_322, 197_322, 545_098, 3_249_610]
+    assert [found[name].parameters for name in MODELS] == [197_322, 197_322, 545_098, 3_249_610, 1_971_352]
     dense = 2 * (3072 * 64 + 64 * 10)
     cnn = 2 * (27 * 32 * 32**2 + 288 * 64 * 16**2 + 4096 * 128 + 128 * 10)
     blocks = ((3, 64, 32), (64, 64, 32), (64, 128, 16), (128, 128, 16), (128, 256, 8), (256, 256, 8))
     improved = 2 * (sum(9 * i * o * side**2 for i, o, side in blocks) + 4096 * 512 + 512 * 10)
-    assert [found[name].flops for name in MODELS] == [dense, dense, cnn, improved]
+    blocks = ((24, 64, 31), (64, 64, 15), (64, 256, 15), (256, 256, 7), (256, 256, 7), (256, 256, 3))
+    speedrun = 2 * (12 * 24 * 31**2 + sum(9 * i * o * side**2 for i, o, side in blocks) + 256 * 10)
+    assert [found[name].flops for name in MODELS] == [dense, dense, cnn, improved, speedrun]
     assert improved * 3 == pytest.approx(0.926e9, rel=0.02), "of forward and backward, a published figure"
 
 
@@ -80,9 +82,9 @@ def test_the_best_result_is_that_of_the_configs(name):
     own = [c for c in configs.shipped() if configs.compose(["--config", c]).config.get("model", {})]
     own = [c for c in own if configs.compose(["--config", c]).config["model"]["class_path"] == entry.class_path]
     assert own
-    _, best = max(filter(None, map(measured, own)))
     result = catalogue.known(entry).about.result
-    assert f"{result}, {result.command}" == best
+    _, best = max(filter(None, map(measured, own)), default=(0, None))
+    assert best == (f"{result}, {result.command}" if result else None)
     assert catalogue.known(entry).about.config in own
 
 

@@ -74,6 +74,7 @@ def test_constant():
     [
         (lambda: Linear(warmup=1.5), "warmup=1.5"),
         (lambda: Cosine(final=-0.1), "final=-0.1"),
+        (lambda: Linear(start=2), "start=2"),
         (lambda: Step(milestones=[0.5, 60]), "milestones=60"),
         (lambda: Step(factor=-1), "factor=-1"),
     ],
@@ -81,3 +82,11 @@ def test_constant():
 def test_out_of_range(build, culprit):
     with pytest.raises(InputError, match=culprit):
         build()
+
+
+def test_linear_from_a_start():
+    """The triangle of airbench95: 0.2 at first, 1 after 23 %, 0.07 in the end."""
+    schedule = Linear(warmup=0.23, start=0.2, final=0.07)
+    points = {0.0: 0.2, 0.115: 0.6, 0.23: 1.0, 0.615: 0.535, 1.0: 0.07}
+    assert [schedule(fraction) for fraction in points] == pytest.approx(list(points.values()))
+    assert Linear(warmup=0.0, start=0.2)(0.0) == 1.0

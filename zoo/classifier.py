@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
@@ -35,6 +36,10 @@ class EveryStepLR(LambdaLR):
         """Set the learning rates of the next step."""
         self.last_epoch += 1
         self._step_count += 1
+        self.set_rates()
+
+    def set_rates(self) -> None:
+        """Set the learning rates of the step at hand."""
         for group, base_lr, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
             group["lr"] = base_lr * factor(self.last_epoch)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
@@ -88,7 +93,7 @@ class Classifier(L.LightningModule, ABC):
             class 1; else in one logit for each class.
 
     Attributes:
-        make_optimizer: builds the optimizer from the parameters.
+        make_optimizer: builds the optimizer from the parameters, or from groups of them (`parameter_groups`).
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
         cpu_only: whether it can compute on the CPU alone.
         about: what `list` and `info` tell of it beside its code; a subclass's own, see `zoo.about`.
@@ -107,7 +112,7 @@ class Classifier(L.LightningModule, ABC):
         # Takes the arguments of the subclass's __init__ too: it looks through the frames of all that called it.
         self.save_hyperparameters()
         self.num_classes = num_classes
-        self.make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = self._make_default_optimizer
+        self.make_optimizer: Callable[[Any], Optimizer] = self._make_default_optimizer
         self.lr_schedule: Schedule = Constant()
         self.results: dict[str, dict[str, Any]] = {}
         self._resumed_metrics: dict[str, Tensor] | None = None
@@ -169,12 +174,42 @@ class Classifier(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer, and follow the schedule step by step."""
-        optimizer = self.make_optimizer(self.parameters())
-        scheduler = EveryStepLR(optimizer, lambda step: self.lr_schedule(self.fraction_done(step)))
+        optimizer = self.make_optimizer(self.parameter_groups())
+        factors: list[Callable[[int], float]] = [partial(self.lr_factor, group) for group in optimizer.param_groups]
+        scheduler = EveryStepLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _make_default_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
+        """Return what the optimizer gets: all parameters; or groups of those that learn.
+
+        A group is a dictionary with its "params", and what an optimizer can make use of: "role" says what they are for
+        (see `zoo.optimizers`).
+        """
+        return self.parameters()
+
+    def _make_default_optimizer(self, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> Optimizer:
         return instantiate_class(list(parameters), self.default_optimizer)
+
+    def lr_factor(self, group: Mapping[str, Any], step: int) -> float:
+        """Return the factor of a parameter group's learning rate at optimizer step `step`.
+
+        It is the schedule's. A group with the key "ends_at", a share of the training, runs through the schedule in that
+        time and stays where it ends; one with "stops_at" has rate 0 from then on.
+        """
+        fraction = self.fraction_done(step)
+        if "stops_at" in group and fraction >= group["stops_at"]:
+            return 0.0
+        return self.lr_schedule(min(1.0, fraction / group.get("ends_at", 1.0)))
+
+    def training_steps(self) -> float:
+        """Return how many optimizer steps the training has; infinity where it has no end."""
+        trainer = self.trainer
+        steps = float("inf")
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            steps = trainer.max_epochs * -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
+        if trainer.max_steps > 0:
+            steps = min(steps, trainer.max_steps)
+        return steps
 
     def fraction_done(self, step: int) -> float:
         """How much of the training, 0..1, is done in the middle of optimizer step `step`.
@@ -183,20 +218,14 @@ class Classifier(L.LightningModule, ABC):
         epochs may be another one after a resume. The middle of the step, because a schedule that starts or ends at 0
         would waste the first or the last one.
         """
-        trainer = self.trainer
-        steps = float("inf")
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            steps = trainer.max_epochs * -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
-        if trainer.max_steps > 0:
-            steps = min(steps, trainer.max_steps)
-        return min(1.0, (step + 0.5) / steps)
+        return min(1.0, (step + 0.5) / self.training_steps())
 
     def last_lr(self) -> float:
         """Return the learning rate of the last optimizer step, of the first parameter group."""
         group = self.trainer.optimizers[0].param_groups[0]
         if "initial_lr" not in group:  # a model's own configure_optimizers, without a schedule
             return group["lr"]
-        return group["initial_lr"] * self.lr_schedule(self.fraction_done(max(0, self.trainer.global_step - 1)))
+        return group["initial_lr"] * self.lr_factor(group, max(0, self.trainer.global_step - 1))
 
     def on_train_start(self) -> None:
         """Set the learning rate of the first step: the number of batches was not known when the schedule was built.
@@ -209,9 +238,7 @@ class Classifier(L.LightningModule, ABC):
         self._resumed_metrics = None
         for scheduler in (config.scheduler for config in self.trainer.lr_scheduler_configs):
             if isinstance(scheduler, EveryStepLR):
-                factor = self.lr_schedule(self.fraction_done(scheduler.last_epoch))
-                for group, base_lr in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
-                    group["lr"] = base_lr * factor
+                scheduler.set_rates()
 
     @torch.no_grad()
     def count(self, stage: Stage, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
@@ -268,7 +295,7 @@ class Classifier(L.LightningModule, ABC):
         checkpoint["class_path"] = entry.class_path if entry else f"{type(self).__module__}.{type(self).__qualname__}"
         if entry is not None and entry.distribution != registry.DISTRIBUTION:
             checkpoint["package"] = entry.distribution  # for whom it is missing
-        checkpoint["optimizer"] = _describe(self.make_optimizer(self.parameters()))
+        checkpoint["optimizer"] = _describe(self.make_optimizer(self.parameter_groups()))
         checkpoint["results"] = {stage: self.results[stage] for stage in ("val",) if stage in self.results}
         checkpoint["train_metrics"] = {
             name: self.trainer.strategy.reduce(cast(Tensor, value).clone(), reduce_op="sum")
@@ -286,7 +313,7 @@ class Classifier(L.LightningModule, ABC):
 
     def _take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
         """Change the checkpoint's optimizer as far as another one, or other values, are asked for now."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.parameter_groups())
         before, now = checkpoint["optimizer"], _describe(optimizer)
         if before == now:
             return
@@ -322,13 +349,17 @@ class Classifier(L.LightningModule, ABC):
         """Log "test/loss", "test/acc" and all else that follows from the confusion matrix."""
         self._report("test")
 
+    def further_figures(self, stage: Stage) -> dict[str, float]:
+        """Return what a model has measured of itself in a pass over `stage`, beside what all models do, by name."""
+        return {}
+
     def _count(self, batch: Batch, stage: Stage) -> None:
         logits = self(batch.images).float()
         self.count(stage, logits, batch.labels, self.loss(logits, batch.labels))
 
     def _report(self, stage: Stage) -> None:
         metrics = self._metrics_of(stage)
-        self.results[stage] = metrics.compute() | {"epoch": self.current_epoch}
+        self.results[stage] = metrics.compute() | self.further_figures(stage) | {"epoch": self.current_epoch}
         metrics.reset()
         figures = self._figures(stage)
         if stage == "val" and self._logs_val_at_epoch_end() and not is_within_epoch(self.trainer):

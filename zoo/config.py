@@ -29,7 +29,7 @@ KEYS = (
     "ckpt_path", "weights_only",
 )  # fmt: skip
 # Where the classes of short names are; those of models are in the registry.
-HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier"), "lr_schedule": ("zoo.schedules",)}
+HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier", "zoo.optimizers"), "lr_schedule": ("zoo.schedules",)}
 
 HELP = ("-h", "--help")
 MOST_VALUES = 10_000

@@ -33,6 +33,7 @@ BUILT_IN = {
     "MLP": "zoo.mlp:MLP",
     "CNN": "zoo.cnn:CNN",
     "ImprovedCNN": "zoo.cnn:ImprovedCNN",
+    "SpeedrunNet": "zoo.speedrun:SpeedrunNet",
 }
 
 

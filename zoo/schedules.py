@@ -27,7 +27,7 @@ class Constant(Schedule):
 
 
 class Linear(Schedule):
-    """Rises linearly from 0 over `warmup`, then falls linearly to `final`.
+    """Rises linearly from `start` to 1 over `warmup`, then falls linearly to `final`.
 
     The triangle of Smith and Topin 2018 (https://arxiv.org/abs/1708.07120) and of Page's cifar10-fast
     (https://github.com/davidcpage/cifar10-fast).
@@ -35,14 +35,15 @@ class Linear(Schedule):
     Args:
         warmup: fraction of training, 0..1.
         final: factor at the end, 0..1.
+        start: factor at the start of the warm-up, 0..1.
     """
 
-    def __init__(self, warmup: float = 0.2, final: float = 0.0) -> None:
-        self.warmup, self.final = _share("warmup", warmup), _share("final", final)
+    def __init__(self, warmup: float = 0.2, final: float = 0.0, start: float = 0.0) -> None:
+        self.warmup, self.final, self.start = _share("warmup", warmup), _share("final", final), _share("start", start)
 
     def __call__(self, fraction: float) -> float:
         if fraction < self.warmup:
-            return fraction / self.warmup
+            return self.start + (1 - self.start) * fraction / self.warmup
         return 1 - (1 - self.final) * _after(self.warmup, fraction)
 
 

@@ -37,6 +37,7 @@ from zoo.scratch.training import train_epoch
 
 INPUTS, HIDDEN, CLASSES, BATCH_SIZE = 3072, 64, 10, 64
 LEARNING_RATE, BETA = 0.01, 0.9
+TITLE = f"{INPUTS}-{HIDDEN}-{CLASSES}, batch {BATCH_SIZE}, momentum, float32"
 
 PRODUCTS = "matrix products alone"
 BARE = "NumPy, bare loop"

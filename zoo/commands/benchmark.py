@@ -1,16 +1,21 @@
-"""`benchmark` times the NumPy nets beside PyTorch, scikit-learn and the bare loop, in one run."""
+"""`benchmark` times a part of the project beside its peers, in one run."""
 
 import argparse
+import importlib
 import json
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
+from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation.results import versions
 
+# Modules of zoo.benchmarks, the first by default. Each has a TITLE; `measure(rounds, images)`, which lets contestants
+# take turns; and COMPARISONS, the pairs of contestants whose ratios are shown.
+BENCHMARKS = {"numpy": "numpy_nets", "data": "data_path"}
 IMAGES = 50_000
 
 
@@ -27,16 +32,21 @@ def main(argv: list[str]) -> int:
     from zoo.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
-    from zoo.benchmarks import numpy_nets
+    benchmark = importlib.import_module(f"zoo.benchmarks.{BENCHMARKS[options.benchmark]}")
 
     print(machine(), flush=True)
-    print(
-        f"3072-64-10, batch 64, momentum, float32: {options.rounds} rounds in turns, after one to warm up", flush=True
-    )
-    stopwatch = numpy_nets.measure(options.rounds, options.images)
-    print("\n".join(_table(stopwatch, numpy_nets.COMPARISONS, options.images)))
+    print(f"{benchmark.TITLE}: {options.rounds} rounds in turns, after one to warm up", flush=True)
+    stopwatch = benchmark.measure(options.rounds, options.images)
+    print("\n".join(_table(stopwatch, benchmark.COMPARISONS, options.images)))
     if options.json is not None:
-        content = {"machine": machine(), "versions": versions(), "images": options.images, "seconds": stopwatch.seconds}
+        content = {
+            "benchmark": options.benchmark,
+            "title": benchmark.TITLE,
+            "machine": machine(),
+            "versions": versions(),
+            "images": options.images,
+            "seconds": stopwatch.seconds,
+        }
         output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
     return 0
 
@@ -50,25 +60,38 @@ def machine() -> str:
 
 def _table(stopwatch: Any, comparisons: list[tuple[str, str]], images: int) -> list[str]:
     widest = max(len(name) for name in stopwatch.seconds)
-    lines = ["", f"{'seconds for':<{widest}}    median", f"{images:,} images"]
-    lines += [f"{name:<{widest}}  {stopwatch.median(name):8.3f}" for name in stopwatch.seconds]
+    asked = f"{images:,} images"
+    lines = ["", f"{'seconds for':<{widest}}    median     images", f"{asked:<{widest}}             a second"]
+    for name in stopwatch.seconds:
+        seconds = stopwatch.median(name)
+        lines.append(f"{name:<{widest}}  {seconds:8.3f}  {images / seconds:9,.0f}")
     lines += ["", "median ratio (the middle half of the rounds)"]
     for name, other in comparisons:
         if {name, other} <= stopwatch.seconds.keys():
-            ratio = stopwatch.ratio(name, other)
-            lines.append(f"{ratio.median:6.2f}  ({ratio.low:.2f} to {ratio.high:.2f})  {name} / {other}")
+            median, low, high = (_number(value) for value in stopwatch.ratio(name, other))
+            lines.append(f"{median:>7}  ({low} to {high})  {name} / {other}")
         else:
-            lines.append(f"   not measured  {name} / {other}: pip install scikit-learn")
+            lines.append(f"   not measured  {name} / {other}: not installed")
     return lines
+
+
+def _number(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.5f}"
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py benchmark", description=__doc__, allow_abbrev=False)
+    default = next(iter(BENCHMARKS))
+    names = ", ".join(BENCHMARKS)
+    parser.add_argument("benchmark", metavar="WHAT", nargs="?", default=default, help=f"{names} (default: %(default)s)")
     parser.add_argument("--rounds", metavar="N", type=_at_least_1, default=15, help="default: %(default)s")
     parser.add_argument("--images", metavar="N", type=_at_least_1, default=IMAGES, help="of an epoch; default: 50,000")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all seconds to a file too")
     options, unknown = parser.parse_known_args(argv)
-    check_unknown("benchmark", unknown, vars(options))
+    check_unknown("benchmark", unknown, (name for name in vars(options) if name != "benchmark"))
+    if options.benchmark not in BENCHMARKS:
+        hint = did_you_mean(options.benchmark, BENCHMARKS)
+        raise InputError(f"benchmark: there is no '{options.benchmark}'.{hint} There are: {names}")
     if options.json is not None:
         output.check_file("--json", options.json)
     return options

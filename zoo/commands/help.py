@@ -31,7 +31,8 @@ GROUPS = {
             ("--data.val_size N", "images held out to select the best checkpoint (default 5000)"),
             ("--data.train_size N", "train on this many images only"),
             ("--data.crop_padding N", "random crops of images with a border this wide (default 0)"),
-            ("--data.horizontal_flip true", "mirror half of the images (default false)"),
+            ("--data.crop_border KIND", "what the border shows: zeros, or reflect, the image mirrored (default zeros)"),
+            ("--data.horizontal_flip KIND", "true: mirror half of the images; alternating: in turns (default false)"),
             ("--data.cutout N", "cover a random square of this side (default 0)"),
         ],
         "How": [
@@ -43,7 +44,11 @@ GROUPS = {
             ("--trainer.gradient_clip_val X", "shorten gradients that are longer"),
             ("--seed_everything SEED", "of the weights, the order, the augmentation (default 0)"),
         ],
-        "On which machine": [*DEVICES, ("--config ddp", "all GPUs, a process each")],
+        "On which machine": [
+            *DEVICES,
+            ("--config ddp", "all GPUs, a process each"),
+            ("--data.device cpu", "keep the training images out of a GPU's memory (default auto: where it trains)"),
+        ],
         "Where the run goes, and how it goes on": [
             ("--runs_dir DIR", "where runs are kept (default runs)"),
             ("--name NAME", "of the run's folder there (default: the model's)"),

@@ -1,0 +1,379 @@
+"""The record recipes: the network against plain formulas, its training, the command."""
+
+import copy
+import json
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_models import quiet_trainer, tiny_data
+from torch.utils.flop_counter import FlopCounterMode
+
+import cli
+from datamodules.cifar10 import Batch
+from datamodules.errors import InputError
+from zoo import config
+from zoo.callbacks.lookahead import Lookahead
+from zoo.callbacks.step_seed import StepSeed
+from zoo.commands import speedrun
+from zoo.optimizers import DecoupledSGD, MuonSGD
+from zoo.schedules import Linear
+from zoo.speedrun import SpeedrunNet, Whitening
+from zoo.testing import check_model
+
+WIDTHS = [8, 8, 8]
+NET_96 = {"convolutions": 3, "batch_norm_momentum": 0.9, "logit_scale": 1 / 9}
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8))
+
+
+def batch_of(images: torch.Tensor) -> Batch:
+    return Batch(images, torch.arange(len(images)) % 10, torch.arange(len(images)))
+
+
+# The network.
+
+
+def test_three_convolutions_keep_the_contract():
+    check_model(SpeedrunNet, widths=WIDTHS, **NET_96)
+
+
+@pytest.mark.parametrize(
+    ("options", "gflop"),
+    # The PFLOPs that the scripts tell, over the images that they train on.
+    [
+        ({}, 0.29e6 / (8 * 50_000)),
+        ({"widths": [128, 384, 384]}, 1.39e6 / (15 * 49_152)),
+        ({"widths": [128, 384, 512], "convolutions": 3}, 4.91e6 / (37 * 49_152)),
+    ],
+)
+def test_flops_are_the_published_ones(options, gflop, images):
+    model = SpeedrunNet(**options)
+    with FlopCounterMode(display=False) as counter:
+        model.training_step(batch_of(images), 0).backward()
+    assert counter.get_total_flops() / 6e9 == pytest.approx(gflop, rel=0.05)
+
+
+def plain_forward(model: SpeedrunNet, x: torch.Tensor) -> torch.Tensor:
+    """The network in evaluation mode as a list of formulas, in float64, from the names of its weights alone."""
+    w = {name.removeprefix("net."): value.double() for name, value in model.state_dict().items()}
+
+    def norm(x, name):
+        mean, variance, bias = (w[f"{name}.{part}"].view(-1, 1, 1) for part in ("running_mean", "running_var", "bias"))
+        return (x - mean) / (variance + 1e-12).sqrt() + bias
+
+    def gelu(x):
+        return x * (1 + torch.erf(x / 2**0.5)) / 2
+
+    x = gelu(F.conv2d(x, w["0.weight"], w["0.bias"]))
+    for block in (2, 3, 4):
+        x = F.max_pool2d(F.conv2d(x, w[f"{block}.convolutions.0.weight"], padding=1), 2)
+        first = x = gelu(norm(x, f"{block}.norms.0"))
+        x = norm(F.conv2d(x, w[f"{block}.convolutions.1.weight"], padding=1), f"{block}.norms.1")
+        if f"{block}.convolutions.2.weight" in w:
+            x = norm(F.conv2d(gelu(x), w[f"{block}.convolutions.2.weight"], padding=1), f"{block}.norms.2") + first
+        x = gelu(x)
+    return x.amax((2, 3)) @ w["7.weight"].T
+
+
+@pytest.mark.parametrize(("options", "scale"), [({}, 1 / 8), (NET_96, 1 / 9)])
+def test_forward_is_the_formula(options, scale, images):
+    torch.manual_seed(0)
+    model = SpeedrunNet(widths=WIDTHS, **options)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model(images)  # in training mode, so that batch norm has seen something
+    model.eval()
+    expected = scale * plain_forward(model, model.normalize(images).double())
+    torch.testing.assert_close(model(images).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_convolutions_start_as_the_identity():
+    model = SpeedrunNet(widths=[32, 32, 32])
+    x = torch.randn(2, 24, 9, 9)
+    torch.testing.assert_close(model.net[2].convolutions[0](x)[:, :24], x)
+    assert model.net[2].convolutions[0].weight[24:].abs().max() > 0
+    assert {name.rpartition(".")[2] for name, _ in model.named_parameters() if "norms" in name} == {"bias"}
+
+
+def test_the_head_starts_at_deviation_one_where_the_logits_are_divided_by_its_width():
+    assert SpeedrunNet(widths=WIDTHS).net[-1].weight.std().item() == pytest.approx(1.0)
+    assert SpeedrunNet(widths=WIDTHS, logit_scale=1 / 9).net[-1].weight.abs().max() <= 1 / 8**0.5
+
+
+@pytest.mark.parametrize("momentum", [0.6, 0.9])
+def test_batch_norm_keeps_that_share_of_the_running_mean(momentum, images):
+    model = SpeedrunNet(widths=WIDTHS, batch_norm_momentum=momentum)
+    norm = model.net[2].norms[0]
+    norm.running_mean.fill_(1.0)
+    seen = []
+    norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].mean((0, 2, 3))))
+    model(images)
+    torch.testing.assert_close(norm.running_mean, momentum + (1 - momentum) * seen[0])
+
+
+# Whitening.
+
+
+def test_whitened_patches_are_uncorrelated():
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 3, 32, 32))).cumsum(3).float()
+    images = images / images.std()
+    layer = Whitening()
+    layer.fit(images)
+    layer.bias.data.zero_()
+    outputs = layer(images).permute(0, 2, 3, 1).reshape(-1, 24).double()
+    torch.testing.assert_close(outputs[:, :12], -outputs[:, 12:])
+    patches = torch.stack([images[:, :, i : i + 31, j : j + 31] for i in (0, 1) for j in (0, 1)], dim=4)
+    patches = patches.permute(0, 2, 3, 1, 4).reshape(-1, 12).double()
+    variances = torch.linalg.eigvalsh(patches.T @ patches / len(patches))
+    expected = torch.diag(variances / (variances + 5e-4))
+    torch.testing.assert_close(outputs[:, :12].T @ outputs[:, :12] / len(outputs), expected, atol=2e-3, rtol=0)
+
+
+def test_until_a_fit_the_filters_are_single_pixels(images):
+    layer = Whitening()
+    layer.bias.data.zero_()
+    x = images.float()
+    torch.testing.assert_close(layer(x)[:, 0], x[:, 0, :31, :31])
+    torch.testing.assert_close(layer(x)[:, 15], -x[:, 0, 1:, 1:])
+
+
+def test_a_fit_whitens_the_training_images_without_their_border(monkeypatch):
+    monkeypatch.setattr("zoo.speedrun.WHITENED_IMAGES", 20)
+    model, data = SpeedrunNet(widths=WIDTHS), tiny_data(crop_padding=3)
+    quiet_trainer(max_steps=1).fit(model, data)
+    plain = tiny_data()
+    plain.setup("fit")
+    expected = Whitening()
+    expected.fit(model.normalize(plain.train.images[:20].permute(0, 3, 1, 2)))
+    torch.testing.assert_close(model.whitening.weight, expected.weight)
+    assert "whitening.weight" not in dict(model.named_parameters())
+
+
+# Training and evaluation.
+
+
+@pytest.mark.parametrize("num_classes", [10, 2])
+def test_the_training_loss_is_that_of_smoothed_labels(num_classes, images):
+    model = SpeedrunNet(widths=WIDTHS, label_smoothing=0.3, num_classes=num_classes)
+    labels = torch.arange(6) % num_classes
+    logits = torch.randn(6, model.num_outputs)
+    log_probabilities = model.predict_probabilities(logits).log()
+    targets = F.one_hot(labels, num_classes) * 0.7 + 0.3 / num_classes
+    torch.testing.assert_close(model.loss(logits, labels), -(targets * log_probabilities).sum(1).mean())
+    model.eval()
+    torch.testing.assert_close(model.loss(logits, labels), F.nll_loss(log_probabilities, labels))
+
+
+def test_the_sum_of_the_losses_is_differentiated_and_the_mean_is_counted(images):
+    model, batch = SpeedrunNet(widths=WIDTHS), batch_of(images)
+    total = model.training_step(batch, 0)
+    assert model.train_figures()["train/loss"] == pytest.approx(total.item() / 6)
+
+
+def test_views_by_hand(images):
+    torch.manual_seed(0)
+    model = SpeedrunNet(widths=WIDTHS).eval()
+    for parameter in model.parameters():  # the largest pixels, which are all that the start looks at, do not move
+        torch.nn.init.normal_(parameter)
+    x = model.normalize(images).contiguous().numpy()
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
+    views = {0.5: [x], 0.25: [padded[:, :, :32, :32], padded[:, :, 2:, 2:]]}
+    expected = 0
+    for weight, shifted in views.items():
+        for view in shifted:
+            for side in (view, view[..., ::-1]):
+                expected = expected + weight / 2 * model.net(torch.from_numpy(side.copy())).detach()
+    torch.testing.assert_close(model.logits_of_views(images), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_test_tells_the_accuracy_with_and_without_views():
+    torch.manual_seed(0)
+    model, data = SpeedrunNet(widths=WIDTHS), tiny_data(test_size=50, eval_batch_size=20)
+    trainer = quiet_trainer()
+    trainer.test(model, data, verbose=False)
+    batch = data.test.__getitems__(list(range(50)))
+
+    def accuracy(logits):
+        return pytest.approx((logits.argmax(1) == batch.labels).double().mean().item())
+
+    model.eval()
+    assert model.results["test"]["acc"] == accuracy(model(batch.images))
+    assert model.results["test"]["acc_tta"] == accuracy(model.logits_of_views(batch.images))
+    assert trainer.callback_metrics["test/acc_tta"].item() == pytest.approx(model.results["test"]["acc_tta"])
+
+    torch.nn.init.normal_(model.net[-1].weight)
+    before = model.results["test"]["acc_tta"]
+    trainer.test(model, data, verbose=False)
+    assert before != model.results["test"]["acc_tta"] == accuracy(model.eval().logits_of_views(batch.images))
+
+    model.tta = False
+    trainer.test(model, data, verbose=False)
+    assert "acc_tta" not in model.results["test"]
+
+
+def recipe(optimizer) -> SpeedrunNet:
+    torch.manual_seed(0)
+    model = SpeedrunNet(widths=WIDTHS)
+    model.make_optimizer, model.lr_schedule = optimizer, Linear(warmup=0.0)
+    return model
+
+
+class BiasGradients(L.Callback):
+    """Whether the whitening's bias got a gradient, step by step."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_before_optimizer_step(self, trainer, model, optimizer):
+        self.steps.append(model.whitening.bias.grad is not None)
+
+
+def test_the_whitening_bias_stays_once_its_time_is_over():
+    model, seen = recipe(lambda p: MuonSGD(p, whitening_share=0.5)), BiasGradients()
+    quiet_trainer(max_epochs=2, callbacks=[seen]).fit(model, tiny_data())  # 8 steps
+    assert seen.steps == [True] * 4 + [False] * 4
+    assert model.whitening.bias.requires_grad
+
+
+def test_frozen_and_rate_zero_are_the_same(monkeypatch):
+    def trained(always):
+        model = recipe(lambda p: MuonSGD(p, whitening_share=0.5))
+        if always:
+            monkeypatch.setattr(SpeedrunNet, "on_train_batch_start", lambda *args: None)
+        quiet_trainer(max_epochs=2).fit(model, tiny_data())
+        return model.state_dict()
+
+    frozen, learning = trained(False), trained(True)
+    for key, value in frozen.items():
+        assert torch.equal(value, learning[key]), key
+
+
+class SaveAt(L.Callback):
+    """Saves a checkpoint after a step."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("optimizer", [MuonSGD, DecoupledSGD])
+@pytest.mark.parametrize("step", [3, 5])  # of 8: when Lookahead has just moved, and between two times
+def test_resume_is_bit_identical(optimizer, step, tmp_path):
+    def trained(ckpt_path=None):
+        model, path = recipe(optimizer), tmp_path / "some.ckpt"
+        model.whitening.weight.normal_()
+        callbacks = [Lookahead(every_n_steps=3), StepSeed(0)] + [SaveAt(step, path)] * (ckpt_path is None)
+        trainer = quiet_trainer(max_epochs=2, callbacks=callbacks)
+        trainer.fit(model, tiny_data(crop_padding=2), ckpt_path=ckpt_path, weights_only=True)
+        return model.state_dict()
+
+    whole, resumed = trained(), trained(tmp_path / "some.ckpt")
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+
+
+def test_it_learns():
+    model, data = recipe(MuonSGD), tiny_data(train_size=1000, val_size=200, batch_size=50)
+    quiet_trainer(max_epochs=2).fit(model, data)
+    assert model.results["val"]["acc"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"widths": [8, 8]},
+        {"widths": [8, 0, 8]},
+        {"convolutions": 4},
+        {"batch_norm_momentum": 1.0},
+        {"label_smoothing": -0.1},
+    ],
+)
+def test_out_of_range(options):
+    (name,) = options
+    with pytest.raises(InputError, match=f"--model.{name}="):
+        SpeedrunNet(**options)
+
+
+def test_a_copy_is_frozen_alike():
+    model = SpeedrunNet(widths=WIDTHS)
+    model.whitening.bias_learns = False
+    assert not copy.deepcopy(model).whitening.bias_learns
+
+
+# The command.
+
+TINY = [
+    "--config", "synthetic", "--data.train_size=64", "--data.test_size=40", "--data.val_size=0", "--data.batch_size=16",
+    "--model.widths=[8,8,8]", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false",
+]  # fmt: skip
+
+
+def test_speedrun(capsys):
+    arguments = ["--seeds", "2", *TINY, "--json", "figures.json"]
+    assert cli.main(["speedrun", *arguments]) == 0
+    head, first, second, mean, verdict = capsys.readouterr().out.splitlines()
+    assert head.startswith("speedrun94: synthetic, 1 epochs, ")
+    assert (first[:6], second[:6], mean[:9]) == ("seed 0", "seed 1", "mean of 2")
+    assert verdict == "target 94%: not reached"
+    content = json.loads(Path("figures.json").read_text())
+    for run, line, seed in zip(content["runs"], (first, second), (0, 1), strict=True):
+        facts = json.loads((Path(run["run"]) / "metrics.json").read_text())
+        assert (run["seed"], facts["seed"]) == (seed, seed)
+        assert run["acc"] == facts["test/acc"]
+        assert f"accuracy {facts['test/acc']:.4f} " in line
+        assert f"augmentation {facts['test/acc_tta']:.4f} " in line
+        rows = (Path(run["run"]) / "metrics.csv").read_text().splitlines()
+        assert run["seconds"] == float(rows[1].split(",")[3])
+    average = np.mean([run["acc_tta"] for run in content["runs"]])
+    spread = np.std([run["acc_tta"] for run in content["runs"]], ddof=1)
+    assert f"augmentation {average:.4f} ± {spread:.4f} " in mean
+
+
+def test_the_verdict():
+    runs = [{"acc_tta": accuracy, "seconds": seconds} for accuracy, seconds in ((0.95, 3.0), (0.94, 1.0), (0.93, 2.5))]
+    assert speedrun._verdict("speedrun94", runs).startswith("target 94%: reached in 2.50 s of training")
+    assert speedrun._verdict("speedrun95", runs) == "target 95%: not reached"
+    assert speedrun._verdict("speedrun94", [{"acc_tta": None, "seconds": 1.0}]).startswith("target 94%: not measured")
+
+
+CASES = {
+    "speedrun9": ["unknown recipe 'speedrun9'", "Did you mean 'speedrun9", "speedrun94, speedrun95, speedrun96"],
+    "--seeds 0": ["--seeds", "'0' is no whole number of at least 1"],
+    "--seeds": ["--seeds", "expected one argument"],
+    "--config syntetic": ["--config syntetic", "Did you mean 'synthetic'?"],
+    "--seed_everything=3": ["--seed_everything has no place here"],
+    "speedrun94 --resume": ["--resume has no place here"],
+    "speedrun94 95": ["'95' is no option"],
+    "--json folder": ["--json folder is a folder"],
+    "--config synthetic --trainer.max_epoch 3": ["trainer.max_epoch", "max_epochs"],
+}
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_bad_input_is_one_line(command, capsys):
+    Path("folder").mkdir()
+    try:
+        code = cli.main(["speedrun", *command.split()])
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert (code, captured.out, captured.err.count("\n")) == (2, "", 1)
+    for expected in CASES[command]:
+        assert expected in captured.err
+    assert [path.name for path in Path().iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("name", speedrun.TARGETS)
+def test_a_recipe_is_a_shipped_config(name):
+    found = config.read(config.find(name))
+    assert (found["model"]["class_path"], found["data"]["val_size"]) == ("SpeedrunNet", 0)

@@ -1,0 +1,139 @@
+"""`speedrun` runs a record recipe with several seeds: accuracy with and without test-time augmentation, and seconds."""
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datamodules.errors import InputError, did_you_mean
+from zoo import config, runs
+from zoo.commands import output
+from zoo.commands.parser import Parser
+from zoo.evaluation import results
+
+# The accuracy with test-time augmentation that a recipe is for.
+TARGETS = {"speedrun94": 0.94, "speedrun95": 0.95, "speedrun96": 0.96}
+# Of fit, what a recipe's runs with seeds of their own cannot have.
+REFUSED = ("--seed_everything", "--resume", "--ckpt", "--ckpt_path", "--trainer.fast_dev_run")
+FIGURES = ("acc", "acc_tta", "seconds")
+
+
+def main(argv: list[str]) -> int:
+    """Run `speedrun` and return its exit code, 0.
+
+    Args:
+        argv: what follows `speedrun` on the command line.
+
+    Raises:
+        InputError: for a misspelled command line, and for what `fit` refuses.
+    """
+    options, words = _parse(argv)
+    from zoo.installation import check_torch
+
+    check_torch()  # before the import of what needs a torch that works
+    found: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        run = _fit(options, words, seed)
+        if not found:
+            print(_surroundings(options.recipe, run))
+        found.append(run)
+        print(_line(f"seed {seed}", [run]), flush=True)
+    print(_line(f"mean of {len(found)}", found))
+    print(_verdict(options.recipe, found))
+    if options.json is not None:
+        content = {"recipe": options.recipe, "options": words, "target": TARGETS[options.recipe], "runs": found}
+        output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
+    return 0
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options of the command, and the words for `fit`."""
+    parser = Parser(
+        prog="python cli.py speedrun",
+        usage="%(prog)s [RECIPE] [--seeds N] [--json FILE] [options of fit]",
+        description=f"{__doc__} All other options are those of fit, as --config synthetic.",
+        allow_abbrev=False,
+    )
+    add, recipes = parser.add_argument, ", ".join(TARGETS)
+    add("recipe", metavar="RECIPE", nargs="?", default="speedrun94", help=f"{recipes}; default: the first")
+    add("--seeds", metavar="N", type=_at_least_1, default=1, help="how many runs, of seeds 0 to N - 1; default: 1")
+    add("--json", metavar="FILE", type=Path, help="write the figures of all runs to a file too")
+    # By itself argparse would take the value of an option of fit for the recipe.
+    named = argv[:1] if argv and not argv[0].startswith("-") else []
+    own, words = config.take_options(argv[len(named) :], ("-h", "--help", "--seeds", "--json"))
+    options = parser.parse_args(named + [word for option in own.items() for word in option if word is not None])
+    if options.recipe not in TARGETS:
+        hint = did_you_mean(options.recipe, TARGETS)
+        raise InputError(f"speedrun: unknown recipe '{options.recipe}'.{hint} There are: {recipes}")
+    for option, _, _ in config.options(words):
+        if option in REFUSED:
+            raise InputError(f"speedrun: {option} has no place here: it trains seeds 0 to --seeds - 1 from the start")
+    config.check_names(words)
+    if options.json is not None:
+        output.check_file("--json", options.json)
+    return options, words
+
+
+def _at_least_1(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
+    return int(text)
+
+
+def _fit(options: argparse.Namespace, words: Sequence[str], seed: int) -> dict[str, Any]:
+    """Train and test with a seed, as `fit` does; return the figures, and what they were measured with."""
+    from zoo import lightning_cli
+    from zoo.callbacks import history
+
+    runs_dir = Path(config.take_options(list(words), ["--runs_dir"])[0].get("--runs_dir") or "runs")
+    before = set(runs_dir.glob("*/*"))
+    with contextlib.redirect_stdout(sys.stderr):  # fit tells of its run there, and of the figures here
+        lightning_cli.main(["fit", "--config", options.recipe, *words, "--seed_everything", str(seed)])
+    directory = runs.newest(runs_dir, lambda run: run not in before and (run / results.FILE).is_file())
+    assert directory is not None, "a fit that comes to its end leaves its results"
+    facts = json.loads((directory / results.FILE).read_text(encoding="utf-8"))
+    return {
+        "seed": seed,
+        "run": str(directory),
+        "acc": facts["test/acc"],
+        "acc_tta": facts.get("test/acc_tta"),
+        "seconds": sum(history.read(directory / "metrics.csv")["seconds"]),
+        **{name: facts[name] for name in ("epochs", "data", "hardware", "versions")},
+    }
+
+
+def _surroundings(recipe: str, run: dict[str, Any]) -> str:
+    """Return what the figures were measured with."""
+    versions = ", ".join(f"{package} {run['versions'][package]}" for package in ("torch", "lightning"))
+    return f"{recipe}: {run['data']['source']}, {run['epochs']} epochs, {run['hardware']}, {versions}"
+
+
+def _line(name: str, found: Sequence[dict[str, Any]]) -> str:
+    """Return the figures of runs: of one, or mean and spread of several."""
+    accuracy, with_views, seconds = (_summary([run[figure] for run in found], figure) for figure in FIGURES)
+    return f"{name:<12}accuracy {accuracy}   with test-time augmentation {with_views}   training {seconds}"
+
+
+def _summary(values: Sequence[float | None], figure: str) -> str:
+    if None in values:
+        return "-"
+    numbers = [value for value in values if value is not None]
+    form, unit = (".2f", " s") if figure == "seconds" else (".4f", "")
+    spread = f" ± {statistics.stdev(numbers):{form}}" if len(numbers) > 1 else ""
+    return f"{statistics.mean(numbers):{form}}{spread}{unit}"
+
+
+def _verdict(recipe: str, found: Sequence[dict[str, Any]]) -> str:
+    """Return whether the recipe has reached on average what it is for, and how soon."""
+    target = f"{TARGETS[recipe]:.0%}"
+    reached = [run["acc_tta"] for run in found]
+    if None in reached:
+        return f"target {target}: not measured, the model tests without test-time augmentation"
+    if statistics.mean(reached) < TARGETS[recipe]:
+        return f"target {target}: not reached"
+    median = statistics.median(run["seconds"] for run in found)
+    return f"target {target}: reached in {median:.2f} s of training (median; without start-up and test)"

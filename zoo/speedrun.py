@@ -1,0 +1,282 @@
+"""The network of the record recipes: configs/speedrun94.yaml, speedrun95.yaml, speedrun96.yaml."""
+
+from typing import Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from datamodules.cifar10 import Batch, CIFAR10DataModule
+from datamodules.errors import InputError
+from zoo.about import About
+from zoo.classifier import Stage
+from zoo.optimizers import BIASES, FILTERS, HEAD, WHITENING_BIAS
+from zoo.torch_classifier import TorchClassifier
+
+WHITENED_IMAGES = 5000  # of the training set, that the whitening is computed from
+WHITENING_EPS = 5e-4  # on a scale where pixels have variance 1
+# Views of an image in test-time augmentation, each with its mirror image: pixels that it is shifted by, and its weight.
+VIEWS = ((0, 0.5), (-1, 0.25), (1, 0.25))
+
+
+class SpeedrunNet(TorchClassifier):
+    """Whitened patches, three blocks of convolutions with batch norm and GELU, and a linear layer.
+
+    The network of airbench (Jordan 2024, https://arxiv.org/abs/2404.00498), in the line of cifar10-fast
+    (https://github.com/davidcpage/cifar10-fast) and hlb-CIFAR10 (https://github.com/tysam-code/hlb-CIFAR10): nothing in
+    it that does not make it learn sooner. Its first layer does not learn: as a fit begins, it is computed from training
+    images (see `Whitening`), and until then it hands the pixels on. Convolutions start as the identity as far as they
+    have inputs (`torch.nn.init.dirac_`), and batch norm scales nothing.
+
+    After a test, `results["test"]["acc_tta"]` is the accuracy with test-time augmentation beside the one without.
+
+    Args:
+        widths: channels of the three blocks, 64, 256 and 256 by default.
+        convolutions: in each block, 2 or 3; the third has a residual connection over the last two.
+        batch_norm_momentum: how much of batch norm's running mean and variance a step keeps; 0 <= momentum < 1.
+        label_smoothing: of the training loss: that share of the target is spread over all classes; 0 <= smoothing < 1.
+        logit_scale: factor of the logits; None divides them by the last width, and has the linear layer start with
+            weights of standard deviation 1.
+        tta: whether to test with six views of each image too: mirrored, and shifted by a pixel along the diagonal.
+        num_classes: see `Classifier`.
+
+    Raises:
+        InputError: for an argument out of its range.
+    """
+
+    about: ClassVar[About] = About(
+        family="convolutional",
+        paper="https://arxiv.org/abs/2404.00498",
+        config="speedrun94",
+        tags=("torch", "batch_norm", "record"),
+    )
+
+    def __init__(
+        self,
+        widths: list[int] | None = None,
+        convolutions: int = 2,
+        batch_norm_momentum: float = 0.6,
+        label_smoothing: float = 0.2,
+        logit_scale: float | None = None,
+        tta: bool = True,
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__(num_classes)
+        widths = [64, 256, 256] if widths is None else widths
+        _check_arguments(widths, convolutions, batch_norm_momentum, label_smoothing)
+        self.label_smoothing, self.tta = label_smoothing, tta
+        self.tta_accuracy = MeanMetric()
+        whitening = Whitening()
+        inputs = [whitening.out_channels, *widths[:-1]]
+        blocks = [
+            Block(inputs_of_block, width, convolutions, batch_norm_momentum)
+            for inputs_of_block, width in zip(inputs, widths, strict=True)
+        ]
+        self.net = nn.Sequential(
+            whitening,  # (n, 24, 31, 31)
+            nn.GELU(),
+            *blocks,  # (n, w1, 15, 15), (n, w2, 7, 7), (n, w3, 3, 3)
+            nn.MaxPool2d(3),
+            nn.Flatten(),  # (n, w3)
+            ScaledLinear(widths[-1], self.num_outputs, logit_scale),
+        )
+
+    @property
+    def whitening(self) -> "Whitening":
+        """The first layer."""
+        return cast(Whitening, cast(nn.Sequential, self.net)[0])
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy, a scalar; in training that of smoothed labels.
+
+        Args:
+            logits: float (n, `num_outputs`).
+            labels: int64 (n,).
+        """
+        smoothing = self.label_smoothing if self.training else 0.0
+        if self.num_outputs == 1:
+            targets = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits.squeeze(1), targets)
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+    def logits_of_views(self, images: Tensor) -> Tensor:
+        """Return the logits, float (n, `num_outputs`), of uint8 images (n, 3, 32, 32), averaged over six views."""
+        padded = F.pad(self.normalize(images), (1, 1, 1, 1), mode="reflect")
+        logits = torch.zeros((), device=images.device)
+        for shift, weight in VIEWS:
+            view = padded[:, :, 1 + shift : 33 + shift, 1 + shift : 33 + shift]
+            logits = logits + weight / 2 * (self.net(view) + self.net(view.flip(3)))
+        return logits
+
+    # Training.
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the sum of the batch's losses, whose rates do not depend on its size; the mean is what is counted.
+
+        In half precision, too, its gradients are large enough not to become 0.
+        """
+        return super().training_step(batch, batch_idx) * len(batch.labels)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return all parameters, in groups that tell their roles (see `zoo.optimizers`)."""
+        bias = self.whitening.bias
+        others = [parameter for parameter in self.parameters() if parameter is not bias]
+        return [
+            {"role": FILTERS, "params": [parameter for parameter in others if parameter.ndim == 4]},
+            {"role": HEAD, "params": [parameter for parameter in others if parameter.ndim == 2]},
+            {"role": BIASES, "params": [parameter for parameter in others if parameter.ndim == 1]},
+            {"role": WHITENING_BIAS, "params": [bias]},
+        ]
+
+    def setup(self, stage: str) -> None:
+        """Compute the whitening as a fit begins; a checkpoint's own comes afterwards, where there is one."""
+        data = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and isinstance(data, CIFAR10DataModule) and data.train is not None:
+            border = (data.train.images.shape[1] - 32) // 2
+            pixels = data.train.images[:WHITENED_IMAGES, border : border + 32, border : border + 32]
+            self.whitening.fit(self.normalize(pixels.permute(0, 3, 1, 2).to(self.device)))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Leave out the gradient of the whitening's bias, and all that is computed for it alone, once its rate is 0.
+
+        Where there are several processes, they wait for the gradients of all parameters.
+        """
+        groups = self.trainer.optimizers[0].param_groups
+        rates = [group["lr"] for group in groups if group.get("role") == WHITENING_BIAS]
+        self.whitening.bias_learns = self.trainer.world_size > 1 or rates != [0]
+
+    # Evaluation.
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of the test set; with the six views of each image, too."""
+        super().test_step(batch, batch_idx)
+        if self.tta:
+            predicted = self.predict_classes(self.logits_of_views(batch.images))
+            self.tta_accuracy.update((predicted == batch.labels).float())
+
+    def further_figures(self, stage: Stage) -> dict[str, float]:
+        """Return the accuracy with test-time augmentation as "acc_tta", of a test."""
+        if stage != "test" or not self.tta:
+            return {}
+        accuracy = round(self.tta_accuracy.compute().item(), 6)
+        self.tta_accuracy.reset()
+        return {"acc_tta": accuracy}
+
+
+class Whitening(nn.Conv2d):
+    """A convolution whose 12 outputs for the 2 x 2 patches of images, and the 12 negatives of these, are uncorrelated.
+
+    After `fit` each of them has variance 1, or less where the patches hardly vary. Until then they are the patches'
+    own 12 values. The bias learns: (n, 3, 32, 32) -> (n, 24, 31, 31).
+
+    Attributes:
+        weight: a buffer, for it does not learn.
+        bias_learns: whether the bias gets a gradient.
+    """
+
+    bias: nn.Parameter
+
+    def __init__(self) -> None:
+        super().__init__(3, 24, 2)
+        self.bias_learns = True
+        _freeze_weight(self)
+        self._set_filters(torch.eye(12))
+
+    def _set_filters(self, filters: Tensor) -> None:
+        """Take the rows of (12, 12) as filters, and their negatives."""
+        self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Whiten the patches of normalized images, float (n, 3, 32, 32).
+
+        With the second moments of the patches as E diag(v) E', the filters are the rows of diag(v + eps)^(-1/2) E'.
+        """
+        patches = F.unfold(images, self.kernel_size).transpose(1, 2).reshape(-1, 12)
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        self._set_filters((vectors / (values + WHITENING_EPS).sqrt()).T)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the filters' outputs."""
+        return F.conv2d(images, self.weight, self.bias if self.bias_learns else self.bias.detach())
+
+
+class Block(nn.Module):
+    """Convolution, 2 x 2 max pooling, batch norm, GELU; convolution, batch norm, GELU; a third time where wanted.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        convolutions: 2, or 3, whose last two have a residual connection over them.
+        batch_norm_momentum: see `SpeedrunNet`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, convolutions: int, batch_norm_momentum: float) -> None:
+        super().__init__()
+        channels = [inputs] + [outputs] * (convolutions - 1)
+        self.convolutions = nn.ModuleList(_convolution(channel, outputs) for channel in channels)
+        self.norms = nn.ModuleList(_batch_norm(outputs, batch_norm_momentum) for _ in channels)
+        self.pool, self.activation = nn.MaxPool2d(2), nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, outputs, side // 2, side // 2) of (n, inputs, side, side)."""
+        (first, *middle, last), (first_norm, *middle_norms, last_norm) = self.convolutions, self.norms
+        pooled = x = self.activation(first_norm(self.pool(first(x))))
+        for convolution, norm in zip(middle, middle_norms, strict=True):
+            x = self.activation(norm(convolution(x)))
+        x = last_norm(last(x))
+        return self.activation(x + pooled if middle else x)
+
+
+class ScaledLinear(nn.Linear):
+    """A linear layer without bias whose outputs are multiplied by a factor.
+
+    Args:
+        inputs: features.
+        outputs: logits.
+        scale: the factor; None takes 1 / inputs, and starts with weights of standard deviation 1.
+    """
+
+    def __init__(self, inputs: int, outputs: int, scale: float | None) -> None:
+        super().__init__(inputs, outputs, bias=False)
+        self.scale = 1 / inputs if scale is None else scale
+        if scale is None:
+            with torch.no_grad():
+                self.weight.div_(self.weight.std())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, outputs) of (n, inputs)."""
+        return super().forward(x) * self.scale
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3 x 3 convolution without bias, which hands its inputs on to its first outputs; the others start as usual."""
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    with torch.no_grad():
+        nn.init.dirac_(convolution.weight[:inputs])
+    return convolution
+
+
+def _batch_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
+    """Batch norm with a bias alone, which divides by the standard deviation itself, however small."""
+    norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=1 - momentum)
+    _freeze_weight(norm)
+    return norm
+
+
+def _freeze_weight(layer: nn.Conv2d | nn.BatchNorm2d) -> None:
+    """Make a buffer of a layer's weight: it does not learn, and does not count as a parameter."""
+    weight = layer.weight.detach()
+    del layer.weight
+    layer.register_buffer("weight", weight)
+
+
+def _check_arguments(widths: list[int], convolutions: int, momentum: float, smoothing: float) -> None:
+    if len(widths) != 3 or any(width < 1 for width in widths):
+        raise InputError(f"--model.widths={widths}: give the channels of three blocks, each at least 1")
+    if convolutions not in (2, 3):
+        raise InputError(f"--model.convolutions={convolutions} is out of range: give 2 or 3")
+    for name, share in (("batch_norm_momentum", momentum), ("label_smoothing", smoothing)):
+        if not 0 <= share < 1:
+            raise InputError(f"--model.{name}={share} is out of range: give a number from 0 up to, not including, 1")
