@@ -130,10 +130,14 @@ def read(data_dir: str | Path, split: Literal["train", "test"], *, verify_checks
         )
 
     _check_class_names(f"{location}: batches.meta", _unpickle(f"{location}: batches.meta", contents["batches.meta"]))
-    batches = [_read_batch(f"{location}: {name}", name, contents[name]) for name in SPLITS[split]]
-    images = np.concatenate([images for images, _ in batches])
-    labels = np.concatenate([labels for _, labels in batches])
-    return Split(images, labels, official=not altered)
+    names = SPLITS[split]
+    images = np.empty((len(names), BATCH_SIZE, 3, 32, 32), np.uint8)
+    labels = []
+    for name, images_of_file in zip(names, images, strict=True):
+        # Each file's bytes are let go of as soon as its images are copied: two sets are never in memory.
+        images_of_file[:], labels_of_file = _read_batch(f"{location}: {name}", name, contents.pop(name))
+        labels.append(labels_of_file)
+    return Split(images.reshape(-1, 3, 32, 32), np.concatenate(labels), official=not altered)
 
 
 def check(location: Path) -> list[Verdict]:

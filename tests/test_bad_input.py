@@ -165,6 +165,7 @@ CASES = {
     "compare nowhere": ["'nowhere' does not exist"],
     "benchmark --rounds 0": ["--rounds", "'0' is no whole number of at least 1"],
     "benchmark --json .": ["--json . is a folder"],
+    "benchmark dta": ["there is no 'dta'", "Did you mean 'data'?"],
     "benchmark --json list.yaml/x.json": ["--json list.yaml/x.json cannot be written", "is no folder"],
     "doctor stray": ["stray"],
 }

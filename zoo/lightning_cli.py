@@ -249,7 +249,7 @@ class ZooCLI(LightningCLI):
             self.datamodule.seed = self.config[self.subcommand].seed_everything
         self.model.make_optimizer, self.model.lr_schedule = config.optimizer, config.lr_schedule
         try:
-            self.model.make_optimizer(self.model.parameters())
+            self.model.make_optimizer(self.model.parameter_groups())
         except (TypeError, ValueError) as error:
             raise InputError(f"--optimizer: {error}") from error
         self.model.check_trainer(self.trainer)

@@ -66,13 +66,14 @@ class History(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Add the epoch's row."""
+        figures = epoch_figures(trainer, pl_module)  # which wait for a GPU: the clock is read after them
         leading = {
             "data": getattr(getattr(trainer, "datamodule", None), "source_name", "unknown"),
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "seconds": time.perf_counter() - self._epoch_started,
         }
-        self.rows.append(leading | epoch_figures(trainer, pl_module))
+        self.rows.append(leading | figures)
         self._write()
 
     @rank_zero_only

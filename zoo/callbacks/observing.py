@@ -38,16 +38,16 @@ def held_out(data: CIFAR10DataModule, n: int) -> tuple[str, Tensor, Tensor]:
         classes, int64 (n,).
     """
     kind, dataset = ("validation", data.val) if data.val is not None else ("training", data.train)
-    images = cast(ImageDataset, dataset).images[:n].permute(0, 3, 1, 2)
+    images = cast(ImageDataset, dataset).images[:n].permute(0, 3, 1, 2).cpu()  # from a GPU that may hold them
     border = (images.shape[2] - 32) // 2  # that augmentation has put around training images
-    return kind, images[:, :, border : border + 32, border : border + 32], cast(ImageDataset, dataset).labels[:n]
+    return kind, images[:, :, border : border + 32, border : border + 32], cast(ImageDataset, dataset).labels[:n].cpu()
 
 
 def augmentation(data: CIFAR10DataModule) -> str:
-    """Return what is done to training images: "crop 2, mirror, cutout 8", or "none"."""
-    crop_padding, horizontal_flip, cutout = data.augmentation
-    parts = [f"crop {crop_padding}"] if crop_padding else []
-    parts += ["mirror"] if horizontal_flip else []
+    """Return what is done to training images: "crop 2 (reflect), mirror (alternating), cutout 8", or "none"."""
+    crop_padding, crop_border, horizontal_flip, cutout = data.augmentation
+    parts = [f"crop {crop_padding}" + " (reflect)" * (crop_border == "reflect")] if crop_padding else []
+    parts += ["mirror" + " (alternating)" * (horizontal_flip == "alternating")] if horizontal_flip else []
     parts += [f"cutout {cutout}"] if cutout else []
     return ", ".join(parts) or "none"
 

@@ -192,14 +192,15 @@ def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int)
 
 def _augmented(data: CIFAR10DataModule) -> Drawn:
     dataset = cast(ImageDataset, data.train)
-    chosen = _in_turn(dataset.labels.numpy())[:EXAMPLES]
-    batch = dataset.fetch(torch.from_numpy(chosen))
-    order = _by_class(batch.labels.numpy())
+    chosen = torch.from_numpy(_in_turn(dataset.labels.cpu().numpy())[:EXAMPLES])
+    batch = dataset.fetch(chosen.to(dataset.device))
+    images, labels = batch.images.cpu().numpy(), batch.labels.cpu().numpy()
+    order = _by_class(labels)
     yield (
         "images/augmented",
         predictions.draw_labelled(
-            batch.images.numpy()[order],
-            batch.labels.numpy()[order],
+            images[order],
+            labels[order],
             data.class_names,
             f"Training images as the first epoch has them: {data.source_name}",
             f"Augmentation: {observing.augmentation(data)}.",

@@ -38,6 +38,7 @@ class Speed(L.Callback):
         """Log."""
         if self._epoch_started is None or not isinstance(trainer.logger, RunLogger):
             return
+        images = pl_module.images_trained()  # which waits for a GPU: the clock is read after it
         seconds = time.perf_counter() - self._epoch_started
-        speed = pl_module.images_trained() / (seconds - self._validated)
+        speed = images / (seconds - self._validated)
         trainer.logger.log_figures({"perf/seconds_per_epoch": seconds, "perf/images_per_second": speed}, trainer)

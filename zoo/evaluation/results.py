@@ -66,6 +66,8 @@ def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) ->
     if binary:
         lines[-1] += f"   (always answering the commonest class: {summary['majority_acc']:.4f})"
         lines.append(f"  balanced   {summary['balanced_acc']:.4f}   (mean recall of the two classes)")
+    if "acc_tta" in summary:
+        lines.append(f"  averaged   {summary['acc_tta']:.4f}   (accuracy with test-time augmentation)")
     lines += [f"  {name:<10} {summary[name]:.4f}   ({kind})" for name in ("precision", "recall", "f1")]
     lines.append(f"  loss       {summary['loss']:.4f}")
 

@@ -22,7 +22,7 @@ from zoo.trained import Trained
 
 # What of a run's config says how it was trained, and not where, or on which machine.
 SECTIONS = ("seed_everything", "data", "optimizer", "lr_schedule", "early_stopping")
-PLACES = ("data_dir", "download", "mirrors", "verify_checksums", "eval_batch_size")
+PLACES = ("data_dir", "download", "mirrors", "verify_checksums", "eval_batch_size", "device")
 FIGURES = {
     "test/acc": "accuracy",
     "test/balanced_acc": "balanced accuracy (mean recall of the two classes)",
