@@ -6,7 +6,6 @@ noise: nothing here depends on what they show.
 """
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torchvision.datasets import CIFAR10
 
 from datamodules.augmentation import Augmentation, pad
 from datamodules.cifar10 import EpochSampler, ImageDataset, TrainLoader
+from zoo.benchmarks.steps import Contestant, steps, wait_for
 from zoo.benchmarks.timing import Stopwatch
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.torch_classifier import TorchClassifier
@@ -27,9 +27,6 @@ DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 STEPS: tuple[tuple[type[TorchClassifier], int], ...] = ((ImprovedCNN, 64), (CNN, 128))
 # Of the slow ones, a turn is a part of an epoch: each worker has as many batches as the others.
 TORCHVISION_IMAGES, STEPS_IN_A_TURN = 2048, 2
-
-# A contestant takes a turn, and returns how many images it has dealt with.
-Contestant = Callable[[], int]
 
 
 def _fit(batch_size: int, device: str) -> str:
@@ -45,8 +42,7 @@ def _step(model: type[TorchClassifier], batch_size: int, device: str) -> str:
 
 
 TITLE = f"random crops (padding {PADDING}) and flips of uint8 images, {torch.get_num_threads()} threads"
-if torch.cuda.is_available():
-    TITLE += f", {torch.cuda.get_device_name()}"
+UNIT = "images"
 COMPARISONS = [
     (_torchvision(size, workers), _fit(size, device))
     for device in DEVICES
@@ -85,7 +81,8 @@ def measure(rounds: int, images: int) -> Stopwatch:
         for size in sorted({*BATCH_SIZES, *(size for _, size in STEPS)}):
             contestants[_fit(size, device)] = loader_of_fit(dataset, size)
         for model, size in STEPS:
-            contestants[_step(model, size, device)] = steps(model(), dataset, size)
+            batch = dataset.fetch(torch.arange(min(size, images), device=device))
+            contestants[_step(model, size, device)] = steps(model(), batch.images, batch.labels, STEPS_IN_A_TURN)
     stopwatch = Stopwatch()
     for turn in range(rounds + 1):
         for name, contestant in contestants.items():
@@ -122,34 +119,10 @@ def loader_of_fit(dataset: ImageDataset, batch_size: int) -> Contestant:
     sampler = EpochSampler(dataset, num_replicas=1, rank=0)
     loader = TrainLoader(dataset=dataset, batch_size=batch_size, sampler=sampler)
 
-    def epoch() -> int:
+    def epoch() -> float:
         sampler.set_epoch(sampler.epoch + 1)
         done = sum(len(batch.labels) for batch in loader)
-        _wait_for(dataset.device)
+        wait_for(dataset.device)
         return done
 
     return epoch
-
-
-def steps(model: TorchClassifier, dataset: ImageDataset, batch_size: int) -> Contestant:
-    """Return some steps of a model in a bare loop: forward, loss, backward, update, on one batch again and again."""
-    device = dataset.device
-    model.to(device)
-    model.configure_model()
-    optimizer = torch.optim.AdamW(model.parameters())
-    batch = dataset.fetch(torch.arange(min(batch_size, len(dataset)), device=device))
-
-    def run() -> int:
-        for _ in range(STEPS_IN_A_TURN):
-            optimizer.zero_grad()
-            model.loss(model(batch.images), batch.labels).backward()
-            optimizer.step()
-        _wait_for(device)
-        return STEPS_IN_A_TURN * len(batch.labels)
-
-    return run
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

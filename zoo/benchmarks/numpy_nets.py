@@ -8,23 +8,16 @@ same network through `fit` gets bytes, gathers and normalizes them, and has prog
 checkpoints on; it is compared with a bare NumPy loop that gathers and normalizes too.
 """
 
-import contextlib
 import importlib.util
-import io
-import json
 import os
-import tempfile
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
 
-import lightning as L
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from zoo.benchmarks import through_fit
 from zoo.benchmarks.timing import Stopwatch
 from zoo.classifier import MEAN, STD
 from zoo.scratch.activations import Identity, ReLU
@@ -38,6 +31,7 @@ from zoo.scratch.training import train_epoch
 INPUTS, HIDDEN, CLASSES, BATCH_SIZE = 3072, 64, 10, 64
 LEARNING_RATE, BETA = 0.01, 0.9
 TITLE = f"{INPUTS}-{HIDDEN}-{CLASSES}, batch {BATCH_SIZE}, momentum, float32"
+UNIT = "images"
 
 PRODUCTS = "matrix products alone"
 BARE = "NumPy, bare loop"
@@ -81,9 +75,20 @@ def measure(rounds: int, images: int) -> Stopwatch:
     if importlib.util.find_spec("sklearn"):
         contestants[SKLEARN] = _sklearn(inputs, labels)
         contestants[SKLEARN + ALL_THREADS] = _with_all_threads(_sklearn(inputs, labels))
-    stopwatch = TakeTurns.stopwatch = Stopwatch()
-    TakeTurns.contestants = contestants
-    _fit(rounds + 1, images)
+    stopwatch = Stopwatch()
+    options = {
+        "model": "NumPyMLP",
+        "model.hidden_sizes": [HIDDEN],
+        "data.source": "synthetic",
+        "data.train_size": images,
+        "data.val_size": 0,
+        "data.test_size": CLASSES,
+        "data.batch_size": BATCH_SIZE,
+        "optimizer": "NumPyMomentum",
+        "optimizer.lr": LEARNING_RATE,
+        "trainer.max_epochs": rounds + 1,
+    }
+    through_fit.fit(stopwatch, (FIT, FIT), lambda: stopwatch.round(contestants), options)
     for seconds in stopwatch.seconds.values():
         del seconds[0]
     return stopwatch
@@ -193,56 +198,3 @@ def _with_all_threads(epoch: Callable[[], object]) -> Callable[[], object]:
         torch.set_num_threads(1)
 
     return run
-
-
-class TakeTurns(L.Callback):
-    """Times the epochs of a run, with all that belongs to them, and lets the others run between two of them."""
-
-    stopwatch: ClassVar[Stopwatch]
-    contestants: ClassVar[dict[str, Callable[[], object]]]
-
-    def __init__(self) -> None:
-        self._started: float | None = None
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock, let the others run, and start it again."""
-        self._stop()
-        self.stopwatch.round(self.contestants)
-        self._started = time.perf_counter()
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock."""
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._started is not None:
-            self.stopwatch.add(FIT, time.perf_counter() - self._started)
-
-
-class _Terminal(io.StringIO):
-    """Takes what a run prints, and looks like a terminal, so that the progress bar is drawn."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def _fit(epochs: int, images: int) -> None:
-    """Train the network by the command line, in a folder of its own."""
-    from zoo.lightning_cli import main
-
-    options: dict[str, Any] = {
-        "model": "NumPyMLP",
-        "model.hidden_sizes": [HIDDEN],
-        "data.source": "synthetic",
-        "data.train_size": images,
-        "data.val_size": 0,
-        "data.test_size": CLASSES,
-        "data.batch_size": BATCH_SIZE,
-        "optimizer": "NumPyMomentum",
-        "optimizer.lr": LEARNING_RATE,
-        "trainer.max_epochs": epochs,
-        "trainer.enable_model_summary": False,
-        "trainer.callbacks": json.dumps([{"class_path": f"{__name__}.{TakeTurns.__name__}"}]),
-    }
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(_Terminal()), warnings.catch_warnings():
-        main(["fit", f"--runs_dir={folder}", *(f"--{name}={value}" for name, value in options.items())])

@@ -21,10 +21,18 @@ class Ratio(NamedTuple):
 
 
 class Stopwatch:
-    """Seconds by contestant, a list of one for each round."""
+    """What was measured of each contestant.
+
+    Attributes:
+        seconds: a list of one for each round.
+        operations: floating-point operations, a number an image, where they are known.
+        megabytes: of memory at most, a list of one for each run that was asked for them.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
+        self.operations: dict[str, float] = {}
+        self.megabytes: dict[str, list[float]] = {}
 
     def time(self, name: str, run: Callable[[], object]) -> None:
         """Run a contestant, and add its seconds."""
@@ -35,6 +43,10 @@ class Stopwatch:
     def add(self, name: str, seconds: float) -> None:
         """Add the seconds of a contestant that was timed elsewhere."""
         self.seconds.setdefault(name, []).append(seconds)
+
+    def add_megabytes(self, name: str, megabytes: float) -> None:
+        """Add how much memory a contestant took at most."""
+        self.megabytes.setdefault(name, []).append(megabytes)
 
     def round(self, contestants: Mapping[str, Callable[[], object]]) -> None:
         """Let each contestant run once."""

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import platform
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation.results import versions
 
 # Modules of zoo.benchmarks, the first by default. Each has a TITLE; `measure(rounds, images)`, which lets contestants
-# take turns; and COMPARISONS, the pairs of contestants whose ratios are shown.
-BENCHMARKS = {"numpy": "numpy_nets", "data": "data_path"}
+# take turns; COMPARISONS, the pairs of contestants whose ratios are shown; and UNIT, what its seconds are for:
+# "images", as many as --images says, or "runs" of a program.
+BENCHMARKS = {"numpy": "numpy_nets", "data": "data_path", "step": "steps", "fit": "tax", "start": "start"}
 IMAGES = 50_000
 
 
@@ -37,7 +39,8 @@ def main(argv: list[str]) -> int:
     print(machine(), flush=True)
     print(f"{benchmark.TITLE}: {options.rounds} rounds in turns, after one to warm up", flush=True)
     stopwatch = benchmark.measure(options.rounds, options.images)
-    print("\n".join(_table(stopwatch, benchmark.COMPARISONS, options.images)))
+    images = options.images if benchmark.UNIT == "images" else None
+    print("\n".join([*_table(stopwatch, images), "", *_ratios(stopwatch, benchmark.COMPARISONS)]))
     if options.json is not None:
         content = {
             "benchmark": options.benchmark,
@@ -45,27 +48,55 @@ def main(argv: list[str]) -> int:
             "machine": machine(),
             "versions": versions(),
             "images": options.images,
-            "seconds": stopwatch.seconds,
+            **vars(stopwatch),
         }
         output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
     return 0
 
 
 def machine() -> str:
-    """Return one line about the processor and the versions."""
+    """Return one line about the processors and the versions."""
+    import torch  # it has been checked that there is one that works
+
     found = versions()
     packages = ", ".join(f"{name} {found[name]}" for name in ("numpy", "torch", "lightning"))
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {found['python']}, {packages}"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.machine()}, {os.cpu_count()} cores{gpu}, Python {found['python']}, {packages}"
 
 
-def _table(stopwatch: Any, comparisons: list[tuple[str, str]], images: int) -> list[str]:
-    widest = max(len(name) for name in stopwatch.seconds)
-    asked = f"{images:,} images"
-    lines = ["", f"{'seconds for':<{widest}}    median     images", f"{asked:<{widest}}             a second"]
+def _table(stopwatch: Any, images: int | None) -> list[str]:
+    """Return a row for each contestant, with the medians.
+
+    Args:
+        stopwatch: what was measured.
+        images: what its seconds are for; None: for a run.
+    """
+    head, rows = ["seconds for" + (f" {images:,} images" if images else " a run"), "median"], []
+    head += ["images/s"] * bool(images)
+    head += ["GFLOP/s"] * bool(stopwatch.operations) + ["MB at most"] * bool(stopwatch.megabytes)
     for name in stopwatch.seconds:
         seconds = stopwatch.median(name)
-        lines.append(f"{name:<{widest}}  {seconds:8.3f}  {images / seconds:9,.0f}")
-    lines += ["", "median ratio (the middle half of the rounds)"]
+        row = [name, f"{seconds:.3f}"]
+        row += [f"{images / seconds:,.0f}"] if images else []
+        if stopwatch.operations:
+            operations = stopwatch.operations.get(name)
+            row.append(f"{operations * (images or 1) / seconds / 1e9:,.0f}" if operations else "")
+        if stopwatch.megabytes:
+            megabytes = stopwatch.megabytes.get(name)
+            row.append(f"{statistics.median(megabytes):,.0f}" if megabytes else "")
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return ["", *(_line(row, widths) for row in (head, *rows))]
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    name, *figures = row
+    return "  ".join([name.ljust(widths[0]), *(it.rjust(width) for it, width in zip(figures, widths[1:], strict=True))])
+
+
+def _ratios(stopwatch: Any, comparisons: list[tuple[str, str]]) -> list[str]:
+    """Return a row for each pair of contestants."""
+    lines = ["median ratio (the middle half of the rounds)"]
     for name, other in comparisons:
         if {name, other} <= stopwatch.seconds.keys():
             median, low, high = (_number(value) for value in stopwatch.ratio(name, other))

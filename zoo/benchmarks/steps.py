@@ -1,0 +1,220 @@
+"""A training step of the convolutional networks: as `fit` takes it, with one thing changed, and what would be fastest.
+
+A step is forward, loss, backward and update, in a bare loop on one batch of bytes. Beside it: the convolutions and
+matrix products of the network alone, forward and backward, without anything in between; and products of large matrices
+with as many operations, which is about what the machine can do.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.benchmarks.timing import Stopwatch
+from zoo.cnn import CNN, ImprovedCNN
+from zoo.torch_classifier import TorchClassifier
+
+# A contestant takes a turn, and returns how many images it has dealt with, or how many's operations it has done.
+Contestant = Callable[[], float]
+
+
+class Subject(NamedTuple):
+    """A model with the batch size of its config, and how many steps a turn has."""
+
+    model: type[TorchClassifier]
+    batch_size: int
+    steps: int
+
+
+@contextmanager
+def _tf32_products() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class Variant(NamedTuple):
+    """What is different from the step of `fit`.
+
+    Attributes:
+        memory_format: of the weights.
+        optimizer: further arguments of AdamW.
+        dtype: of convolutions and matrix products, by autocast.
+        compile_mode: of `torch.compile`.
+        switches: what is switched on during the step.
+    """
+
+    memory_format: torch.memory_format = torch.channels_last
+    optimizer: Mapping[str, Any] = {}
+    dtype: torch.dtype | None = None
+    compile_mode: str | None = None
+    switches: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+SUBJECTS = (Subject(ImprovedCNN, 64, 4), Subject(CNN, 128, 40))
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+VARIANTS = {
+    "contiguous weights": Variant(memory_format=torch.contiguous_format),
+    "fused AdamW": Variant(optimizer={"fused": True}),
+    "bfloat16": Variant(dtype=torch.bfloat16),
+    "compiled": Variant(compile_mode="default"),
+}
+if DEVICE.type == "cuda":
+    VARIANTS |= {
+        "TF32 products": Variant(switches=_tf32_products),
+        "cudnn.benchmark": Variant(switches=lambda: torch.backends.cudnn.flags(enabled=True, benchmark=True)),
+        "compiled, CUDA graphs": Variant(compile_mode="reduce-overhead"),
+    }
+ALONE, PRODUCTS = "its convolutions and products alone", "as many operations in products of 2048 x 2048"
+PRODUCT_SIZE = 2048
+TITLE = f"training steps from bytes in memory, AdamW, float32, {DEVICE.type}, {torch.get_num_threads()} threads"
+UNIT = "images"
+
+
+def _name(model: type[TorchClassifier], variant: str = "") -> str:
+    return f"{model.__name__}, {variant}" if variant else model.__name__
+
+
+COMPARISONS = [
+    (_name(subject.model, variant), _name(subject.model)) for subject in SUBJECTS for variant in VARIANTS
+] + [(_name(subject.model), _name(subject.model, peak)) for subject in SUBJECTS for peak in (ALONE, PRODUCTS)]
+
+
+def measure(rounds: int, images: int) -> Stopwatch:
+    """Let all contestants take turns, `rounds` times after a first time that does not count.
+
+    Args:
+        rounds: how many turns each has.
+        images: that the seconds are for; a batch has no more.
+
+    Returns:
+        The seconds that each takes for `images` images, and its operations.
+    """
+    stopwatch = Stopwatch()
+    contestants: dict[str, Contestant] = {}
+    compiles = True
+    for model, batch_size, count in SUBJECTS:
+        batch = _noise(min(batch_size, images))
+        contestants[_name(model)] = steps(model(), *batch, count)
+        for name, variant in VARIANTS.items():
+            if variant.compile_mode is None or compiles:
+                contestants[_name(model, name)] = steps(model(), *batch, count, variant)
+        operations = operations_of_step(model(), *batch)
+        contestants[_name(model, ALONE)] = operations_alone(model(), *batch, count)
+        contestants[_name(model, PRODUCTS)] = large_products(operations)
+        for name in contestants:
+            stopwatch.operations.setdefault(name, operations)
+    for turn in range(rounds + 1):
+        for name, contestant in contestants.items():
+            start = time.perf_counter()
+            done = contestant()
+            if turn > 0:
+                stopwatch.add(name, (time.perf_counter() - start) * images / done)
+    return stopwatch
+
+
+def _noise(n: int) -> tuple[Tensor, Tensor]:
+    """Return images, uint8 (n, 3, 32, 32), in the memory order of the loader's, and labels, int64 (n,)."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (n, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (n,), generator=generator)
+    return pixels.to(DEVICE).permute(0, 3, 1, 2), labels.to(DEVICE)
+
+
+def steps(
+    model: TorchClassifier, images: Tensor, labels: Tensor, count: int, variant: Variant | None = None
+) -> Contestant:
+    """Return some steps of a model in a bare loop: forward, loss, backward, update.
+
+    Args:
+        model: it moves to where the images are.
+        images: a batch, uint8 (n, 3, 32, 32).
+        labels: int64 (n,).
+        count: how many steps a turn has.
+        variant: what is different; None takes them as `fit` does.
+    """
+    variant = variant or Variant()
+    device = images.device
+    model.to(device)
+    model.net.to(memory_format=variant.memory_format)
+    if variant.compile_mode is not None:
+        model.net.compile(mode=variant.compile_mode, dynamic=False)
+    optimizer = torch.optim.AdamW(model.parameters(), **variant.optimizer)
+
+    def run() -> float:
+        with variant.switches():
+            for _ in range(count):
+                with torch.autocast(device.type, variant.dtype, enabled=variant.dtype is not None):
+                    loss = model.loss(model(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        wait_for(device)
+        return count * len(labels)
+
+    return run
+
+
+def operations_of_step(model: TorchClassifier, images: Tensor, labels: Tensor) -> float:
+    """Return how many floating-point operations the convolutions and products of a step have for each image."""
+    model.to(images.device)
+    with FlopCounterMode(display=False) as counter:
+        model.loss(model(images), labels).backward()
+    return counter.get_total_flops() / len(labels)
+
+
+def operations_alone(model: TorchClassifier, images: Tensor, labels: Tensor, count: int) -> Contestant:
+    """Return the convolutions and dense layers of as many steps, one by one, forward and backward."""
+    model.to(images.device)
+    model.configure_model()
+    inputs: list[tuple[nn.Module, Tensor]] = []
+    layers = [layer for layer in model.net.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    handles = [
+        layer.register_forward_pre_hook(lambda layer, given: inputs.append((layer, given[0].detach().clone())))
+        for layer in layers
+    ]
+    with torch.no_grad():
+        model(images)
+    for handle in handles:
+        handle.remove()
+    # Nothing is to be learnt about the pixels.
+    learning = [(layer, x.requires_grad_(k > 0)) for k, (layer, x) in enumerate(inputs)]
+    gradients = [torch.ones_like(layer(x)) for layer, x in learning]
+
+    def run() -> float:
+        for _ in range(count):
+            for (layer, x), gradient in zip(learning, gradients, strict=True):
+                x.grad = None
+                layer.zero_grad()
+                layer(x).backward(gradient)
+        wait_for(images.device)
+        return count * len(labels)
+
+    return run
+
+
+def large_products(operations: float) -> Contestant:
+    """Return a product of two large matrices, whose operations are those of so many images."""
+    a, b = torch.rand(2, PRODUCT_SIZE, PRODUCT_SIZE, device=DEVICE)
+    at_once = 1 if DEVICE.type == "cpu" else 100
+
+    def run() -> float:
+        for _ in range(at_once):
+            a @ b
+        wait_for(DEVICE)
+        return at_once * 2 * PRODUCT_SIZE**3 / operations
+
+    return run
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what it was told; a processor has done it already."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
