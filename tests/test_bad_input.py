@@ -107,6 +107,8 @@ CASES = {
     "fit --model CNN --trainer.max_epochs -5": ["--trainer.max_epochs=-5", "at least 0"],
     "fit --model CNN --trainer.accelerator cpu --trainer.devices 0": ["--trainer.devices=0", "at least 1"],
     "fit --model CNN --trainer.limit_train_batches -3": ["--trainer.limit_train_batches=-3", "[0.0, 1.0]"],
+    "fit --model NumPyMLP --compile true": ["--compile=true: NumPyMLP has no", "leave --compile out"],
+    "fit --model CNN --compile maybe": ["--compile=maybe", "true or false"],
     "fit --model CNN --early_stopping 0": ["--early_stopping=0", "at least 1"],
     "fit --model CNN --early_stopping 3 --data.val_size 0": ["--early_stopping", "val_size"],
     "fit --model CNN --seed_everything abc": ["--seed_everything=abc"],

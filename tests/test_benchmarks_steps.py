@@ -21,6 +21,7 @@ def few(monkeypatch):
     """One small model, and what needs no compiler."""
     monkeypatch.setattr(steps, "SUBJECTS", (FEW,))
     monkeypatch.setattr(steps, "PRODUCT_SIZE", 64)
+    monkeypatch.setattr(steps, "_can_compile", lambda: False)
     monkeypatch.setattr(steps, "VARIANTS", {name: it for name, it in steps.VARIANTS.items() if it.compile_mode is None})
 
 

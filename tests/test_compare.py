@@ -158,6 +158,7 @@ SAME = {
     "trainer.enable_progress_bar": False,
     "trainer.accelerator": "cpu",
     "save_every_n_steps": 100,
+    "compile": True,
     "added_since": None,
 }
 

@@ -25,8 +25,8 @@ SECTIONS = ("data", "trainer")
 CLASS_KEYS = ("model", "optimizer", "lr_schedule")
 # All keys at the top of a config. The last two are those of Lightning that a run's config has, too.
 KEYS = (
-    "seed_everything", *CLASS_KEYS, *SECTIONS, "early_stopping", "save_every_n_steps", "name", "runs_dir",
-    "ckpt_path", "weights_only",
+    "seed_everything", *CLASS_KEYS, *SECTIONS, "early_stopping", "compile", "save_every_n_steps", "name",
+    "runs_dir", "ckpt_path", "weights_only",
 )  # fmt: skip
 # Where the classes of short names are; those of models are in the registry.
 HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier", "zoo.optimizers"), "lr_schedule": ("zoo.schedules",)}

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError, RunError
-from zoo import checkpoints, files, inference, option_checks, resume, runs
+from zoo import checkpoints, compilation, files, inference, option_checks, resume, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.embeddings import Embeddings
@@ -112,6 +112,7 @@ def _quieten() -> None:
     """Silence what Lightning says at every start and what does not concern this project."""
     for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # torch.compile misses a GPU
     for message in (
         "LightningCLI's args parameter is intended",  # configs are composed before the parser sees them
         ".*does not have many workers.*",  # a worker would slow the loaders down
@@ -176,6 +177,9 @@ class ZooCLI(LightningCLI):
             "--early_stopping", type=int | None, help="stop after this many epochs without a better val/acc"
         )
         parser.add_argument(
+            "--compile", type=bool, default=False, help="torch.compile the model's network for its training steps"
+        )
+        parser.add_argument(
             "--save_every_n_steps", type=int | None, help="save last.ckpt this often too, not at the end of epochs only"
         )
         parser.add_argument(
@@ -202,7 +206,7 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""
         config = self.config_init[self.subcommand]
-        callbacks: list[Callback] = [*(config.trainer.callbacks or []), self.history]
+        callbacks: list[Callback] = [*_as_list(config.trainer.callbacks), self.history]
         if config.trainer.enable_progress_bar is not False:
             callbacks += [ProgressBar(), EpochLine(self.history)]
         if config.trainer.enable_model_summary is not False:
@@ -220,6 +224,8 @@ class ZooCLI(LightningCLI):
         callbacks: list[Callback] = [open_run, keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
         # What was logged is not logged again after a resume: it comes before the checkpoint.
         callbacks += [self.not_finite, BatchLog(), Speed(), self.graceful_stop]
+        if config.compile:
+            callbacks.append(compilation.CompiledSteps())
         if config.trainer.fast_dev_run:
             return callbacks
         callbacks += [RunSummary(self.history, self._whole_config, self.argv), PRCurves(), Embeddings()]
@@ -266,11 +272,15 @@ class ZooCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Read all data, then make the run's directory: bad data leaves nothing behind."""
+        config = self.config[self.subcommand]
+        if config.compile:
+            compilation.check_model(self.model)
+            _say("Compiling: the first steps take a minute")
+            compilation.check_compiler(self.trainer.strategy.root_device)
         self._open_data("fit", "test")
         self._check_batches()
         self._check_origin()
         self._check_model()
-        config = self.config[self.subcommand]
         if config.trainer.fast_dev_run or not _is_first_process():
             _say(self.datamodule.describe())
             return

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from datamodules.errors import InputError
+from zoo import compilation
 from zoo.benchmarks.timing import Stopwatch
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.torch_classifier import TorchClassifier
@@ -99,7 +101,7 @@ def measure(rounds: int, images: int) -> Stopwatch:
     """
     stopwatch = Stopwatch()
     contestants: dict[str, Contestant] = {}
-    compiles = True
+    compiles = _can_compile()
     for model, batch_size, count in SUBJECTS:
         batch = _noise(min(batch_size, images))
         contestants[_name(model)] = steps(model(), *batch, count)
@@ -118,6 +120,14 @@ def measure(rounds: int, images: int) -> Stopwatch:
             if turn > 0:
                 stopwatch.add(name, (time.perf_counter() - start) * images / done)
     return stopwatch
+
+
+def _can_compile() -> bool:
+    try:
+        compilation.check_compiler(DEVICE)
+    except InputError:
+        return False
+    return True
 
 
 def _noise(n: int) -> tuple[Tensor, Tensor]:

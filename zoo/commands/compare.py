@@ -23,7 +23,7 @@ from zoo.evaluation import results
 # Keys of a config on which it does not depend what is learnt, and how well it is tested. It does depend on the number
 # of devices, and on whether the data are the official ones: `metrics.json` says which they were.
 IGNORED = {
-    "seed_everything", "name", "runs_dir", "save_every_n_steps", "weights_only",
+    "seed_everything", "name", "runs_dir", "save_every_n_steps", "weights_only", "compile",
     "data.seed", "data.data_dir", "data.download", "data.mirrors", "data.verify_checksums", "data.eval_batch_size",
     "data.device",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.benchmark", "trainer.inference_mode",

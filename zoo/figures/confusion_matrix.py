@@ -34,7 +34,7 @@ def draw(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: 
     for row in range(k):
         for column in range(k):
             if round(percent[row, column]) > 0:
-                colour = "white" if percent[row, column] > 55 else "black"
+                colour = "white" if percent[row, column] > 65 else "black"
                 text = f"{percent[row, column]:.0f}"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     axes.spines[:].set_visible(False)

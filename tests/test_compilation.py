@@ -1,0 +1,200 @@
+"""`fit --compile true`: what is compiled, what is not, and what happens where nothing can be."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import cli
+from datamodules.errors import InputError
+from zoo import compilation
+from zoo.torch_classifier import TorchClassifier
+
+ROOT = Path(cli.__file__).parent
+MODEL = ["--model", "tests.test_compilation.Net"]
+DATA = ["--data.source=synthetic", "--data.train_size=40", "--data.val_size=20", "--data.test_size=30"]
+FIT = ["fit", *MODEL, *DATA, "--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
+WATCHED = ['--trainer.callbacks=[{"class_path": "zoo.callbacks.dead_units.DeadUnits"}]']
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))), reason="there is no C++ compiler"
+)
+
+
+class Passes(nn.Module):
+    """Counts the passes of a network by whether they are compiled.
+
+    Attributes:
+        counts: int64 (2,), plain and compiled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("counts", torch.zeros(2, dtype=torch.int64))
+
+    def forward(self, x):
+        self.counts[int(torch.compiler.is_compiling())] += 1
+        return x
+
+
+class Net(TorchClassifier):
+    """A convolution, and what draws random numbers."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 4, 4, stride=4), nn.ReLU(), nn.Flatten(), nn.Dropout(), Passes(), nn.Linear(256, 10)
+        )
+
+
+class Bare(TorchClassifier):
+    """A model of somebody else's, which calls its network otherwise."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.dense = nn.Linear(3072, self.num_outputs)
+
+    def forward(self, images):
+        return self.dense(self.normalize(images).flatten(1))
+
+    def configure_model(self):
+        pass
+
+
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command of its own, which reads nothing that another one has compiled."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": "cache"} | environment
+    return subprocess.run([sys.executable, cli.__file__, *words], env=environment, capture_output=True, text=True)
+
+
+def state(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(run / f"checkpoints/{which}.ckpt", weights_only=True)["state_dict"]
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A compiled run, and what it printed."""
+    folder = tmp_path_factory.mktemp("compiled")
+    cache = str(folder / "cache")
+    done = command(*FIT, *WATCHED, "--compile=true", f"--runs_dir={folder}/runs", TORCHINDUCTOR_CACHE_DIR=cache)
+    assert done.returncode == 0, done.stderr
+    (run,) = (folder / "runs").glob("*/*")
+    return run, done.stdout, done.stderr
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """The same run without compilation."""
+    monkeypatch.syspath_prepend(ROOT)
+    assert cli.main([*FIT, *WATCHED, "--runs_dir=plain"]) == 0
+    (run,) = Path("plain").glob("*/*")
+    return run
+
+
+@needs_compiler
+class TestCompiled:
+    def test_training_steps_are_compiled_and_nothing_else_is(self, compiled):
+        plain, steps = state(compiled[0])["net.4.counts"].tolist()
+        assert steps == 2 * 3
+        assert plain > 2  # two validations and pictures
+
+    def test_it_learns_what_it_learns_without(self, compiled, plain):
+        run, _, _ = compiled
+        assert state(run).keys() == state(plain).keys()
+        for name, value in state(plain).items():
+            if "counts" not in name:
+                torch.testing.assert_close(state(run)[name], value, rtol=1e-4, atol=1e-5)
+        for row, expected in zip(rows(run), rows(plain), strict=True):
+            for name in ("train/loss", "val/loss", "val/acc"):
+                assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-4)
+
+    def test_callbacks_see_the_layers(self, compiled):
+        assert all(0 <= float(row["val/dead_units"]) <= 1 for row in rows(compiled[0]))
+
+    def test_it_says_that_it_takes_time_and_warns_of_nothing(self, compiled):
+        _, out, err = compiled
+        assert out.count("Compiling: the first steps take a minute\n") == 1
+        assert "torch" not in err, "as of a limit of compilations that is reached"
+
+    def test_its_checkpoint_needs_no_compiler(self, compiled, capsys, monkeypatch):
+        run, out, _ = compiled
+        monkeypatch.syspath_prepend(ROOT)
+        assert cli.main(["test", *MODEL, "--ckpt", str(run)]) == 0
+        (accuracy,) = [line for line in out.splitlines() if "accuracy  " in line][:1]
+        assert accuracy in capsys.readouterr().out
+
+    def test_a_resumed_run_is_compiled_unless_told_otherwise(self, compiled, capsys, monkeypatch):
+        monkeypatch.syspath_prepend(ROOT)
+        run = Path(shutil.copytree(compiled[0], "runs/Net/1"))
+        resume = ["fit", "--resume", str(run), *MODEL, "--trainer.max_epochs=3"]
+        with monkeypatch.context() as patch:
+            patch.setattr(compilation, "check_compiler", _refuse)
+            assert cli.main(resume) == 2
+            assert "would be compiled" in capsys.readouterr().err
+        assert cli.main([*resume, "--compile=false"]) == 0
+        assert yaml.safe_load((run / "config.yaml").read_text())["compile"] is False
+        assert state(run)["net.4.counts"][1] == 2 * 3, "the third epoch is not compiled"
+
+
+def _refuse(device: torch.device) -> None:
+    raise InputError("would be compiled")
+
+
+# A compiler that is there, and that fails as where Python's headers are missing.
+FAILING = """\
+#!/bin/sh
+[ "$1" = --version ] && echo 99 && exit 0
+echo "x.h:1: fatal error: Python.h: not there" >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize("broken", ["none", "headers"])
+def test_without_a_compiler_there_is_one_line(broken):
+    Path("bin").mkdir()
+    if broken == "headers":
+        Path("bin/g++").write_text(FAILING)
+        Path("bin/g++").chmod(0o755)
+    path = f"{Path('bin').resolve()}" + (f":{os.environ['PATH']}" if broken == "headers" else "")
+    done = command(*FIT, "--compile=true", PATH=path, CXX="g++")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --compile=true: torch.compile does not work here: ")
+    assert {"none": "No working C++ compiler", "headers": "Python.h: not there"}[broken] in done.stderr
+    assert "apt install g++" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_a_model_without_a_net(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    assert cli.main(["fit", "--model", "tests.test_compilation.Bare", *DATA, "--compile=true"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --compile=true: Bare has no PyTorch network `net`: leave --compile out\n"
+    )
+    assert not Path("runs").exists()
+
+
+def test_pytorch_is_left_as_it_was():
+    is_compiled = torch.compile(lambda x: x + torch.compiler.is_compiling(), backend="eager")
+    callback, module, nothing = compilation.CompiledSteps(), Net(), torch.zeros(1)
+    for leave in (lambda: callback.teardown(None, module, "fit"), lambda: callback.on_exception(None, module, None)):
+        callback.setup(None, module, "fit")
+        assert is_compiled(nothing) == 0
+        callback.on_train_batch_start()
+        assert is_compiled(nothing) == 1
+        callback.on_train_batch_end()
+        assert is_compiled(nothing) == 0
+        leave()
+        assert is_compiled(nothing) == 1
