@@ -1,0 +1,134 @@
+"""How long the command line takes to start, and how much memory `fit` has at most: each a process of its own.
+
+Beside them: the same model and data in a plain LightningCLI; Python with PyTorch, Lightning and one tiny training
+step, which no fit can do without; and the plainest training script, with torchvision's images and transforms. The
+script imports Lightning too, as the models do. Memory is what is resident, with the libraries' own code.
+
+The images that a fit holds are noise, in files like CIFAR-10's: drawn ones take minutes to draw. It has a few steps
+and one batch of validation, by when it has about the memory that a longer one has.
+"""
+
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodules import reader
+from datamodules.errors import InputError
+from zoo import config as configs
+from zoo.benchmarks import process, start_programs
+from zoo.benchmarks.timing import Stopwatch
+
+HELP, LIST, FIT_HELP, LONG_HELP, FIRST_STEP = "--help", "list", "fit --help", "fit --help all", "fit, to its first step"
+PLAIN_HELP, PLAIN_FIRST_STEP = "plain LightningCLI, fit --help", "plain LightningCLI, fit, to its first step"
+IMPORTS = "import of torch and Lightning, a tiny step"
+MODELS = {"CNN": "cnn", "ImprovedCNN": "improved_cnn"}  # with their configs
+STEPS, EVAL_BATCH_SIZE = 10, 500
+TITLE = f"processes from start to exit (those that learn from --images: {STEPS} steps, in the first round only)"
+UNIT = "runs"
+COMPARISONS = [(FIT_HELP, PLAIN_HELP), (LONG_HELP, PLAIN_HELP), (FIRST_STEP, PLAIN_FIRST_STEP)]
+
+Commands = dict[str, list[str]]
+
+
+def measure(rounds: int, images: int) -> Stopwatch:
+    """Let all contestants run in turns, `rounds` times after a first time that does not count.
+
+    Args:
+        rounds: how many turns each has; those whose memory is the point have one, as it scatters little.
+        images: that those read, a tenth of them for validation.
+
+    Returns:
+        The seconds and the megabytes of each run.
+
+    Raises:
+        InputError: for more images than CIFAR-10 has.
+        RunError: where a contestant fails.
+    """
+    if images > 50_000:
+        raise InputError(f"--images={images}: give at most the 50,000 training images of CIFAR-10")
+    stopwatch = Stopwatch()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_noise(folder)
+        for turn in range(rounds + 1):
+            contestants = start_up() | (memory(folder, images) if turn == 1 else {})
+            for name, command in contestants.items():
+                seconds, megabytes = process.run(name, command, folder)
+                if turn == 0:
+                    continue
+                stopwatch.add(name, seconds)
+                if megabytes is not None:
+                    stopwatch.add_megabytes(name, megabytes)
+    return stopwatch
+
+
+def start_up() -> Commands:
+    """Return those whose seconds are the point."""
+    options = ["--data.source=synthetic", "--data.train_size=256", "--data.val_size=32", "--data.test_size=32"]
+    options.append(f"--trainer.callbacks=[{{class_path: {start_programs.__name__}.EndAtFirstStep}}]")
+    return {
+        HELP: _ours("--help"),
+        LIST: _ours("list"),
+        FIT_HELP: _ours("fit", "--help"),
+        LONG_HELP: _ours("fit", "--help", "all"),
+        PLAIN_HELP: [*_call(start_programs.plain_lightning_cli), "fit", "--help"],
+        FIRST_STEP: _ours("fit", "--model=CNN", *options),
+        PLAIN_FIRST_STEP: [*_call(start_programs.plain_lightning_cli), "fit", *options],
+    }
+
+
+def memory(folder: Path, images: int) -> Commands:
+    """Return those whose memory is the point.
+
+    Args:
+        folder: of CIFAR-10, or what looks like it.
+        images: see `measure`.
+    """
+    commands = {IMPORTS: _call(start_programs.tiny_step)}
+    for model, config in MODELS.items():
+        options = {
+            "config": config,
+            "data.data_dir": folder,
+            "data.verify_checksums": False,
+            "data.train_size": images - images // 10,
+            "data.val_size": images // 10,
+            "data.test_size": 10,
+            "data.eval_batch_size": EVAL_BATCH_SIZE,
+            "trainer.max_epochs": 1,
+            "trainer.limit_train_batches": STEPS,
+            "trainer.limit_val_batches": 1,
+        }
+        commands[f"fit of {model}, {images:,} images"] = _ours("fit", *(f"--{key}={it}" for key, it in options.items()))
+        data = configs.read(configs.find(config))["data"]
+        arguments = (STEPS, data["batch_size"], data["crop_padding"], EVAL_BATCH_SIZE)
+        script = _call(start_programs.plain_script, model, str(folder), images, *arguments)
+        commands[f"plain script of {model}, {images:,} images"] = script
+    return commands
+
+
+def _ours(*arguments: str) -> list[str]:
+    return [sys.executable, str(process.ROOT / "cli.py"), *arguments]
+
+
+def _call(function: Callable[..., object], *arguments: Any) -> list[str]:
+    """Return the command that calls a function of a module with plain values."""
+    call = f"from {function.__module__} import {function.__name__} as run; run(*{arguments!r})"
+    return [sys.executable, "-c", call]
+
+
+def write_noise(folder: Path) -> None:
+    """Write 60,000 images of noise in CIFAR-10's official layout, 184 MB."""
+    rng = np.random.default_rng(0)
+    contents: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": list(reader.CLASS_NAMES)}}
+    for name in reader.BATCH_LABELS:
+        pixels = rng.integers(0, 256, (reader.BATCH_SIZE, reader.IMAGE_BYTES), dtype=np.uint8)
+        contents[name] = {"data": pixels, "labels": rng.integers(0, 10, reader.BATCH_SIZE).tolist()}
+    (folder / reader.FOLDER).mkdir()
+    for name, content in contents.items():
+        # Protocol 4 keeps bytes as bytes, and calls no more than `reader` lets it.
+        (folder / reader.FOLDER / name).write_bytes(pickle.dumps(content, protocol=4))
