@@ -235,7 +235,7 @@ class CIFAR10DataModule(L.LightningDataModule):
         source: Literal["cifar10", "synthetic"] = "cifar10",
         task: Literal["multiclass", "binary"] = "multiclass",
         batch_size: int = 128,
-        eval_batch_size: int = 500,
+        eval_batch_size: int = 250,
         val_size: int = 5_000,
         train_size: int | None = None,
         test_size: int | None = None,
@@ -342,8 +342,9 @@ class CIFAR10DataModule(L.LightningDataModule):
             self.test = self._dataset(images, labels, order[: self.test_size])
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint tells of its data: their name and the task."""
-        return {"source": self.source_name, "task": self.task}
+        """What a checkpoint tells of its data: their name, the task, and which images were held out."""
+        sizes = {"val_size": self.val_size, "train_size": self.train_size, "test_size": self.test_size}
+        return {"source": self.source_name, "task": self.task} | sizes
 
     def train_dataloader(self) -> DataLoader:
         """Batches of the training images in an order set by (seed, epoch)."""

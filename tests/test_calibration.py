@@ -81,6 +81,9 @@ def test_temperature_has_the_smallest_likelihood_and_no_slope():
 def test_temperature_ends_at_its_range():
     never_wrong = Answers(0.1 * np.eye(10), np.arange(10))
     assert fit_temperature(never_wrong) == pytest.approx(TEMPERATURES[0])
+    for margin in (10, 30, 60, 1000):  # where softmax is 1 and 0 to the last digit
+        surer = Answers(margin * np.eye(10), np.arange(10))
+        assert fit_temperature(surer) == pytest.approx(TEMPERATURES[0])
     always_wrong = Answers(0.1 * np.eye(10), (np.arange(10) + 1) % 10)
     assert fit_temperature(always_wrong) == pytest.approx(TEMPERATURES[1])
 

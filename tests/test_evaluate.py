@@ -11,6 +11,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from zoo.evaluation import html, latency, markdown, test_sets, writer
 from zoo.evaluation.document import Fact, Facts, Gallery, Listing, Picture, Report, Section, Table, Text, Tile, as_json
+from zoo.mlp import MLP
 from zoo.trained import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
@@ -256,6 +258,51 @@ def test_no_validation_set(evaluate, refusal, runs):
     assert "--data.val_size 0" in refusal("--stage=val", "--out=val", ckpt=of(runs, "all"))
 
 
+def trained_from_python(**sizes: int) -> None:
+    """A checkpoint as the README's own Python code leaves one, with no config."""
+    torch.manual_seed(0)
+    data, model = CIFAR10DataModule(source="synthetic", train_size=40, test_size=30, **sizes), MLP([8])
+    trainer = L.Trainer(max_epochs=1, logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(model, datamodule=data)
+    trainer.save_checkpoint("own.ckpt")
+
+
+def test_what_was_held_out_in_python(evaluate):
+    """The checkpoint tells: training images are never taken for validation images."""
+    trained_from_python(val_size=16)
+    report = evaluate(f".{os.sep}own.ckpt", "--stage=val")
+    labels, predicted, _ = answers(f".{os.sep}own.ckpt", "val")
+    assert report["summary"]["images"] == len(labels) == 16
+    assert report["summary"]["accuracy"] == pytest.approx((labels == predicted).mean())
+
+
+def test_nothing_was_held_out_in_python(evaluate, refusal):
+    trained_from_python(val_size=0)
+    assert "val_size 0" in refusal("--stage=val", "--out=val", ckpt="own.ckpt")
+    assert list(evaluate(f".{os.sep}own.ckpt")["calibration"]["quality"]) == ["as it is"]
+
+
+def test_a_checkpoint_that_does_not_tell_what_was_held_out(evaluate, refusal):
+    trained_from_python(val_size=16)
+    content = torch.load("own.ckpt", weights_only=True)
+    del content["CIFAR10DataModule"]["val_size"]
+    torch.save(content, "own.ckpt")
+    assert "does not tell what was held out" in refusal("--stage=val", "--out=val", ckpt="own.ckpt")
+    found = evaluate(f".{os.sep}own.ckpt")["calibration"]
+    assert list(found["quality"]) == ["as it is"]
+    assert any("does not tell which images were held out" in text for text in found["text"])
+
+
+def test_cells_of_any_size_have_accuracies(evaluate, runs):
+    """Classes that are not equally frequent in a cell do not make it another quantity; of two it is balanced."""
+    found = evaluate("mlp", "--corruption_images=15")["robustness"]
+    assert found["clean"] * 15 == pytest.approx(round(found["clean"] * 15))
+    labels, predicted, _ = answers(of(runs, "numpy"))
+    found = evaluate("numpy", f"--corruption_images={len(labels)}", "--overwrite")["robustness"]
+    recalls = [(predicted[labels == label] == label).mean() for label in (0, 1)]
+    assert found["clean"] == pytest.approx(np.mean(recalls))
+
+
 # Two models.
 
 
@@ -294,6 +341,10 @@ def test_the_verdict_names_the_better_one():
     unclear = _verdict(10, 12, 0.002, (-0.01, 0.014), mcnemar(10, 12))
     assert unclear.startswith("These images do not tell A and B apart: B is right about 0.20 percentage points more")
     assert "-1.00 to +1.40" in unclear
+    assert "disagree" not in unclear
+    plain = _verdict(150, 3800, 0.365, (0.35, 0.38), mcnemar(150, 3800))
+    assert plain.endswith("would have a probability of less than 1e-300.")
+    assert "too close to call" in _verdict(5, 14, 0.0009, (0.0001, 0.0018), mcnemar(5, 14))
 
 
 def test_models_of_other_tasks_are_not_compared(refusal, runs, photographs):
@@ -535,12 +586,49 @@ def test_only_a_report_is_written_over(refusal):
     assert Path("photos", "pictures").is_dir()
 
 
+def test_what_somebody_put_into_a_report_is_kept(refusal):
+    writer.write(small_report(), Path("mine"))
+    Path("mine", "pictures", "holiday.jpg").write_text("the sea")
+    assert "holds more than a report (pictures/holiday.jpg)" in refusal("--out=mine", "--overwrite")
+    Path("mine", "pictures", "holiday.jpg").unlink()
+    Path("mine", "report.json").write_text('"somebody else\'s"')
+    assert "holds more than a report" in refusal("--out=mine", "--overwrite")
+    assert Path("mine", "report.html").is_file()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    old, new = tmp_path / ".report.01234567.part", tmp_path / ".report.76543210.part"
+    for left in (old, new):
+        left.mkdir()
+    os.utime(old, (0, 0))
+    writer.write(small_report(), tmp_path / "report")
+    assert not old.exists()
+    assert new.exists(), "another process may be writing it"
+
+
 def test_where_no_report_can_lie(refusal):
     Path("file").write_text("a file")
-    assert "'file' is no folder" in refusal("--out=file")
-    assert "'file' is no folder" in refusal("--out=file/report").replace(str(Path.cwd()) + os.sep, "")
+    assert "file' is no folder" in refusal("--out=file")
+    assert "file' is no folder" in refusal("--out=file/report")
     assert "cannot be looked at" in refusal(f"--out={'x' * 300}")
     assert Path("file").read_text() == "a file"
+    assert "is the folder you are in" in refusal("--out=.")
+    assert "is the folder you are in" in refusal("--out=..")
+    assert "is too long" in refusal(f"--out={'x' * 245}")
+    assert not any(Path.cwd().glob("x*"))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_ours(refusal):
+    Path("theirs", "empty").mkdir(parents=True)
+    Path("theirs").chmod(0o555)
+    assert "not yours to write to" in refusal("--out=theirs/empty")
+
+
+def test_the_top_of_a_volume(refusal, monkeypatch):
+    Path("volume").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "volume")
+    assert "is the top of a volume" in refusal("--out=volume")
 
 
 # Bad input.
@@ -552,6 +640,7 @@ def test_misspelled_command_lines(refusal):
     assert "--corruption_images -1 is out of range" in refusal("--corruption_images=-1")
     assert "invalid int value: 'many'" in refusal("--corruption_images=many")
     assert "leave out --cifar10_c" in refusal("--corruption_images=0", "--cifar10_c=sets")
+    assert "--cifar10_1 has test images, and --stage val is for choices" in refusal("--stage=val", "--cifar10_1=sets")
 
 
 def test_checkpoints_that_cannot_be_read(refusal):
@@ -597,6 +686,18 @@ def test_a_checkpoint_alone(evaluate, runs):
     report = evaluate(f".{os.sep}alone.ckpt")
     assert "best_epoch" not in report["summary"]
     assert "Learning curves" not in page().titles
+    assert "source: synthetic" in report["origin"]["config"]
+
+
+def test_a_checkpoint_beside_somebody_elses_files(evaluate, runs):
+    """What lies beside it is not of its run."""
+    Path("models").mkdir()
+    shutil.copy(Path(of(runs, "mlp"), "checkpoints", "best.ckpt"), "models/alone.ckpt")
+    for folder in ("models", "."):
+        Path(folder, "metrics.csv").write_text("name,score\nanna,1\n")
+        Path(folder, "config.yaml").write_text("api_key: 1\n")
+    report = evaluate(f"models{os.sep}alone.ckpt")
+    assert "best_epoch" not in report["summary"]
     assert "source: synthetic" in report["origin"]["config"]
 
 

@@ -30,6 +30,7 @@ TRAINER = (
 )  # fmt: skip
 NOT_OF_DATA = ("mirrors", "download")
 SOURCES, TASKS = ("cifar10", "synthetic"), ("multiclass", "binary")
+SIZES = ("val_size", "train_size", "test_size")
 CHECKPOINT = ("--ckpt", "--ckpt_path")
 # As PEP 508 has it, and of a length that fits into a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
@@ -238,9 +239,10 @@ def _config_of(content: Content, named: str | None) -> Config:
     """
     # Through JSON: plain values of plain types, whatever the file held.
     config = configs.check("its config", json.loads(json.dumps(content.get("config"))))
-    about = content.get("CIFAR10DataModule") or {}
+    about = json.loads(json.dumps(content.get("CIFAR10DataModule"))) or {}
     source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
-    data = {"source": source, "task": about.get("task", "multiclass")} | (config.get("data") or {})
+    sizes = {name: about[name] for name in SIZES if name in about}
+    data = {"source": source, "task": about.get("task", "multiclass")} | sizes | (config.get("data") or {})
     for name, choices in (("source", SOURCES), ("task", TASKS)):
         if data[name] not in choices:
             raise InputError(f"its data.{name} is {data[name]!r}, expected {' or '.join(choices)}")

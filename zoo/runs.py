@@ -81,7 +81,12 @@ def _started(run: Path) -> tuple[str, int, int]:
     return started, number, (run / CONFIG).stat().st_mtime_ns
 
 
+def holding(checkpoint: Path) -> Path | None:
+    """Return the run directory that a checkpoint lies in; None where it lies in none."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == CHECKPOINTS and (folder.parent / CONFIG).is_file() else None
+
+
 def of_checkpoint(checkpoint: Path) -> Path:
     """Return the run directory that a checkpoint lies in, or its own folder where it lies in none."""
-    run = checkpoint.resolve().parent.parent
-    return run if (run / CONFIG).is_file() else checkpoint.resolve().parent
+    return holding(checkpoint) or checkpoint.resolve().parent

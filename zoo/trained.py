@@ -12,8 +12,6 @@ from datamodules.errors import InputError
 from zoo import checkpoints, registry, resume
 from zoo.classifier import Classifier
 
-SIZES = ("val_size", "train_size", "test_size")  # in a config
-
 
 class Trained(NamedTuple):
     """A model as a checkpoint holds it.
@@ -38,6 +36,11 @@ class Trained(NamedTuple):
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
         return f"{type(self.model).__name__} of {self.path}, trained on {source} for {epochs}"
 
+    @property
+    def val_size(self) -> int | None:
+        """How many training images were held out for validation; None where the checkpoint does not tell."""
+        return self.config["data"].get("val_size")
+
     def data(self, data_dir: Path | None = None) -> CIFAR10DataModule:
         """Return the data that it was trained on, without augmentation; `setup` reads them. Nothing is downloaded.
 
@@ -54,7 +57,7 @@ class Trained(NamedTuple):
         if config["source"] == "cifar10" and reader.find(place) is None:
             where = "name its place by --data_dir or CIFAR10_DIR, or download it by: python cli.py data prepare"
             raise InputError(f"no CIFAR-10 in '{place}': {where}")
-        sizes: dict[str, Any] = {name: config[name] for name in SIZES if config.get(name) is not None}
+        sizes: dict[str, Any] = {name: config[name] for name in resume.SIZES if config.get(name) is not None}
         try:
             return CIFAR10DataModule(str(place), config["source"], config["task"], verify_checksums=False, **sizes)
         except TypeError as error:  # a stranger's checkpoint can say anything

@@ -89,6 +89,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
         raise InputError(f"--corruption_images {options.corruption_images} is out of range: give at least 0")
     if options.cifar10_c and not options.corruption_images:
         raise InputError("--corruption_images 0 leaves nothing of CIFAR-10-C: give a number, or leave out --cifar10_c")
+    for name in ("cifar10_c", "cifar10_1"):
+        if getattr(options, name) and options.stage == "val":
+            raise InputError(f"--{name} has test images, and --stage val is for choices: leave one of them out")
     return options
 
 

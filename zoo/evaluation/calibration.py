@@ -89,21 +89,28 @@ def fit_temperature(answers: Answers) -> float:
 
     The NLL is a convex function of b = 1/T, whose derivative is the mean over the images of
 
-        (sum over classes k of p_k z_k) - z_truth      with p = softmax(b z)
+        sum over classes k of p_k (z_k - z_truth)      with p = softmax(b z)
 
-    It grows with b, and bisection finds where it is 0.
+    It grows with b, and bisection finds where it is 0. Where all answers are right it stays below, down to the smallest
+    numbers there are, so that 0 counts as below.
     """
     z, labels = answers.scores, answers.labels
-    of_truth = z[np.arange(len(labels)), labels]
+    ahead = z - z[np.arange(len(labels)), labels][:, None]  # of the truth
 
     def slope(b: float) -> float:
-        return float(((softmax(b * z) * z).sum(1) - of_truth).mean())
+        return float((softmax(b * ahead) * ahead).sum(1).mean())
 
     low, high = (1 / T for T in reversed(TEMPERATURES))
     for _ in range(STEPS):
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+        low, high = (middle, high) if slope(middle) <= 0 else (low, middle)
     return 1 / high
+
+
+def is_at_end(temperature: float) -> bool:
+    """Whether a temperature is at an end of the range that is searched: it says nothing then."""
+    low, high = TEMPERATURES
+    return not 1.001 * low < temperature < high / 1.001
 
 
 def scaled(answers: Answers, temperature: float) -> Answers:

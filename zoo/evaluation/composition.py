@@ -63,8 +63,9 @@ def _highlights(subject: Subject, robust: Robustness | None) -> list[Fact]:
     measured = accuracy(int(answers.right.sum()), len(answers.labels))
     interval = f"95 % interval: {measured['accuracy_interval'].shown()}"
     highlights, after = [measured["accuracy"]._replace(note=interval)], ""
-    if subject.val is not None:
-        scaled = calibration.scaled(answers, calibration.fit_temperature(subject.val))
+    temperature = calibration.fit_temperature(subject.val) if subject.val is not None else None
+    if temperature is not None and not calibration.is_at_end(temperature):
+        scaled = calibration.scaled(answers, temperature)
         after = f"{100 * calibration.quality(scaled).ece:.2f} % with temperature scaling"
     highlights.append(Fact("Calibration error (ECE)", calibration.quality(answers).ece, ".2%", after))
     if robust is not None:

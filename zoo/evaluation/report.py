@@ -41,7 +41,7 @@ def write(
             "source": data.source_name,
             "task": data.task,
             "train": len(data.train) if data.train else None,
-            "val": len(data.val) if data.val else 0,
+            "val": len(data.val) if data.val else 0 if data.train else None,
             "test": len(data.test) if data.test else None,
         },
         **facts,

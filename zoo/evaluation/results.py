@@ -44,7 +44,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
     # A row of a matrix on one line.
-    text = re.sub(r"\[[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    text = re.sub(r"\[\s*\n[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
     files.write(path, f"{text}\n".encode())
 
 

@@ -18,10 +18,7 @@ Cell = Callable[[str, int], tuple[np.ndarray, np.ndarray]]
 
 
 class Robustness(NamedTuple):
-    """Balanced accuracies on corrupted images.
-
-    They are the mean recall of the classes: for the ten equally frequent classes the accuracy itself, for two classes
-    of one and nine parts what always giving the same answer does not raise above one half.
+    """Accuracies on corrupted images; of two classes balanced ones, see `score`.
 
     Attributes:
         clean: on the images as they are.
@@ -47,6 +44,14 @@ class Robustness(NamedTuple):
         return float(np.mean(list(self.cells.values())))
 
 
+def score(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
+    """Return the accuracy; of two classes, of one and nine parts, the mean recall of both.
+
+    Always giving the same answer does not raise that above one half.
+    """
+    return balanced_accuracy(labels, predictions) if classes == 2 else float((labels == predictions).mean())
+
+
 def subset(labels: np.ndarray, images: int) -> np.ndarray:
     """Return the positions, in order, of at most `images` images, the classes in equal parts, the same ones always."""
     return np.sort(stratified_order(labels, np.random.default_rng(SEED))[:images])
@@ -57,7 +62,7 @@ def measure(model: Classifier, clean: float, names: Iterable[str], cell: Cell, i
 
     Args:
         model: any of the zoo.
-        clean: balanced accuracy on the images as they are.
+        clean: the score of the images as they are.
         names: of the corruptions.
         cell: gives the images.
         images: a cell.
@@ -67,5 +72,5 @@ def measure(model: Classifier, clean: float, names: Iterable[str], cell: Cell, i
     todo = [(name, severity) for name in cells for severity in SEVERITIES]
     for name, severity in tqdm(todo, title, unit=" cells", leave=False, disable=None):
         pixels, labels = cell(name, severity)
-        cells[name].append(balanced_accuracy(labels, scores(model, pixels).argmax(1)))
+        cells[name].append(score(labels, scores(model, pixels).argmax(1), model.num_classes))
     return Robustness(clean, cells, images)

@@ -79,9 +79,11 @@ def ask(trained: Trained, stage: Stage, data_dir: Path | None) -> Subject:
     data = trained.data(data_dir)
     if stage == "test":
         data.setup("test")
-    data.setup("validate")  # the temperature is fitted there
+    if trained.val_size is not None:
+        data.setup("validate")  # the temperature is fitted there
     if stage == "val" and data.val is None:
-        raise InputError(f"{trained.path} was trained with --data.val_size 0: it has no validation set to evaluate on")
+        why = "was trained with --data.val_size 0" if trained.val_size == 0 else "does not tell what was held out"
+        raise InputError(f"{trained.path} {why}: it has no validation set to evaluate on")
     val = None if data.val is None else answers(trained, _images(data.val))
     chosen = data.test if stage == "test" else data.val
     assert chosen is not None

@@ -1,6 +1,6 @@
 """How sure the model is of its answers, and how sure it should be."""
 
-from zoo.evaluation.calibration import BINS, TEMPERATURES, Bins, bins, fit_temperature, quality, scaled
+from zoo.evaluation.calibration import BINS, Bins, bins, fit_temperature, is_at_end, quality, scaled
 from zoo.evaluation.document import Block, Fact, Facts, Section, Table, Text, Value
 from zoo.evaluation.sections.common import picture
 from zoo.evaluation.subject import Subject
@@ -24,7 +24,10 @@ def section(subject: Subject) -> Section:
     states = {"as it is": subject.answers}
     blocks: list[Block] = [Text(EXPLANATION, "https://arxiv.org/abs/1706.04599")]
     if subject.val is None:
-        blocks.append(Text("No temperature was fitted: all images were trained on (val_size 0)."))
+        why = "all images were trained on (val_size 0)"
+        if subject.trained.val_size is None:
+            why = "the checkpoint does not tell which images were held out"
+        blocks.append(Text(f"No temperature was fitted: {why}."))
     else:
         temperature = fit_temperature(subject.val)
         states["temperature scaled"] = scaled(subject.answers, temperature)
@@ -54,9 +57,8 @@ def section(subject: Subject) -> Section:
 
 
 def _temperature(temperature: float, images: int) -> Facts:
-    low, high = TEMPERATURES
     note = "above 1: the model is too sure" if temperature > 1 else "below 1: the model is not sure enough"
-    if not 1.001 * low < temperature < high / 1.001:
+    if is_at_end(temperature):
         note = "the end of the range that was searched"
     return Facts(
         {

@@ -33,9 +33,11 @@ def section(subject: Subject, other: Trained) -> tuple[Section, str]:
         "accuracy_b": Fact("Accuracy of B", float(second.mean()), ".2%"),
         "difference": Fact("B - A", difference, "+.2%", "in percentage points"),
         "difference_interval": Fact("95 % interval", interval, "+.2%", f"paired bootstrap, {RESAMPLES:,} resamples"),
-        "p_exact": Fact("McNemar, exact", test.exact, ".3g", "two-sided p-value"),
+        "p_exact": Fact("McNemar, exact", test.exact, ".3g", f"two-sided p-value{_underflow(test.exact)}"),
         "chi_squared": Fact("McNemar, chi-squared", test.chi_squared, ".4g", "corrected for continuity"),
-        "p_chi_squared": Fact("Its p-value", test.approximate, ".3g", "one degree of freedom"),
+        "p_chi_squared": Fact(
+            "Its p-value", test.approximate, ".3g", f"one degree of freedom{_underflow(test.approximate)}"
+        ),
     }
     rows: dict[str, list[Value]] = {
         "A right": [int((first & second).sum()), only_first],
@@ -56,13 +58,19 @@ def section(subject: Subject, other: Trained) -> tuple[Section, str]:
     return Section("comparison", "Is B better than A?", blocks), verdict
 
 
+def _underflow(probability: float) -> str:
+    return "" if probability else "; less than 1e-300"
+
+
 def _verdict(only_first: int, only_second: int, difference: float, interval: tuple[float, float], test: McNemar) -> str:
     if only_first == only_second:
         return f"These images do not tell A and B apart: each alone is right about {only_first:,} of them."
     better, worse = ("B", "A") if difference > 0 else ("A", "B")
     low, high = sorted(100 * (end if difference > 0 else -end) for end in interval)
     lead = f"{100 * abs(difference):.2f} percentage points more of them (95 % interval: {low:+.2f} to {high:+.2f})"
-    chance = f"if both were equally good, so large a difference would have a probability of {test.exact:.2g}"
+    probability = f"{test.exact:.2g}" if test.exact else "less than 1e-300"
+    chance = f"if both were equally good, so large a difference would have a probability of {probability}"
     if test.exact < LEVEL:
         return f"{better} is better than {worse} on images like these: it is right about {lead}; {chance}."
-    return f"These images do not tell A and B apart: {better} is right about {lead}, but {chance}."
+    close = " The interval and the probability disagree: it is too close to call." if low > 0 else ""
+    return f"These images do not tell A and B apart: {better} is right about {lead}, but {chance}.{close}"

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from zoo.evaluation import test_sets
-from zoo.evaluation.answers import balanced_accuracy
 from zoo.evaluation.corruptions import CORRUPTIONS, corrupt
 from zoo.evaluation.corruptions import __doc__ as definitions
 from zoo.evaluation.document import Block, Fact, Facts, Listing, Picture, Section, Table, Text, Value
-from zoo.evaluation.robustness import SEED, SEVERITIES, Robustness, measure, subset
+from zoo.evaluation.robustness import SEED, SEVERITIES, Robustness, measure, score, subset
 from zoo.evaluation.sections.common import KINDS, accuracy, picture
 from zoo.evaluation.subject import Images, Subject, answers
 from zoo.figures import mosaic
@@ -27,7 +26,7 @@ def corrupted(subject: Subject, images: int) -> tuple[Section, Robustness]:
     """
     chosen = subset(subject.images.labels, images)
     pixels, labels = subject.images.pixels[chosen], subject.images.labels[chosen]
-    clean = balanced_accuracy(labels, subject.answers.predictions[chosen])
+    clean = score(labels, subject.answers.predictions[chosen], len(subject.class_names))
 
     def cell(name: str, severity: int) -> tuple[np.ndarray, np.ndarray]:
         return corrupt(pixels, name, severity, SEED), labels
@@ -40,8 +39,9 @@ def corrupted(subject: Subject, images: int) -> tuple[Section, Robustness]:
     }
     method = (
         f"Each cell is of the same {len(chosen):,} of {len(subject.images.labels):,} {KINDS[subject.stage]} images: a "
-        "random choice, the classes in proportion, the same for every model. The corruptions are this project's own, "
-        "after Hendrycks and Dietterich; they are not CIFAR-10-C, and its figures not comparable with these."
+        "random choice, the classes in proportion, the same for every model of its task. The corruptions are this "
+        "project's own, after Hendrycks and Dietterich; they are not CIFAR-10-C, and its figures not comparable with "
+        "these."
     )
     parameters: dict[str, list[Value]] = {
         name: [*corruption.parameters, corruption.unit] for name, corruption in CORRUPTIONS.items()
@@ -73,7 +73,7 @@ def cifar10_c(subject: Subject, files: tuple[dict[str, np.ndarray], np.ndarray],
         rows = (severity - 1) * block + chosen
         return pixels[name][rows].transpose(0, 3, 1, 2), labels[rows]
 
-    clean = balanced_accuracy(subject.answers.labels, subject.answers.predictions)
+    clean = score(subject.answers.labels, subject.answers.predictions, len(subject.class_names))
     found = measure(subject.trained.model, clean, pixels, cell, len(chosen), "CIFAR-10-C")
     kinds = {
         kind: {name: found.cells[name] for name in names if name in found.cells}

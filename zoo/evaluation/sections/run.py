@@ -24,12 +24,15 @@ from zoo.trained import Trained
 
 
 def history_of(trained: Trained) -> dict[str, list[float]]:
-    """Return the columns of the run's metrics.csv; none where there is no such file, or nothing in it.
+    """Return the columns of the run's metrics.csv; none where there is no run or no such file, or nothing in it.
 
     Raises:
         InputError: where it cannot be read.
     """
-    path = runs.of_checkpoint(trained.path) / "metrics.csv"
+    run = runs.holding(trained.path)
+    if run is None:
+        return {}
+    path = run / "metrics.csv"
     try:
         columns = history.read(path) if path.is_file() else {}
         if columns and not np.isfinite(columns["epoch"]).all():
@@ -73,12 +76,19 @@ def speed(subject: Subject) -> Section:
 
 def origin(subject: Subject) -> Section:
     """Return the config of the model, and the versions of what made the report."""
-    path = runs.of_checkpoint(subject.trained.path) / runs.CONFIG
-    config = configs.read(path) if path.is_file() else subject.trained.config
-    text = yaml.safe_dump(_given(config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_given(_config(subject.trained)), sort_keys=False, allow_unicode=True)
     versions = {name.replace("-", "_"): Fact(name, version) for name, version in results.versions().items()}
     made = {"date": Fact("Made on", time.strftime("%Y-%m-%d"))}
     return Section("origin", "Config and versions", [Facts(made | versions), Listing("config", "The config", text)])
+
+
+def _config(trained: Trained) -> dict[str, Any]:
+    """Return the config of the run; where that cannot be had, what the checkpoint tells of it."""
+    run = runs.holding(trained.path)
+    try:
+        return configs.read(run / runs.CONFIG) if run else trained.config
+    except InputError:
+        return trained.config
 
 
 def _given(value: Any) -> Any:
