@@ -51,6 +51,14 @@ class SignalAfter(L.Callback):
             signal.raise_signal(self.number)
 
 
+class WantsTheLog(L.Callback):
+    """Needs a logger when a run is set up, as Lightning's own DeviceStatsMonitor does."""
+
+    def setup(self, trainer, pl_module, stage):
+        if stage == "fit" and trainer.logger is None:
+            raise ValueError("no logger")
+
+
 class PoisonAt(L.Callback):
     """Makes a weight NaN after so many optimizer steps: the loss is NaN from the next one on."""
 

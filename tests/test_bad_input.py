@@ -219,7 +219,8 @@ from zoo.torch_classifier import TorchClassifier
 class BrokenNet(TorchClassifier):
     def __init__(self, outputs: int = 10, num_classes: int = 10) -> None:
         super().__init__(num_classes)
-        self.net = nn.Sequential(nn.Flatten(), nn.Linear(3000 if outputs == 10 else 3072, outputs))
+        dense = nn.LazyLinear(10) if outputs == 0 else nn.Linear(3000 if outputs == 10 else 3072, outputs)
+        self.net = nn.Sequential(nn.Flatten(), dense)
 
     def forward(self, images):
         return self.net(images.float())
@@ -229,7 +230,8 @@ class BrokenNet(TorchClassifier):
 @pytest.mark.parametrize(
     ("outputs", "expected"),
     [
-        (10, ["BrokenNet cannot classify an image (broken_net.py, line 11): RuntimeError: "]),
+        (10, ["BrokenNet cannot classify an image (broken_net.py, line 12): RuntimeError: "]),
+        (0, ["BrokenNet has layers whose sizes are not known (net.1): give them, in place of Lazy modules"]),
         (5, ["BrokenNet answers to two images with (2, 5), expected (2, 10)"]),
     ],
 )

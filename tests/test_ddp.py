@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import cli
+from zoo.callbacks import run_summary
 
 ROOT = Path(cli.__file__).parent
 DDP = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
@@ -114,6 +115,13 @@ def test_speaks_once(two):
     _, done = two
     assert done.stdout.count("epoch 1/2") == done.stdout.count("Data: ") == done.stdout.count("accuracy   ") == 1
     assert done.stderr == ""
+
+
+def test_one_process_writes_the_curves(two):
+    run_dir, _ = two
+    for folder in (run_dir / "tensorboard", run_dir / "tensorboard" / "steps"):
+        files = {path.name for path in folder.glob("events*")} - {run_summary.FILE}
+        assert len({name.split(".")[-2] for name in files}) == 1, "the number of the process"
 
 
 @pytest.mark.parametrize("images", [1_001, 10_000])

@@ -70,6 +70,21 @@ class OwnWeights(TorchClassifier):
         return self.normalize(images).mean((2, 3)) @ self.weights
 
 
+class Mirrored(TorchClassifier):
+    """Asks the same network about an image and its mirror image. Its layers have no biases."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 4, 8, stride=8, bias=False), nn.ReLU(), nn.Flatten(),
+            nn.Linear(64, self.num_outputs, bias=False),
+        )  # fmt: skip
+
+    def forward(self, images: Tensor) -> Tensor:
+        floats = self.normalize(images)
+        return (self.net(floats) + self.net(floats.flip(3))) / 2
+
+
 def build(make, **arguments):
     torch.manual_seed(0)
     model = make(**arguments).eval()
@@ -266,6 +281,21 @@ class TestLayers:
     def test_layers_with_weights(self):
         assert layers.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
         assert layers.with_weights(build(NumPyMLP, hidden_sizes=[4])) == ["layers.0", "layers.1"]
+
+    def test_a_layer_that_an_image_passes_through_twice(self):
+        """Its first output, and its first input, are the ones that are shown."""
+        model = build(Mirrored)
+        floats = model.normalize(IMAGES)
+        found = layers.outputs(model, IMAGES, ["net.0"])["net.0"]
+        torch.testing.assert_close(found, model.net[0](floats), rtol=1e-4, atol=1e-5)
+        expected = model.net[:3](floats)
+        torch.testing.assert_close(layers.features(model, IMAGES), expected, rtol=1e-4, atol=1e-5)
+
+    def test_whom_the_first_units_are_for(self):
+        names = ("first", "second")
+        for make in (Mirrored, MLP, CNN):
+            assert layers.names_of_first_units(build(make, num_classes=2), names) == ()
+        assert layers.names_of_first_units(build(MLP, hidden_sizes=[], num_classes=2), names) == ("second",)
 
     @pytest.mark.parametrize("make", zoo())
     def test_what_fits(self, make):

@@ -294,6 +294,13 @@ class TestForWhom:
         assert [event.step for event in logged] == [0, 1, 2, 3]
         assert all(event.value > 0 for event in logged)
 
+    def test_a_run_from_another_ones_checkpoint_shows_what_it_trains_on(self):
+        assert cli.main([*FIT, "--model=NumPyMLP", "--trainer.max_epochs=1"]) == 0
+        (first,) = Path("runs").glob("*/*")
+        assert cli.main([*FIT, f"--ckpt={first}", "--trainer.max_epochs=2", "--runs_dir=others"]) == 0
+        (second,) = Path("others").glob("*/*")
+        assert [*drawn(second)["images/augmented"]] == [0]
+
     def test_what_cannot_be_drawn_costs_a_line_not_the_run(self, monkeypatch, capsys):
         def broken(scene):
             yield "weights/first_layer", np.zeros((8, 8, 3), np.uint8)
@@ -305,6 +312,20 @@ class TestForWhom:
             capsys.readouterr().err.count("no first-layer weights in TensorBoard: KeyError: 'no such\\nlayer'") == 1
         ), "said once"
         assert drawn().keys() == ALWAYS | {"features/net.0", "features/net.3", "images/class_activation"}
+
+    def test_a_model_that_cannot_be_asked_costs_a_line_not_the_run(self, capsys):
+        class OnlyInBatches(CNN):
+            """Of 16 images and of 8, not of 40."""
+
+            def forward(self, images):
+                if len(images) > 16:
+                    raise ValueError("too many")
+                return super().forward(images)
+
+        trainer = fit(OnlyInBatches(), Pictures(), max_epochs=2, data={"eval_batch_size": 16})
+        assert trainer.current_epoch == 2
+        assert capsys.readouterr().err == "warning: no pictures in TensorBoard: ValueError: too many\n"
+        assert drawn().keys() == {"images/augmented"}
 
     def test_a_diverged_network_is_drawn_without_a_word(self, monkeypatch, capsys):
         data = CIFAR10DataModule(**SMALL)

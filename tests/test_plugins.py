@@ -223,6 +223,12 @@ class AnotherShape(Net):
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(3072, 7))
 
 
+class Lazy(Net):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(self.num_outputs))
+
+
 class IdleParameter(Net):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -317,6 +323,7 @@ class CannotBeTrained(Net):
         (NoDefault, "width has no default"),
         (ArgumentIsCode, "argument bend is a type: take numbers"),
         (Forgets, "does not keep its argument width"),
+        (Lazy, r"has layers whose sizes are not known \(net.1\): give them"),
         (AnotherShape, r"returns \(6, 7\) .* expected \(6, 10\): end the network in self.num_outputs"),
         (Classes, "returns torch.int64"),
         (NotFinite, "not finite before any training"),

@@ -33,12 +33,13 @@ from werkzeug.test import Client
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from zoo import trained
-from zoo.callbacks import embeddings, histograms, observing, run_summary
+from zoo.callbacks import dead_units, embeddings, histograms, observing, run_summary
 from zoo.inference import probabilities
 from zoo.interpretation import layers
 from zoo.mlp import MLP
 from zoo.numpy_mlp import NumPyMLP
 from zoo.scratch import activations as scratch
+from zoo.torch_classifier import TorchClassifier
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=30", "--data.test_size=40"]
 DATA += ["--data.batch_size=16", "--trainer.enable_model_summary=false", "--trainer.max_epochs=2"]
@@ -248,7 +249,10 @@ class TestTexts:
     @pytest.mark.parametrize(
         ("said", "shown"),
         [
-            ("--data.data_dir=/home/ann/secret project/cifar10", "--data.data_dir=…/cifar10"),
+            ("'--data.data_dir=/home/ann/secret project/cifar10'", "'--data.data_dir=…/cifar10'"),
+            ("--config file:///home/ann/a.yaml", "--config …/a.yaml"),
+            ("data_dir: C:\\Users\\ann bee\\cifar10", "data_dir: …/cifar10"),
+            ("/home/ann/a.yaml --config /home/bob/b.yaml", "…/a.yaml --config …/b.yaml"),
             ("--config /home/ann/a.yaml --config cnn", "--config …/a.yaml --config cnn"),
             ("--config configs/milestone4/best.yaml --runs_dir ../runs", None),
             ("--data.mirrors=[https://ann:pass@place.org/files/x]", "--data.mirrors=[https://place.org/files/x]"),
@@ -256,7 +260,6 @@ class TestTexts:
         ],
     )
     def test_without_places(self, said, shown):
-        said = said.replace("secret project", "secret-project")
         assert run_summary.without_places(said) == (shown or said)
 
     def test_no_folder_of_the_machine_is_told(self):
@@ -375,6 +378,45 @@ class Squares(MLP):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__([4], num_classes)
         self.net[2] = nn.Tanh()
+
+
+class Shared(TorchClassifier):
+    """One ReLU at three places: after a convolution, between dense layers, and on a number for each image."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        relu = nn.ReLU()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), relu, nn.Flatten(), nn.Linear(64, 6), relu)
+        self.last = nn.Linear(6, self.num_outputs)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        inner = self.net(self.normalize(images))
+        return self.last(inner) + self.net[1](inner.sum(1))[:, None]
+
+
+class TestDeadUnits:
+    @pytest.mark.parametrize(
+        ("shape", "where", "units"),
+        [((5, 3), (4, 1), 3), ((5, 3, 2, 2), (4, 1, 0, 1), 3), ((5, 7, 3), (4, 6, 1), 3)],
+        ids=["dense", "convolution", "tokens"],
+    )
+    def test_units_of_any_layer(self, shape, where, units):
+        output = torch.zeros(shape)
+        output[where] = 1
+        assert dead_units.alive(output).tolist() == [False, True, False]
+
+    def test_a_number_for_each_image_is_of_one_unit(self):
+        assert dead_units.alive(torch.tensor([0.0, 2.0])).tolist() == [True]
+        assert dead_units.alive(torch.tensor(0.0)).tolist() == [False]
+
+    def test_a_module_that_is_used_in_several_places(self, monkeypatch):
+        monkeypatch.syspath_prepend(Path(__file__).parent)
+        watching = "--trainer.callbacks=[{'class_path': 'zoo.callbacks.dead_units.DeadUnits'}, "
+        watching += "{'class_path': 'zoo.callbacks.histograms.Histograms'}]"
+        log = log_of(run_of("fit", "--model=test_tensorboard.Shared", *DATA, watching))
+        found = {tag for tag in log.Tags()["scalars"] if tag.startswith("val_dead_units")}
+        assert found == {f"val_dead_units/net.1{units}" for units in ("", ", 6 units", ", 1 units")}
+        assert "activations/net.1" in log.Tags()["histograms"]
 
 
 class TestHistograms:
@@ -515,6 +557,49 @@ def test_nothing_without_a_log_of_ours(options, capsys):
         assert not tags["tensors"]
     output = capsys.readouterr()
     assert "TensorBoard" not in output.out + output.err
+
+
+def test_a_sanity_check_is_no_validation():
+    """It leaves no figures: Lightning's option runs a few batches before training, to see whether they can be run."""
+    dead = "--trainer.callbacks=zoo.callbacks.dead_units.DeadUnits"
+    usual, checked = run_of(*CNN, dead), run_of(*CNN, dead, "--trainer.num_sanity_val_steps=2")
+    rows = [(run / "metrics.csv").read_text().splitlines()[0] for run in (usual, checked)]
+    assert rows[0] == rows[1]
+    for folder in ("", "steps"):
+        logs = [EventAccumulator(str(run / "tensorboard" / folder)).Reload() for run in (usual, checked)]
+        assert logs[0].Tags()["scalars"] == logs[1].Tags()["scalars"]
+        for tag in logs[0].Tags()["scalars"]:
+            found = [[(event.step, event.value) for event in log.Scalars(tag)] for log in logs]
+            if tag.startswith(("val", "test", "batch")):
+                assert found[0] == found[1], tag
+            else:
+                assert [step for step, _ in found[0]] == [step for step, _ in found[1]], tag
+
+
+class ByItself(MLP):
+    """Optimizes by itself, and returns no loss."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__([4], num_classes)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.optimizers().zero_grad()
+        self.manual_backward(loss)
+        self.optimizers().step()
+
+
+def test_a_step_that_returns_no_loss(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    run = run_of("fit", "--model=test_tensorboard.ByItself", *DATA, "--trainer.log_every_n_steps=2")
+    log = EventAccumulator(str(run / "tensorboard" / "steps")).Reload()
+    assert [event.step for event in log.Scalars("batch/lr")] == [2, 4, 6, 8]
+    assert "batch/loss" not in log.Tags()["scalars"]
+
+
+def test_a_persons_own_callback_finds_the_log():
+    run_of(*SMALL, "--trainer.callbacks=tests.callbacks.WantsTheLog")
 
 
 def test_the_command_to_look_at_it(capsys):

@@ -359,6 +359,9 @@ class Classifier(L.LightningModule, ABC):
 
     def _report(self, stage: Stage) -> None:
         metrics = self._metrics_of(stage)
+        if self.trainer.sanity_checking:  # of a few batches, which say nothing
+            metrics.reset()
+            return
         self.results[stage] = metrics.compute() | self.further_figures(stage) | {"epoch": self.current_epoch}
         metrics.reset()
         figures = self._figures(stage)

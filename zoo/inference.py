@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from zoo.classifier import Classifier
 
@@ -22,6 +23,12 @@ def evaluating(model: Classifier) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def lazy_layers(model: Classifier) -> list[str]:
+    """Return the names of the layers whose weights have no sizes before they have seen data: they cannot be trained."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return list(dict.fromkeys(name.rpartition(".")[0] for name, tensor in tensors if is_lazy(tensor)))
 
 
 def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:

@@ -206,7 +206,9 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""
         config = self.config_init[self.subcommand]
-        callbacks: list[Callback] = [*_as_list(config.trainer.callbacks), self.history]
+        # Before all others: they find the run's logger.
+        callbacks: list[Callback] = [LambdaCallback(setup=self._open_run_of_fit)] if self.subcommand == "fit" else []
+        callbacks += [*_as_list(config.trainer.callbacks), self.history]
         if config.trainer.enable_progress_bar is not False:
             callbacks += [ProgressBar(), EpochLine(self.history)]
         if config.trainer.enable_model_summary is not False:
@@ -219,9 +221,8 @@ class ZooCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, logger=logger, plugins=plugins, **kwargs)
 
     def _callbacks_of_fit(self, config: Any) -> list[Callback]:
-        open_run = LambdaCallback(setup=lambda trainer, module, stage: self._open_run() if stage == "fit" else None)
         keep_config = LambdaCallback(on_save_checkpoint=self._on_save_checkpoint)
-        callbacks: list[Callback] = [open_run, keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
+        callbacks: list[Callback] = [keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
         # What was logged is not logged again after a resume: it comes before the checkpoint.
         callbacks += [self.not_finite, BatchLog(), Speed(), self.graceful_stop]
         if config.compile:
@@ -298,8 +299,10 @@ class ZooCLI(LightningCLI):
             anew = ", which has no checkpoint yet: it starts anew" if self.origin.run else ""
             _say(f"Run: {self.run_dir}{anew}")
 
-    def _open_run(self) -> None:
+    def _open_run_of_fit(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         """Tell all that writes where to; called in every process of a run, once they can talk to each other."""
+        if stage != "fit":
+            return
         path = self.trainer.strategy.broadcast(self.origin.path)
         if not self.trainer.strategy.reduce_boolean_decision(path == self.origin.path):
             raise RunError(f"the processes found different checkpoints to go on from: name the file, as {path}")
@@ -431,6 +434,10 @@ class ZooCLI(LightningCLI):
     def _check_model(self) -> None:
         """Refuse a model that cannot classify an image, before there is a directory for its run."""
         model, name = self.model, type(self.model).__name__
+        if lazy := inference.lazy_layers(model):
+            raise InputError(
+                f"{name} has layers whose sizes are not known ({', '.join(lazy)}): give them, in place of Lazy modules"
+            )
         try:
             # The run begins as if nothing had been drawn.
             with inference.evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -25,11 +25,15 @@ class RunLogger(TensorBoardLogger):
         run_dir: of the run.
         epochs_done: of the run, where it goes on: what was logged of later ones is about to be logged again.
         steps_done: likewise.
+
+    Attributes:
+        is_new: whether the run begins with it.
     """
 
     def __init__(self, run_dir: Path, epochs_done: int | None = None, steps_done: int | None = None) -> None:
         again = None if epochs_done is None else epochs_done + 1
         super().__init__(run_dir, name="", version=FOLDER, default_hp_metric=False, purge_step=again)
+        self.is_new = again is None
         self._steps_done = steps_done
 
     @cached_property
@@ -53,6 +57,7 @@ class RunLogger(TensorBoardLogger):
             for name, value in figures.items():
                 self.experiment.add_scalar(name, value, epoch)
 
+    @rank_zero_only
     def flush(self) -> None:
         """Write what is still in memory."""
         self.experiment.flush()

@@ -31,7 +31,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule
-from zoo import registry, trained
+from zoo import inference, registry, trained
 from zoo.classifier import Classifier
 
 # More than one step: where a network's last weights start at 0, the others' first gradient is 0.
@@ -171,6 +171,8 @@ def _build(model_class: type[Classifier], arguments: dict[str, Any], num_classes
         model = model_class(**arguments, num_classes=num_classes)
     except Exception as error:
         raise AssertionError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
+    lazy = ", ".join(inference.lazy_layers(model))
+    _demand(not lazy, f"{what} has layers whose sizes are not known ({lazy}): give them, in place of Lazy modules")
     _demand(
         model.num_classes == num_classes,
         f"{what} has num_classes {model.num_classes}: hand it on: super().__init__(num_classes)",

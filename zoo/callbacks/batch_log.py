@@ -28,4 +28,7 @@ class BatchLog(L.Callback):
         """Log, where it is time to."""
         step = trainer.global_step
         if trainer.logger and self.every_n_steps and step % self.every_n_steps == 0:
-            trainer.logger.log_metrics({"batch/loss": outputs["loss"].item(), "batch/lr": pl_module.last_lr()}, step)
+            figures = {"batch/lr": pl_module.last_lr()}
+            if outputs and "loss" in outputs:  # a model that optimizes by itself need not return one
+                figures["batch/loss"] = outputs["loss"].item()
+            trainer.logger.log_metrics(figures, step)

@@ -29,8 +29,11 @@ class DeadUnits(L.Callback):
 
     def _watcher(self, name: str):
         def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            fired = (output > 0).transpose(0, 1).flatten(1).any(1)  # (units,)
-            self._alive[name] = self._alive[name] | fired if name in self._alive else fired
+            fired = alive(output)
+            known = self._alive.setdefault(name, fired)
+            if len(known) != len(fired):  # a module that is used in several places has units in each of them
+                known = self._alive.setdefault(f"{name}, {len(fired)} units", fired)
+            known |= fired
 
         return watch
 
@@ -39,12 +42,23 @@ class DeadUnits(L.Callback):
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        if not self._alive:
+        if not self._alive or trainer.sanity_checking:
             return
         # Alive is what fires in any of the processes.
-        alive = {name: trainer.strategy.reduce(a.float(), reduce_op="sum") > 0 for name, a in self._alive.items()}
+        found = {name: trainer.strategy.reduce(a.float(), reduce_op="sum") > 0 for name, a in self._alive.items()}
         figures = {}
-        for name, units in alive.items():
+        for name, units in found.items():
             figures[f"val_dead_units/{name}"] = 1 - units.float().mean().item()
-        figures["val/dead_units"] = 1 - torch.cat(list(alive.values())).float().mean().item()
+        figures["val/dead_units"] = 1 - torch.cat(list(found.values())).float().mean().item()
         pl_module.log_figures(figures)
+
+
+def alive(output: Tensor) -> Tensor:
+    """Return which units are above 0 anywhere, bool (units,).
+
+    Args:
+        output: of a ReLU: (n, units), (n, channels, height, width), (n, tokens, units); (n,) is of one unit.
+    """
+    if output.ndim < 2:
+        return (output > 0).any().reshape(1)
+    return (output > 0).movedim(-1 if output.ndim == 3 else 1, 0).flatten(1).any(1)

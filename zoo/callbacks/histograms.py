@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo import run_logger
 from zoo.callbacks import observing
+from zoo.callbacks.dead_units import alive
 from zoo.classifier import Classifier
 from zoo.inference import evaluating
 from zoo.interpretation import layers
@@ -120,8 +121,7 @@ def _activation(model: Classifier, name: str) -> object:
 
 
 def _dead(output: Tensor) -> Tensor:
-    """Which units, or channels of a convolution, are 0 everywhere."""
-    return ~(output > 0).transpose(0, 1).flatten(1).any(1)
+    return ~alive(output)
 
 
 def _sigmoid_is_flat(output: Tensor) -> Tensor:

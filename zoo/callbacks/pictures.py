@@ -83,6 +83,7 @@ class Pictures(L.Callback):
         self._shown: Shown | None = None
         self._drawn: dict[str, int] = {}  # after which epoch last
         self._failed: set[str] = set()
+        self._timed_epoch: int | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Choose images; draw what the first epoch trains on, which a run that goes on has drawn."""
@@ -90,8 +91,8 @@ class Pictures(L.Callback):
         if logger is None:
             return
         self._shown = _choose(data)
-        if trainer.global_step == 0:
-            with _timed(logger, 0):
+        if logger.is_new:
+            with self._timed(logger, 0):
                 self._add(logger, 0, "augmented images", partial(_augmented, data))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
@@ -111,11 +112,25 @@ class Pictures(L.Callback):
         logger = observing.logger(trainer)
         if logger is None or self._shown is None or not missing:
             return
-        with _timed(logger, epoch):
-            scene = _scene(model, observing.data(trainer), self._shown, epoch)
+        with self._timed(logger, epoch):
+            scene = None
+            with observing.optional("pictures"):
+                scene = _scene(model, observing.data(trainer), self._shown, epoch)
+            if scene is None:
+                self._shown = None  # not tried again
+                return
             for what, draw in missing.items():
                 self._drawn[what] = epoch
                 self._add(logger, epoch, what, partial(draw, scene))
+
+    @contextmanager
+    def _timed(self, logger: RunLogger, epoch: int) -> Iterator[None]:
+        """Log how long what is done within took; once for an epoch, as a curve has it."""
+        began = time.perf_counter()
+        yield
+        if epoch != self._timed_epoch:
+            logger.experiment.add_scalar("perf/pictures_seconds", time.perf_counter() - began, epoch)
+        self._timed_epoch = epoch
 
     def _add(self, logger: RunLogger, epoch: int, what: str, draw: Callable[[], Drawn]) -> None:
         """Add pictures to TensorBoard; those that could not be drawn once are not tried again."""
@@ -136,14 +151,6 @@ def has_pictures(epoch: int, is_last: bool) -> bool:
     TensorBoard keeps ten pictures, which are as many as 512 epochs have.
     """
     return is_last or epoch & (epoch - 1) == 0
-
-
-@contextmanager
-def _timed(logger: RunLogger, epoch: int) -> Iterator[None]:
-    """Log how long what is done within took."""
-    began = time.perf_counter()
-    yield
-    logger.experiment.add_scalar("perf/pictures_seconds", time.perf_counter() - began, epoch)
 
 
 def _summary(tag: str, picture: np.ndarray) -> Summary:
@@ -251,9 +258,7 @@ def _confusion_matrix(scene: Scene) -> Drawn:
 def _first_weights(scene: Scene) -> Drawn:
     model, weights = scene.model, layers.first_weights(scene.model)
     if weights is not None:
-        # The units of the only layer are the classes; a single one is for class 1.
-        is_only = len(list(model.parameters())) <= 2
-        names = scene.class_names[-model.num_outputs :] if is_only else ()
+        names = layers.names_of_first_units(model, scene.class_names)
         yield "weights/first_layer", filters.draw(weights.numpy(), f"First-layer weights: {scene.title}", names)
 
 

@@ -218,7 +218,11 @@ def without_places(of: str) -> str:
     Of an absolute path the last part is left, of an address all but a user's name and password.
     """
     of = re.sub(r"(?<=://)[^/\s@]*@", "", of)
-    return re.sub(r"(?<![\w.:/…])/(?:[^/\s'\",]+/)+", "…/", of)
+    of = re.sub(r"\bfile:/+(?=[^/\s])", "/", of)
+    # A folder's name may have spaces, as long as more of the path follows.
+    folder = r"[^/\\\s'\",:]+(?: [^/\\\s'\",:-][^/\\\s'\",:]*)*"
+    of = re.sub(rf"(?<![\w.:/…])/(?:{folder}/)+", "…/", of)
+    return re.sub(rf"\b[A-Za-z]:\\(?:{folder}\\)+", "…/", of)
 
 
 # The file.

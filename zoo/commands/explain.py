@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.trained import Trained
 
 ABOUT = """\
-Show what a trained network looks at: in pictures of your own, or else in some validation images, one of each class.
+Show what a trained network looks at: in pictures of your own, or else in ten validation images, the classes in turn.
 The pages are PNG files in a new folder of the run, explain/1, explain/2 and so on, and in TensorBoard."""
 # Which pixels speak for a class: columns of one page.
 ATTRIBUTIONS = {

@@ -75,14 +75,14 @@ def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
                 inputs = layer.forward(inputs)
             found.append(torch.from_numpy(inputs.copy()))
         return torch.cat(found)
-    last = with_weights(model)[-1]
+    last = model.get_submodule(with_weights(model)[-1])
     kept: list[Tensor] = []
-    keep = model.get_submodule(last).register_forward_pre_hook(
-        lambda module, inputs: kept.append(inputs[0].flatten(1).float().cpu())
-    )
-    with keep, evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for batch in batches(model, images):
-            model(batch)
+            of_batch: list[Tensor] = []
+            with last.register_forward_pre_hook(lambda module, inputs, keep=of_batch.append: keep(inputs[0])):
+                model(batch)
+            kept.append(of_batch[0].flatten(1).float().cpu())  # the first, where an image passes through it twice
     return torch.cat(kept)
 
 
@@ -107,6 +107,12 @@ def first_weights(model: Classifier) -> Tensor | None:
             return weight.reshape(-1, 3, 32, 32)  # in the order of `Flatten`
         return None
     return None
+
+
+def names_of_first_units(model: Classifier, class_names: Sequence[str]) -> Sequence[str]:
+    """Return what the first layer's units are for: classes, where it is the only one with weights, and else nothing."""
+    # A single unit is for class 1.
+    return class_names[-model.num_outputs :] if len(with_weights(model)) == 1 else ()
 
 
 def with_weights(model: Classifier) -> list[str]:
@@ -145,7 +151,10 @@ def last_convolution(model: Classifier) -> str | None:
 def _run(
     model: Classifier, images: Tensor, wanted: Sequence[str] | None, of: Callable[[Tensor], Any]
 ) -> dict[str, Any]:
-    """Classify images, and return of each wanted layer (None: of all) what `of` makes of its output."""
+    """Classify images, and return of each wanted layer (None: of all) what `of` makes of its output.
+
+    Of a layer that an image passes through several times, the first.
+    """
     kept: dict[str, Any] = {}
     with evaluating(model), torch.inference_mode():
         if isinstance(model, NumPyClassifier):
@@ -157,7 +166,7 @@ def _run(
             return kept
 
         def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
+            if isinstance(output, Tensor) and name not in kept:
                 kept[name] = of(output)
 
         innermost = [(name, module) for name, module in model.named_modules() if not list(module.children())]

@@ -117,8 +117,7 @@ def first_filters(trained: Trained) -> np.ndarray:
     """Draw the first layer's weights."""
     model, weights = trained.model, layers.first_weights(trained.model)
     assert weights is not None, "see misfit"
-    is_only = len(layers.with_weights(model)) == 1
-    names = trained.class_names[-model.num_outputs :] if is_only else ()  # a single unit is for class 1
+    names = layers.names_of_first_units(model, trained.class_names)
     return filters.draw(weights.numpy(), f"First-layer weights: {_title(trained)}", names)
 
 
