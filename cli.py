@@ -18,7 +18,7 @@ OWN = {
     "export": "write a trained model as ONNX, PyTorch program, safetensors or NumPy arrays",
     "data": "download CIFAR-10 (data prepare), check its files (data check), draw some images (data show)",
     "compare": "finished runs in one table, their seeds taken together, and a plot of their curves",
-    "benchmark": "the speed of the NumPy nets, of the data path, of a training step, each beside its peers",
+    "benchmark": "the speed of NumPy nets, data path, training steps, fit and start-up, beside their peers",
     "speedrun": "run a record recipe several times: its accuracy over the seeds, and its seconds",
     "doctor": "look for what is wrong with the installation, and say how to mend it",
 }

@@ -1,5 +1,6 @@
 """What the README says works: its commands are run, shortened; `.ci/run` runs the two that install, as they stand."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -46,6 +47,7 @@ def test_the_commands_are_found():
         "data",
         "compare",
         "benchmark",
+        "speedrun",
         "doctor",
     }
     assert called == known, "an unknown command: test it here"
@@ -62,7 +64,14 @@ def test_several_processes(command):
     assert configs.compose(shlex.split(command.split("cli.py ", 1)[1])[1:]).config["trainer"]["strategy"] == "ddp"
 
 
-FITS = [line for line in CLI_COMMANDS if " fit " in line and not re.search("--(help|resume|ckpt|config ddp)", line)]
+FITS = [
+    line for line in CLI_COMMANDS if " fit " in line and not re.search("--(help|resume|ckpt|config ddp|compile)", line)
+]
+
+
+def test_compiled():
+    commands = [line for line in COMMANDS if "--compile" in line]
+    assert commands == ["python cli.py fit --config improved_cnn --compile true"], "tests/test_compilation.py runs it"
 
 
 @pytest.mark.parametrize("command", FITS)
@@ -147,9 +156,18 @@ def test_compare_and_benchmark():
         words = shlex.split(command.split("cli.py ", 1)[1])
         words = [word for word in words if not word.startswith("runs/")]
         assert cli.main([words[0], "runs/grid-synthetic", "runs/relu_he-synthetic", *words[1:]]) == 0
-    commands = [line for line in CLI_COMMANDS if " benchmark" in line]
-    assert len(commands) == 1
-    assert cli.main([*shlex.split(commands[0].split("cli.py ", 1)[1]), "--rounds=1", "--images=640"]) == 0
+    commands = {line for line in CLI_COMMANDS if " benchmark" in line}
+    of_other_tests = {f"python cli.py benchmark {name}" for name in ("data", "step", "fit", "start")}
+    assert commands == {"python cli.py benchmark"} | of_other_tests, "tests/test_benchmarks_*.py run them"
+    assert cli.main(["benchmark", "--rounds=1", "--images=640"]) == 0
+
+
+def test_speedrun():
+    (command,) = [line for line in CLI_COMMANDS if " speedrun " in line]
+    words = shlex.split(command.split("cli.py ", 1)[1].replace("--seeds 10", "--seeds 2"))
+    drawn = ["--data.source=synthetic", *TINY, "--data.val_size=0", "--trainer.max_epochs=1"]
+    assert cli.main([*words, *drawn, "--trainer.enable_model_summary=false"]) == 0
+    assert len(json.loads(Path("speedrun94.json").read_text())["runs"]) == 2
 
 
 def test_python_blocks_run(monkeypatch):

@@ -28,7 +28,6 @@ class BatchLog(L.Callback):
         """Log, where it is time to."""
         step = trainer.global_step
         if trainer.logger and self.every_n_steps and step % self.every_n_steps == 0:
-            figures = {"batch/lr": pl_module.last_lr()}
-            if outputs and "loss" in outputs:  # a model that optimizes by itself need not return one
-                figures["batch/loss"] = outputs["loss"].item()
-            trainer.logger.log_metrics(figures, step)
+            # A model that optimizes by itself need not return a loss.
+            loss = {"batch/loss": outputs["loss"].item()} if outputs and "loss" in outputs else {}
+            trainer.logger.log_metrics(loss | {"batch/lr": pl_module.last_lr()}, step)

@@ -14,6 +14,14 @@ from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation.results import versions
 
+ABOUT = """\
+Time a part of the project beside its peers, in one run in which they take turns, and show medians and ratios:
+
+  numpy  the NumPy nets, beside PyTorch and scikit-learn
+  data   images into augmented batches, beside torchvision's transforms
+  step   a training step of the CNNs in variants, and the machine's peak
+  fit    the CNNs through fit, beside a bare loop
+  start  start-up and memory, beside a plain LightningCLI and a plain script"""
 # Modules of zoo.benchmarks, the first by default. Each has a TITLE; `measure(rounds, images)`, which lets contestants
 # take turns; COMPARISONS, the pairs of contestants whose ratios are shown; and UNIT, what its seconds are for:
 # "images", as many as --images says, or "runs" of a program.
@@ -111,7 +119,12 @@ def _number(ratio: float) -> str:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python cli.py benchmark", description=__doc__, allow_abbrev=False)
+    parser = Parser(
+        prog="python cli.py benchmark",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     default = next(iter(BENCHMARKS))
     names = ", ".join(BENCHMARKS)
     parser.add_argument("benchmark", metavar="WHAT", nargs="?", default=default, help=f"{names} (default: %(default)s)")

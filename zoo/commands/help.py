@@ -47,7 +47,7 @@ GROUPS = {
         "On which machine": [
             *DEVICES,
             ("--config ddp", "all GPUs, a process each"),
-            ("--compile true", "torch.compile the network: faster steps, but the first ones take a minute"),
+            ("--compile true", "torch.compile the network's training steps; the first ones take a minute"),
             ("--data.device cpu", "keep the training images out of a GPU's memory (default auto: where it trains)"),
         ],
         "Where the run goes, and how it goes on": [
