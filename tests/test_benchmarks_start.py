@@ -138,7 +138,7 @@ def test_a_fit_and_the_plain_script_learn_alike(noise, tmp_path, monkeypatch):
     assert (data["batch_size"], data["crop_padding"], data["train_size"], data["val_size"]) == (128, 4, 450, 50)
     assert "CIFAR-10 copy" in (run / results.FILE).read_text()
     assert len((run / "metrics.csv").read_text().splitlines()) == 2
-    assert f"run(*('CNN', '{noise}', 500, 2, 128, 4, 500))" in commands["plain script of CNN, 500 images"][-1]
+    assert f"run(*('CNN', '{noise}', 500, 2, 128, 4, 250))" in commands["plain script of CNN, 500 images"][-1]
 
 
 def test_the_plain_script_takes_its_steps_and_evaluates(noise, monkeypatch):
