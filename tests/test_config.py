@@ -31,6 +31,36 @@ def test_another_class_starts_from_nothing():
     assert configs.merge(one, {"init_args": {"dropout": 0.2}})["init_args"] == {"dropout": 0.2}
 
 
+@pytest.mark.parametrize(
+    ("base", "overlay", "settled"),
+    [
+        ({"callbacks": ["a"]}, {"callbacks+": ["b"]}, ["a", "b"]),
+        ({"callbacks": ["a", "b"]}, {"callbacks+": ["b", "c"]}, ["a", "b", "c"]),
+        ({"callbacks": "a"}, {"callbacks+": "b"}, ["a", "b"]),
+        ({"callbacks": None}, {"callbacks+": ["b"]}, ["b"]),
+        ({}, {"callbacks+": ["b"]}, ["b"]),
+        ({"callbacks+": ["a"]}, {"callbacks+": ["b"]}, ["a", "b"]),
+        ({"callbacks+": ["a"]}, {"callbacks": ["b"]}, ["b"]),
+    ],
+)
+def test_a_plus_adds_to_a_list(base, overlay, settled):
+    merged = configs.merge({"trainer": base}, {"trainer": overlay})
+    (_, text) = configs.as_argument(merged)
+    assert yaml.safe_load(text) == {"trainer": {"callbacks": settled}}
+
+
+def test_what_has_found_nothing_to_be_added_to_waits_for_it():
+    """As an overlay does of a run that is resumed."""
+    overlay = configs.merge({}, {"trainer": {"callbacks+": ["b"]}})
+    assert configs.merge({"trainer": {"callbacks": ["a"]}}, overlay) == {"trainer": {"callbacks": ["a", "b"]}}
+
+
+def test_an_overlay_leaves_the_callbacks_of_a_recipe():
+    config = configs.compose(["--config", "speedrun96", "--config", "histograms", "--config", "collapse"]).config
+    names = [entry["class_path"].rpartition(".")[2] for entry in config["trainer"]["callbacks"]]
+    assert names == ["Lookahead", "Histograms", "DeadUnits"]
+
+
 @pytest.mark.parametrize("same", ["SGD", "torch.optim.SGD", "torch.optim.sgd.SGD"])
 def test_names_of_one_class(same):
     base = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}

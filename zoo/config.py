@@ -162,12 +162,36 @@ def _check_nodes(
 
 
 def merge(base: Any, overlay: Any) -> Any:
-    """Lay `overlay` over `base`: mappings key by key, where another `class_path` starts anew; all else replaces."""
+    """Lay `overlay` over `base`: mappings key by key, where another `class_path` starts anew; all else replaces.
+
+    A key that ends in + adds to a list, as on the command line; until there is one to add to, it stays as it is.
+    """
     if not (isinstance(base, dict) and isinstance(overlay, dict)):
         return overlay
     if "class_path" in overlay and not same_class(base.get("class_path"), overlay["class_path"]):
         return overlay
-    return base | {key: merge(base[key], value) if key in base else value for key, value in overlay.items()}
+    merged = dict(base)
+    for key, value in overlay.items():
+        if key.endswith("+"):
+            known = key.rstrip("+") if merged.get(key.rstrip("+")) is not None else key
+            merged[known] = _added(merged.get(known), value)
+        else:
+            merged.pop(f"{key}+", None)
+            merged[key] = merge(base[key], value) if key in base else value
+    return merged
+
+
+def _added(entries: Any, others: Any) -> list[Any]:
+    """Return a list with those of the others behind its entries that it has not."""
+    entries, others = (it if isinstance(it, list) else [] if it is None else [it] for it in (entries, others))
+    return entries + [other for other in others if other not in entries]
+
+
+def _settled(config: Any) -> Any:
+    """Return a config in which what had nothing to be added to stands for itself."""
+    if not isinstance(config, dict):
+        return config
+    return {key.removesuffix("+"): _settled(value) for key, value in config.items()}
 
 
 def same_class(a: Any, b: Any) -> bool:
@@ -318,7 +342,7 @@ def _long_name(key: str, name: str) -> str:
 
 def as_argument(config: Config) -> list[str]:
     """Return `config` as words of a command line."""
-    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_settled(config), sort_keys=False, allow_unicode=True)
     return ["--config", text] if config else []
 
 
