@@ -66,7 +66,7 @@ def measured(name: str) -> tuple[float, str] | None:
     path = configs.find(name)
     head = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
     found = re.search(
-        r"(JPEG copy) of CIFAR-10,?( --\S+ \d+)?: test accuracy ([\d.]+)( \+- [\d.]+)? % \(([^)]*)\)", head
+        r"(JPEG copy) of CIFAR-10,?( --\S+ \S+)?: test accuracy ([\d.]+)( \+- [\d.]+)? % \(([^)]*)\)", head
     )
     if found is None or configs.read(path).get("data", {}).get("task") == "binary":
         return None
