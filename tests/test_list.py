@@ -105,7 +105,7 @@ def test_facts_survive_json():
 def test_the_table(run):
     lines = run("list")
     assert list(rows(lines)) == MODELS, "in the order of the registry"
-    assert rows(lines)["ImprovedCNN"].split()[1:7] == ["convolutional", "3,249,610", "310", "M", "5", "0.8523"]
+    assert rows(lines)["ImprovedCNN"].split()[1:7] == ["convolutional", "3,249,610", "310", "M", "5", "0.8845"]
     assert rows(lines)["NumPyMLP"].endswith("  1, 2, 3, 4  0.562 ± 0.005 (JPEG copy, n = 3)")
     assert "394 k" in rows(lines)["MLP"]
     assert max(map(len, lines)) <= 100
@@ -131,7 +131,7 @@ def test_for_programs(run):
     assert found["name"] == "ImprovedCNN"
     assert found["package"] == "cifar10-zoo"
     assert (found["parameters"], found["flops"]) == (3_249_610, 309_733_376)
-    assert found["result"]["options"] == "--trainer.max_epochs 8"
+    assert found["result"]["options"] == "--trainer.precision bf16-mixed"
     assert found["milestones"] == [5]
 
 
