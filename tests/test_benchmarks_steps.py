@@ -33,7 +33,7 @@ def test_the_command_shows_steps_and_their_peak(few, capsys):
         if name.startswith("CNN") and name != "CNN, compiled":
             assert f"{name} / {other}" in printed
             assert len(content["seconds"][name]) == 2
-    assert content["operations"]["CNN"] == content["operations"]["CNN, contiguous weights"]
+    assert content["operations"]["CNN"] == content["operations"]["CNN, contiguous memory"]
 
 
 def test_operations_are_those_of_the_layers():
@@ -68,12 +68,14 @@ def test_variants_take_the_steps_of_fit(name):
     model, other = CNN(), CNN()
     other.load_state_dict(model.state_dict())
     assert steps.steps(model, images, labels, 2)() == 16
-    assert steps.steps(other, images, labels, 2, steps.VARIANTS[name])() == 16
+    run, seen = steps.steps(other, images, labels, 2, steps.VARIANTS[name]), []
+    other.net[0].register_forward_hook(lambda layer, inputs, output: seen.append((*inputs, output)))
+    assert run() == 16
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         # AdamW's first steps are as long as the learning rate, 0.001, whatever the gradient.
         torch.testing.assert_close(one, two, atol=4.1e-3 if name == "bfloat16" else 1e-4, rtol=0)
-    contiguous = other.net[0].weight.is_contiguous()
-    assert contiguous == (name == "contiguous weights")
+    for tensor in (other.net[0].weight, *seen[0]):
+        assert tensor.is_contiguous() == (name == "contiguous memory")
 
 
 def test_seconds_of_steps_are_for_all_images(few, monkeypatch):
