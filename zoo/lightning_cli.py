@@ -126,6 +126,7 @@ def _quieten() -> None:
         "You have overridden `transfer_batch_to_device` in `LightningModule`",  # a NumPy model's batches stay
         "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics add up what all processes counted
         "Checkpoint directory .* exists and is not empty",  # as it is in a resumed run
+        "You're using the WeightAveraging callback with a model that overrides",  # no model of the zoo is sharded
     ):
         warnings.filterwarnings("ignore", message=message)
 
@@ -254,7 +255,9 @@ class ZooCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         if config.data.seed is None:
             self.datamodule.seed = self.config[self.subcommand].seed_everything
-        self.model.make_optimizer, self.model.lr_schedule = config.optimizer, config.lr_schedule
+        # As a function, which copies of the model share: the parser's own holds the parser, which cannot be copied.
+        self.model.make_optimizer = lambda parameters: config.optimizer(parameters)
+        self.model.lr_schedule = config.lr_schedule
         try:
             self.model.make_optimizer(self.model.parameter_groups())
         except (TypeError, ValueError) as error:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, ClassVar, NoReturn, TypeVar
 
+import torch
+from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.errors import InputError, did_you_mean, nearest, one_line
@@ -22,6 +24,9 @@ KINDS = {
     "bool": "true or false",
     "list": "a list, as [1, 2]",
 }
+
+# Lightning's StochasticWeightAveraging has one for a default, which a run's config.yaml has to hold.
+register_type(torch.device)
 
 
 class ZooParser(LightningArgumentParser):
