@@ -1,19 +1,24 @@
 """`fit --compile true`: what is compiled, what is not, and what happens where nothing can be."""
 
 import csv
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 import yaml
 from torch import nn
+from torch._dynamo.utils import counters
 
 import cli
 from datamodules.errors import InputError
+from tests.test_models import quiet_trainer, tiny_data
 from zoo import compilation
 from zoo.torch_classifier import TorchClassifier
 
@@ -21,7 +26,8 @@ ROOT = Path(cli.__file__).parent
 MODEL = ["--model", "tests.test_compilation.Net"]
 DATA = ["--data.source=synthetic", "--data.train_size=40", "--data.val_size=20", "--data.test_size=30"]
 FIT = ["fit", *MODEL, *DATA, "--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
-WATCHED = ['--trainer.callbacks=[{"class_path": "zoo.callbacks.dead_units.DeadUnits"}]']
+CALLBACKS = ("zoo.callbacks.dead_units.DeadUnits", "tests.test_compilation.CountGraphs")
+WATCHED = [f"--trainer.callbacks={json.dumps([{'class_path': name} for name in CALLBACKS])}"]
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))), reason="there is no C++ compiler"
@@ -66,6 +72,37 @@ class Bare(TorchClassifier):
 
     def configure_model(self):
         pass
+
+
+class ByLayers(TorchClassifier):
+    """Another one, which calls the layers of its `net`, but not the `net`."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(3072, self.num_outputs))
+
+    def forward(self, images):
+        return self.net[1](self.net[0](self.normalize(images)))
+
+
+class CountGraphs(L.Callback):
+    """Keeps how many graphs PyTorch had compiled as the first epoch began, and as the last one ended."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    @property
+    def state_key(self) -> str:
+        return "CountGraphs"
+
+    def on_train_epoch_start(self, *args):
+        self.counts.setdefault("at_start", counters["stats"]["unique_graphs"])
+
+    def on_train_epoch_end(self, *args):
+        self.counts["at_end"] = counters["stats"]["unique_graphs"]
+
+    def state_dict(self):
+        return self.counts
 
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess:
@@ -125,8 +162,14 @@ class TestCompiled:
 
     def test_it_says_that_it_takes_time_and_warns_of_nothing(self, compiled):
         _, out, err = compiled
-        assert out.count("Compiling: the first steps take a minute\n") == 1
+        said = r"Compiling: it can take minutes, the first time\nCompiled in \d+ s\nepoch 1/2 "
+        assert len(re.findall(said, out)) == 1
         assert "torch" not in err, "as of a limit of compilations that is reached"
+
+    def test_nothing_is_compiled_within_an_epoch(self, compiled):
+        """Neither for the smaller batch at its end: in the first epoch as little as in the second."""
+        counts = torch.load(compiled[0] / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["CountGraphs"]
+        assert counts == {"at_start": 3, "at_end": 3}, "two sizes of batch, and what says that a compiler works"
 
     def test_its_checkpoint_needs_no_compiler(self, compiled, capsys, monkeypatch):
         run, out, _ = compiled
@@ -177,13 +220,73 @@ def test_without_a_compiler_there_is_one_line(broken):
     assert not Path("runs").exists()
 
 
-def test_a_model_without_a_net(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ("Bare", "Bare has no PyTorch network `net`"),
+        ("ByLayers", "ByLayers's forward does not call its `net` as a whole"),
+    ],
+)
+def test_a_model_of_which_nothing_would_be_compiled(model, problem, capsys, monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
-    assert cli.main(["fit", "--model", "tests.test_compilation.Bare", *DATA, "--compile=true"]) == 2
-    assert capsys.readouterr().err == (
-        "error: --compile=true: Bare has no PyTorch network `net`: leave --compile out\n"
-    )
+    assert cli.main(["fit", "--model", f"tests.test_compilation.{model}", *DATA, "--compile=true"]) == 2
+    assert capsys.readouterr().err == f"error: --compile=true: {problem}: leave --compile out\n"
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "trainer_options", "sizes"),
+    [
+        ({"batch_size": 16}, {}, [16, 8]),
+        ({"batch_size": 20}, {}, [20]),
+        ({"batch_size": 16, "drop_last": True}, {}, [16]),
+        ({"batch_size": 16}, {"limit_train_batches": 2}, [16]),
+        ({"batch_size": 16}, {"overfit_batches": 1}, [16]),
+        ({"batch_size": 100}, {}, [40]),
+    ],
+)
+def test_what_is_compiled_for(options, trainer_options, sizes):
+    """Every size of batch that an epoch has, and no other."""
+    seen = []
+
+    class Sizes(L.Callback):
+        def on_train_start(self, trainer, model):
+            self.expected = compilation._batch_sizes(trainer)
+
+        def on_train_batch_start(self, trainer, model, batch, batch_idx):
+            seen.append(len(batch.labels))
+
+    callback = Sizes()
+    quiet_trainer(callbacks=[callback], **trainer_options).fit(Net(), tiny_data(train_size=40, **options))
+    assert callback.expected == sizes == list(dict.fromkeys(seen))
+
+
+class Noisy(TorchClassifier):
+    """All that a step changes beside its weights: running statistics, the generator; in two states."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        layers = [nn.Conv2d(3, 4, 4, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), Passes()]
+        self.net = nn.Sequential(*layers, nn.Linear(256, self.num_outputs))
+        self.states = []
+
+    def training_states(self):
+        for state in ("warm", "cold"):
+            self.states.append(state)
+            yield
+
+
+def test_a_step_that_is_only_compiled_leaves_no_trace():
+    model, seen = Noisy(), []
+    model.net[-1].register_forward_hook(lambda layer, inputs, output: seen.append(len(output)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    compilation._take_step(model, 6, quiet_trainer())
+    assert (seen, model.states) == ([6, 6], ["warm", "cold"])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert model.metrics["train_metrics"].confusion.sum() == 0
 
 
 def test_pytorch_is_left_as_it_was():

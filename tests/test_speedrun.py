@@ -242,6 +242,11 @@ def test_the_whitening_bias_stays_once_its_time_is_over():
     assert model.whitening.bias.requires_grad
 
 
+def test_a_compiler_sees_the_whitening_bias_learn_and_stay():
+    model = SpeedrunNet(widths=WIDTHS)
+    assert {model.whitening.bias_learns for _ in model.training_states()} == {True, False}
+
+
 def test_frozen_and_rate_zero_are_the_same(monkeypatch):
     def trained(always):
         model = recipe(lambda p: MuonSGD(p, whitening_share=0.5))

@@ -31,6 +31,12 @@ def lazy_layers(model: Classifier) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name, tensor in tensors if is_lazy(tensor)))
 
 
+def answer(model: Classifier) -> Tensor:
+    """Return what a model answers to two black images, as if nobody had asked: nothing random is drawn for it."""
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+
+
 def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
     """Return the logits, float32 (n, `num_outputs`) on the CPU, of uint8 images (n, 3, 32, 32)."""
     with evaluating(model), torch.inference_mode():

@@ -209,6 +209,8 @@ class ZooCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         # Before all others: they find the run's logger.
         callbacks: list[Callback] = [LambdaCallback(setup=self._open_run_of_fit)] if self.subcommand == "fit" else []
+        if self.subcommand == "fit" and config.compile:
+            callbacks.append(compilation.CompiledSteps())
         callbacks += [*_as_list(config.trainer.callbacks), self.history]
         if config.trainer.enable_progress_bar is not False:
             callbacks += [ProgressBar(), EpochLine(self.history)]
@@ -226,8 +228,6 @@ class ZooCLI(LightningCLI):
         callbacks: list[Callback] = [keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
         # What was logged is not logged again after a resume: it comes before the checkpoint.
         callbacks += [self.not_finite, BatchLog(), Speed(), self.graceful_stop]
-        if config.compile:
-            callbacks.append(compilation.CompiledSteps())
         if config.trainer.fast_dev_run:
             return callbacks
         callbacks += [RunSummary(self.history, self._whole_config, self.argv), PRCurves(), Embeddings()]
@@ -277,14 +277,13 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         """Read all data, then make the run's directory: bad data leaves nothing behind."""
         config = self.config[self.subcommand]
+        self._check_model()
         if config.compile:
             compilation.check_model(self.model)
-            _say("Compiling: the first steps take a minute")
             compilation.check_compiler(self.trainer.strategy.root_device)
         self._open_data("fit", "test")
         self._check_batches()
         self._check_origin()
-        self._check_model()
         if config.trainer.fast_dev_run or not _is_first_process():
             _say(self.datamodule.describe())
             return
@@ -442,9 +441,7 @@ class ZooCLI(LightningCLI):
                 f"{name} has layers whose sizes are not known ({', '.join(lazy)}): give them, in place of Lazy modules"
             )
         try:
-            # The run begins as if nothing had been drawn.
-            with inference.evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-                found = tuple(model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape)
+            found = tuple(inference.answer(model).shape)
         except Exception as error:  # a person's own code can raise anything
             frames = traceback.extract_tb(error.__traceback__)
             own = [frame for frame in frames if frame.filename == inspect.getfile(type(model))]

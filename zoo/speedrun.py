@@ -1,5 +1,6 @@
 """The network of the record recipes: configs/speedrun94.yaml, speedrun95.yaml, speedrun96.yaml."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
 import torch
@@ -146,6 +147,11 @@ class SpeedrunNet(TorchClassifier):
         groups = self.trainer.optimizers[0].param_groups
         rates = [group["lr"] for group in groups if group.get("role") == WHITENING_BIAS]
         self.whitening.bias_learns = self.trainer.world_size > 1 or rates != [0]
+
+    def training_states(self) -> Iterator[None]:
+        """With the whitening's bias learning, and without."""
+        for self.whitening.bias_learns in (False, True):
+            yield
 
     # Evaluation.
 

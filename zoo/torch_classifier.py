@@ -1,5 +1,6 @@
 """`TorchClassifier`: the base of the models that PyTorch differentiates."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -41,3 +42,10 @@ class TorchClassifier(Classifier):
         loss = self.loss(logits, batch.labels)
         self.count("train", logits, batch.labels, loss)
         return loss
+
+    def training_states(self) -> Iterator[None]:
+        """Put the network into each of the states that it trains in, one after the other.
+
+        What is compiled for one of them, an attribute that a training step looks at, is compiled anew for another.
+        """
+        yield
