@@ -89,7 +89,7 @@ def state(run: Path) -> tuple[dict, list, dict]:
     """What a run has come to: its last weights, the rows of its CSV without the seconds, its curves."""
     weights = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     with (run / "metrics.csv").open() as file:
-        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in csv.DictReader(file)]
     return weights, rows, scalars(run)
 
 

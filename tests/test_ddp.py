@@ -31,7 +31,10 @@ def weights(run_dir: Path) -> dict:
 
 def rows(run_dir: Path) -> list[dict[str, float]]:
     with (run_dir / "metrics.csv").open() as file:
-        return [{k: float(v) for k, v in row.items() if k not in ("data", "seconds")} for row in csv.DictReader(file)]
+        return [
+            {k: float(v) for k, v in row.items() if k != "data" and not k.endswith("seconds")}
+            for row in csv.DictReader(file)
+        ]
 
 
 def results(run_dir: Path) -> dict:

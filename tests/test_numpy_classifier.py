@@ -613,7 +613,7 @@ def everything(steps: int, monkeypatch, schedule=False, save_every_n_steps=None,
     trainer.save_checkpoint("end.ckpt")
     end = torch.load("end.ckpt", weights_only=True)
     del end["callbacks"]  # the rows, with their seconds
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
+    rows = [{name: value for name, value in row.items() if not name.endswith("seconds")} for row in history.rows]
     return {"end": end, "rows": rows, "notes": logger.notes, "seen": witness.seen}, model.ends
 
 
@@ -763,7 +763,9 @@ COMMAND += ["--data.crop_padding=2", "--trainer.max_epochs=2", "--trainer.enable
 def left_behind(run: Path) -> dict:
     """All that a run leaves, without what tells the time."""
     with (run / "metrics.csv").open() as file:
-        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+        rows = [
+            {name: value for name, value in row.items() if not name.endswith("seconds")} for row in csv.DictReader(file)
+        ]
     curves = scalars(run)
     results = json.loads((run / "metrics.json").read_text())
     del results["fit_seconds"]

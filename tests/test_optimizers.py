@@ -232,3 +232,28 @@ def test_lookahead_averages_batch_norm_too():
 def test_lookahead_out_of_range(options):
     with pytest.raises(InputError, match=r"Lookahead: .* is out of range"):
         Lookahead(**options)
+
+
+def test_lookahead_starts_each_training_from_the_weights():
+    lookahead = Lookahead(every_n_steps=3, keep=0.9)
+    ends = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = MLP(hidden_sizes=[4])
+        quiet_trainer(callbacks=[lookahead], max_epochs=2).fit(model, tiny_data())
+        ends.append(model.state_dict())
+    for key, value in ends[0].items():
+        assert torch.equal(value, ends[1][key]), key
+
+
+def test_lookahead_moves_once_a_step_of_several_batches(monkeypatch):
+    steps = []
+    monkeypatch.setattr(Lookahead, "_move", lambda self, weights, kept: steps.append(self._step))
+    quiet_trainer(callbacks=[Lookahead(2)], max_epochs=2, accumulate_grad_batches=2).fit(small_net(), tiny_data())
+    assert steps == [2, 4, 4], "and a last time at the end"
+
+
+def test_lookahead_has_to_know_the_end():
+    trainer = quiet_trainer(callbacks=[Lookahead()], max_epochs=-1)
+    with pytest.raises(InputError, match=r"Lookahead has to know the end: give --trainer.max_epochs"):
+        trainer.fit(small_net(), tiny_data())

@@ -52,7 +52,7 @@ def assert_same_weights(a: dict, b: dict) -> None:
 def rows(run: Path) -> list[dict]:
     """The rows of `metrics.csv`, without the seconds, which no two runs share."""
     with (run / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in csv.DictReader(file)]
 
 
 def signal_at(step: int, callback: str = "SignalAt", **options) -> str:

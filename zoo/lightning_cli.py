@@ -50,11 +50,14 @@ SEED = 0
 TRAINER_DEFAULTS = {"max_epochs": 10, "num_sanity_val_steps": 0}
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> "ZooCLI":
     """Run one of Lightning's commands.
 
     Args:
         argv: the command and its options.
+
+    Returns:
+        What has run: the model, the trainer, the run's directory.
 
     Raises:
         InputError: for bad input that the parser does not see.
@@ -83,7 +86,7 @@ def main(argv: list[str]) -> None:
     option_checks.check_seed(composed)
     ZooCLI.is_built = False
     try:
-        ZooCLI(origin, argv, args=[command, *configs.as_argument(config), *composed.rest])
+        return ZooCLI(origin, argv, args=[command, *configs.as_argument(config), *composed.rest])
     except RunError as error:
         if not _is_first_process():  # which says it for all
             raise SystemExit(error.exit_code) from None
@@ -227,7 +230,7 @@ class ZooCLI(LightningCLI):
         keep_config = LambdaCallback(on_save_checkpoint=self._on_save_checkpoint)
         callbacks: list[Callback] = [keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
         # What was logged is not logged again after a resume: it comes before the checkpoint.
-        callbacks += [self.not_finite, BatchLog(), Speed(), self.graceful_stop]
+        callbacks += [self.not_finite, BatchLog(), Speed(self.history), self.graceful_stop]
         if config.trainer.fast_dev_run:
             return callbacks
         callbacks += [RunSummary(self.history, self._whole_config, self.argv), PRCurves(), Embeddings()]

@@ -1,17 +1,20 @@
 """The network of the record recipes: configs/speedrun94.yaml, speedrun95.yaml, speedrun96.yaml."""
 
+import math
+import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from datamodules.cifar10 import Batch, CIFAR10DataModule
 from datamodules.errors import InputError
 from zoo.about import About, Result
 from zoo.classifier import Stage
+from zoo.metrics import ClassificationMetrics
 from zoo.optimizers import BIASES, FILTERS, HEAD, WHITENING_BIAS
 from zoo.torch_classifier import TorchClassifier
 
@@ -31,6 +34,10 @@ class SpeedrunNet(TorchClassifier):
     have inputs (`torch.nn.init.dirac_`), and batch norm scales nothing.
 
     After a test, `results["test"]["acc_tta"]` is the accuracy with test-time augmentation beside the one without.
+
+    Attributes:
+        whitening_seconds: what the whitening took as the last fit began.
+        test_seconds: what the last test took, without start and report.
 
     Args:
         widths: channels of the three blocks, 64, 256 and 256 by default.
@@ -66,9 +73,10 @@ class SpeedrunNet(TorchClassifier):
     ) -> None:
         super().__init__(num_classes)
         widths = [64, 256, 256] if widths is None else widths
-        _check_arguments(widths, convolutions, batch_norm_momentum, label_smoothing)
+        _check_arguments(widths, convolutions, batch_norm_momentum, label_smoothing, logit_scale)
         self.label_smoothing, self.tta = label_smoothing, tta
-        self.tta_accuracy = MeanMetric()
+        self.whitening_seconds = self.test_seconds = self._test_started = 0.0
+        self.tta_metrics = ClassificationMetrics(num_classes)
         whitening = Whitening()
         inputs = [whitening.out_channels, *widths[:-1]]
         blocks = [
@@ -114,11 +122,14 @@ class SpeedrunNet(TorchClassifier):
     # Training.
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the sum of the batch's losses, whose rates do not depend on its size; the mean is what is counted.
+        """Return the sum of the losses of all images of a step: its rates do not depend on how many they are.
 
-        In half precision, too, its gradients are large enough not to become 0.
+        Several processes, and several batches for a step, each have their share of it: Lightning takes the mean of what
+        they return. The batch's mean is what is counted. In half precision, too, the gradients of the sum are large
+        enough not to become 0.
         """
-        return super().training_step(batch, batch_idx) * len(batch.labels)
+        shares = self.trainer.world_size * self.trainer.accumulate_grad_batches if self._trainer else 1
+        return super().training_step(batch, batch_idx) * len(batch.labels) * shares
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return all parameters, in groups that tell their roles (see `zoo.optimizers`)."""
@@ -131,22 +142,24 @@ class SpeedrunNet(TorchClassifier):
             {"role": WHITENING_BIAS, "params": [bias]},
         ]
 
-    def setup(self, stage: str) -> None:
-        """Compute the whitening as a fit begins; a checkpoint's own comes afterwards, where there is one."""
+    def on_fit_start(self) -> None:
+        """Compute the whitening from training images, unless it comes with a checkpoint."""
         data = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and isinstance(data, CIFAR10DataModule) and data.train is not None:
+        if self.trainer.ckpt_path is None and isinstance(data, CIFAR10DataModule) and data.train is not None:
+            start = time.perf_counter()
             border = (data.train.images.shape[1] - 32) // 2
             pixels = data.train.images[:WHITENED_IMAGES, border : border + 32, border : border + 32]
             self.whitening.fit(self.normalize(pixels.permute(0, 3, 1, 2).to(self.device)))
+            self.whitening_seconds = time.perf_counter() - start
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Leave out the gradient of the whitening's bias, and all that is computed for it alone, once its rate is 0.
 
-        Where there are several processes, they wait for the gradients of all parameters.
+        Strategies for several processes wait for the gradients of all parameters.
         """
         groups = self.trainer.optimizers[0].param_groups
         rates = [group["lr"] for group in groups if group.get("role") == WHITENING_BIAS]
-        self.whitening.bias_learns = self.trainer.world_size > 1 or rates != [0]
+        self.whitening.bias_learns = not isinstance(self.trainer.strategy, SingleDeviceStrategy) or rates != [0]
 
     def training_states(self) -> Iterator[None]:
         """With the whitening's bias learning, and without."""
@@ -155,19 +168,25 @@ class SpeedrunNet(TorchClassifier):
 
     # Evaluation.
 
+    def on_test_epoch_start(self) -> None:
+        """Start the clock of the test."""
+        self._test_started = time.perf_counter()
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of the test set; with the six views of each image, too."""
         super().test_step(batch, batch_idx)
         if self.tta:
-            predicted = self.predict_classes(self.logits_of_views(batch.images))
-            self.tta_accuracy.update((predicted == batch.labels).float())
+            logits = self.logits_of_views(batch.images).float()
+            losses = self.loss(logits, batch.labels) * len(batch.labels)
+            self.tta_metrics.update(self.predict_classes(logits), batch.labels, losses.reshape(1))
 
     def further_figures(self, stage: Stage) -> dict[str, float]:
         """Return the accuracy with test-time augmentation as "acc_tta", of a test."""
         if stage != "test" or not self.tta:
             return {}
-        accuracy = round(self.tta_accuracy.compute().item(), 6)
-        self.tta_accuracy.reset()
+        accuracy = self.tta_metrics.compute()["acc"]  # which waits for a GPU: the clock is read after it
+        self.test_seconds = time.perf_counter() - self._test_started
+        self.tta_metrics.reset()
         return {"acc_tta": accuracy}
 
 
@@ -200,7 +219,7 @@ class Whitening(nn.Conv2d):
 
         With the second moments of the patches as E diag(v) E', the filters are the rows of diag(v + eps)^(-1/2) E'.
         """
-        patches = F.unfold(images, self.kernel_size).transpose(1, 2).reshape(-1, 12)
+        patches = F.unfold(images.float(), self.kernel_size).transpose(1, 2).reshape(-1, 12)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         self._set_filters((vectors / (values + WHITENING_EPS).sqrt()).T)
 
@@ -248,7 +267,7 @@ class ScaledLinear(nn.Linear):
     def __init__(self, inputs: int, outputs: int, scale: float | None) -> None:
         super().__init__(inputs, outputs, bias=False)
         self.scale = 1 / inputs if scale is None else scale
-        if scale is None:
+        if scale is None and self.weight.numel() > 1:
             with torch.no_grad():
                 self.weight.div_(self.weight.std())
 
@@ -279,7 +298,9 @@ def _freeze_weight(layer: nn.Conv2d | nn.BatchNorm2d) -> None:
     layer.register_buffer("weight", weight)
 
 
-def _check_arguments(widths: list[int], convolutions: int, momentum: float, smoothing: float) -> None:
+def _check_arguments(
+    widths: list[int], convolutions: int, momentum: float, smoothing: float, scale: float | None
+) -> None:
     if len(widths) != 3 or any(width < 1 for width in widths):
         raise InputError(f"--model.widths={widths}: give the channels of three blocks, each at least 1")
     if convolutions not in (2, 3):
@@ -287,3 +308,5 @@ def _check_arguments(widths: list[int], convolutions: int, momentum: float, smoo
     for name, share in (("batch_norm_momentum", momentum), ("label_smoothing", smoothing)):
         if not 0 <= share < 1:
             raise InputError(f"--model.{name}={share} is out of range: give a number from 0 up to, not including, 1")
+    if scale is not None and not 0 < scale < math.inf:
+        raise InputError(f"--model.logit_scale={scale} is out of range: give a number above 0")

@@ -32,18 +32,18 @@ class StopWhenNotFinite(L.Callback):
         """Look at the losses, at the end of an epoch in any case."""
         is_last = trainer.fit_loop.batch_idx + 1 == trainer.num_training_batches
         if trainer.global_step % self.every_n_steps == 0 or is_last:
-            self._check(trainer, "loss", pl_module.train_loss_is_finite())
+            self._check(trainer, pl_module, "loss", pl_module.train_loss_is_finite())
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
         """Look at the losses and the weights."""
-        self._check(trainer, "loss", pl_module.train_loss_is_finite())
+        self._check(trainer, pl_module, "loss", pl_module.train_loss_is_finite())
         finite = [t.isfinite().all() for t in pl_module.state_dict().values() if t.is_floating_point()]
-        self._check(trainer, "weights", bool(torch.stack(finite).all()))
+        self._check(trainer, pl_module, "weights", bool(torch.stack(finite).all()))
 
-    def _check(self, trainer: L.Trainer, what: str, finite: bool) -> None:
+    def _check(self, trainer: L.Trainer, pl_module: Classifier, what: str, finite: bool) -> None:
         if trainer.strategy.reduce_boolean_decision(finite):  # of all processes
             return
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        rate = pl_module.last_lr()
         saved = self.path is not None and self.path.is_file()
         left = f"the last good checkpoint is {self.path}" if saved else "no checkpoint was saved yet"
         raise RunError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from zoo import files
@@ -29,6 +30,8 @@ def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
 class History(L.Callback):
     """Writes a row an epoch to `path`: data, epoch (from 1), optimizer steps, seconds, lr, train/*, val/*.
 
+    "seconds" are those of the whole epoch, "train_seconds" those without its validations.
+
     Checkpoints hold the rows, so that a resumed run goes on where its checkpoint is, with no epoch lost or doubled.
 
     Attributes:
@@ -40,7 +43,7 @@ class History(L.Callback):
         self.path = path
         self.rows: list[dict[str, Any]] = []
         self._epoch_started = time.perf_counter()
-        self._elapsed = 0.0
+        self._elapsed = self._validated = self._validation_started = 0.0
 
     @property
     def seconds(self) -> float:
@@ -49,12 +52,13 @@ class History(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint takes: the rows, and the seconds of the epoch so far."""
-        return {"rows": self.rows, "elapsed": time.perf_counter() - self._epoch_started}
+        elapsed = time.perf_counter() - self._epoch_started
+        return {"rows": self.rows, "elapsed": elapsed, "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.rows = list(state_dict["rows"])
-        self._elapsed = state_dict["elapsed"]
+        self._elapsed, self._validated = state_dict["elapsed"], state_dict.get("validated", 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Go on with the clock of an unfinished epoch."""
@@ -62,16 +66,28 @@ class History(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Start the epoch's clock."""
-        self._epoch_started = time.perf_counter()
+        self._epoch_started, self._validated = time.perf_counter(), 0.0
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Start the validation's clock, once the GPU has done the steps before it."""
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+        self._validation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Stop it."""
+        self._validated += time.perf_counter() - self._validation_started
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Add the epoch's row."""
         figures = epoch_figures(trainer, pl_module)  # which wait for a GPU: the clock is read after them
+        seconds = time.perf_counter() - self._epoch_started
         leading = {
             "data": getattr(getattr(trainer, "datamodule", None), "source_name", "unknown"),
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
-            "seconds": time.perf_counter() - self._epoch_started,
+            "seconds": seconds,
+            "train_seconds": seconds - self._validated,
         }
         self.rows.append(leading | figures)
         self._write()

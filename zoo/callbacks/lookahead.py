@@ -1,5 +1,6 @@
 """Slow weights that follow the fast ones."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -26,7 +27,7 @@ class Lookahead(L.Callback):
         keep: how much of the slow weights is kept in the end, 0..1; 0.95 to the fifth power by default.
 
     Raises:
-        InputError: for an argument out of its range.
+        InputError: for an argument out of its range; and as a training begins that has no end.
     """
 
     def __init__(self, every_n_steps: int = 5, keep: float = 0.95**5) -> None:
@@ -36,6 +37,7 @@ class Lookahead(L.Callback):
             raise InputError(f"Lookahead: keep={keep} is out of range: give a number from 0 to 1")
         self.every_n_steps, self.keep = every_n_steps, keep
         self._slow: dict[str, Tensor] = {}
+        self._step = 0
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint takes: the slow weights."""
@@ -47,19 +49,29 @@ class Lookahead(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Start from the weights, or from where a checkpoint was."""
+        if math.isinf(pl_module.training_steps()):
+            raise InputError("Lookahead has to know the end: give --trainer.max_epochs or --trainer.max_steps")
+        self._step = trainer.global_step
         self._slow = {
             name: self._slow[name].to(weight.device) if name in self._slow else weight.clone()
             for name, weight in _weights(pl_module).items()
         }
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Classifier, *args: Any) -> None:
-        """Look at the step's number."""
-        step, steps = trainer.global_step, pl_module.training_steps()
+        """Look at the step's number, where the batch made one."""
+        if trainer.global_step == self._step:
+            return
+        self._step = step = trainer.global_step
+        steps = pl_module.training_steps()
         if step % self.every_n_steps == 0:
             kept = self.keep * (step / steps) ** 3
             self._move(_weights(pl_module), kept)
         if step == steps:
             self._move(_weights(pl_module), 1.0)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Forget the slow weights: another training starts from its own."""
+        self._slow = {}
 
     @torch.no_grad()
     def _move(self, weights: dict[str, Tensor], kept: float) -> None:

@@ -1,9 +1,8 @@
 """How fast a model trains."""
 
-import time
-
 import lightning as L
 
+from zoo.callbacks.history import History
 from zoo.classifier import Classifier
 from zoo.run_logger import RunLogger
 
@@ -12,33 +11,27 @@ class Speed(L.Callback):
     """Logs "perf/seconds_per_epoch", and "perf/images_per_second" of training without the validations.
 
     An epoch that a resumed run began in the middle has none.
+
+    Args:
+        history: that has the epochs' seconds, and comes before this in the list of callbacks.
     """
 
-    def __init__(self) -> None:
-        self._epoch_started: float | None = None
-        self._validation_started = self._validated = 0.0
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._is_whole = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Know nothing of the epoch at hand."""
-        self._epoch_started = None
+        self._is_whole = False
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start the clock."""
-        self._epoch_started, self._validated = time.perf_counter(), 0.0
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Stop the clock of training."""
-        self._validation_started = time.perf_counter()
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Go on with it."""
-        self._validated += time.perf_counter() - self._validation_started
+        """Know the epoch from its start."""
+        self._is_whole = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Log."""
-        if self._epoch_started is None or not isinstance(trainer.logger, RunLogger):
-            return
-        images = pl_module.images_trained()  # which waits for a GPU: the clock is read after it
-        seconds = time.perf_counter() - self._epoch_started
-        speed = images / (seconds - self._validated)
-        trainer.logger.log_figures({"perf/seconds_per_epoch": seconds, "perf/images_per_second": speed}, trainer)
+        if self._is_whole and isinstance(trainer.logger, RunLogger):
+            epoch, images = self.history.rows[-1], pl_module.images_trained()
+            speed = images / epoch["train_seconds"]
+            figures = {"perf/seconds_per_epoch": epoch["seconds"], "perf/images_per_second": speed}
+            trainer.logger.log_figures(figures, trainer)

@@ -1,0 +1,100 @@
+"""The seconds of epochs, and the speed of training: of a clock that a test turns."""
+
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+from test_models import quiet_trainer, tiny_data
+
+from zoo.callbacks.history import History
+from zoo.callbacks.speed import Speed
+from zoo.mlp import MLP
+from zoo.run_logger import RunLogger
+
+
+class Clock(L.Callback):
+    """A training batch takes a second, one of validation ten."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("zoo.callbacks.history.time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def on_train_batch_start(self, *args):
+        self.now += 1
+
+    def on_validation_batch_start(self, *args):
+        self.now += 10
+
+
+class Pause(L.Callback):
+    """Keeps what a checkpoint would, after a batch of the first epoch."""
+
+    def __init__(self, history: History, batch: int) -> None:
+        self.history, self.batch, self.state = history, batch, None
+
+    def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+        if self.state is None and batch_idx == self.batch:
+            self.state = self.history.state_dict() | {"rows": []}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def fit(history, *callbacks, logger=False, **options):
+    """Epochs of four batches, with a batch of validation after each two of them."""
+    data = tiny_data(train_size=40, batch_size=10, val_size=20)
+    trainer = quiet_trainer(val_check_interval=2, callbacks=[history, *callbacks], **options)
+    trainer.logger = logger
+    trainer.fit(MLP(hidden_sizes=[4]), data)
+
+
+def test_seconds_are_of_the_epoch_and_of_its_steps(clock):
+    history = History()
+    fit(history, clock, max_epochs=2)
+    assert [(row["seconds"], row["train_seconds"]) for row in history.rows] == [(24, 4), (24, 4)]
+    assert history.seconds == 48
+
+
+def test_an_interrupted_epoch_has_the_seconds_before_the_interruption(clock):
+    """It stops after the third batch and one validation, and goes on a while later: here, with a whole epoch."""
+    history = History()
+    pause = Pause(history, batch=2)
+    fit(history, pause, clock, max_epochs=1)
+    assert (pause.state["elapsed"], pause.state["validated"]) == (13, 10)
+
+    resumed = History()
+    resumed.load_state_dict(pause.state)
+    clock.now += 500
+    resumed.on_train_start(None, None)
+    clock.now += 1
+    assert resumed.state_dict()["elapsed"] == 14
+    resumed.on_validation_start(None, None)
+    clock.now += 10
+    resumed.on_validation_end(None, None)
+    assert resumed.state_dict() == {"rows": [], "elapsed": 24, "validated": 20}
+
+
+def test_images_per_second_are_those_of_the_steps(clock, monkeypatch, tmp_path):
+    logged = []
+    monkeypatch.setattr(RunLogger, "log_figures", lambda self, figures, trainer: logged.append(figures))
+    history = History()
+    fit(history, Speed(history), clock, logger=RunLogger(tmp_path), max_epochs=2)
+    speeds = [figures for figures in logged if "perf/seconds_per_epoch" in figures]
+    assert speeds == [{"perf/seconds_per_epoch": 24, "perf/images_per_second": 40 / 4}] * 2
+
+
+def test_an_epoch_that_began_elsewhere_has_no_speed(monkeypatch):
+    history = History()
+    history.rows = [{"seconds": 2.0, "train_seconds": 1.0}]
+    logged = []
+    logger = SimpleNamespace(log_figures=lambda figures, trainer: logged.append(figures))
+    monkeypatch.setattr("zoo.callbacks.speed.RunLogger", SimpleNamespace)
+    speed, trainer, model = Speed(history), SimpleNamespace(logger=logger), SimpleNamespace(images_trained=lambda: 40)
+    for starts in (True, False):
+        speed.on_train_start(trainer, model)
+        if starts:
+            speed.on_train_epoch_start(trainer, model)
+        speed.on_train_epoch_end(trainer, model)
+    assert logged == [{"perf/seconds_per_epoch": 2.0, "perf/images_per_second": 40.0}]
