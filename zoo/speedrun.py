@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
-from datamodules.cifar10 import Batch, CIFAR10DataModule
+from datamodules.cifar10 import Batch, CIFAR10DataModule, ImageDataset
 from datamodules.errors import InputError
 from zoo.about import About, Result
 from zoo.classifier import Stage
@@ -147,10 +147,14 @@ class SpeedrunNet(TorchClassifier):
         data = getattr(self.trainer, "datamodule", None)
         if self.trainer.ckpt_path is None and isinstance(data, CIFAR10DataModule) and data.train is not None:
             start = time.perf_counter()
-            border = (data.train.images.shape[1] - 32) // 2
-            pixels = data.train.images[:WHITENED_IMAGES, border : border + 32, border : border + 32]
-            self.whitening.fit(self.normalize(pixels.permute(0, 3, 1, 2).to(self.device)))
+            self.whiten(data.train)
             self.whitening_seconds = time.perf_counter() - start
+
+    def whiten(self, dataset: ImageDataset) -> None:
+        """Compute the whitening from images as they are without augmentation."""
+        border = (dataset.images.shape[1] - 32) // 2
+        pixels = dataset.images[:WHITENED_IMAGES, border : border + 32, border : border + 32]
+        self.whitening.fit(self.normalize(pixels.permute(0, 3, 1, 2).to(self.device)))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Leave out the gradient of the whitening's bias, and all that is computed for it alone, once its rate is 0.

@@ -33,6 +33,7 @@ class Stopwatch:
         self.seconds: dict[str, list[float]] = {}
         self.operations: dict[str, float] = {}
         self.megabytes: dict[str, list[float]] = {}
+        self.notes: list[str] = []
 
     def time(self, name: str, run: Callable[[], object]) -> None:
         """Run a contestant, and add its seconds."""
