@@ -144,7 +144,8 @@ def augment(
     images = rows.index_select(0, starts.view(-1)).view(-1, 32, 32, 3)
 
     if augmentation.horizontal_flip:
-        _replace(images, _flipped(bits, indices, augmentation, seed, epoch), images.flip(2))
+        mirror = _mirror if padded.device.type == "cpu" else _mirror_without_waiting
+        mirror(images, _flipped(bits, indices, augmentation, seed, epoch))
     if augmentation.cutout:
         start_row = _uniform(bits, 3, 32) - augmentation.cutout // 2
         start_column = _uniform(bits, 4, 32) - augmentation.cutout // 2
@@ -164,13 +165,25 @@ def _flipped(bits: Tensor, indices: Tensor, augmentation: Augmentation, seed: in
     return _uniform(bits, 2, 2).bool()
 
 
-def _replace(images: Tensor, chosen: Tensor, others: Tensor) -> None:
-    """Put those of `others` that are `chosen`, bool (b,), into `images`; both are uint8 (b, 32, 32, 3).
+def _mirror(images: Tensor, chosen: Tensor) -> None:
+    """Mirror those of images, uint8 (b, 32, 32, 3), that are `chosen`, bool (b,).
 
-    Eight bytes at a time, which takes a fifth of the time that single ones do.
+    They are put in place eight bytes at a time, which takes a fifth of the time that single ones do.
     """
-    words, other_words = (tensor.view(len(chosen), -1).view(torch.int64) for tensor in (images, others))
-    torch.where(chosen[:, None], other_words, words, out=words)
+    positions = chosen.nonzero().squeeze(1)
+    mirrored = images.index_select(0, positions).flip(2)
+    _words(images).index_copy_(0, positions, _words(mirrored))
+
+
+def _mirror_without_waiting(images: Tensor, chosen: Tensor) -> None:
+    """Do the same on a GPU, which would have to be waited for to know how many are chosen: it mirrors all of them."""
+    words = _words(images)
+    torch.where(chosen[:, None], _words(images.flip(2)), words, out=words)
+
+
+def _words(images: Tensor) -> Tensor:
+    """View uint8 images (b, 32, 32, 3) as int64 (b, 384)."""
+    return images.view(len(images), 32 * 32 * 3).view(torch.int64)
 
 
 def _between(start: Tensor, length: int) -> Tensor:

@@ -7,7 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datamodules.augmentation import MEAN_COLOUR, Augmentation, _mix, augment, pad, random_bits
+from datamodules.augmentation import (
+    MEAN_COLOUR,
+    Augmentation,
+    _mirror,
+    _mirror_without_waiting,
+    _mix,
+    augment,
+    pad,
+    random_bits,
+)
 
 MASK = (1 << 64) - 1
 
@@ -121,6 +130,16 @@ def mirrored(horizontal_flip, seed: int, epoch: int) -> torch.Tensor:
     left_is_bright[:, :, :16] = 255
     positions, augmentation = torch.zeros(10_000, dtype=torch.long), Augmentation(horizontal_flip=horizontal_flip)
     return augment(left_is_bright, positions, torch.arange(10_000), augmentation, seed, epoch)[:, 0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("mirror", [_mirror, _mirror_without_waiting])
+@pytest.mark.parametrize("chosen", [[True, False, True], [False] * 3, [True] * 3])
+def test_on_every_device_those_that_are_chosen_are_mirrored(mirror, chosen):
+    images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    pairs = zip(images.clone().numpy(), chosen, strict=True)
+    expected = [np.fliplr(image) if flips else image for image, flips in pairs]
+    mirror(images, torch.tensor(chosen))
+    np.testing.assert_array_equal(images.numpy(), expected)
 
 
 def test_alternating_flips():
