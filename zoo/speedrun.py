@@ -129,7 +129,7 @@ class SpeedrunNet(TorchClassifier):
         enough not to become 0.
         """
         shares = self.trainer.world_size * self.trainer.accumulate_grad_batches if self._trainer else 1
-        return super().training_step(batch, batch_idx) * len(batch.labels) * shares
+        return super().training_step(batch, batch_idx) * (len(batch.labels) * shares)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return all parameters, in groups that tell their roles (see `zoo.optimizers`)."""
