@@ -474,6 +474,19 @@ class TestOptimizer:
         assert set(state["state"][0]) == {"momentum_buffer"}
         assert state["param_groups"][0]["momentum"] == 0.9
 
+    @pytest.mark.parametrize(("before", "after"), [("AdamW", "MuonSGD"), ("MuonSGD", "AdamW")])
+    def test_another_number_of_groups(self, before, after):
+        """MuonSGD has a group for each role, of which MLP has two. All rates are those of a run that always had it."""
+        command = [*MLP, "--trainer.log_every_n_steps=1"]
+        options = [f"--optimizer={after}", "--lr_schedule=Linear", "--lr_schedule.final=0.5"]
+        run_of(*command, "--trainer.max_epochs=1", f"--optimizer={before}")
+        new = run_of("fit", "--ckpt_path=last", "--trainer.max_epochs=2", *options)
+        expected = run_of(*command, *options)
+        assert self.rates(new) == self.rates(expected)[5:]
+        ours, theirs = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (new, expected))
+        assert ours["optimizer_states"][0]["param_groups"] == theirs["optimizer_states"][0]["param_groups"]
+        assert ours["lr_schedulers"] == theirs["lr_schedulers"]
+
     def test_another_batch_size_waits_for_the_end_of_the_epoch(self, whole, capsys):
         run = run_of(*FIT, signal_at(7), code=143)
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

@@ -321,6 +321,9 @@ class Classifier(L.LightningModule, ABC):
         if before["class_path"] != now["class_path"] or len(before["groups"]) != len(now["groups"]):
             checkpoint["optimizer_states"] = [optimizer.state_dict()]
             before = {"groups": [{} for _ in now["groups"]]}
+            # The scheduler keeps values of each group, too, and there may be another number of groups.
+            lrs = [group["lr"] for group in now["groups"]]
+            scheduler.update(base_lrs=lrs, _last_lr=list(lrs), lr_lambdas=[{} for _ in lrs])
         groups = checkpoint["optimizer_states"][0]["param_groups"]
         for index, (group, old, new) in enumerate(zip(groups, before["groups"], now["groups"], strict=True)):
             group.update({name: value for name, value in new.items() if name not in old or old[name] != value})
