@@ -1,5 +1,8 @@
 """The record recipes' optimizers, and Lookahead, against step-by-step formulas."""
 
+import inspect
+import math
+
 import lightning as L
 import numpy as np
 import pytest
@@ -35,6 +38,11 @@ def test_orthogonalized_brings_the_values_near_to_one():
     matrix = torch.from_numpy(np.random.default_rng(0).normal(size=(16, 144)))
     values = torch.linalg.svdvals(orthogonalized(matrix * 1e-3, steps=5))
     assert 0.6 < values.min() <= values.max() < 1.3
+
+
+def test_orthogonalized_of_nothing_is_nothing():
+    """As the gradient of filters may be, behind dead units."""
+    assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
 
 
 # A step by hand.
@@ -79,26 +87,50 @@ def stepped(build, shapes, steps=4):
 SHAPES = {"filters": (4, 3, 2, 2), "head": (3, 5), "biases": (6,), "whitening bias": (2,)}
 
 
-def test_muon_sgd_by_hand():
+@pytest.mark.parametrize(("momentum", "sgd_momentum"), [(0.7, 0.8), (0.0, 0.0)])
+def test_muon_sgd_by_hand(momentum, sgd_momentum):
     rates = {"lr": 0.3, "head_lr": 0.5, "bias_lr": 0.05}
     starts, gradients, ends = stepped(
-        lambda groups: MuonSGD(groups, **rates, momentum=0.7, sgd_momentum=0.8, weight_decay=0.01), SHAPES
+        lambda groups: MuonSGD(groups, **rates, momentum=momentum, sgd_momentum=sgd_momentum, weight_decay=0.01), SHAPES
     )
     as_rows = [g.reshape(4, -1) for g in gradients["filters"]]
-    expected = numpy_muon(starts["filters"].reshape(4, -1), as_rows, 0.3, 0.7)
+    expected = numpy_muon(starts["filters"].reshape(4, -1), as_rows, 0.3, momentum)
     np.testing.assert_allclose(ends["filters"].reshape(4, -1), expected, rtol=1e-5)
     for role, lr in (("head", 0.5), ("biases", 0.05), ("whitening bias", 0.05)):
-        np.testing.assert_allclose(ends[role], numpy_nesterov(starts[role], gradients[role], lr, 0.8, 0.01))
+        np.testing.assert_allclose(ends[role], numpy_nesterov(starts[role], gradients[role], lr, sgd_momentum, 0.01))
 
 
-def test_decoupled_sgd_by_hand():
+@pytest.mark.parametrize(("momentum", "growth"), [(0.9, 11), (0.0, 2)])  # 1 + 1 / (1 - momentum)
+def test_decoupled_sgd_by_hand(momentum, growth):
     starts, gradients, ends = stepped(
-        lambda groups: DecoupledSGD(groups, lr=3.0, momentum=0.9, weight_decay=0.2), SHAPES
+        lambda groups: DecoupledSGD(groups, lr=3.0, momentum=momentum, weight_decay=0.2), SHAPES
     )
-    # 1 + 1 / (1 - 0.9) = 11
     for role, scaler in (("filters", 1), ("head", 1), ("biases", 64), ("whitening bias", 1)):
-        expected = numpy_nesterov(starts[role], gradients[role], scaler * 3.0 / 11 / 1024, 0.9, 0.2 / 11)
-        np.testing.assert_allclose(ends[role], expected)
+        lr, share = scaler * 3.0 / growth / 1024, 0.2 / growth
+        np.testing.assert_allclose(ends[role], numpy_nesterov(starts[role], gradients[role], lr, momentum, share))
+
+
+def test_muon_makes_a_buffer_for_each_parameter_once(monkeypatch):
+    made, zeros_like = [], torch.zeros_like
+    monkeypatch.setattr(torch, "zeros_like", lambda *args: made.append(args) or zeros_like(*args))
+    stepped(MuonSGD, SHAPES, steps=3)
+    assert len(made) == len(SHAPES)
+
+
+def test_muon_takes_filters_that_start_as_zeros():
+    """As the last convolution of a residual block may: the first step is the update alone."""
+    parameter = torch.nn.Parameter(torch.zeros(2, 1, 2, 2))
+    parameter.grad = torch.arange(8.0).view(2, 1, 2, 2)
+    MuonSGD([parameter], lr=0.5).step()
+    expected = -0.5 * orthogonalized(parameter.grad.flatten(1)).view_as(parameter)
+    torch.testing.assert_close(parameter.detach(), expected)
+
+
+@pytest.mark.parametrize("build", [lambda p: MuonSGD(p, head_lr=0.0, bias_lr=0.0), lambda p: DecoupledSGD(p, lr=0.0)])
+def test_a_rate_of_0_learns_and_decays_nothing(build):
+    starts, _, ends = stepped(build, {role: shape for role, shape in SHAPES.items() if role != "filters"})
+    for role, start in starts.items():
+        np.testing.assert_array_equal(ends[role], start)
 
 
 def test_muon_does_not_see_the_length_of_the_gradient():
@@ -131,13 +163,26 @@ def test_frozen_parameters_are_left_out_and_an_unknown_role_is_refused():
         by_role([{"role": "haed", "params": [torch.nn.Parameter(torch.zeros(3))]}])
 
 
-@pytest.mark.parametrize(
-    "build",
-    [lambda p: MuonSGD(p, head_lr=-1.0), lambda p: DecoupledSGD(p, momentum=1.0), lambda p: DecoupledSGD(p, lr=-1.0)],
-)
-def test_out_of_range(build):
-    with pytest.raises(ValueError, match=r"negative|out of range|Invalid learning rate"):
-        build([torch.nn.Parameter(torch.zeros(3))])
+RATES, MOMENTA, SHARES = (-1.0, math.nan, math.inf), (-0.1, 1.0, 5.0, math.nan), (-1.0, 1.1, math.nan, math.inf)
+RANGES = {
+    MuonSGD: dict.fromkeys(("lr", "head_lr", "bias_lr", "weight_decay"), RATES)
+    | {"momentum": MOMENTA, "sgd_momentum": MOMENTA, "whitening_share": SHARES},
+    DecoupledSGD: dict.fromkeys(("lr", "weight_decay", "bias_scaler"), RATES)
+    | {"momentum": MOMENTA, "whitening_share": SHARES},
+}
+
+
+@pytest.mark.parametrize("optimizer", RANGES)
+def test_out_of_range(optimizer):
+    """Every argument is refused by its name, with the value that was given; the ends of its range are not."""
+    parameters = [torch.nn.Parameter(torch.zeros(3))]
+    assert {"params", *RANGES[optimizer]} == set(inspect.signature(optimizer).parameters)
+    for name, values in RANGES[optimizer].items():
+        for value in values:
+            with pytest.raises(ValueError, match=rf"^{name}={value} is out of range: give a number "):
+                optimizer(parameters, **{name: value})
+        optimizer(parameters, **{name: 0.0})
+        optimizer(parameters, **{name: 0.99 if values is MOMENTA else 1.0})
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD, MuonSGD, DecoupledSGD])

@@ -77,6 +77,11 @@ def test_constant():
         (lambda: Linear(start=2), "start=2"),
         (lambda: Step(milestones=[0.5, 60]), "milestones=60"),
         (lambda: Step(factor=-1), "factor=-1"),
+        (lambda: Step(factor=math.nan), "factor=nan"),
+        (lambda: Step(factor=math.inf), "factor=inf"),
+        (lambda: Linear(warmup=math.nan), "warmup=nan"),
+        (lambda: Cosine(final=math.inf), "final=inf"),
+        (lambda: Step(milestones=[math.nan]), "milestones=nan"),
     ],
 )
 def test_out_of_range(build, culprit):

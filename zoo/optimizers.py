@@ -7,6 +7,7 @@ Rates are those of the records, for the gradient of the sum of a batch's losses:
 a mean loss, as most models have it, the rates of all that SGD learns are to be multiplied by the batch size.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -59,17 +60,17 @@ class MuonSGD(Optimizer):
 
     Args:
         params: see `by_role`.
-        lr: rate of the filters.
-        momentum: of the filters.
-        head_lr: rate of the head.
-        bias_lr: rate of all biases.
-        sgd_momentum: of the head and the biases.
-        weight_decay: share of the head and the biases that a step takes away, before momentum adds to it.
-        whitening_share: share of the training in which the whitening layer's bias learns; it runs through the
+        lr: rate of the filters, at least 0.
+        momentum: of the filters; 0 <= momentum < 1.
+        head_lr: rate of the head, at least 0.
+        bias_lr: rate of all biases, at least 0.
+        sgd_momentum: of the head and the biases; 0 <= momentum < 1.
+        weight_decay: share of the head and the biases that a step takes away, before momentum adds to it; at least 0.
+        whitening_share: share of the training, 0..1, in which the whitening layer's bias learns; it runs through the
             schedule in that time.
 
     Raises:
-        ValueError: for a negative rate.
+        ValueError: for an argument out of its range.
     """
 
     def __init__(
@@ -83,9 +84,8 @@ class MuonSGD(Optimizer):
         weight_decay: float = 0.004,
         whitening_share: float = 0.375,
     ) -> None:
-        for name, rate in (("lr", lr), ("head_lr", head_lr), ("bias_lr", bias_lr)):
-            if rate < 0:
-                raise ValueError(f"{name}={rate} is negative: give a number of at least 0")
+        _check(lr=lr, head_lr=head_lr, bias_lr=bias_lr, weight_decay=weight_decay)
+        _check(momentum=momentum, sgd_momentum=sgd_momentum, whitening_share=whitening_share)
         rates = {FILTERS: lr, HEAD: head_lr, BIASES: bias_lr, WHITENING_BIAS: bias_lr}
         groups: list[dict[str, Any]] = []
         for role, parameters in by_role(params).items():
@@ -112,11 +112,15 @@ class MuonSGD(Optimizer):
         momentum = group["momentum"]
         if group["weight_decay"]:
             gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        velocity = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(gradient))
-        velocity.mul_(momentum).add_(gradient)
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        velocity = state["momentum_buffer"].mul_(momentum).add_(gradient)
         update = gradient.add(velocity, alpha=momentum)
         if group["role"] == FILTERS:
-            parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
+            norm = parameter.norm()
+            norm = torch.where(norm > 0, norm, 1.0)  # filters that start as zeros have no length to scale
+            parameter.mul_(len(parameter) ** 0.5 / norm)
             update = orthogonalized(update.flatten(1)).view_as(update)
         parameter.sub_(update, alpha=group["lr"])
 
@@ -161,14 +165,14 @@ class DecoupledSGD(SGD):
 
     Args:
         params: see `by_role`.
-        lr: rate of everything but the biases of batch norm, for the mean gradient of `IMAGES` images.
-        momentum: at least 0, less than 1.
-        weight_decay: share of the weights that a step takes away, before it is divided as the rate is.
-        bias_scaler: rate of the biases of batch norm, in multiples of `lr`.
-        whitening_share: share of the training in which the whitening layer's bias learns.
+        lr: rate of everything but the biases of batch norm, for the mean gradient of `IMAGES` images; at least 0.
+        momentum: 0 <= momentum < 1.
+        weight_decay: share of the weights that a step takes away, before it is divided as the rate is; at least 0.
+        bias_scaler: rate of the biases of batch norm, in multiples of `lr`; at least 0.
+        whitening_share: share of the training, 0..1, in which the whitening layer's bias learns.
 
     Raises:
-        ValueError: for a negative rate, or a momentum out of range.
+        ValueError: for an argument out of its range.
     """
 
     def __init__(
@@ -180,8 +184,8 @@ class DecoupledSGD(SGD):
         bias_scaler: float = 64.0,
         whitening_share: float = 0.2,
     ) -> None:
-        if not 0 < momentum < 1:
-            raise ValueError(f"momentum={momentum} is out of range: give a number between 0 and 1")
+        _check(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        _check(bias_scaler=bias_scaler, whitening_share=whitening_share)
         growth = 1 + 1 / (1 - momentum)
         lr_of_sum = lr / growth / IMAGES
         groups: list[dict[str, Any]] = []
@@ -192,7 +196,21 @@ class DecoupledSGD(SGD):
             if role == WHITENING_BIAS:
                 group["stops_at"] = whitening_share
             groups.append(group)
-        super().__init__(groups, lr=lr_of_sum, momentum=momentum, nesterov=True)
+        # Without momentum, Nesterov's is plain SGD, which PyTorch wants to hear.
+        super().__init__(groups, lr=lr_of_sum, momentum=momentum, nesterov=momentum > 0)
+
+
+def _check(**arguments: float) -> None:
+    """Raise a ValueError for a value out of its range, which the argument's name tells."""
+    for name, value in arguments.items():
+        if name.endswith("momentum"):
+            fits, bounds = 0 <= value < 1, "from 0 up to, not including, 1"
+        elif name.endswith("share"):
+            fits, bounds = 0 <= value <= 1, "from 0 to 1"
+        else:
+            fits, bounds = 0 <= value < math.inf, "of at least 0"
+        if not fits:
+            raise ValueError(f"{name}={value} is out of range: give a number {bounds}")
 
 
 def _per_rate(share: float, rate: float) -> float:

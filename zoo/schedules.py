@@ -76,8 +76,8 @@ class Step(Schedule):
 
     def __init__(self, milestones: list[float] | None = None, factor: float = 0.1) -> None:
         self.milestones = [_share("milestones", m) for m in (milestones if milestones is not None else [0.5, 0.75])]
-        if factor < 0:
-            raise InputError(f"--lr_schedule.factor={factor} is negative: give a number of at least 0")
+        if not 0 <= factor < math.inf:
+            raise InputError(f"--lr_schedule.factor={factor} is out of range: give a number of at least 0")
         self.factor = factor
 
     def __call__(self, fraction: float) -> float:
