@@ -37,7 +37,13 @@ FILES = {
     "loop.yaml": "model: CNN\ndata: &x {batch_size: *x}\n",
     "python.yaml": "model: !!python/object/apply:os.system [ls]\n",
 }
+for name, callback in {
+    "callback.yaml": "class_path: zoo.callbacks.lookahead.Lookahed",
+    "callback_argument.yaml": "class_path: zoo.callbacks.lookahead.Lookahead, init_args: {every_n_step: 3}",
+}.items():
+    FILES[name] = f"model: CNN\ntrainer:\n  callbacks+: [{{{callback}}}]\n"
 LONG = "x" * 300
+LOOKAHEAD = "'zoo.callbacks.lookahead.Lookahead'"
 
 # Command line -> what its message must contain: the culprit, and the way out where one can be told.
 CASES = {
@@ -90,18 +96,57 @@ CASES = {
     "fit --model CNN --data.batch_size 0": ["--data.batch_size=0", "at least 1"],
     "fit --model CNN --data.crop_padding 40": ["--data.crop_padding=40", "from 0 to 16"],
     "fit --model CNN --data.source cifar10 --data.mirrors [a.b/c]": ["mirror 'a.b/c'", "https://"],
-    "fit --model CNN --data.source synth": ["--data.source=synth", "'synthetic'"],
+    "fit --model CNN --data.source synthetc": [
+        "--data.source=synthetc",
+        "'cifar10', 'synthetic'. Did you mean 'synthetic'?",
+    ],
+    "fit --model CNN --data.source nowhere": ["expected one of 'cifar10', 'synthetic'\n"],
+    "fit --model CNN --data.crop_border refelct": ["--data.crop_border=refelct", "Did you mean 'reflect'?"],
+    "fit --model CNN --data.horizontal_flip alternate": [
+        "--data.horizontal_flip=alternate: expected true or false or 'alternating'. Did you mean 'alternating'?"
+    ],
     "fit --model CNN --optimizer SDG": ["unknown optimizer 'SDG'", "Did you mean 'SGD'?"],
+    "fit --model CNN --optimizer zoo.optimizers.MuonSDG": [
+        "no attribute 'MuonSDG'. Did you mean 'zoo.optimizers.MuonSGD'?"
+    ],
+    "fit --model CNN --optimizer MuonSGD --optimizer.momentum 5": ["--optimizer: momentum=5.0", "not including, 1"],
+    "fit --model CNN --optimizer DecoupledSGD --optimizer.lr -1": ["--optimizer: lr=-1.0", "at least 0"],
     "fit --model CNN --optimizer SGD --optimizer.lr -1": ["--optimizer: Invalid learning rate: -1"],
     "fit --model CNN --optimizer.lr nan": ["--optimizer.lr=nan: expected a number"],
     "fit --model MLP --model.hidden_sizes 64": ["--model.hidden_sizes=64: expected a list"],
     "fit --model MLP --model.hidden_sizes [a]": ["--model.hidden_sizes=['a']: expected a whole number"],
+    "fit --config callback.yaml": [
+        "--trainer.callbacks (in callback.yaml): 'zoo.callbacks.lookahead.Lookahed' cannot be loaded",
+        f"has no attribute 'Lookahed'. Did you mean {LOOKAHEAD}?",
+    ],
+    "fit --config callback_argument.yaml": [
+        "Lookahead has no argument 'every_n_step' (in callback_argument.yaml). Did you mean 'every_n_steps'?"
+    ],
+    'fit --model CNN --trainer.callbacks=[{"class_path":"zoo.callbacks.lookahead.Lookahed"}]': [
+        "error: --trainer.callbacks: 'zoo.callbacks.lookahead.Lookahed' cannot be loaded",
+        f"has no attribute 'Lookahed'. Did you mean {LOOKAHEAD}?",
+    ],
+    "fit --model CNN --trainer.callbacks+=zoo.callbacks.lookahed.Lokahead": [f"Did you mean {LOOKAHEAD}?"],
+    "fit --model CNN --trainer.callbacks+=nowhere.Lookahead": [
+        "'nowhere.Lookahead' cannot be loaded",
+        "No module named",
+    ],
+    "fit --model CNN --trainer.callbacks=Lookahed": ["the dotted path of a class"],
+    "fit --model CNN --trainer.callbacks=torch.nn.Linear": ["torch.nn.Linear: expected", "a subclass of Callback"],
+    "fit --model CNN --trainer.callbacks=zoo.callbacks.lookahead.Lookahead --trainer.callbacks.every_n_step=3": [
+        "error: Lookahead has no argument 'every_n_step'. Did you mean 'every_n_steps'? It has: every_n_steps, keep"
+    ],
+    "fit --model CNN --trainer.callbacks=zoo.callbacks.lookahead.Lookahead --trainer.callbacks.every_n_steps=x": [
+        "error: Lookahead: every_n_steps=x: expected a whole number"
+    ],
     "fit --model CNN --trainer.nope 3": ["unknown option 'trainer.nope'."],
     "fit --model CNN --trainer.precision 17": ["--trainer.precision=17", "bf16-mixed"],
     "fit --model CNN --trainer.gradient_clip_val -1": ["--trainer.gradient_clip_val=-1", "at least 0"],
     "fit --model CNN --optimizer.lr fast": ["--optimizer.lr=fast", "a number"],
     "fit --model CNN --optimizer SGD --optimizer.momentun .9": ["'momentun'", "Did you mean 'momentum'?"],
     "fit --model CNN --lr_schedule Cosin": ["unknown lr_schedule 'Cosin'", "Did you mean 'Cosine'?"],
+    "fit --model CNN --lr_schedule zoo.schedules.Cosin": ["Did you mean 'zoo.schedules.Cosine'?"],
+    "fit --model CNN --lr_schedule Step --lr_schedule.factor .inf": ["--lr_schedule.factor=inf", "at least 0"],
     "fit --model CNN --lr_schedule Cosine --lr_schedule.warmup 3": ["--lr_schedule.warmup=3", "from 0 to 1"],
     "fit --model CNN --trainer.max_epochs ten": ["--trainer.max_epochs=ten", "a whole number"],
     "fit --model CNN --trainer.max_epochs -5": ["--trainer.max_epochs=-5", "at least 0"],
@@ -198,7 +243,7 @@ def assert_one_line(error: str, expected: list[str]) -> None:
     assert len(lines) == 1, error
     assert lines[0].startswith("error: ")
     for text in expected:
-        assert text in lines[0]
+        assert text in error
 
 
 @pytest.mark.parametrize("command", CASES)

@@ -1,9 +1,10 @@
 """`ZooParser`: a parser whose errors are one line that names the culprit, its place, and the nearest known name."""
 
 import inspect
+import pkgutil
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -42,6 +43,13 @@ class ZooParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Without abbreviations, which would take --trainer.max_epoch for max_epochs on the command line, not in a file.
         super().__init__(*args, **kwargs | {"allow_abbrev": False})
+        self.owner: type | None = None  # whose arguments it parses, and nothing else
+
+    def add_class_arguments(self, cls: type, nested_key: str | None = None, *args: Any, **kwargs: Any) -> list[str]:
+        """Add the arguments of a class: of one that a config names, where they get no key of their own."""
+        if nested_key is None:
+            self.owner = cls
+        return super().add_class_arguments(cls, nested_key, *args, **kwargs)
 
     def format_help(self) -> str:
         """Return the groups of options that are in the wanted section, without the usage, which is as long again."""
@@ -52,17 +60,23 @@ class ZooParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `message` as one line and exit with code 2."""
-        print(f"error: {explain(message, self.command, self.known)}", file=sys.stderr)
+        unknown = re.match(r"Option '([^']+)' is not accepted", message)
+        if unknown and self.owner:
+            text = no_argument(self.owner, unknown[1], self.get_defaults(skip_validation=True).keys(), self.command)
+        else:
+            text = explain(message, self.command, self.known, self.owner)
+        print(f"error: {text}", file=sys.stderr)
         raise SystemExit(2)
 
 
-def explain(message: str, command: configs.Composed, known: Iterable[str]) -> str:
+def explain(message: str, command: configs.Composed, known: Iterable[str], owner: type | None = None) -> str:
     """Return jsonargparse's `message` as one line for people.
 
     Args:
         message: the message.
         command: the command line, in whose configs the culprit is looked for.
         known: the dotted keys that may be set.
+        owner: the class whose arguments are parsed.
     """
     known = list(known)
     text = one_line(message)
@@ -71,13 +85,19 @@ def explain(message: str, command: configs.Composed, known: Iterable[str]) -> st
         return f"unknown option '{key}'{configs.where(key, command)}.{_nearest(key, known)}"
     if wrong := re.match(r'Parser key "([^"]+)": (.*)', text):
         key, problem = _full_key(wrong[1], known), wrong[2]
+        if unloaded := re.search(r"Problem with given class_path '([^']+)': (.*?)(?= - | Given|$)", problem):
+            return f"--{key}{_file_with(unloaded[1], command)}: {_unloaded(unloaded[1], unloaded[2])}"
+        option = f"{owner.__name__}: {key}" if owner and "." not in key else f"--{key}"
         value = re.search(r"Given value: (.*)$", message, re.MULTILINE) or re.search(r"Got value: (.*?)$", problem)
         kind = r"<class '[^']+'>|typing\.Literal\[[^\]]*\]|[^.]*?"
-        expected = re.findall(rf"Expected an? ({kind})(?:\.| - | Given| Got|$)", problem)
+        expected = re.findall(rf"(?:Expected an?|does not correspond to a) ({kind})(?:\.| - | Given| Got|$)", problem)
+        expected = [kind for kind in expected if not kind.startswith("path but")]  # which is what YAML may be read from
         if value and expected:
-            kinds = " or ".join(dict.fromkeys(_kind(kind) for kind in expected if "import path" not in kind))
-            return f"--{key}={value[1]}{_where(key, command)}: expected {kinds}"
-        return f"--{key}: {problem}"
+            kinds = " or ".join(dict.fromkeys(map(_kind, expected)))
+            choices = [choice for kind in expected for choice in _choices(kind)]
+            problem = f"{option}={value[1]}{_where(key, command)}: expected {kinds}"
+            return _with_hint(problem, did_you_mean(value[1], choices))
+        return f"{option}: {problem}"
     return text
 
 
@@ -91,6 +111,52 @@ def _nearest(key: str, known: Iterable[str]) -> str:
     return f" Did you mean '{section}.{near}'?" if near else ""
 
 
+def _with_hint(text: str, hint: str) -> str:
+    return f"{text}.{hint}" if hint else text
+
+
+def _unloaded(path: str, problem: object) -> str:
+    """Say that the class which a dotted path names cannot be loaded, and what may have been meant."""
+    near = _nearest_path(path)
+    hint = f" Did you mean '{near}'?" if near and near != path else ""
+    return _with_hint(f"'{path}' cannot be loaded: {problem}", hint)
+
+
+def _nearest_path(path: str) -> str | None:
+    """Return the dotted path of a class that is nearest to `path`, part by part; None where none is near."""
+    found, *parts = path.split(".")
+    for part in parts:
+        try:
+            module = import_module(found)
+        except Exception:  # what cannot be imported holds nothing to suggest
+            return None
+        modules = [name for _, name, _ in pkgutil.iter_modules(getattr(module, "__path__", []))]
+        names = [*modules, *(name for name, value in vars(module).items() if inspect.isclass(value))]
+        near = part if part in names else nearest(part, names)
+        if near is None:
+            return None
+        found = f"{found}.{near}"
+    return found
+
+
+def _file_with(word: str, command: configs.Composed) -> str:
+    """Return `" (in FILE)"` for the last config in which `word` is a key or a value; `""` where it is in none."""
+    files = [path for path, config in command.files.items() if word in _words(config)]
+    return f" (in {files[-1]})" if files else ""
+
+
+def _words(config: Any) -> Iterator[Any]:
+    """Yield all keys and values of a config."""
+    if isinstance(config, dict):
+        yield from config
+        config = list(config.values())
+    if isinstance(config, list):
+        for entry in config:
+            yield from _words(entry)
+    else:
+        yield config
+
+
 def _full_key(key: str, known: Iterable[str]) -> str:
     """Write out `dropout` as `model.dropout`: the parser of a class's arguments does not know whose they are."""
     full = [name for name in known if name.partition(".")[2] == key and name.partition(".")[0] in configs.CLASS_KEYS]
@@ -102,10 +168,19 @@ def _where(key: str, command: configs.Composed) -> str:
     return configs.where(f"{group}.init_args.{rest}" if group in configs.CLASS_KEYS else key, command)
 
 
+def _choices(expected: str) -> list[str]:
+    """The texts that a type lets choose from."""
+    return re.findall(r"'([^']*)'", expected) if expected.startswith("typing.Literal[") else []
+
+
 def _kind(expected: str) -> str:
     """A type as a person would name it."""
     if choices := re.match(r"typing\.Literal\[(.*)\]", expected):
-        return f"one of {choices[1]}"
+        return f"one of {choices[1]}" if "," in choices[1] else choices[1]
+    if expected.startswith("dot import path"):
+        return "the dotted path of a class"
+    if expected.startswith("subclass of"):
+        return f"a {expected}"
     name = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
     return KINDS.get(name, name)
 
@@ -141,14 +216,25 @@ def check_class(key: str, command: configs.Composed, base: type[T]) -> type[T] |
         given += [o.removeprefix(f"--{key}.").removeprefix("init_args.") for o in options if o.startswith(f"--{key}.")]
         for argument in given:
             if argument not in signature and argument != "help":
-                raise InputError(
-                    f"{cls.__name__} has no argument '{argument}'{_where(f'{key}.{argument}', command)}."
-                    f"{did_you_mean(argument, signature)} It has: {', '.join(signature) or 'none'}"
-                )
+                raise InputError(no_argument(cls, argument, signature, command))
         if key == "model" and "num_classes" in given:
             raise InputError("--model.num_classes follows from --data.task: leave it out")
     ZooParser.known |= {f"{key}.{argument}" for argument in signature}
     return cls
+
+
+def no_argument(cls: type, argument: str, known: Iterable[str], command: configs.Composed) -> str:
+    """Return the line for an argument that a class does not have.
+
+    Args:
+        cls: the class.
+        argument: what was given.
+        known: the arguments that it has.
+        command: the command line, in whose configs the argument is looked for.
+    """
+    known = list(known)
+    problem = f"{cls.__name__} has no argument '{argument}'{_file_with(argument, command)}"
+    return f"{problem}.{did_you_mean(argument, known)} It has: {', '.join(known) or 'none'}"
 
 
 def _find_class(key: str, name: str, base: type[T]) -> type[T]:
@@ -165,7 +251,7 @@ def _find_class(key: str, name: str, base: type[T]) -> type[T]:
     try:
         found = configs.import_class(name)
     except Exception as error:  # the module of a person can raise anything
-        raise InputError(f"{key} '{name}' cannot be loaded: {type(error).__name__}: {error}") from error
+        raise InputError(f"{key} {_unloaded(name, f'{type(error).__name__}: {error}')}") from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise InputError(f"{key} '{name}' is no subclass of {base.__module__}.{base.__name__}")
     if inspect.isabstract(found):
