@@ -1,6 +1,7 @@
 """The data module: splits, subsets, order, batches."""
 
 import itertools
+import re
 import threading
 from types import SimpleNamespace
 
@@ -15,9 +16,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from datamodules import reader
+from datamodules import cifar10, reader
 from datamodules.augmentation import Augmentation, pad
-from datamodules.cifar10 import CIFAR10DataModule, EpochSampler, ImageDataset, TrainLoader, stratified_order
+from datamodules.cifar10 import SPLIT_SEED, CIFAR10DataModule, EpochSampler, ImageDataset, TrainLoader, stratified_order
 from datamodules.errors import InputError
 
 
@@ -66,6 +67,12 @@ def test_hold_out_does_not_depend_on_the_run(official_layout):
     assert torch.equal(a.val.indices, b.val.indices)
 
 
+def test_the_hold_out_is_the_same_for_ever():
+    """Another one would have validation images of old checkpoints among those that they were trained on."""
+    order = stratified_order(np.arange(50_000) % 10, np.random.default_rng(SPLIT_SEED))
+    assert order[:8].tolist() == [11665, 20671, 9913, 29952, 35090, 44734, 13299, 10897]
+
+
 def test_subsets_are_stratified_and_nested(official_layout):
     small, large = (open_module(official_layout, train_size=n, stage="fit").train for n in (200, 400))
     assert torch.bincount(small.labels).tolist() == [20] * 10
@@ -86,6 +93,20 @@ def test_val_size_0_trains_on_everything(official_layout):
     assert data.val is None
     assert data.val_dataloader() == []
     assert "no val" in data.describe()
+
+
+def test_a_copy_of_one_split_makes_a_copy(official_layout, monkeypatch):
+    def read(root, split, verify_checksums):
+        return original(root, split, verify_checksums=False)._replace(official=split == "test")
+
+    original = reader.read
+    monkeypatch.setattr(reader, "read", read)
+    data = module(official_layout)
+    data.setup("test")
+    assert data.source_name == "CIFAR-10"
+    data.setup("fit")
+    assert data.source_name == "CIFAR-10 copy (not the official files)"
+    assert open_module(official_layout).source_name == "CIFAR-10 copy (not the official files)"
 
 
 def test_sizes_and_source_are_told(official_layout):
@@ -111,6 +132,13 @@ def test_setup_twice_or_for_one_stage_is_harmless(official_layout):
     data.setup()
     assert data.train is train
     assert len(data.test) == 50
+
+
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_setup_of_the_test_images_alone(stage):
+    data = open_module(stage=stage)
+    assert (data.train, data.val, len(data.test)) == (None, None, 50)
+    assert len(joined(data.predict_dataloader(), "indices")) == 50
 
 
 def test_batches_are_whole_bytes_with_indices(official_layout):
@@ -198,6 +226,19 @@ def test_batches_fetched_together(monkeypatch, at_once, busy):
     next(batches)
     batches.close()
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize(("device", "fetches"), [("cpu", 5), ("meta", 2)])
+def test_more_is_fetched_at_once_on_a_gpu(monkeypatch, device, fetches):
+    """300 images: 64 at once on the processor; where others hold them, 192, in whole batches of 32."""
+    monkeypatch.setattr("datamodules.cifar10.FETCHED_IMAGES", 64)
+    monkeypatch.setattr("datamodules.cifar10.FETCHED_ON_GPU", 200)
+    loader, fetched, fetch = open_module(batch_size=32).train_dataloader(), [], ImageDataset.fetch
+    loader.dataset.to(torch.device(device))
+    monkeypatch.setattr(ImageDataset, "fetch", lambda *args: fetched.append(len(args[1])) or fetch(*args))
+    assert len(list(loader)) == 10
+    assert len(fetched) == fetches
+    assert max(fetched) == {"cpu": 64, "meta": 192}[device]
 
 
 def watched(fetch, makers):
@@ -340,14 +381,22 @@ def test_device_of_the_training_images(monkeypatch):
     assert devices("cpu") == "cpu"
 
 
-def test_threads_are_as_before_a_fetch():
-    data, before = open_module(**AUGMENTED), torch.get_num_threads()
+def test_a_fetch_has_one_thread_and_leaves_them_as_before(monkeypatch):
+    seen, before = [], torch.get_num_threads()
+
+    def seeing(function):
+        return lambda *args, **options: seen.append(torch.get_num_threads()) or function(*args, **options)
+
+    for name in ("augment", "random_bits"):  # a batch's images, and an epoch's order
+        monkeypatch.setattr(f"datamodules.cifar10.{name}", seeing(getattr(cifar10, name)))
+    data = open_module(**AUGMENTED)
     torch.set_num_threads(3)
     try:
         epoch(data, 0)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+    assert seen == [1, 1]
 
 
 def test_source_is_never_replaced(tmp_path):
@@ -373,10 +422,21 @@ def test_data_dir_from_the_environment(official_layout, monkeypatch):
         ({"test_size": 0}, "test_size=0"),
         ({"crop_padding": 17}, "crop_padding=17"),
         ({"cutout": 33}, "cutout=33"),
+        ({"batch_size": 1.5}, "batch_size=1.5: give a whole number"),
+        ({"val_size": True}, "val_size=True: give a whole number"),
+        ({"crop_padding": "4"}, "crop_padding=4: give a whole number"),
+        ({"source": "synthetc"}, "source=synthetc is unknown. Did you mean 'synthetic'?"),
+        ({"task": "binray"}, "task=binray is unknown. Did you mean 'binary'? There are: multiclass, binary"),
+        ({"crop_border": "refelct"}, "crop_border=refelct is unknown. Did you mean 'reflect'?"),
+        (
+            {"horizontal_flip": "alternate"},
+            "horizontal_flip=alternate is unknown. Did you mean 'alternating'? There are: False, ",
+        ),
+        ({"device": "gpu"}, "device=gpu is unknown."),
     ],
 )
 def test_out_of_range(options, culprit):
-    with pytest.raises(InputError, match=culprit):
+    with pytest.raises(InputError, match=re.escape(f"--data.{culprit}")):
         module(**options)
 
 
