@@ -19,6 +19,8 @@ from datamodules.augmentation import Augmentation, augment, pad, random_bits
 from datamodules.download import fetch
 from datamodules.errors import InputError, did_you_mean
 
+T = TypeVar("T")
+
 # The hold-out is the same in every run, whatever the run's seed: results on `val` can be compared.
 SPLIT_SEED = 10
 # Of `random_bits`: 0 is the augmentation's.
@@ -32,7 +34,6 @@ FETCHED_IMAGES = 512
 FETCHED_ON_GPU = 16_384
 # So many are copied at once when the data are set up: 3 MB.
 COPIED_IMAGES = 1000
-T = TypeVar("T")
 # Kinds of devices that can hold the training images.
 HOLDING = ("cuda",)
 
