@@ -70,7 +70,7 @@ def test_an_interrupted_epoch_has_the_seconds_before_the_interruption(clock):
     resumed.on_train_start(None, None)
     clock.now += 1
     assert resumed.state_dict()["elapsed"] == 14
-    resumed.on_validation_start(None, None)
+    resumed.on_validation_start(quiet_trainer(), None)
     clock.now += 10
     resumed.on_validation_end(None, None)
     assert resumed.state_dict() == {"rows": [], "elapsed": 24, "validated": 20}
@@ -98,3 +98,18 @@ def test_an_epoch_that_began_elsewhere_has_no_speed(monkeypatch):
             speed.on_train_epoch_start(trainer, model)
         speed.on_train_epoch_end(trainer, model)
     assert logged == [{"perf/seconds_per_epoch": 2.0, "perf/images_per_second": 40.0}]
+
+
+def test_the_steps_of_a_gpu_are_waited_for_before_the_validation(clock, monkeypatch):
+    """It is told the steps at once, and takes three seconds for them."""
+
+    def synchronize(device):
+        clock.now += 3
+
+    monkeypatch.setattr("torch.cuda.synchronize", synchronize)
+    history = History()
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=SimpleNamespace(type="cuda")))
+    history.on_validation_start(trainer, None)
+    clock.now += 10
+    history.on_validation_end(trainer, None)
+    assert history.state_dict()["validated"] == 10

@@ -70,8 +70,9 @@ class History(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Start the validation's clock, once the GPU has done the steps before it."""
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()
+        device = trainer.strategy.root_device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         self._validation_started = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
