@@ -1,6 +1,8 @@
 """What the project's own commands say, and where they write to."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 from datamodules.errors import InputError, one_line
@@ -25,18 +27,22 @@ def write(option: str, path: Path, content: bytes) -> None:
 
 
 def check_file(option: str, path: Path) -> None:
-    """Refuse, before the work is done, what can be no file.
+    """Refuse, before the work is done, what `write` could not write. Nothing is written or made.
 
     Raises:
-        InputError: where `path` is a folder, or lies in what is none.
+        InputError: where `path` is a folder, or lies in what is none, or where no file can be made.
     """
     try:
         if path.is_dir():
             raise InputError(f"{option} {path} is a folder: give a file")
-        above = next(folder for folder in path.absolute().parents if folder.exists())
+        # Where a link leads to, as `write` goes there.
+        above = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
         if not above.is_dir():
             raise InputError(f"{option} {path} cannot be written: '{above}' is no folder")
         if path.exists() and not path.is_file():
             raise InputError(f"{option} {path} cannot be written: it is no regular file")
+        with tempfile.TemporaryFile(dir=above):
+            pass
     except OSError as error:
-        raise InputError(f"{option} {path} cannot be written: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise InputError(f"{option} {path} cannot be written: {why}: give a place where files can be made") from error
