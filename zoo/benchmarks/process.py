@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datamodules.errors import RunError
 
@@ -41,12 +42,34 @@ def run(name: str, command: list[str], folder: Path) -> Usage:
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}
     between = [sys.executable, "-m", __name__, *command]
-    done = subprocess.run(between, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
-    code, *usage = json.loads(done.stdout)
+    output, errors = _output(between, cwd=folder, env=environment)
+    code, *usage = json.loads(output)
     if code:
-        last_line = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        last_line = (errors.strip().splitlines() or ["it printed nothing"])[-1]
         raise RunError(f"'{name}' ended with exit code {code}: {last_line}")
     return Usage(*usage)
+
+
+def _output(command: list[str], **options: Any) -> tuple[str, str]:
+    """Run a command and return its standard output and error; end all that it has started where this process ends."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        **options,
+    ) as process:
+        try:
+            return process.communicate()
+        except BaseException:
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()  # until nobody is left who writes, or could write to the folder
+            raise
 
 
 def _measure(command: list[str]) -> None:
