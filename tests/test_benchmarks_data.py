@@ -2,11 +2,16 @@
 
 import itertools
 import json
+import os
+import signal
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import cli
 from datamodules.augmentation import Augmentation
@@ -22,8 +27,14 @@ def numbered(n: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels, np.arange(n)
 
 
-def test_the_command_shows_every_comparison(capsys):
-    assert cli.main(["benchmark", "data", "--rounds=2", "--images=16", "--json=speed.json"]) == 0
+@pytest.fixture
+def few(monkeypatch):
+    """Torchvision's turns are short."""
+    monkeypatch.setattr(data_path, "TORCHVISION_IMAGES", 24)
+
+
+def test_the_command_shows_every_comparison(few, capsys):
+    assert cli.main(["benchmark", "data", "--rounds=2", "--images=512", "--json=speed.json"]) == 0
     printed, content = capsys.readouterr().out, json.loads(Path("speed.json").read_text())
     for name, other in data_path.COMPARISONS:
         assert f"{name} / {other}" in printed
@@ -33,31 +44,50 @@ def test_the_command_shows_every_comparison(capsys):
     assert content["versions"]["torch"] in content["machine"]
 
 
-def test_seconds_are_for_all_images(monkeypatch):
-    """Every turn takes a second of a clock that counts its readings, whatever part of the images it deals with."""
-    dealt_with = {"torchvision_loader": 20, "loader_of_fit": 40, "steps": 5}
-    for name, done in dealt_with.items():
-        monkeypatch.setattr(data_path, name, lambda *args, done=done: lambda: done)
+def test_what_takes_turns_is_what_its_name_says(monkeypatch):
+    """And seconds are for all images: every turn takes a second of a clock that counts its readings."""
+    made = {}
+
+    def torchvision_loader(pixels, labels, batch_size, workers):
+        made[f"torchvision, batch {batch_size}, {workers} workers"] = len(pixels)
+        return nullcontext(lambda: 256)
+
+    def loader_of_fit(dataset, batch_size):
+        made[f"loader of fit, batch {batch_size}, {dataset.device}"] = (len(dataset), dataset.augmentation)
+        return lambda: 512
+
+    def steps(model, images, labels, count):
+        made[f"step of {type(model).__name__}, batch {len(labels)}, {images.device}"] = (tuple(images.shape), count)
+        return lambda: 64
+
+    for spy in (torchvision_loader, loader_of_fit, steps):
+        monkeypatch.setattr(data_path, spy.__name__, spy)
+    monkeypatch.setattr(data_path, "DEVICES", ("cpu",))
     monkeypatch.setattr("time.perf_counter", itertools.count().__next__)
-    seconds = data_path.measure(rounds=3, images=40).seconds
-    assert {len(turns) for turns in seconds.values()} == {3}
-    assert {tuple(turns) for name, turns in seconds.items() if name.startswith("torchvision")} == {(2, 2, 2)}
-    assert {tuple(turns) for name, turns in seconds.items() if name.startswith("loader")} == {(1, 1, 1)}
-    assert {tuple(turns) for name, turns in seconds.items() if name.startswith("step")} == {(8, 8, 8)}
+    seconds = data_path.measure(rounds=3, images=512).seconds
+    whole = (512, Augmentation(crop_padding=4, horizontal_flip=True))
+    assert made == {
+        **{f"torchvision, batch {size}, {workers} workers": 512 for size in (128, 512) for workers in (0, 1, 2)},
+        **{f"loader of fit, batch {size}, cpu": whole for size in (64, 128, 512)},
+        "step of ImprovedCNN, batch 64, cpu": ((64, 3, 32, 32), 2),
+        "step of CNN, batch 128, cpu": ((128, 3, 32, 32), 2),
+    }
+    of_kind = {"torchvision": [2, 2, 2], "loader": [1, 1, 1], "step": [8, 8, 8]}
+    assert seconds == {name: of_kind[name.split(",")[0].split(" ")[0]] for name in made}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_torchvision_does_the_same_work(monkeypatch, workers):
-    """Whole batches of bytes, random crops with a black border, of as many images as a turn has."""
-    monkeypatch.setattr(data_path, "TORCHVISION_IMAGES", 24)
+def test_torchvision_does_the_same_work(monkeypatch, few, workers):
+    """Whole batches of bytes, random crops with a black border, half of them mirrored, of a turn's images."""
     pixels, labels = numbered(40)
+    pixels[:, :, :16] //= 2  # the left half is the darker one
     seen = []
     collate = torch.utils.data._utils.collate.default_collate
     monkeypatch.setattr(
         torch.utils.data._utils.collate, "default_collate", lambda samples: seen.append(collate(samples)) or seen[-1]
     )
-    contestant = data_path.torchvision_loader(pixels, labels, 8, workers)
-    assert contestant() == contestant() == 24
+    with data_path.torchvision_loader(pixels, labels, 8, workers) as contestant:
+        assert contestant() == contestant() == 24
     if workers:
         return  # which collate in a process of their own
     assert len(seen) == 6
@@ -67,6 +97,77 @@ def test_torchvision_does_the_same_work(monkeypatch, workers):
     assert torch.equal(images.amax((1, 2, 3)).long(), targets + 1)
     border = (images == 0).flatten(1).any(1)
     assert border.float().mean() > 0.7, "80 of 81 crops take some of the border along"
+    middle = images[:, 0, 16].long()  # of rows that no border reaches
+    mirrored = middle[:, 8] > middle[:, 23]
+    assert 0.2 < mirrored.float().mean() < 0.8
+
+
+def test_no_turn_shuffles_all_images(monkeypatch, few):
+    pixels, labels = numbered(40)
+    with data_path.torchvision_loader(pixels, labels, 8, 0) as contestant:
+        monkeypatch.setattr(torch, "randperm", lambda *args, **options: pytest.fail("it shuffles"))
+        assert contestant() == 24
+
+
+@pytest.fixture
+def loaders(monkeypatch):
+    """The loaders that are made; a batch's labels tell which process fetched it."""
+    made = []
+
+    class Spy(DataLoader):
+        def __init__(self, dataset, **options):
+            super().__init__(dataset, **options)
+            dataset.target_transform = lambda label: os.getpid()
+            made.append(self)
+
+    monkeypatch.setattr(data_path, "DataLoader", Spy)
+    return made
+
+
+def workers_of(loader: DataLoader) -> set[int]:
+    return {number for _, labels in loader for number in labels.tolist()}
+
+
+def is_alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_live_from_the_first_turn_to_the_end(few, loaders, workers):
+    with data_path.torchvision_loader(*numbered(40), 8, workers):
+        (loader,) = loaders
+        first, second = workers_of(loader), workers_of(loader)
+    if workers == 0:
+        assert first == second == {os.getpid()}
+        return
+    assert first == second
+    assert len(first - {os.getpid()}) == 2
+    assert not any(is_alive(worker) for worker in first)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_an_interruption_leaves_nothing_behind(few, loaders, tmp_path, monkeypatch, capfd):
+    """No process, no folder, no traceback, where Ctrl-C reaches the workers too."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    running: set[int] = set()
+
+    def interrupted() -> None:
+        with data_path.torchvision_loader(*numbered(40), 8, 2):
+            running.update(workers_of(loaders[0]))
+            for worker in running:
+                os.kill(worker, signal.SIGINT)
+            assert workers_of(loaders[0]) == running, "they go on"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not any(is_alive(worker) for worker in running)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
 
 
 def test_a_turn_of_fit_is_an_epoch(monkeypatch):

@@ -1,18 +1,23 @@
 """The benchmark of start-up and memory: that it measures what it says. No time is asserted."""
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
+import torchvision
 import yaml
 
 import cli
 from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.errors import InputError, RunError
+from datamodules.errors import RunError
 from zoo.benchmarks import process, start, start_programs
 from zoo.cnn import CNN
 from zoo.evaluation import results
@@ -36,11 +41,12 @@ def noise(tmp_path_factory) -> Path:
 def test_the_command_shows_seconds_and_megabytes(monkeypatch, capsys):
     light = ours(start.HELP, start.FIT_HELP)
     monkeypatch.setattr(start, "start_up", lambda: light)
+    monkeypatch.setattr(start, "COMPARISONS", [(start.FIT_HELP, start.HELP)])
     monkeypatch.setattr(start, "memory", lambda folder, images: {f"{images} in {folder.name}": python("pass")})
     monkeypatch.setattr(start, "write_noise", lambda folder: None)
-    assert cli.main(["benchmark", "start", "--rounds=2", "--images=20", "--json=start.json"]) == 0
+    assert cli.main(["benchmark", "start", "--rounds=2", "--images=600", "--json=start.json"]) == 0
     content = json.loads(Path("start.json").read_text())
-    (of_memory,) = (name for name in content["seconds"] if name.startswith("20 in "))
+    (of_memory,) = (name for name in content["seconds"] if name.startswith("600 in "))
     turns = {start.HELP: 2, start.FIT_HELP: 2, of_memory: 1}
     assert {name: len(seconds) for name, seconds in content["seconds"].items()} == turns
     if sys.platform != "win32":
@@ -48,13 +54,51 @@ def test_the_command_shows_seconds_and_megabytes(monkeypatch, capsys):
         assert "MB at most" in capsys.readouterr().out
 
 
+def test_the_first_turns_do_not_count(monkeypatch):
+    """Those whose memory is the point have one turn, which does."""
+    usages = iter([9, 9, 1, 2, 3, 4, 5])
+    monkeypatch.setattr(start.process, "run", lambda *args: process.Usage(n := next(usages), 10 * n))
+    monkeypatch.setattr(start, "start_up", lambda: {"a": [], "b": []})
+    monkeypatch.setattr(start, "memory", lambda folder, images: {"c": []})
+    monkeypatch.setattr(start, "write_noise", lambda folder: None)
+    stopwatch = start.measure(rounds=2, images=600)
+    assert stopwatch.seconds == {"a": [2, 3], "b": [1, 4], "c": [5]}
+    assert stopwatch.megabytes == {"a": [20, 30], "b": [10, 40], "c": [50]}
+
+
 def test_comparisons_are_of_contestants():
     assert {name for pair in start.COMPARISONS for name in pair} <= start.start_up().keys()
 
 
-def test_more_images_than_there_are():
-    with pytest.raises(InputError, match=r"--images=50001: give at most"):
-        start.measure(1, 50_001)
+def test_the_first_steps_have_the_same_options():
+    """No sanity check among them, which a LightningCLI has and `fit` has not."""
+    commands = start.start_up()
+    ours_has, plain_has = (
+        {word for word in commands[name] if word.startswith(("--data.", "--trainer."))}
+        for name in (start.FIRST_STEP, start.PLAIN_FIRST_STEP)
+    )
+    assert ours_has == plain_has
+    assert "--trainer.num_sanity_val_steps=0" in ours_has
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_an_interruption_ends_what_was_started(tmp_path):
+    """Not only the process in between, but that which it started."""
+    file = tmp_path / "number"
+
+    def interrupt():
+        while not (file.exists() and file.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    code = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        process.run("asleep", python(code), tmp_path)
+    thread.join()
+    status = Path(f"/proc/{file.read_text()}/stat")
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
@@ -136,23 +180,43 @@ def test_a_fit_and_the_plain_script_learn_alike(noise, tmp_path, monkeypatch):
     (run,) = tmp_path.glob("runs/*/*")
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]
     assert (data["batch_size"], data["crop_padding"], data["train_size"], data["val_size"]) == (128, 4, 450, 50)
+    assert data["drop_last"], "a last batch of one would be none to train on"
     assert "CIFAR-10 copy" in (run / results.FILE).read_text()
     assert len((run / "metrics.csv").read_text().splitlines()) == 2
-    assert f"run(*('CNN', '{noise}', 500, 2, 128, 4, 250))" in commands["plain script of CNN, 500 images"][-1]
+    assert f"run(*('CNN', '{noise}', 500, 2, 128, 4, 250))" in commands["plain script of CNN, 500 of 50,000 images"][-1]
 
 
 def test_the_plain_script_takes_its_steps_and_evaluates(noise, monkeypatch):
+    """Whole batches, of images that are cropped and mirrored anew; each step changes the weights."""
     seen = []
 
     class Spy(torch.nn.Flatten):
         def forward(self, images):
-            seen.append((self.training, torch.is_grad_enabled(), tuple(images.shape)))
+            seen.append((self.training, torch.is_grad_enabled(), images, model.net[1].weight.detach().clone()))
             return super().forward(images)
 
     class Model:
         def __init__(self):
-            self.net = torch.nn.Sequential(Spy(), torch.nn.Linear(3072, 10))
+            nonlocal model
+            self.net, model = torch.nn.Sequential(Spy(), torch.nn.Linear(3072, 10)), self
 
+    model = None
     monkeypatch.setattr("zoo.cnn.Tiny", Model, raising=False)
-    start_programs.plain_script("Tiny", str(noise), 20, 2, 8, 4, 12)
-    assert seen == [(True, True, (8, 3, 32, 32))] * 2 + [(False, False, (12, 3, 32, 32))]
+    done = []
+    transforms = torchvision.transforms
+    for name in ("RandomCrop", "RandomHorizontalFlip"):
+        original = getattr(transforms, name)
+
+        class Counted(original):
+            def forward(self, image, name=name):
+                done.append((name, getattr(self, "padding", None)))
+                return super().forward(image)
+
+        monkeypatch.setattr(transforms, name, Counted)
+    start_programs.plain_script("Tiny", str(noise), 21, 3, 8, 4, 12)
+    assert [entry[:2] for entry in seen] == [(True, True), (True, True), (False, False)]
+    assert [len(images) for _, _, images, _ in seen] == [8, 8, 12], "21 images have two whole batches of 8"
+    weights = [entry[3] for entry in seen]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    assert done.count(("RandomCrop", 4)) == done.count(("RandomHorizontalFlip", None)) == 28

@@ -46,7 +46,7 @@ def plain_script(
     Args:
         model: of `zoo.cnn`.
         folder: of CIFAR-10, or what looks like it.
-        images: that it learns from.
+        images: the first ones, that it learns from; it holds all 50,000.
         steps: of training, at most an epoch.
         batch_size: of a step.
         padding: of the random crops.
@@ -72,7 +72,8 @@ def plain_script(
     dataset: Subset[Any] = Subset(Unchecked(folder, transform=transform), range(images))
     network = getattr(cnn, model)().net
     optimizer = torch.optim.AdamW(network.parameters())
-    for _, (inputs, labels) in zip(range(steps), DataLoader(dataset, batch_size, shuffle=True), strict=False):
+    loader = DataLoader(dataset, batch_size, shuffle=True, drop_last=True)
+    for _, (inputs, labels) in zip(range(steps), loader, strict=False):
         loss = torch.nn.functional.cross_entropy(network(inputs), labels)
         optimizer.zero_grad()
         loss.backward()

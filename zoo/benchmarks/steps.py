@@ -1,11 +1,11 @@
 """A training step of the convolutional networks: as `fit` takes it, with one thing changed, and what would be fastest.
 
 A step is forward, loss, backward and update, in a bare loop on one batch of bytes. Beside it: the convolutions and
-matrix products of the network alone, forward and backward, without anything in between; and products of large matrices
-with as many operations, which is about what the machine can do.
+matrix products of the network alone, forward and backward, without anything in between. And two yardsticks, each
+scaled to as many operations: what the machine does at its best in products of large matrices, and in a large
+convolution. Neither is a bound: which of them is faster differs from machine to machine.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -16,20 +16,33 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.errors import InputError
 from zoo import compilation
-from zoo.benchmarks.timing import Stopwatch
+from zoo import config as configs
+from zoo.benchmarks.timing import Contestant, Stopwatch
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.torch_classifier import TorchClassifier
 
-# A contestant takes a turn, and returns how many images it has dealt with, or how many's operations it has done.
-Contestant = Callable[[], float]
-
 
 class Subject(NamedTuple):
-    """A model with the batch size of its config, and how many steps a turn has."""
+    """A model, its config, and how many steps a turn has."""
 
     model: type[TorchClassifier]
-    batch_size: int
+    config: str
     steps: int
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The config's options of the data, as batch size and crops."""
+        return configs.read(configs.find(self.config))["data"]
+
+    @property
+    def batch_size(self) -> int:
+        """The images of a step."""
+        return self.data["batch_size"]
+
+    @property
+    def images_of_a_turn(self) -> int:
+        """The images of all steps of a turn."""
+        return self.steps * self.batch_size
 
 
 @contextmanager
@@ -48,7 +61,7 @@ class Variant(NamedTuple):
     Attributes:
         memory_format: of the weights, and of what the network gets.
         optimizer: further arguments of AdamW.
-        dtype: of convolutions and matrix products, by autocast.
+        dtype: of convolutions and matrix products, by autocast; with float16 the loss is scaled.
         compile_mode: of `torch.compile`.
         switches: what is switched on during the step.
     """
@@ -60,7 +73,7 @@ class Variant(NamedTuple):
     switches: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-SUBJECTS = (Subject(ImprovedCNN, 64, 4), Subject(CNN, 128, 40))
+SUBJECTS = (Subject(ImprovedCNN, "improved_cnn", 4), Subject(CNN, "cnn", 40))
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 VARIANTS = {
     "contiguous memory": Variant(memory_format=torch.contiguous_format),
@@ -70,23 +83,29 @@ VARIANTS = {
 }
 if DEVICE.type == "cuda":
     VARIANTS |= {
+        "float16": Variant(dtype=torch.float16),
         "TF32 products": Variant(switches=_tf32_products),
         "cudnn.benchmark": Variant(switches=lambda: torch.backends.cudnn.flags(enabled=True, benchmark=True)),
         "compiled, CUDA graphs": Variant(compile_mode="reduce-overhead"),
     }
-ALONE, PRODUCTS = "its convolutions and products alone", "as many operations in products of 2048 x 2048"
-PRODUCT_SIZE = 2048
+ALONE = "its convolutions and products alone"
+PRODUCTS, CONVOLUTION = "as many operations in products of large matrices", "as many operations in a large convolution"
+PRODUCT_SIZE = 2048  # rows and columns
+CONVOLUTION_IMAGES, CONVOLUTION_CHANNELS, CONVOLUTION_SIDE = 64, 256, 16
+AT_ONCE = 1 if DEVICE.type == "cpu" else 100  # a GPU has done one before it could be timed
 TITLE = f"training steps from bytes in memory, AdamW, float32, {DEVICE.type}, {torch.get_num_threads()} threads"
-UNIT = "images"
 
 
 def _name(model: type[TorchClassifier], variant: str = "") -> str:
     return f"{model.__name__}, {variant}" if variant else model.__name__
 
 
-COMPARISONS = [
-    (_name(subject.model, variant), _name(subject.model)) for subject in SUBJECTS for variant in VARIANTS
-] + [(_name(subject.model), _name(subject.model, peak)) for subject in SUBJECTS for peak in (ALONE, PRODUCTS)]
+COMPARISONS = [(_name(subject.model, variant), _name(subject.model)) for subject in SUBJECTS for variant in VARIANTS]
+COMPARISONS += [
+    (_name(subject.model), _name(subject.model, other))
+    for subject in SUBJECTS
+    for other in (ALONE, PRODUCTS, CONVOLUTION)
+]
 
 
 def measure(rounds: int, images: int) -> Stopwatch:
@@ -94,31 +113,29 @@ def measure(rounds: int, images: int) -> Stopwatch:
 
     Args:
         rounds: how many turns each has.
-        images: that the seconds are for; a batch has no more.
+        images: that the seconds are for.
 
     Returns:
         The seconds that each takes for `images` images, and its operations.
     """
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(images)
     contestants: dict[str, Contestant] = {}
     compiles = _can_compile()
-    for model, batch_size, count in SUBJECTS:
-        batch = _noise(min(batch_size, images))
-        contestants[_name(model)] = steps(model(), *batch, count)
+    for subject in SUBJECTS:
+        model, batch = subject.model, _noise(subject.batch_size)
+        of_subject = {_name(model): steps(model(), *batch, subject.steps)}
         for name, variant in VARIANTS.items():
             if variant.compile_mode is None or compiles:
-                contestants[_name(model, name)] = steps(model(), *batch, count, variant)
+                of_subject[_name(model, name)] = steps(model(), *batch, subject.steps, variant)
+            else:
+                stopwatch.missing[_name(model, name)] = "torch.compile does not work here"
         operations = operations_of_step(model(), *batch)
-        contestants[_name(model, ALONE)] = operations_alone(model(), *batch, count)
-        contestants[_name(model, PRODUCTS)] = large_products(operations)
-        for name in contestants:
-            stopwatch.operations.setdefault(name, operations)
-    for turn in range(rounds + 1):
-        for name, contestant in contestants.items():
-            start = time.perf_counter()
-            done = contestant()
-            if turn > 0:
-                stopwatch.add(name, (time.perf_counter() - start) * images / done)
+        of_subject[_name(model, ALONE)] = operations_alone(model(), *batch, subject.steps)
+        of_subject[_name(model, PRODUCTS)] = large_products(operations)
+        of_subject[_name(model, CONVOLUTION)] = large_convolution(operations)
+        stopwatch.operations |= dict.fromkeys(of_subject, operations)
+        contestants |= of_subject
+    stopwatch.turns(contestants, rounds)
     return stopwatch
 
 
@@ -160,6 +177,8 @@ def steps(
     if variant.compile_mode is not None:
         model.net.compile(mode=variant.compile_mode, dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), **variant.optimizer)
+    # Where it is not enabled, it hands on what it gets.
+    scaler = torch.amp.GradScaler(device.type, enabled=variant.dtype is torch.float16)
 
     def run() -> float:
         with variant.switches():
@@ -167,8 +186,9 @@ def steps(
                 with torch.autocast(device.type, variant.dtype, enabled=variant.dtype is not None):
                     loss = model.loss(model(images), labels)
                 optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
         wait_for(device)
         return count * len(labels)
 
@@ -214,15 +234,30 @@ def operations_alone(model: TorchClassifier, images: Tensor, labels: Tensor, cou
 
 
 def large_products(operations: float) -> Contestant:
-    """Return a product of two large matrices, whose operations are those of so many images."""
+    """Return products of two large matrices, which count as so many images with `operations` each."""
     a, b = torch.rand(2, PRODUCT_SIZE, PRODUCT_SIZE, device=DEVICE)
-    at_once = 1 if DEVICE.type == "cpu" else 100
+    return _yardstick(lambda: a @ b, operations)
+
+
+def large_convolution(operations: float) -> Contestant:
+    """Return a large 3 x 3 convolution, forward, in channels_last memory; see `large_products`."""
+    channels, side = CONVOLUTION_CHANNELS, CONVOLUTION_SIDE
+    layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, device=DEVICE).requires_grad_(False)
+    layer.to(memory_format=torch.channels_last)
+    x = torch.rand(CONVOLUTION_IMAGES, channels, side, side, device=DEVICE).to(memory_format=torch.channels_last)
+    return _yardstick(lambda: layer(x), operations)
+
+
+def _yardstick(compute: Callable[[], Tensor], operations: float) -> Contestant:
+    with FlopCounterMode(display=False) as counter:
+        compute()
+    images = AT_ONCE * counter.get_total_flops() / operations
 
     def run() -> float:
-        for _ in range(at_once):
-            a @ b
+        for _ in range(AT_ONCE):
+            compute()
         wait_for(DEVICE)
-        return at_once * 2 * PRODUCT_SIZE**3 / operations
+        return images
 
     return run
 

@@ -5,7 +5,10 @@ import importlib
 import json
 import os
 import platform
+import signal
 import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,15 @@ Time a part of the project beside its peers, in one run in which they take turns
 
   numpy  the NumPy nets, beside PyTorch and scikit-learn
   data   images into augmented batches, beside torchvision's transforms
-  step   a training step of the CNNs in variants, and the machine's peak
+  step   a training step of the CNNs in variants, beside its convolutions and products alone
   fit    the CNNs through fit, beside a bare loop
   start  start-up and memory, beside a plain LightningCLI and a plain script"""
 # Modules of zoo.benchmarks, the first by default. Each has a TITLE; `measure(rounds, images)`, which lets contestants
-# take turns; COMPARISONS, the pairs of contestants whose ratios are shown; and UNIT, what its seconds are for:
-# "images", as many as --images says, or "runs" of a program.
+# take turns and returns a Stopwatch; and COMPARISONS, the pairs of contestants whose ratios are shown.
 BENCHMARKS = {"numpy": "numpy_nets", "data": "data_path", "step": "steps", "fit": "tax", "start": "start"}
-IMAGES = 50_000
+# The largest batch, of which there is to be a whole one, and all training images of CIFAR-10.
+LEAST_IMAGES, MOST_IMAGES = 512, 50_000
+MOST_ROUNDS = 1000
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +40,9 @@ def main(argv: list[str]) -> int:
         argv: what follows `benchmark` on the command line.
 
     Raises:
-        InputError: for a misspelled command line.
+        InputError: for a misspelled command line, a number out of its range, a file that cannot be written.
+        RunError: where a contestant fails or is interrupted.
+        SystemExit: with code 143 for SIGTERM, once all temporary files and processes are gone.
     """
     options = _parse(argv)
     from zoo.installation import check_torch
@@ -46,9 +52,9 @@ def main(argv: list[str]) -> int:
 
     print(machine(), flush=True)
     print(f"{benchmark.TITLE}: {options.rounds} rounds in turns, after one to warm up", flush=True)
-    stopwatch = benchmark.measure(options.rounds, options.images)
-    images = options.images if benchmark.UNIT == "images" else None
-    print("\n".join([*_table(stopwatch, images), "", *_ratios(stopwatch, benchmark.COMPARISONS)]))
+    with _ended_by_sigterm():
+        stopwatch = benchmark.measure(options.rounds, options.images)
+    print("\n".join([*_table(stopwatch), "", *_ratios(stopwatch, benchmark.COMPARISONS)]))
     if options.json is not None:
         content = {
             "benchmark": options.benchmark,
@@ -56,10 +62,26 @@ def main(argv: list[str]) -> int:
             "machine": machine(),
             "versions": versions(),
             "images": options.images,
-            **vars(stopwatch),
+            "seconds": stopwatch.seconds,
+            "operations": stopwatch.operations,
+            "megabytes": stopwatch.megabytes,
         }
         output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
     return 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that what is under way cleans up."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def machine() -> str:
@@ -72,23 +94,20 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores{gpu}, Python {found['python']}, {packages}"
 
 
-def _table(stopwatch: Any, images: int | None) -> list[str]:
-    """Return a row for each contestant, with the medians.
-
-    Args:
-        stopwatch: what was measured.
-        images: what its seconds are for; None: for a run.
-    """
-    head, rows = ["seconds for" + (f" {images:,} images" if images else " a run"), "median"], []
+def _table(stopwatch: Any) -> list[str]:
+    """Return a row for each contestant of a Stopwatch, with the medians."""
+    images = stopwatch.images
+    head, rows = ["seconds for " + (f"{images:,} images" if images else "a run"), "median"], []
     head += ["images/s"] * bool(images)
     head += ["GFLOP/s"] * bool(stopwatch.operations) + ["MB at most"] * bool(stopwatch.megabytes)
     for name in stopwatch.seconds:
         seconds = stopwatch.median(name)
         row = [name, f"{seconds:.3f}"]
-        row += [f"{images / seconds:,.0f}"] if images else []
+        if images:
+            row.append("" if name in stopwatch.fixed else f"{images / seconds:,.0f}")
         if stopwatch.operations:
             operations = stopwatch.operations.get(name)
-            row.append(f"{operations * (images or 1) / seconds / 1e9:,.0f}" if operations else "")
+            row.append(f"{operations * images / seconds / 1e9:,.0f}" if operations else "")
         if stopwatch.megabytes:
             megabytes = stopwatch.megabytes.get(name)
             row.append(f"{statistics.median(megabytes):,.0f}" if megabytes else "")
@@ -106,11 +125,12 @@ def _ratios(stopwatch: Any, comparisons: list[tuple[str, str]]) -> list[str]:
     """Return a row for each pair of contestants."""
     lines = ["median ratio (the middle half of the rounds)"]
     for name, other in comparisons:
-        if {name, other} <= stopwatch.seconds.keys():
+        why = stopwatch.missing.get(name) or stopwatch.missing.get(other)
+        if why:
+            lines.append(f"   not measured  {name} / {other}: {why}")
+        else:
             median, low, high = (_number(value) for value in stopwatch.ratio(name, other))
             lines.append(f"{median:>7}  ({low} to {high})  {name} / {other}")
-        else:
-            lines.append(f"   not measured  {name} / {other}: not installed")
     return lines
 
 
@@ -128,8 +148,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     default = next(iter(BENCHMARKS))
     names = ", ".join(BENCHMARKS)
     parser.add_argument("benchmark", metavar="WHAT", nargs="?", default=default, help=f"{names} (default: %(default)s)")
-    parser.add_argument("--rounds", metavar="N", type=_at_least_1, default=15, help="default: %(default)s")
-    parser.add_argument("--images", metavar="N", type=_at_least_1, default=IMAGES, help="of an epoch; default: 50,000")
+    rounds, images = _number_from(1, MOST_ROUNDS), _number_from(LEAST_IMAGES, MOST_IMAGES)
+    parser.add_argument("--rounds", metavar="N", type=rounds, default=15, help="default: %(default)s")
+    parser.add_argument("--images", metavar="N", type=images, default=MOST_IMAGES, help="of an epoch; default: 50,000")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all seconds to a file too")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("benchmark", unknown, (name for name in vars(options) if name != "benchmark"))
@@ -141,7 +162,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def _at_least_1(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
-    return int(text)
+def _number_from(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads a whole number of a range."""
+
+    def number(text: str) -> int:
+        # Python reads no number of thousands of digits.
+        if not text.isdecimal() or len(text) > 9 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least {least:,} and at most {most:,}")
+        return int(text)
+
+    return number
