@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -150,23 +151,25 @@ def test_workers_live_from_the_first_turn_to_the_end(few, loaders, workers):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_an_interruption_leaves_nothing_behind(few, loaders, tmp_path, monkeypatch, capfd):
-    """No process, no folder, no traceback, where Ctrl-C reaches the workers too."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_nothing_behind(number, few, loaders, tmp_path, monkeypatch, capfd):
+    """No process, no traceback, where a signal reaches the workers too; and no folder but this process's own."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
     running: set[int] = set()
 
     def interrupted() -> None:
         with data_path.torchvision_loader(*numbered(40), 8, 2):
             running.update(workers_of(loaders[0]))
             for worker in running:
-                os.kill(worker, signal.SIGINT)
+                os.kill(worker, number)
             assert workers_of(loaders[0]) == running, "they go on"
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not any(is_alive(worker) for worker in running)
-    assert list(tmp_path.iterdir()) == []
+    assert [str(path) for path in tmp_path.iterdir()] == [multiprocessing.util.get_temp_dir()]
     assert capfd.readouterr().err == ""
 
 

@@ -9,6 +9,7 @@ by itself. The images are noise: nothing here depends on what they show.
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing.util import get_temp_dir
 from typing import Any, cast
 
 import numpy as np
@@ -116,8 +117,11 @@ def torchvision_loader(pixels: np.ndarray, labels: np.ndarray, batch_size: int, 
         sampler=np.random.default_rng(0).integers(len(pixels), size=TORCHVISION_IMAGES).tolist(),
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_interrupts_to_parent,
+        worker_init_fn=_leave_signals_to_parent,
     )
+    # Workers have their sockets in a folder of this process, which it removes as it ends; one of their own, made just
+    # when they are told to end, would be left behind.
+    get_temp_dir()
     try:
         yield lambda: sum(len(labels) for _, labels in loader)
     finally:
@@ -125,9 +129,10 @@ def torchvision_loader(pixels: np.ndarray, labels: np.ndarray, batch_size: int, 
             cast(Any, loader._iterator)._shutdown_workers()  # there is no public way
 
 
-def _leave_interrupts_to_parent(worker: int) -> None:
-    """Ignore Ctrl-C, which reaches all processes of a terminal: the parent ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ignore Ctrl-C and SIGTERM, which can reach all processes of a group: the parent ends its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def loader_of_fit(dataset: ImageDataset, batch_size: int) -> Contestant:
