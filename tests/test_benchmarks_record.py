@@ -3,12 +3,14 @@
 import copy
 import hashlib
 import itertools
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import cli
 from datamodules.errors import InputError
 from zoo import config
 from zoo.benchmarks import record
@@ -120,6 +122,31 @@ def test_pytorch_is_left_as_it_was(script):
     before = torch.backends.cudnn.benchmark
     record.measure(1, 100, script)
     assert torch.backends.cudnn.benchmark == before
+
+
+def test_the_command_shows_seconds_and_losses(script, capsys):
+    assert cli.main(["benchmark", "record", "--rounds=2", f"--script={script}", "--json=speed.json"]) == 0
+    *_, ratio, note = capsys.readouterr().out.splitlines()
+    assert ratio.endswith(f"{OURS} / {THEIRS}")
+    content = json.loads(Path("speed.json").read_text())
+    assert content["notes"] == [note]
+    assert note.startswith("losses of 9 steps: ")
+    assert len(content["seconds"][OURS]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["record"], "benchmark record needs --script FILE"),
+        (["record", "--script=nowhere.py"], "--script nowhere.py cannot be read"),
+        (["step", "--script=x.py"], "benchmark step: --script x.py belongs to benchmark record"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, line, capsys):
+    assert cli.main(["benchmark", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {line}")
+    assert error.count("\n") == 1
 
 
 def test_no_other_file_is_run(tmp_path):

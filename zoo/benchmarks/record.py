@@ -48,7 +48,6 @@ STEPS_IN_A_TURN = 3
 OURS, THEIRS = "step of this project", "step of the script"
 COMPARISONS = [(OURS, THEIRS)]
 TITLE = f"training steps of a record recipe and of its author's script, float32, cpu, {torch.get_num_threads()} threads"
-UNIT = "images"
 
 
 class EndOfTurns(Exception):
@@ -67,7 +66,7 @@ def measure(rounds: int, images: int, script: Path) -> Stopwatch:
         The seconds that each takes for `images` images, and a note on how far apart their losses are.
     """
     recipe = Recipe(recipe_of(script))
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(images)
     ours: list[float] = []
     theirs: list[float] = []
 
@@ -75,7 +74,7 @@ def measure(rounds: int, images: int, script: Path) -> Stopwatch:
         copy_weights(recipe.model.net, network)
         logits: list[Tensor] = []
         network.register_forward_hook(lambda network, inputs, output: logits.append(output.detach()))
-        for turn in range(rounds + 1):
+        for _ in range(rounds + 1):
             batches = [next(recipe.batches) for _ in range(STEPS_IN_A_TURN)]
             # The script normalizes all images at the start of an epoch, this project's step those of its batch.
             normalized = [(recipe.model.normalize(batch.images), batch.labels) for batch in batches]
@@ -88,13 +87,13 @@ def measure(rounds: int, images: int, script: Path) -> Stopwatch:
                 recipe.model.loss(answer, batch.labels).item() for answer, batch in zip(logits, batches, strict=True)
             )
             logits.clear()
-            if turn > 0:
-                share = images / sum(len(batch.labels) for batch in batches)
-                stopwatch.add(THEIRS, (between - start) * share)
-                stopwatch.add(OURS, (end - between) * share)
+            share = images / sum(len(batch.labels) for batch in batches)
+            stopwatch.add(THEIRS, (between - start) * share)
+            stopwatch.add(OURS, (end - between) * share)
         raise EndOfTurns
 
     train(script, turns)
+    stopwatch.drop_warm_up()
     apart = max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
     stopwatch.notes.append(f"losses of {len(ours)} steps: largest relative difference {apart:.1e}")
     return stopwatch

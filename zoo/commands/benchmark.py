@@ -17,6 +17,7 @@ from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation.results import versions
 
+RECORD = "record"  # whose `measure` gets a script, too
 ABOUT = """\
 Time a part of the project beside its peers, in one run in which they take turns, and show medians and ratios:
 
@@ -24,10 +25,18 @@ Time a part of the project beside its peers, in one run in which they take turns
   data   images into augmented batches, beside torchvision's transforms
   step   a training step of the CNNs in variants, beside its convolutions and products alone
   fit    the CNNs through fit, beside a bare loop
-  start  start-up and memory, beside a plain LightningCLI and a plain script"""
+  start  start-up and memory, beside a plain LightningCLI and a plain script
+  record a training step of a record recipe, beside its author's script (--script)"""
 # Modules of zoo.benchmarks, the first by default. Each has a TITLE; `measure(rounds, images)`, which lets contestants
 # take turns and returns a Stopwatch; and COMPARISONS, the pairs of contestants whose ratios are shown.
-BENCHMARKS = {"numpy": "numpy_nets", "data": "data_path", "step": "steps", "fit": "tax", "start": "start"}
+BENCHMARKS = {
+    "numpy": "numpy_nets",
+    "data": "data_path",
+    "step": "steps",
+    "fit": "tax",
+    "start": "start",
+    RECORD: "record",
+}
 # The largest batch, of which there is to be a whole one, and all training images of CIFAR-10.
 LEAST_IMAGES, MOST_IMAGES = 512, 50_000
 MOST_ROUNDS = 1000
@@ -53,8 +62,9 @@ def main(argv: list[str]) -> int:
     print(machine(), flush=True)
     print(f"{benchmark.TITLE}: {options.rounds} rounds in turns, after one to warm up", flush=True)
     with _ended_by_sigterm():
-        stopwatch = benchmark.measure(options.rounds, options.images)
-    print("\n".join([*_table(stopwatch), "", *_ratios(stopwatch, benchmark.COMPARISONS)]))
+        script = {"script": options.script} if options.benchmark == RECORD else {}
+        stopwatch = benchmark.measure(options.rounds, options.images, **script)
+    print("\n".join([*_table(stopwatch), "", *_ratios(stopwatch, benchmark.COMPARISONS), *stopwatch.notes]))
     if options.json is not None:
         content = {
             "benchmark": options.benchmark,
@@ -65,6 +75,7 @@ def main(argv: list[str]) -> int:
             "seconds": stopwatch.seconds,
             "operations": stopwatch.operations,
             "megabytes": stopwatch.megabytes,
+            "notes": stopwatch.notes,
         }
         output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
     return 0
@@ -151,12 +162,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     rounds, images = _number_from(1, MOST_ROUNDS), _number_from(LEAST_IMAGES, MOST_IMAGES)
     parser.add_argument("--rounds", metavar="N", type=rounds, default=15, help="default: %(default)s")
     parser.add_argument("--images", metavar="N", type=images, default=MOST_IMAGES, help="of an epoch; default: 50,000")
+    parser.add_argument("--script", metavar="FILE", type=Path, help="of record: the author's, as it was published")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all seconds to a file too")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("benchmark", unknown, (name for name in vars(options) if name != "benchmark"))
     if options.benchmark not in BENCHMARKS:
         hint = did_you_mean(options.benchmark, BENCHMARKS)
         raise InputError(f"benchmark: there is no '{options.benchmark}'.{hint} There are: {names}")
+    if options.benchmark == RECORD and options.script is None:
+        raise InputError("benchmark record needs --script FILE, such as airbench94_muon.py of the records' repository")
+    if options.benchmark != RECORD and options.script is not None:
+        raise InputError(f"benchmark {options.benchmark}: --script {options.script} belongs to benchmark record")
     if options.json is not None:
         output.check_file("--json", options.json)
     return options
