@@ -85,6 +85,7 @@ def test_the_first_steps_have_the_same_options():
 def test_an_interruption_ends_what_was_started(tmp_path):
     """Not only the process in between, but that which it started."""
     file = tmp_path / "number"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job of a shell ignores
 
     def interrupt():
         while not (file.exists() and file.read_text()):
@@ -97,8 +98,11 @@ def test_an_interruption_ends_what_was_started(tmp_path):
     )
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        process.run("asleep", python(code), tmp_path)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            process.run("asleep", python(code), tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     assert not file.with_name("it-went-on").exists()
 

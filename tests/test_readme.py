@@ -158,6 +158,7 @@ def test_compare_and_benchmark():
         assert cli.main([words[0], "runs/grid-synthetic", "runs/relu_he-synthetic", *words[1:]]) == 0
     commands = {line for line in CLI_COMMANDS if " benchmark" in line}
     of_other_tests = {f"python cli.py benchmark {name}" for name in ("data", "step", "fit", "start")}
+    of_other_tests.add("python cli.py benchmark record --script airbench94_muon.py")
     assert commands == {"python cli.py benchmark"} | of_other_tests, "tests/test_benchmarks_*.py run them"
     assert cli.main(["benchmark", "--rounds=1", "--images=640"]) == 0
 

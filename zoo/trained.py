@@ -60,7 +60,7 @@ class Trained(NamedTuple):
         sizes: dict[str, Any] = {name: config[name] for name in resume.SIZES if config.get(name) is not None}
         try:
             return CIFAR10DataModule(str(place), config["source"], config["task"], verify_checksums=False, **sizes)
-        except TypeError as error:  # a stranger's checkpoint can say anything
+        except (InputError, TypeError) as error:  # a stranger's checkpoint can say anything
             told = ", ".join(f"{name} {value!r}" for name, value in sizes.items())
             raise InputError(f"{self.path} tells no sizes of its data: {told}") from error
 

@@ -33,14 +33,14 @@ RECIPES = {
     "8fca347ff6e17dae2e34501724c3ddd901d620ed9f6b2d04d5d1b339488a59ee": "speedrun95",  # legacy/airbench95.py
     "fef298f48d9b629a6454b9c5e84cca95ccfa7fc6450057cc4131811d2ed49c88": "speedrun96",  # legacy/airbench96.py
 }
-# What the scripts have for a GPU and half precision, and at their start for a log of themselves.
+# What the scripts have for a GPU and half precision; and their own file is that of no command.
 REPLACED = {
     ".half()": ".float()",
     ".cuda()": "",
     "G.bfloat16()": "G.clone()",
     "@torch.compile": "",
     "torch.cuda.": "cuda.",
-    "f.read()": "''",
+    "open(sys.argv[0])": "open(__file__)",
 }
 # Batches of an epoch: with twenty, the rates turn at a whole step, and no script has to round.
 EPOCH = 20
@@ -203,7 +203,7 @@ def train(script: Path, turns: Callable[[nn.Module], Iterator[tuple[Tensor, Tens
         return SimpleNamespace(record=lambda: None, elapsed_time=lambda other: 0.0)
 
     cuda = SimpleNamespace(Event=event, synchronize=lambda: None)
-    names: dict[str, Any] = {"__name__": script.stem, "cuda": cuda}
+    names: dict[str, Any] = {"__name__": script.stem, "__file__": str(script), "cuda": cuda}
     cudnn_benchmark = torch.backends.cudnn.benchmark
     try:
         exec(compile(text, script, "exec"), names)
