@@ -509,7 +509,7 @@ class TestAveragedWeights:
 
     @pytest.mark.parametrize(
         ("model", "callback"),
-        [("MLP", "EMAWeightAveraging"), ("NumPyMLP", "EMAWeightAveraging"), ("MLP", "StochasticWeightAveraging")],
+        [("NumPyMLP", "EMAWeightAveraging"), ("MLP", "StochasticWeightAveraging")],
     )
     def test_are_learnt_resumed_and_tested(self, model, callback, capsys):
         path = f'{{"class_path": "lightning.pytorch.callbacks.{callback}", "init_args": {self.CALLBACKS[callback]}}}'
