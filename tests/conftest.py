@@ -1,6 +1,5 @@
 """Fixtures: a small data set in the official layout, and the real one where CIFAR10_DIR names it."""
 
-import itertools
 import os
 import pickle
 from pathlib import Path
@@ -11,10 +10,6 @@ import pytest
 from tensorboard.summary.writer import event_file_writer
 
 from datamodules import reader
-
-# Of several processes of a run, below those that the system gives away. Lightning looks for one that is free, seconds
-# before it is used, and meanwhile a test beside this one may have got it.
-PORTS = itertools.count(20_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
@@ -45,7 +40,6 @@ def _own_surroundings(monkeypatch, tmp_path):
     """Each test starts in an empty folder, without the real data unless it asks for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
-    monkeypatch.setenv("MASTER_PORT", str(next(PORTS)))
 
 
 def batch_file(name: str, **changes) -> dict:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -453,6 +454,8 @@ def test_a_run_is_found_wherever_it_is_and_has_one_process(capsys):
     assert cli.main(["speedrun", "speedrun95", *TINY, "--config", "mine.yaml", "--json", "figures.json"]) == 0
     (run,) = json.loads(Path("figures.json").read_text())["runs"]
     assert "processes" not in run["hardware"]
+    assert not torch.distributed.is_initialized()
+    assert "LOCAL_RANK" not in os.environ, "which Lightning leaves behind where it launches processes"
     config = yaml.safe_load((Path(run["run"]) / "config.yaml").read_text())
     assert Path(run["run"]).parent == newer.parent
     assert (int(config["trainer"]["devices"]), config["data"]["drop_last"]) == (1, True), "of the recipe that was named"
@@ -554,6 +557,7 @@ CASES = {
     "--ckpt_path last": ["--ckpt_path has no place here"],
     "--trainer.fast_dev_run true": ["--trainer.fast_dev_run has no place here"],
     "--trainer.limit_test_batches 1": ["has no place here", "--data.test_size"],
+    "--trainer.strategy ddp": ["--trainer.strategy has no place here"],
     "--trainer.devices=2": ["--trainer.devices has no place here: it trains on one device"],
     "speedrun94 95": ["'95' is no option"],
     "--json folder": ["--json folder is a folder"],

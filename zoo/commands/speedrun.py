@@ -28,8 +28,9 @@ REFUSED = {
     "--trainer.limit_test_batches": "it tests on all test images (--data.test_size takes fewer)",
     "--trainer.devices": "it trains on one device",
     "--trainer.num_nodes": "it trains on one device",
+    "--trainer.strategy": "it trains on one device",
 }
-ONE_PROCESS = ("--trainer.devices", "1", "--trainer.num_nodes", "1")
+ONE_PROCESS = ("--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto")
 TEST_IMAGES = 10_000  # of CIFAR-10
 FIGURES = ("acc", "acc_tta", "seconds")
 PARTS = ("whitening_seconds", "train_seconds", "test_seconds")
