@@ -16,6 +16,7 @@ import lightning as L
 import torch
 import yaml
 from filelock import FileLock
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback, ModelSummary
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_only
@@ -23,6 +24,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError, RunError
+from datamodules.paths import user_path
 from zoo import checkpoints, compilation, files, inference, option_checks, resume, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
@@ -199,6 +201,7 @@ class ZooCLI(LightningCLI):
         It is kept from the parser until here, because Lightning would let its arguments win over the command line's.
         """
         config = self.config[self.subcommand]
+        _expand_paths(config)
         resume.check_arguments(self.origin, config.model.get("init_args", {}))
         config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         if configs.import_class(config.model.class_path).cpu_only:
@@ -517,6 +520,19 @@ class ZooCLI(LightningCLI):
 
 def _is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _expand_paths(options: Any) -> None:
+    """Expand `~/` and `~user/` at the start of every value of a parsed config, those of loggers and callbacks included.
+
+    Only a path starts with them. Lightning's TensorBoardLogger expands `~` and its CSVLogger does not: left to them, a
+    run would lie in two places.
+    """
+    for key, value in list(enumerate(options) if isinstance(options, list) else options.items()):
+        if isinstance(value, (list, dict, Namespace)):
+            _expand_paths(value)
+        elif isinstance(value, (str, Path)) and str(value).startswith("~"):
+            options[key] = type(value)(user_path(value))
 
 
 def _num_classes(task: str) -> int:

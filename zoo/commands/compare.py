@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
     keys = [_named(name, rows) for name in options.by] if options.by else _differing(rows)
     settings = {head: _in_short(rows, key) for head, key in _heads(keys).items()}
     if options.plot:
-        _plot(Path(options.plot), options.curve or "val/acc", rows, _labels(rows, settings))
+        _plot(options.plot, options.curve or "val/acc", rows, _labels(rows, settings))
     PRINTERS[options.format](rows, settings)
     return 0
 
@@ -136,7 +136,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--by", metavar="KEY", nargs="+", action="extend", help=by)
     parser.add_argument("--sort", metavar="COLUMN", help=f"{', '.join(SORTS)} (default: in the order of the RUNs)")
     parser.add_argument("--format", default="text", help=f"{', '.join(PRINTERS)} (default: %(default)s)")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw a curve of each row over the epochs")
+    parser.add_argument("--plot", metavar="FILE.png", type=Path, help="draw a curve of each row over the epochs")
     parser.add_argument("--curve", metavar="COLUMN", help="the column of metrics.csv to draw (default: val/acc)")
     options, unknown = parser.parse_known_intermixed_args(argv)
 
@@ -152,7 +152,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     _check_choice("--format", options.format, PRINTERS)
     if options.curve and not options.plot:
         raise InputError(f"--curve {options.curve} needs a file to be drawn to: --plot FILE.png")
-    if options.plot is not None and (not options.plot.lower().endswith(".png") or os.path.isdir(options.plot)):
+    if options.plot is not None and (options.plot.suffix.lower() != ".png" or os.path.isdir(options.plot)):
         raise InputError(f"--plot {options.plot}: give a file whose name ends in .png")
     return options
 
@@ -168,7 +168,7 @@ def _check_choice(option: str, value: str, choices: Iterable[str]) -> None:
 def _read_all(names: Sequence[str]) -> list[Run]:
     """Return the finished runs in the folders `names`: in their order, alphabetically in each, none of them twice."""
     paths: dict[Path, Path] = {}
-    for path in (path for name in names for path in _find(name)):
+    for path in (path for name in names for path in _find(os.path.expanduser(name))):
         paths.setdefault(path.resolve(), path)
     found = [run for path in paths.values() if (run := _read(path)) is not None]
     if not found:
