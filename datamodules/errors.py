@@ -1,4 +1,4 @@
-"""The two exceptions that `cli.py` prints as one line: what a user can mend at once, and what ended a run."""
+"""The exceptions that end a command: two that `cli.py` prints as one line, and one that leaves nothing to say."""
 
 import difflib
 from collections.abc import Iterable
@@ -19,6 +19,30 @@ class RunError(Exception):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Ended(SystemExit):
+    """The end of a command that has printed all there is to say: its help, a config, or an error.
+
+    Any other SystemExit comes from somebody else's code, such as a model that calls `sys.exit`.
+
+    Args:
+        exit_code: of the process.
+    """
+
+    def __init__(self, exit_code: int = 0) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def foreign_exit(end: SystemExit) -> str:
+    """Return what there is to say of a SystemExit that is not one of ours: where it was raised, and with what."""
+    import traceback  # here: most commands end otherwise
+
+    frames = [frame for frame in traceback.extract_tb(end.__traceback__) if "_sitebuiltins" not in frame.filename]
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "an unknown place"
+    code = "" if end.code is None else repr(end.code) if isinstance(end.code, str) else end.code
+    return f"the command was ended by sys.exit({code}) in {where}"
 
 
 def one_line(text: object) -> str:

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.errors import InputError, RunError
+from datamodules.errors import Ended, InputError, RunError
 from datamodules.paths import user_path
 from zoo import checkpoints, compilation, files, inference, option_checks, resume, runs
 from zoo import config as configs
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> "ZooCLI":
     Raises:
         InputError: for bad input that the parser does not see.
         RunError: for a run that is cut short.
-        SystemExit: with code 2 for bad input that the parser sees.
+        Ended: with code 2 for bad input that the parser sees.
     """
     _quieten()
     command, *options = argv
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> "ZooCLI":
         return ZooCLI(origin, argv, args=[command, *configs.as_argument(config), *composed.rest])
     except RunError as error:
         if not _is_first_process():  # which says it for all
-            raise SystemExit(error.exit_code) from None
+            raise Ended(error.exit_code) from None
         raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -448,7 +448,7 @@ class ZooCLI(LightningCLI):
             )
         try:
             found = tuple(inference.answer(model).shape)
-        except Exception as error:  # a person's own code can raise anything
+        except (Exception, SystemExit) as error:  # a person's own code can raise anything
             frames = traceback.extract_tb(error.__traceback__)
             own = [frame for frame in frames if frame.filename == inspect.getfile(type(model))]
             where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

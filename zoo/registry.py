@@ -12,11 +12,15 @@ when the model is chosen.
 
 import os
 import re
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, version
+from threading import Event, current_thread, main_thread
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
@@ -122,15 +126,38 @@ def load(name: str) -> "type[Classifier]":
     what = f"model '{name}'{of_package}"
     module, _, class_name = entry.target.partition(":")
     try:
-        found = getattr(import_module(module), class_name)
-    except (Exception, SystemExit) as error:  # another package's code can raise anything
+        with _ctrl_c() as was_pressed:
+            found = getattr(import_module(module), class_name)
+    except BaseException as error:  # another package's code can raise anything
+        if isinstance(error, KeyboardInterrupt) and was_pressed():
+            raise
+        cause = f"{type(error).__name__}: {error}".removesuffix(": ")
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         is_not_here = missing is not None and f"{module}.".startswith(f"{missing}.")
         hint = ": install the package that it comes with, or go to the folder that its module lies in" * is_not_here
-        raise InputError(f"{what} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
+        raise InputError(f"{what} cannot be loaded: {cause}{hint}") from error
     if problem := fault(found, class_name):
         raise InputError(f"{what} {problem}")
     return found
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether the user pressed Ctrl-C: another package's code can raise KeyboardInterrupt, too."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield lambda: True  # somebody else handles the signal
+        return
+    pressed = Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def fault(found: Any, name: str) -> str | None:

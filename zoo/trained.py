@@ -89,7 +89,7 @@ def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = 
         network = build(registry.load(chosen["class_path"]), chosen["init_args"])
     except InputError:
         raise
-    except Exception as error:  # the code of another package can raise anything
+    except (Exception, SystemExit) as error:  # the code of another package can raise anything
         raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
     checkpoints.check_weights(origin.path, origin.content, network)
     network.load_state_dict(origin.content["state_dict"])

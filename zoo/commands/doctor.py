@@ -191,8 +191,8 @@ def plugins() -> Iterator[Finding]:
         yield Finding(PROBLEM, "plugin", line.removeprefix("warning: "), "mend that package, or pip uninstall it")
     if not found and not said.getvalue():
         yield Finding(OK, "plugins", "no package adds models")
-    elif found and installation.malicious():
-        yield Finding(WARNING, "plugins", "not looked at: they import lightning", "mend lightning first")
+    elif found and (installation.malicious() or installation.wrong_variable()):
+        yield Finding(WARNING, "plugins", "not looked at: they import lightning", "mend the problems above first")
     elif found:
         checks = [Check("", entry.name, plugin, f"mend or pip uninstall {entry.distribution}") for entry in found]
         with ThreadPoolExecutor(len(checks)) as pool:
@@ -278,13 +278,14 @@ def _data_finding(location: Path, verdicts: "list[reader.Verdict]") -> Finding:
 
 def torch_and_machine() -> Iterator[Finding]:
     """Look at torch, and at the accelerators and threads that it sees."""
+    installation.forget_unknown_backend()  # of which `installation.imports` tells
     if misfit := installation.torch_misfit():
         yield Finding(PROBLEM, "torch", misfit, installation.REINSTALL_TORCH)
         return
     versions = ", ".join(f"{name} {installation.version(name)}" for name in ("torch", "torchvision"))
     yield from installation.torchvision_pin()
     yield Finding(OK, "torch", f"{versions}: can be imported")
-    if not installation.malicious():
+    if not installation.malicious() and not installation.wrong_variable():
         yield lightning()
     yield from accelerators()
     yield threads()

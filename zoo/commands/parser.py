@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import Ended, InputError, did_you_mean
 from datamodules.paths import user_path
 
 
@@ -15,6 +15,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register("type", Path, user_path)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the command after its help."""
+        raise Ended(status)
 
     def error(self, message: str) -> NoReturn:
         """Raise `message` as an InputError that begins with the command."""
