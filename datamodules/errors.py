@@ -55,6 +55,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def printable_lines(text: str) -> str:
+    """Return `text` as `printable` does, with its line breaks left as they are."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'X'?"` for the choice nearest to `name`, or `""` where none is near."""
     near = nearest(name, choices)

@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module, metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -246,10 +247,10 @@ def torchvision_pin() -> Iterator[Finding]:
 
 def own_modules() -> Iterator[Finding]:
     """Look for other packages with the names of this project's own modules."""
-    owners = metadata.packages_distributions()
+    owners = _owners()
     shadowed = False
     for name in TOP_LEVEL:
-        others = sorted(owner for owner in set(owners.get(name, [])) if _canonical(owner) != PROJECT)
+        others = sorted(owner for owner in owners.get(name, ()) if _canonical(owner) != PROJECT)
         places = _other_places(name)
         for place in places:
             shadowed = True
@@ -346,6 +347,18 @@ def _installed_in() -> Path | None:
         return _place(metadata.distribution(PROJECT))[0]
     except metadata.PackageNotFoundError:
         return None
+
+
+def _owners() -> dict[str, set[str]]:
+    """Return the names of the packages that install each top-level module; not of packages that cannot be read."""
+    owners: dict[str, set[str]] = {}
+    for distribution in metadata.distributions():
+        with suppress(Exception):  # metadata.packages_distributions would fail for all because of one
+            modules = set((distribution.read_text("top_level.txt") or "").split())
+            files = [file for file in distribution.files or () if file.suffix == ".py"]
+            for module in modules or {file.parts[0].removesuffix(".py") for file in files}:
+                owners.setdefault(module, set()).add(distribution.name)
+    return owners
 
 
 def _outdated(distribution: metadata.Distribution) -> bool:

@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.errors import Ended, InputError, RunError
+from datamodules.errors import Ended, InputError, RunError, printable_lines
 from datamodules.paths import user_path
 from zoo import checkpoints, compilation, files, inference, option_checks, resume, runs
 from zoo import config as configs
@@ -560,4 +560,4 @@ def _early_stopping(patience: int, monitor: str | None) -> EarlyStopping:
 
 @rank_zero_only
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(printable_lines(text), flush=True)

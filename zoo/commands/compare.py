@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo import runs
 from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
@@ -402,7 +402,7 @@ def _short(value: Any) -> str:
 
 def _title(rows: Sequence[Row], shown: str) -> str:
     seeds = f"; {shown} of n seeds" if any(len(row.runs) > 1 for row in rows) else ""
-    return f"{', '.join(rows[0].runs[0].data)}{seeds}"
+    return one_line(f"{', '.join(rows[0].runs[0].data)}{seeds}")
 
 
 def _texts(rows: Sequence[Row], settings: Table) -> Table:
@@ -435,18 +435,18 @@ def _print_text(rows: Sequence[Row], settings: Table) -> None:
     lines = _lines(rows, settings)
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     aligned = [">" if head in ("n", *FORMATS) else "<" for head in lines[0]]
-    print(f"{_title(rows, SPREAD)}\n")
+    output.say(f"{_title(rows, SPREAD)}\n")
     for line in lines:
         cells = (f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True))
-        print(f"  {'  '.join(cells)}".rstrip())
+        output.say(f"  {'  '.join(cells)}".rstrip())
 
 
 def _print_markdown(rows: Sequence[Row], settings: Table) -> None:
     heads, *lines = _lines(rows, settings)
-    print(f"{_title(rows, SPREAD)}\n")
+    output.say(f"{_title(rows, SPREAD)}\n")
     for line in (heads, ["---"] * len(heads), *lines):
         escaped = [cell.replace("|", "\\|") for cell in line]
-        print(f"| {' | '.join(escaped)} |")
+        output.say(f"| {' | '.join(escaped)} |")
 
 
 def _print_csv(rows: Sequence[Row], settings: Table) -> None:
@@ -459,10 +459,9 @@ def _print_csv(rows: Sequence[Row], settings: Table) -> None:
         else:
             table |= {f"{column}_mean": means, f"{column}_std": [row.std(column) for row in rows]}
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(
-        [["" if cell in (None, "-") else cell for cell in line] for line in zip(*table.values(), strict=True)]
-    )
+    writer.writerow(map(printable, table))
+    for line in zip(*table.values(), strict=True):
+        writer.writerow("" if cell in (None, "-") else printable(cell) for cell in line)
 
 
 PRINTERS = {"text": _print_text, "markdown": _print_markdown, "csv": _print_csv}
@@ -504,7 +503,7 @@ def _labels(rows: Sequence[Row], settings: Table) -> list[str]:
         alike = [other for other, its_name in enumerate(names) if its_name == name]
         different = {head: cells for head, cells in columns.items() if len({cells[other] for other in alike}) > 1}
         told = [f"{head} {cells[position]}" for head, cells in different.items() if cells[position] != "-"]
-        labels.append(", ".join([name, *told]))
+        labels.append(one_line(", ".join([name, *told])))
     return labels
 
 

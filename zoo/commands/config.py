@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from datamodules.errors import InputError, one_line
+from datamodules.errors import InputError, one_line, printable
 from zoo import about, anatomy, registry
 from zoo import config as configs
 from zoo.commands import help, output
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(text)
         return 0
     output.write("--out", options.out, text.encode())
-    print(f"Config: {options.out}; train with it: {command}")
+    output.say(f"Config: {options.out}; train with it: {command}")
     return 0
 
 
@@ -191,6 +191,7 @@ def _option(name: str, value: Any, text: str, indent: str = "") -> Iterator[str]
 
 def _comment(text: str, indent: str) -> list[str]:
     start = f"{indent}# "
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False, break_on_hyphens=False
     )
+    return [printable(line) for line in lines]
