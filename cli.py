@@ -5,7 +5,7 @@ import os
 import sys
 from importlib import import_module
 
-from datamodules.errors import InputError, RunError, did_you_mean, one_line
+from datamodules.errors import Ended, InputError, RunError, did_you_mean, foreign_exit, one_line
 
 # A module of `zoo.commands` each, which imports what it needs: most of them no torch.
 OWN = {
@@ -48,7 +48,8 @@ examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0; 2 for bad input; 1 where a check fails or a run ends before its time,
-    or 128 and the number of the signal that ended it.
+    or 128 and the number of the signal that ended it. `sys.exit` in somebody else's code, a model's for example, is an
+    error, whatever code it was called with.
 
     Args:
         argv: the command and its options; by default those of the process.
@@ -58,27 +59,55 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal cannot show a letter
     try:
-        code = _run(sys.argv[1:] if argv is None else argv)
+        if not _open_closed_streams():
+            raise InputError("the standard output is closed: redirect it to a file, or to /dev/null")
+        try:
+            code = _run(sys.argv[1:] if argv is None else argv)
+        except Ended as end:
+            code = end.exit_code
         sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
         return code
     except InputError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return _fail(error, 2)
     except RunError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return error.exit_code
+        return _fail(error, error.exit_code)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+        return _fail("interrupted", 130)
+    except SystemExit as end:  # of somebody else's code
+        if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into this
+            return _fail("interrupted", 130)
+        return _fail(foreign_exit(end), end.code if isinstance(end.code, int) and end.code else 1)
     except BrokenPipeError:  # whoever read the output, as `head` does, has seen enough
         _drop_output()
         return 128 + 13
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO) or error.filename is not None:
             raise
         _drop_output()
-        print("error: the output cannot be written: no space is left where it goes", file=sys.stderr)
-        return 1
+        why = "no space is left where it goes" if error.errno == errno.ENOSPC else error.strerror
+        return _fail(f"the output cannot be written: {why}", 1)
+
+
+def _fail(error: object, exit_code: int) -> int:
+    """Print an error as one line; return the exit code."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return exit_code
+
+
+def _open_closed_streams() -> bool:
+    """Open the null device in place of each standard stream that is closed; return whether there is an output.
+
+    Otherwise the next file to be opened, a checkpoint for example, would get the number of the closed stream, and
+    whatever a library prints would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the system gives it the lowest free number
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    return sys.stdout is not None
 
 
 def _drop_output() -> None:

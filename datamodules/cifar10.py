@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import lightning as L
@@ -18,6 +17,7 @@ from datamodules import reader, synthetic
 from datamodules.augmentation import Augmentation, augment, pad, random_bits
 from datamodules.download import fetch
 from datamodules.errors import InputError, did_you_mean
+from datamodules.paths import user_path
 
 T = TypeVar("T")
 
@@ -254,7 +254,7 @@ class CIFAR10DataModule(L.LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        self.data_dir = Path(data_dir) if data_dir else reader.default_dir()
+        self.data_dir = user_path(data_dir) if data_dir else reader.default_dir()
         self.source = _one_of("source", source, ("cifar10", "synthetic"))
         self.task = _one_of("task", task, ("multiclass", "binary"))
         self.batch_size = _in_range("batch_size", batch_size, 1)

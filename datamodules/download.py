@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from datamodules import reader
 from datamodules.errors import InputError, one_line
+from datamodules.paths import user_path
 
 # To connect, and between two pieces of an answer: a server that is silent for longer has stalled.
 TIMEOUT_SECONDS = 10.0
@@ -97,7 +98,7 @@ def fetch(data_dir: str | Path, mirrors: Sequence[str] = (), archive: Archive = 
     if (found := reader.find(data_dir)) is not None:
         return found
     addresses = list(dict.fromkeys([*map(_archive_address, mirrors), *archive.addresses]))
-    data_dir = Path(data_dir)
+    data_dir = user_path(data_dir)
     folder, part, folder_part = data_dir / reader.FOLDER, data_dir / PART, data_dir / FOLDER_PART
     made = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     try:

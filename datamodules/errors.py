@@ -1,4 +1,4 @@
-"""The two exceptions that `cli.py` prints as one line: what a user can mend at once, and what ended a run."""
+"""The exceptions that end a command: two that `cli.py` prints as one line, and one that leaves nothing to say."""
 
 import difflib
 from collections.abc import Iterable
@@ -21,6 +21,30 @@ class RunError(Exception):
         self.exit_code = exit_code
 
 
+class Ended(SystemExit):
+    """The end of a command that has printed all there is to say: its help, a config, or an error.
+
+    Any other SystemExit comes from somebody else's code, such as a model that calls `sys.exit`.
+
+    Args:
+        exit_code: of the process.
+    """
+
+    def __init__(self, exit_code: int = 0) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def foreign_exit(end: SystemExit) -> str:
+    """Return what there is to say of a SystemExit that is not one of ours: where it was raised, and with what."""
+    import traceback  # here: most commands end otherwise
+
+    frames = [frame for frame in traceback.extract_tb(end.__traceback__) if "_sitebuiltins" not in frame.filename]
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "an unknown place"
+    code = "" if end.code is None else repr(end.code) if isinstance(end.code, str) else end.code
+    return f"the command was ended by sys.exit({code}) in {where}"
+
+
 def one_line(text: object) -> str:
     """Return `text` with every run of white space as one space, and what a terminal would obey written out."""
     return printable(" ".join(str(text).split()))
@@ -29,6 +53,11 @@ def one_line(text: object) -> str:
 def printable(text: object) -> str:
     """Return `text` with characters that cannot be printed, as those that steer a terminal, as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` as `printable` does, with its line breaks left as they are."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from datamodules.errors import InputError
+from datamodules.paths import user_path
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = "cifar-10-batches-py"
@@ -80,7 +81,7 @@ class Verdict(NamedTuple):
 
 def default_dir() -> Path:
     """Return where CIFAR-10 is looked for where nothing else is said: the environment's `CIFAR10_DIR`, else `data`."""
-    return Path(os.environ.get("CIFAR10_DIR") or "data")
+    return user_path(os.environ.get("CIFAR10_DIR") or "data")
 
 
 def find(data_dir: str | Path) -> Path | None:
@@ -89,7 +90,7 @@ def find(data_dir: str | Path) -> Path | None:
     `data_dir` may be the folder above `cifar-10-batches-py`, that folder itself, or the `.tar.gz` archive or the
     folder that holds it.
     """
-    root = Path(data_dir)
+    root = user_path(data_dir)
     try:
         if root.is_file():
             return root

@@ -231,11 +231,7 @@ def content() -> dict[Path, bytes]:
 
 
 def run(arguments: list[str], capsys) -> tuple[int, str]:
-    try:
-        code = cli.main(arguments)
-    except SystemExit as stop:
-        code = stop.code
-    return code, capsys.readouterr().err
+    return cli.main(arguments), capsys.readouterr().err
 
 
 def assert_one_line(error: str, expected: list[str]) -> None:

@@ -243,10 +243,7 @@ def test_bad_input_is_one_line(run, command):
 
 @pytest.mark.parametrize("command", ["--help", "data --help", "data prepare --help", "data check -h", "data show -h"])
 def test_help(command, capsys):
-    try:
-        code = cli.main(command.split())
-    except SystemExit as stop:
-        code = stop.code
+    code = cli.main(command.split())
     output = capsys.readouterr()
     assert (code, output.err) == (0, "")
     assert "data" in output.out

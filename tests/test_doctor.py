@@ -768,3 +768,15 @@ def test_the_command_itself_needs_nothing():
         [sys.executable, "-c", code], cwd=Path(cli.__file__).parent, capture_output=True, text=True, check=True
     )
     assert not {"torch", "numpy", "packaging", "lightning", "threadpoolctl"} & set(done.stdout.split())
+
+
+def test_one_unreadable_package_does_not_hide_the_owner_of_a_module(tmp_path, monkeypatch):
+    for package, metadata in (("aaa", b"Name: caf\xe9\n"), ("impostor", b"Name: impostor\nVersion: 1\n")):
+        info = tmp_path / f"{package}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_bytes(metadata)
+        (info / "top_level.txt").write_text("datamodules\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    fixes = [finding.fix for finding in installation.own_modules() if finding.subject == "module datamodules"]
+    assert len(fixes) == 1
+    assert "pip uninstall impostor" in fixes[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 import plugins
 import pytest
 
+import cli
 from datamodules.errors import InputError
 from zoo import registry
 from zoo.classifier import Classifier
@@ -169,3 +170,23 @@ def test_one_of_several_processes_says_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LOCAL_RANK", "1")
     registry.entries()
     assert capsys.readouterr().err == ""
+
+
+def test_damaged_packages_side_by_side_cost_a_line_each(tmp_path, monkeypatch, capsys):
+    """One whose name cannot be read beside one whose entry points cannot be."""
+    for package in ("good-zoo", "bad-name", "bad-points"):
+        plugins.install(monkeypatch, tmp_path / package, package=package, models=[f"{package[:3].title()}Net"])
+    (tmp_path / "bad-name" / "bad_name-1.0.dist-info" / "METADATA").write_bytes(b"Name: caf\xe9\n")
+    (tmp_path / "bad-points" / "bad_points-1.0.dist-info" / "entry_points.txt").write_bytes(b"[a]\nno equals sign\n")
+    registry.entries.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert cli.main(["list"]) == 0
+    output = capsys.readouterr()
+    assert "GooNet" in output.out
+    assert re.search("BadNet.*from the package bad_name", output.out)
+    metadata, points = sorted(output.err.splitlines(), reverse=True)
+    assert points.startswith("warning: the entry points of bad-points cannot be read (")
+    assert metadata.startswith("warning: the metadata of bad_name cannot be read (UnicodeDecodeError")
+    assert cli.main(["info", "CNN"]) == 0
+    assert cli.main(["info", "CNM"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1, "the warnings come once a process"

@@ -129,7 +129,7 @@ def measure(cls: "type[Classifier]") -> Anatomy:
     try:
         model = cls()
         summary = ModelSummary(model, max_depth=-1)
-    except Exception as error:  # another package's code can raise anything
+    except (Exception, SystemExit) as error:  # another package's code can raise anything
         cause = f"{type(error).__name__}: {error}"
         raise InputError(f"{cls.__name__}, with its default arguments, cannot classify an image ({cause})") from error
     if isinstance(model, NumPyClassifier):

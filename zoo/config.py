@@ -17,6 +17,7 @@ import yaml
 from jsonargparse import get_loader
 
 from datamodules.errors import InputError, did_you_mean
+from datamodules.paths import user_path
 from zoo import registry
 
 SHIPPED = Path(__file__).resolve().parent.parent / "configs"
@@ -62,7 +63,7 @@ def find(name: str) -> Path:
     Raises:
         InputError: where there is neither.
     """
-    path = Path(name)
+    path = user_path(name)
     try:
         if path.is_file():
             return path

@@ -4,11 +4,13 @@ Imports nothing but the standard library before a function needs it: any of the 
 """
 
 import json
+import os
 import platform
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module, metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -29,6 +31,16 @@ TOP_LEVEL = ("cli", "zoo", "datamodules")
 # What is often damaged, and imports no torch: that is tried together with what needs it.
 IMPORTED = ("numpy", "matplotlib.figure", "jsonargparse", "tensorboard.summary.writer")
 
+# Environment variables of those who start several processes, with the least and the largest value.
+PROCESS_VARIABLES = {
+    **dict.fromkeys(
+        ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NNODES", "JSM_NAMESPACE_SIZE"), (1, 10**6)
+    ),
+    **dict.fromkeys(("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"), (0, 10**6)),
+    **dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"), (0, 10**6)),
+    **dict.fromkeys(("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK"), (0, 10**6)),
+    "MASTER_PORT": (0, 65535),
+}
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
 LIGHTNING = ("lightning", "pytorch-lightning")  # the former installs the latter
 MALICIOUS = ("2.6.2", "2.6.3")
@@ -52,15 +64,63 @@ class Finding(NamedTuple):
 
 
 def check_torch() -> None:
-    """Import torch and torchvision.
+    """Import torch and torchvision, once the environment lets them, Lightning and matplotlib be imported.
 
     Lightning's metrics import torchvision, so nothing works without this.
 
     Raises:
-        InputError: where one is missing or the two do not fit each other; names both versions and the way out.
+        InputError: where one is missing or the two do not fit each other; names both versions and the way out. For an
+            environment variable that should be a number of a process.
     """
+    if variable := wrong_variable():
+        raise InputError(f"{_wrong(variable)}: unset it")
+    forget_unknown_backend()
     if misfit := torch_misfit():
         raise InputError(f"{misfit}: install the two together from one place: {REINSTALL_TORCH}")
+
+
+def wrong_variable() -> str:
+    """Return the name of an environment variable that should be the number of a process and is not; "" for none.
+
+    Lightning and torch read them, Lightning as soon as it is imported.
+    """
+    for name, (least, most) in PROCESS_VARIABLES.items():
+        value = os.environ.get(name)
+        if value is not None and not (re.fullmatch(r"[0-9]{1,9}", value.strip()) and least <= int(value) <= most):
+            return name
+    return ""
+
+
+def _wrong(variable: str) -> str:
+    least, most = PROCESS_VARIABLES[variable]
+    return (
+        f"the environment variable {variable} is '{os.environ[variable]}', expected an integer from {least} to {most}"
+    )
+
+
+def forget_unknown_backend() -> str:
+    """Take MPLBACKEND out of the environment if matplotlib does not know it, and say so on stderr.
+
+    Matplotlib cannot be imported with it. This project draws to files, for which it needs no backend.
+
+    Returns:
+        What it says; "" if there is nothing to say.
+    """
+    if "MPLBACKEND" not in os.environ or "matplotlib" in sys.modules:
+        return ""
+    backend = os.environ.pop("MPLBACKEND")  # with which the import would fail halfway
+    try:
+        import matplotlib
+
+        matplotlib.rcParams["backend"] = backend
+    except ValueError:
+        text = one_line(f"MPLBACKEND={backend} is unknown to matplotlib, and is ignored")
+        print(f"note: {text}", file=sys.stderr)
+        return text
+    except Exception:  # a broken package can raise anything, and does so again where it is needed
+        pass
+    os.environ["MPLBACKEND"] = backend
+    return ""
 
 
 def torch_misfit() -> str:
@@ -187,10 +247,10 @@ def torchvision_pin() -> Iterator[Finding]:
 
 def own_modules() -> Iterator[Finding]:
     """Look for other packages with the names of this project's own modules."""
-    owners = metadata.packages_distributions()
+    owners = _owners()
     shadowed = False
     for name in TOP_LEVEL:
-        others = sorted(owner for owner in set(owners.get(name, [])) if _canonical(owner) != PROJECT)
+        others = sorted(owner for owner in owners.get(name, ()) if _canonical(owner) != PROJECT)
         places = _other_places(name)
         for place in places:
             shadowed = True
@@ -207,8 +267,17 @@ def own_modules() -> Iterator[Finding]:
         yield Finding(OK, "modules", f"no other package is called {', '.join(TOP_LEVEL)}")
 
 
+def environment() -> Iterator[Finding]:
+    """Look at environment variables that keep packages from being imported."""
+    if variable := wrong_variable():
+        yield Finding(PROBLEM, "environment", _wrong(variable), f"unset {variable}")
+    if text := forget_unknown_backend():
+        yield Finding(WARNING, "environment", text, "unset MPLBACKEND")
+
+
 def imports() -> Iterator[Finding]:
     """Import what a damaged installation breaks, but for torch and what needs it."""
+    yield from environment()
     broken = False
     for module in IMPORTED:
         try:
@@ -278,6 +347,18 @@ def _installed_in() -> Path | None:
         return _place(metadata.distribution(PROJECT))[0]
     except metadata.PackageNotFoundError:
         return None
+
+
+def _owners() -> dict[str, set[str]]:
+    """Return the names of the packages that install each top-level module; not of packages that cannot be read."""
+    owners: dict[str, set[str]] = {}
+    for distribution in metadata.distributions():
+        with suppress(Exception):  # metadata.packages_distributions would fail for all because of one
+            modules = set((distribution.read_text("top_level.txt") or "").split())
+            files = [file for file in distribution.files or () if file.suffix == ".py"]
+            for module in modules or {file.parts[0].removesuffix(".py") for file in files}:
+                owners.setdefault(module, set()).add(distribution.name)
+    return owners
 
 
 def _outdated(distribution: metadata.Distribution) -> bool:

@@ -16,13 +16,15 @@ import lightning as L
 import torch
 import yaml
 from filelock import FileLock
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback, ModelSummary
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.errors import InputError, RunError
+from datamodules.errors import Ended, InputError, RunError, printable_lines
+from datamodules.paths import user_path
 from zoo import checkpoints, compilation, files, inference, option_checks, resume, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
@@ -62,7 +64,7 @@ def main(argv: list[str]) -> "ZooCLI":
     Raises:
         InputError: for bad input that the parser does not see.
         RunError: for a run that is cut short.
-        SystemExit: with code 2 for bad input that the parser sees.
+        Ended: with code 2 for bad input that the parser sees.
     """
     _quieten()
     command, *options = argv
@@ -89,7 +91,7 @@ def main(argv: list[str]) -> "ZooCLI":
         return ZooCLI(origin, argv, args=[command, *configs.as_argument(config), *composed.rest])
     except RunError as error:
         if not _is_first_process():  # which says it for all
-            raise SystemExit(error.exit_code) from None
+            raise Ended(error.exit_code) from None
         raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -199,6 +201,7 @@ class ZooCLI(LightningCLI):
         It is kept from the parser until here, because Lightning would let its arguments win over the command line's.
         """
         config = self.config[self.subcommand]
+        _expand_paths(config)
         resume.check_arguments(self.origin, config.model.get("init_args", {}))
         config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         if configs.import_class(config.model.class_path).cpu_only:
@@ -445,7 +448,7 @@ class ZooCLI(LightningCLI):
             )
         try:
             found = tuple(inference.answer(model).shape)
-        except Exception as error:  # a person's own code can raise anything
+        except (Exception, SystemExit) as error:  # a person's own code can raise anything
             frames = traceback.extract_tb(error.__traceback__)
             own = [frame for frame in frames if frame.filename == inspect.getfile(type(model))]
             where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
@@ -519,6 +522,19 @@ def _is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+def _expand_paths(options: Any) -> None:
+    """Expand `~/` and `~user/` at the start of every value of a parsed config, those of loggers and callbacks included.
+
+    Only a path starts with them. Lightning's TensorBoardLogger expands `~` and its CSVLogger does not: left to them, a
+    run would lie in two places.
+    """
+    for key, value in list(enumerate(options) if isinstance(options, list) else options.items()):
+        if isinstance(value, (list, dict, Namespace)):
+            _expand_paths(value)
+        elif isinstance(value, (str, Path)) and str(value).startswith("~"):
+            options[key] = type(value)(user_path(value))
+
+
 def _num_classes(task: str) -> int:
     return 2 if task == "binary" else 10
 
@@ -544,4 +560,4 @@ def _early_stopping(patience: int, monitor: str | None) -> EarlyStopping:
 
 @rank_zero_only
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(printable_lines(text), flush=True)

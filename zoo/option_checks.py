@@ -31,6 +31,8 @@ def check(config: Any) -> None:
     name = config.name
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         raise InputError(f"--name={name} is no plain name for a folder: use --runs_dir for its place")
+    if name is not None and not name.isprintable():
+        raise InputError(f"--name={name} holds characters that cannot be printed: use letters, digits, - and _")
     for option, parameter in inspect.signature(CIFAR10DataModule).parameters.items():
         if config.data[option] is None and parameter.default is not None:  # which the parser lets through
             raise InputError(f"--data.{option}=null: leave it out for its default, {parameter.default}")

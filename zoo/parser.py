@@ -12,7 +12,7 @@ import torch
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
-from datamodules.errors import InputError, did_you_mean, nearest, one_line
+from datamodules.errors import Ended, InputError, did_you_mean, nearest, one_line
 from zoo import config as configs
 from zoo import registry
 
@@ -58,6 +58,10 @@ class ZooParser(LightningArgumentParser):
             groups = [group for group in groups if re.search(rf"^  --{self.section}[ .]", group, re.MULTILINE)]
         return "\n".join(groups)
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the command after its help or its config."""
+        raise Ended(status)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `message` as one line and exit with code 2."""
         unknown = re.match(r"Option '([^']+)' is not accepted", message)
@@ -66,7 +70,7 @@ class ZooParser(LightningArgumentParser):
         else:
             text = explain(message, self.command, self.known, self.owner)
         print(f"error: {text}", file=sys.stderr)
-        raise SystemExit(2)
+        raise Ended(2)
 
 
 def explain(message: str, command: configs.Composed, known: Iterable[str], owner: type | None = None) -> str:

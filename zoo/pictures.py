@@ -63,7 +63,7 @@ def find(names: Iterable[str]) -> list[Path]:
         InputError: where one of them does not exist, or stands for no file.
     """
     files: dict[str, Path] = {}
-    for path in (path for name in names for path in _files(name)):
+    for path in (path for name in names for path in _files(os.path.expanduser(name))):
         files.setdefault(os.path.abspath(path), path)
     return list(files.values())
 

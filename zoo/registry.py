@@ -12,11 +12,15 @@ when the model is chosen.
 
 import os
 import re
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, version
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, entry_points, version
+from threading import Event, current_thread, main_thread
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
@@ -63,10 +67,14 @@ def entries() -> dict[str, Entry]:
     Imports none of them. Says on stderr, once a process, which models of packages are left out, and why.
     """
     known = {name: Entry(name, target, DISTRIBUTION) for name, target in BUILT_IN.items()}
-    for entry, problem in _plugins():
+    points, problems = _entry_points()
+    for entry, problem in _plugins(points):
         if problem is None:
             known[entry.name] = entry
-        elif os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes on a machine, one says it
+        else:
+            problems.append(problem)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes on a machine, one says it
+        for problem in problems:
             print(f"warning: {one_line(problem)}", file=sys.stderr)
     return known
 
@@ -75,7 +83,7 @@ def _left_out(name: str) -> str | None:
     """Return why a package's model is left out; None where it is not."""
     if name in BUILT_IN:
         return None
-    problems = [problem for entry, problem in _plugins() if entry.name == name]
+    problems = [problem for entry, problem in _plugins(_entry_points()[0]) if entry.name == name]
     return None if None in problems else next(iter(problems), None)
 
 
@@ -122,15 +130,38 @@ def load(name: str) -> "type[Classifier]":
     what = f"model '{name}'{of_package}"
     module, _, class_name = entry.target.partition(":")
     try:
-        found = getattr(import_module(module), class_name)
-    except (Exception, SystemExit) as error:  # another package's code can raise anything
+        with _ctrl_c() as was_pressed:
+            found = getattr(import_module(module), class_name)
+    except BaseException as error:  # another package's code can raise anything
+        if isinstance(error, KeyboardInterrupt) and was_pressed():
+            raise
+        cause = f"{type(error).__name__}: {error}".removesuffix(": ")
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         is_not_here = missing is not None and f"{module}.".startswith(f"{missing}.")
         hint = ": install the package that it comes with, or go to the folder that its module lies in" * is_not_here
-        raise InputError(f"{what} cannot be loaded: {type(error).__name__}: {error}{hint}") from error
+        raise InputError(f"{what} cannot be loaded: {cause}{hint}") from error
     if problem := fault(found, class_name):
         raise InputError(f"{what} {problem}")
     return found
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether the user pressed Ctrl-C: another package's code can raise KeyboardInterrupt, too."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield lambda: True  # somebody else handles the signal
+        return
+    pressed = Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def fault(found: Any, name: str) -> str | None:
@@ -155,14 +186,14 @@ def fault(found: Any, name: str) -> str | None:
 # What installed packages add.
 
 
-def _plugins() -> Iterator[tuple[Entry, str | None]]:
-    """Yield the models of installed packages, each with what is wrong with it as far as its package's metadata tell.
+def _plugins(points: Iterable[EntryPoint]) -> Iterator[tuple[Entry, str | None]]:
+    """Yield the models that entry points name, each with what is wrong with it as far as its package's metadata tell.
 
     In alphabetical order of the packages: which one gets a name that two of them claim does not depend on the order of
     their installation.
     """
     owners = dict.fromkeys(BUILT_IN, DISTRIBUTION)
-    found = [(*_metadata_of(point), point) for point in _entry_points()]
+    found = [(*_metadata_of(point), point) for point in points]
     for package, requirements, point in sorted(found, key=lambda f: (_canonical(f[0]), f[2].name, f[2].value)):
         entry = Entry(point.name, point.value, package)
         problem = _problem(entry, owners) or _unfulfilled(requirements)
@@ -171,33 +202,52 @@ def _plugins() -> Iterator[tuple[Entry, str | None]]:
         yield entry, problem and f"model '{entry.name}' of the package '{package}' is left out: {problem}"
 
 
-def _entry_points() -> Iterator[EntryPoint]:
-    """Yield the entry points of all installed packages; says on stderr which package's cannot be read."""
+def _entry_points() -> tuple[list[EntryPoint], list[str]]:
+    """Return the entry points of all installed packages, and a line on each package that cannot be read."""
     try:
-        yield from entry_points(group=ENTRY_POINT_GROUP)
-        return
+        return list(entry_points(group=ENTRY_POINT_GROUP)), []
     except Exception:  # one package's file is damaged, and any of them may be
         pass
-    seen = set()
+    found: list[EntryPoint] = []
+    problems, seen = [], set()
     for distribution in distributions():
-        name = _canonical(distribution.name or "unnamed")
-        if name in seen:  # Python imports what comes first on its path
+        name, unreadable = _name_of(distribution)
+        if _canonical(name) in seen:  # Python imports what comes first on its path
             continue
-        seen.add(name)
+        seen.add(_canonical(name))
+        if unreadable:
+            problems.append(f"the metadata of {name} cannot be read ({unreadable})")
         try:
-            yield from distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+            found += distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
-            print(f"warning: {one_line(f'the entry points of {name} cannot be read ({cause})')}", file=sys.stderr)
+            problems.append(f"the entry points of {_canonical(name)} cannot be read ({type(error).__name__}: {error})")
+    return found, problems
+
+
+def _name_of(distribution: Distribution) -> tuple[str, str]:
+    """Return a package's name, and why its metadata cannot be read, "" if they can.
+
+    What an interrupted installation left behind can lack anything: the name is then that of the metadata's folder.
+    """
+    unreadable = ""
+    try:
+        if distribution.name:
+            return distribution.name, ""
+    except Exception as error:
+        unreadable = f"{type(error).__name__}: {error}"
+    folder = getattr(distribution, "_path", None)  # which importlib.metadata shows in no other way
+    return (folder.name.partition("-")[0] if folder else "unnamed"), unreadable
 
 
 def _metadata_of(point: EntryPoint) -> tuple[str, Sequence[str]]:
     """Return the name of the package that has an entry point, and what it requires."""
-    try:
-        assert point.dist is not None
-        return point.dist.name or "unnamed", point.dist.requires or []
-    except Exception:  # what an interrupted installation left behind can lack anything
+    if point.dist is None:
         return "unnamed", []
+    try:
+        requirements = point.dist.requires or []
+    except Exception:
+        requirements = []
+    return _name_of(point.dist)[0], requirements
 
 
 def _problem(entry: Entry, owners: Mapping[str, str]) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from datamodules import reader
 from datamodules.errors import InputError
+from datamodules.paths import user_path
 from zoo import checkpoints, registry, runs
 from zoo import config as configs
 from zoo.checkpoints import BEST, LAST, Content
@@ -138,7 +139,7 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
 
 def _runs_dir(composed: Composed) -> Path:
     in_words = configs.take_options(composed.rest, ("--runs_dir",))[0].get("--runs_dir")
-    return Path(str(in_words or composed.config.get("runs_dir") or "runs"))
+    return user_path(str(in_words or composed.config.get("runs_dir") or "runs"))
 
 
 def _named_model(composed: Composed) -> str | None:
@@ -147,7 +148,7 @@ def _named_model(composed: Composed) -> str | None:
 
 def _named_run(name: str | None, runs_dir: Path) -> Path:
     if name is not None:
-        run = Path(name)
+        run = user_path(name)
         if len(name) > 4096 or not (run / runs.CONFIG).is_file():
             raise InputError(f"--resume {name} is no run: give a directory with a {runs.CONFIG}, as runs/CNN/2026-...")
         return run
@@ -163,7 +164,7 @@ def _of_run(run: Path, named: str | None) -> Origin:
     before = config.pop("ckpt_path", None)
     path = run / runs.CHECKPOINTS / f"{LAST}.ckpt"
     if not path.is_file() and before is not None:
-        path = Path(str(before))
+        path = user_path(str(before))
     elif not path.is_file():
         return Origin(run=run, base=config)
     content = checkpoints.read(path)
@@ -193,7 +194,7 @@ def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
 def _in_run(wanted: str) -> Path:
     """Return the checkpoint of a run, where `wanted` is a run's directory, or of the newest one of a folder of runs;
     else `wanted` itself."""
-    path = Path(wanted)
+    path = user_path(wanted)
     if len(wanted) > 4096 or not path.is_dir():
         return path
     run: Path | None = path

@@ -169,7 +169,7 @@ def _build(model_class: type[Classifier], arguments: dict[str, Any], num_classes
     what = f"{model_class.__name__}(num_classes={num_classes})"
     try:
         model = model_class(**arguments, num_classes=num_classes)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AssertionError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
     lazy = ", ".join(inference.lazy_layers(model))
     _demand(not lazy, f"{what} has layers whose sizes are not known ({lazy}): give them, in place of Lazy modules")
@@ -220,7 +220,7 @@ def _check_logits(model: Classifier) -> None:
     name, images = type(model).__name__, _images()
     try:
         logits = _logits(model, images)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AssertionError(
             f"{name} cannot compute the logits of uint8 images {tuple(images.shape)}: {type(error).__name__}: {error}"
         ) from error
@@ -249,7 +249,7 @@ def _check_copy(model: Classifier) -> None:
     before = _logits(model, images)
     try:
         copied = copy.deepcopy(model)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AssertionError(f"{name} cannot be copied by copy.deepcopy: {type(error).__name__}: {error}") from error
     _demand(
         _close(_logits(copied, images), before),
@@ -322,7 +322,7 @@ def _check_training(model: Classifier) -> L.Trainer:
     before = {key: parameter.detach().clone() for key, parameter in trainable.items()}
     try:
         trainer = _fit(model, devices=1, callbacks=[gradients])
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AssertionError(f"{name} cannot be trained: {type(error).__name__}: {error}") from error
 
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
@@ -361,7 +361,7 @@ def _check_checkpoint(model: Classifier, trainer: L.Trainer, path: Path) -> None
         # As the commands do that use a trained model: from plain values.
         rebuilt = trained.build(type(model), json.loads(json.dumps(dict(model.hparams))))
         rebuilt.load_state_dict(again.state_dict())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AssertionError(
             f"a checkpoint of {name} cannot be read back (weights_only=True): {type(error).__name__}: {error}"
         ) from error

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser
 from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.paths import user_path
 from zoo import checkpoints, registry, resume
 from zoo.classifier import Classifier
 
@@ -53,7 +54,7 @@ class Trained(NamedTuple):
             InputError: where there are none, or the checkpoint tells nonsense of them.
         """
         config = self.config["data"]
-        place = Path(data_dir or config.get("data_dir") or reader.default_dir())
+        place = user_path(data_dir or config.get("data_dir") or reader.default_dir())
         if config["source"] == "cifar10" and reader.find(place) is None:
             where = "name its place by --data_dir or CIFAR10_DIR, or download it by: python cli.py data prepare"
             raise InputError(f"no CIFAR-10 in '{place}': {where}")
@@ -88,7 +89,7 @@ def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = 
         network = build(registry.load(chosen["class_path"]), chosen["init_args"])
     except InputError:
         raise
-    except Exception as error:  # the code of another package can raise anything
+    except (Exception, SystemExit) as error:  # the code of another package can raise anything
         raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
     checkpoints.check_weights(origin.path, origin.content, network)
     network.load_state_dict(origin.content["state_dict"])

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import Ended, InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation.results import versions
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: for a misspelled command line, a number out of its range, a file that cannot be written.
         RunError: where a contestant fails or is interrupted.
-        SystemExit: with code 143 for SIGTERM, once all temporary files and processes are gone.
+        Ended: with code 143 for SIGTERM, once all temporary files and processes are gone.
     """
     options = _parse(argv)
     from zoo.installation import check_torch
@@ -83,10 +83,10 @@ def main(argv: list[str]) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that what is under way cleans up."""
+    """Let SIGTERM raise Ended, so that what is under way cleans up."""
 
     def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
+        raise Ended(128 + number)
 
     before = signal.signal(signal.SIGTERM, end)
     try:

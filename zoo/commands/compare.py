@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo import runs
 from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
     keys = [_named(name, rows) for name in options.by] if options.by else _differing(rows)
     settings = {head: _in_short(rows, key) for head, key in _heads(keys).items()}
     if options.plot:
-        _plot(Path(options.plot), options.curve or "val/acc", rows, _labels(rows, settings))
+        _plot(options.plot, options.curve or "val/acc", rows, _labels(rows, settings))
     PRINTERS[options.format](rows, settings)
     return 0
 
@@ -136,7 +136,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--by", metavar="KEY", nargs="+", action="extend", help=by)
     parser.add_argument("--sort", metavar="COLUMN", help=f"{', '.join(SORTS)} (default: in the order of the RUNs)")
     parser.add_argument("--format", default="text", help=f"{', '.join(PRINTERS)} (default: %(default)s)")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw a curve of each row over the epochs")
+    parser.add_argument("--plot", metavar="FILE.png", type=Path, help="draw a curve of each row over the epochs")
     parser.add_argument("--curve", metavar="COLUMN", help="the column of metrics.csv to draw (default: val/acc)")
     options, unknown = parser.parse_known_intermixed_args(argv)
 
@@ -152,7 +152,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     _check_choice("--format", options.format, PRINTERS)
     if options.curve and not options.plot:
         raise InputError(f"--curve {options.curve} needs a file to be drawn to: --plot FILE.png")
-    if options.plot is not None and (not options.plot.lower().endswith(".png") or os.path.isdir(options.plot)):
+    if options.plot is not None and (options.plot.suffix.lower() != ".png" or os.path.isdir(options.plot)):
         raise InputError(f"--plot {options.plot}: give a file whose name ends in .png")
     return options
 
@@ -168,7 +168,7 @@ def _check_choice(option: str, value: str, choices: Iterable[str]) -> None:
 def _read_all(names: Sequence[str]) -> list[Run]:
     """Return the finished runs in the folders `names`: in their order, alphabetically in each, none of them twice."""
     paths: dict[Path, Path] = {}
-    for path in (path for name in names for path in _find(name)):
+    for path in (path for name in names for path in _find(os.path.expanduser(name))):
         paths.setdefault(path.resolve(), path)
     found = [run for path in paths.values() if (run := _read(path)) is not None]
     if not found:
@@ -402,7 +402,7 @@ def _short(value: Any) -> str:
 
 def _title(rows: Sequence[Row], shown: str) -> str:
     seeds = f"; {shown} of n seeds" if any(len(row.runs) > 1 for row in rows) else ""
-    return f"{', '.join(rows[0].runs[0].data)}{seeds}"
+    return one_line(f"{', '.join(rows[0].runs[0].data)}{seeds}")
 
 
 def _texts(rows: Sequence[Row], settings: Table) -> Table:
@@ -435,18 +435,18 @@ def _print_text(rows: Sequence[Row], settings: Table) -> None:
     lines = _lines(rows, settings)
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     aligned = [">" if head in ("n", *FORMATS) else "<" for head in lines[0]]
-    print(f"{_title(rows, SPREAD)}\n")
+    output.say(f"{_title(rows, SPREAD)}\n")
     for line in lines:
         cells = (f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True))
-        print(f"  {'  '.join(cells)}".rstrip())
+        output.say(f"  {'  '.join(cells)}".rstrip())
 
 
 def _print_markdown(rows: Sequence[Row], settings: Table) -> None:
     heads, *lines = _lines(rows, settings)
-    print(f"{_title(rows, SPREAD)}\n")
+    output.say(f"{_title(rows, SPREAD)}\n")
     for line in (heads, ["---"] * len(heads), *lines):
         escaped = [cell.replace("|", "\\|") for cell in line]
-        print(f"| {' | '.join(escaped)} |")
+        output.say(f"| {' | '.join(escaped)} |")
 
 
 def _print_csv(rows: Sequence[Row], settings: Table) -> None:
@@ -459,10 +459,9 @@ def _print_csv(rows: Sequence[Row], settings: Table) -> None:
         else:
             table |= {f"{column}_mean": means, f"{column}_std": [row.std(column) for row in rows]}
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(
-        [["" if cell in (None, "-") else cell for cell in line] for line in zip(*table.values(), strict=True)]
-    )
+    writer.writerow(map(printable, table))
+    for line in zip(*table.values(), strict=True):
+        writer.writerow("" if cell in (None, "-") else printable(cell) for cell in line)
 
 
 PRINTERS = {"text": _print_text, "markdown": _print_markdown, "csv": _print_csv}
@@ -504,7 +503,7 @@ def _labels(rows: Sequence[Row], settings: Table) -> list[str]:
         alike = [other for other, its_name in enumerate(names) if its_name == name]
         different = {head: cells for head, cells in columns.items() if len({cells[other] for other in alike}) > 1}
         told = [f"{head} {cells[position]}" for head, cells in different.items() if cells[position] != "-"]
-        labels.append(", ".join([name, *told]))
+        labels.append(one_line(", ".join([name, *told])))
     return labels
 
 

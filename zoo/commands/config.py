@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from datamodules.errors import InputError, one_line
+from datamodules.errors import InputError, one_line, printable
 from zoo import about, anatomy, registry
 from zoo import config as configs
 from zoo.commands import help, output
@@ -53,20 +53,20 @@ def main(argv: list[str]) -> int:
     from zoo.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
-    command = f"python cli.py fit --config {shlex.quote(options.out or 'FILE')}"
+    command = f"python cli.py fit --config {shlex.quote(str(options.out or 'FILE'))}"
     text = starter(entry, command)
     if options.out is None:
         sys.stdout.write(text)
         return 0
-    output.write("--out", Path(options.out), text.encode())
-    print(f"Config: {options.out}; train with it: {command}")
+    output.write("--out", options.out, text.encode())
+    output.say(f"Config: {options.out}; train with it: {command}")
     return 0
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py config", description="Write a commented config.", allow_abbrev=False)
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
-    parser.add_argument("--out", metavar="FILE", help="a new file (default: to the screen)")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="a new file (default: to the screen)")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("config", unknown, (key for key in vars(options) if key != "model"))
     if options.model is None:
@@ -191,6 +191,7 @@ def _option(name: str, value: Any, text: str, indent: str = "") -> Iterator[str]
 
 def _comment(text: str, indent: str) -> list[str]:
     start = f"{indent}# "
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False, break_on_hyphens=False
     )
+    return [printable(line) for line in lines]

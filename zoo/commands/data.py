@@ -87,7 +87,7 @@ def prepare(data_dir: Path, mirrors: list[str]) -> None:
         InputError: see `datamodules.download.fetch`.
     """
     if (location := reader.find(data_dir)) is not None:
-        print(f"'{location}' is there: nothing is downloaded")
+        output.say(f"'{location}' is there: nothing is downloaded")
         return
     download.fetch(data_dir, mirrors)
 
@@ -100,24 +100,24 @@ def check(data_dir: Path) -> int:
     """
     location = reader.find(data_dir)
     if location is None:
-        print(f"no CIFAR-10 in '{data_dir}': download it by: python cli.py data prepare --data_dir {data_dir}")
+        output.say(f"no CIFAR-10 in '{data_dir}': download it by: python cli.py data prepare --data_dir {data_dir}")
         return 1
     verdicts = reader.check(location)
     for verdict in verdicts:
         size = "-" if verdict.size is None else f"{verdict.size:,} bytes"
-        print(f"{verdict.name:<12}  {size:>16}  {_in_words(verdict)}")
+        output.say(f"{verdict.name:<12}  {size:>16}  {_in_words(verdict)}")
 
     if all(verdict.official for verdict in verdicts):
-        print(f"'{location}' is the official CIFAR-10")
+        output.say(f"'{location}' is the official CIFAR-10")
         return 0
     unusable = [verdict.name for verdict in verdicts if verdict.problem]
     if not unusable:
-        print(
+        output.say(
             f"'{location}' has the structure of CIFAR-10, but other contents: if that is meant to be (a re-encoded "
             "copy), train with --data.verify_checksums=false; if not, move it away and run: python cli.py data prepare"
         )
         return 0
-    print(
+    output.say(
         f"'{location}' cannot be used because of {', '.join(unusable)}: move it away, and download it anew by: "
         "python cli.py data prepare"
     )
@@ -160,7 +160,7 @@ def show(options: argparse.Namespace) -> None:
 
     figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
     output.write("--out", options.out, mosaic.as_png(figure))
-    print(f"drawn: {options.out}")
+    output.say(f"drawn: {options.out}")
 
 
 def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:

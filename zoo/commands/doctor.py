@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from datamodules.errors import InputError, one_line
 from zoo import installation, registry
+from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.installation import OK, PROBLEM, WARNING, Finding
 
@@ -80,10 +81,10 @@ def main(argv: list[str]) -> int:
             for finding in answer.result():
                 found.append(finding)
                 if not options.json:
-                    print(_line(finding), flush=True)
+                    output.say(_line(finding))
     levels = [finding.level for finding in found]
     if options.json:
-        print(json.dumps([finding._asdict() for finding in found], indent=2))
+        output.say_json([finding._asdict() for finding in found])
     else:
         print(_summary(levels.count(PROBLEM), levels.count(WARNING)))
     return int(PROBLEM in levels)
@@ -137,8 +138,8 @@ def apart(check: Check, *arguments: str, seconds: float = CHECK_SECONDS) -> list
     """
     # The path is this process's, so that the check sees what the other commands see.
     code = f"import sys; sys.path[:] = {sys.path!r}; from zoo.commands import doctor; doctor.answer(*sys.argv[1:])"
-    output, end = _run([sys.executable, "-c", code, check.look.__module__, check.look.__name__, *arguments], seconds)
-    lines = [json.loads(line) for line in output.splitlines()]
+    printed, end = _run([sys.executable, "-c", code, check.look.__module__, check.look.__name__, *arguments], seconds)
+    lines = [json.loads(line) for line in printed.splitlines()]
     findings = [Finding(*line) for line in lines if line is not None]
     if None not in lines:
         fix = installation.install_command() if end.startswith("ModuleNotFoundError") else check.fix
@@ -164,7 +165,7 @@ def _run(command: list[str], seconds: float) -> tuple[str, str]:
     except OSError as error:
         return "", one_line(error)
     try:
-        output, errors = process.communicate(timeout=seconds)
+        printed, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as late:
         return (late.stdout or b"").decode(errors="replace"), f"it takes longer than {seconds:g} seconds"
     finally:
@@ -176,7 +177,7 @@ def _run(command: list[str], seconds: float) -> tuple[str, str]:
         end = one_line(said.splitlines()[-1]) if said else f"it ended with exit code {code}"
     else:
         end = ""
-    return output.decode(errors="replace"), end
+    return printed.decode(errors="replace"), end
 
 
 # What is looked at, beside the packages.
@@ -191,8 +192,8 @@ def plugins() -> Iterator[Finding]:
         yield Finding(PROBLEM, "plugin", line.removeprefix("warning: "), "mend that package, or pip uninstall it")
     if not found and not said.getvalue():
         yield Finding(OK, "plugins", "no package adds models")
-    elif found and installation.malicious():
-        yield Finding(WARNING, "plugins", "not looked at: they import lightning", "mend lightning first")
+    elif found and (installation.malicious() or installation.wrong_variable()):
+        yield Finding(WARNING, "plugins", "not looked at: they import lightning", "mend the problems above first")
     elif found:
         checks = [Check("", entry.name, plugin, f"mend or pip uninstall {entry.distribution}") for entry in found]
         with ThreadPoolExecutor(len(checks)) as pool:
@@ -278,13 +279,14 @@ def _data_finding(location: Path, verdicts: "list[reader.Verdict]") -> Finding:
 
 def torch_and_machine() -> Iterator[Finding]:
     """Look at torch, and at the accelerators and threads that it sees."""
+    installation.forget_unknown_backend()  # of which `installation.imports` tells
     if misfit := installation.torch_misfit():
         yield Finding(PROBLEM, "torch", misfit, installation.REINSTALL_TORCH)
         return
     versions = ", ".join(f"{name} {installation.version(name)}" for name in ("torch", "torchvision"))
     yield from installation.torchvision_pin()
     yield Finding(OK, "torch", f"{versions}: can be imported")
-    if not installation.malicious():
+    if not installation.malicious() and not installation.wrong_variable():
         yield lightning()
     yield from accelerators()
     yield threads()

@@ -56,12 +56,12 @@ def main(argv: list[str]) -> int:
     output.note(asked.data.describe())
     report, verdict = composition.compose(asked, other, options.corruption_images, cifar10_c, cifar10_1)
     writer.write(report, out)
-    print(f"{report.title}\n{report.subtitle}\n")
+    output.say(f"{report.title}\n{report.subtitle}\n")
     for fact in report.highlights:
-        print(f"  {fact.label:<25} {fact.shown():<9} {fact.note}".rstrip())
+        output.say(f"  {fact.label:<25} {fact.shown():<9} {fact.note}".rstrip())
     if verdict:
-        print(f"\n{verdict}")
-    print(f"\nreport: {out / writer.HTML}")
+        output.say(f"\n{verdict}")
+    output.say(f"\nreport: {out / writer.HTML}")
     return 0
 
 

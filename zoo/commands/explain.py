@@ -190,7 +190,7 @@ def _read(paths: Sequence[Path]) -> "Chosen":
         try:
             found.append(pictures.read(path))
         except InputError as error:
-            print(f"skipped {printable(path)}: {error}", file=sys.stderr)
+            print(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
     if not found:
         raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
     names = [shorten(printable(picture.path.name), LONGEST_NAME * LETTER) for picture in found]
@@ -247,11 +247,11 @@ def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) ->
     except OSError as error:
         raise InputError(f"--out {out or folder} cannot be written: {error.strerror or error}") from error
     for name in pages:
-        print(f"written: {_from_here(place / name)}.png")
+        output.say(f"written: {_from_here(place / name)}.png")
     if out is None and (folder.parent / runs.CONFIG).is_file():
         try:
             logs = writer.log(pages, folder.parent, int(place.name))
-            print(f"TensorBoard: {_from_here(logs)}, step {place.name}")
+            output.say(f"TensorBoard: {_from_here(logs)}, step {place.name}")
         except OSError as error:  # the pages are there, and this is a copy of them
             print(f"warning: not in TensorBoard: {one_line(error)}", file=sys.stderr)
 

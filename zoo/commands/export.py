@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from datamodules.errors import InputError, did_you_mean
 from zoo import files, runs
+from zoo.commands import output
 from zoo.commands.parser import Parser, add_checkpoint, check_unknown
 
 # A module of `zoo.exporting` each, and the packages that it needs beside those of every installation.
@@ -60,10 +61,10 @@ def main(argv: list[str]) -> int:
         files.write(_card(out), text.encode())
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error}") from error
-    print(f"from:  {origin.path}")
-    print(f"file:  {out} ({len(content) / 1e6:.2f} MB)")
-    print(f"card:  {_card(out)}")
-    print(
+    output.say(f"from:  {origin.path}")
+    output.say(f"file:  {out} ({len(content) / 1e6:.2f} MB)")
+    output.say(f"card:  {_card(out)}")
+    output.say(
         f"check: on {checked.images}, the largest difference of a probability is {checked.difference:.1e} "
         f"(allowed: {check.TOLERANCE:.0e})"
     )

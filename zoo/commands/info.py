@@ -1,7 +1,6 @@
 """`info`: all about a model, from its docstring to the line where its code begins."""
 
 import argparse
-import json
 import os
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from datamodules.errors import InputError, one_line
 from zoo import about, anatomy, catalogue, registry
 from zoo import config as configs
+from zoo.commands import output
 from zoo.commands.list import as_json
 from zoo.commands.parser import Parser, check_unknown
 
@@ -32,7 +32,10 @@ def main(argv: list[str]) -> int:
 
     check_torch()  # before the import of what needs a torch that works
     found = look_at(entry)
-    print(json.dumps(found, indent=2, ensure_ascii=False, default=str) if options.json else "\n".join(_page(found)))
+    if options.json:
+        output.say_json(found)
+    else:
+        output.say("\n".join(_page(found)))
     return 0
 
 

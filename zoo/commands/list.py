@@ -1,7 +1,6 @@
 """`list`: the models of the zoo in one table. Needs no torch, and imports no model."""
 
 import argparse
-import json
 import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean
 from zoo import about, catalogue, registry
+from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 
 WIDTH = 100
@@ -46,9 +46,9 @@ def main(argv: list[str]) -> int:
         hint = f"{did_you_mean(options.pattern, names)} {where}: {', '.join(names)}"
         raise InputError(f"list: no model matches '{options.pattern}'.{hint}")
     if options.json:
-        print(json.dumps([as_json(row.entry, row.facts) for row in chosen], indent=2, ensure_ascii=False))
+        output.say_json([as_json(row.entry, row.facts) for row in chosen])
     else:
-        print("\n".join([*_table(chosen), "", NOTE, f"Tags, for --tag: {', '.join(tags)}"]))
+        output.say("\n".join([*_table(chosen), "", NOTE, f"Tags, for --tag: {', '.join(tags)}"]))
     return 0
 
 

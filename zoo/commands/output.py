@@ -1,12 +1,28 @@
 """What the project's own commands say, and where they write to."""
 
+import json
 import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from datamodules.errors import InputError, one_line
+from datamodules.errors import InputError, one_line, printable_lines
 from zoo import files
+
+
+def say(text: str) -> None:
+    """Print the result of a command.
+
+    It can hold names that come from files, packages and runs of strangers: what steers a terminal in them is escaped.
+    """
+    print(printable_lines(text), flush=True)
+
+
+def say_json(content: Any) -> None:
+    """Print the result of a command for programs, with what steers a terminal in JSON's own escapes."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def note(text: str) -> None:

@@ -3,13 +3,22 @@
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import Ended, InputError, did_you_mean
+from datamodules.paths import user_path
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises its errors instead of printing its usage."""
+    """A parser that raises its errors instead of printing its usage, and expands `~` in arguments of type `Path`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", Path, user_path)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the command after its help."""
+        raise Ended(status)
 
     def error(self, message: str) -> NoReturn:
         """Raise `message` as an InputError that begins with the command."""

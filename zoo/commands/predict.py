@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.errors import InputError, did_you_mean, printable
+from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo import pictures
 from zoo.commands import output
 from zoo.commands.parser import Parser, add_checkpoint, check_unknown
@@ -145,7 +145,7 @@ def _read(paths: Sequence[Path], thumbnails: int) -> list[pictures.Picture]:
         try:
             found.append(pictures.read(path, len(found) < thumbnails))
         except InputError as error:
-            tqdm.write(f"skipped {printable(path)}: {error}", file=sys.stderr)
+            tqdm.write(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
     if not found:
         raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
     transparent = [printable(picture.path) for picture in found if picture.transparent]

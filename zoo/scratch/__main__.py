@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from datamodules import reader, synthetic
 from datamodules.errors import InputError, one_line
+from datamodules.paths import user_path
 from zoo.scratch.activations import Identity, ReLU
 from zoo.scratch.batches import batches
 from zoo.scratch.initializers import he
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data_dir",
         metavar="DIR",
+        type=user_path,
         default=reader.default_dir(),
         help="where CIFAR-10 lies; by default CIFAR10_DIR, else data (now: %(default)s)",
     )

@@ -1,0 +1,21 @@
+"""Paths as users give them."""
+
+import os
+from pathlib import Path
+
+from datamodules.errors import InputError
+
+
+def user_path(given: str | os.PathLike[str]) -> Path:
+    """Return the path that a user gave, with `~` and `~user` at its start expanded to the home directory.
+
+    A shell expands `~` only at the start of a word: not in YAML, in `--option=~/x`, in an environment variable or in
+    Python. As in a shell, the `~user` of an unknown user stays as it is.
+
+    Raises:
+        InputError: if the path holds a null character, which no file system allows.
+    """
+    text = os.fspath(given)
+    if "\0" in text:
+        raise InputError(f"the path {text!r} holds a null character: leave it out")
+    return Path(os.path.expanduser(text))
