@@ -7,12 +7,16 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator
+from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator
+from lightning.pytorch.strategies import DDPStrategy
 
 import cli
+from datamodules.errors import InputError
 from zoo import devices, option_checks
 from zoo.evaluation import report
 from zoo.lightning_cli import ZooCLI
+from zoo.mlp import MLP
+from zoo.numpy_mlp import NumPyMLP
 
 FIT = [
     "fit", "--model=MLP", "--model.hidden_sizes=[4]", "--data.source=synthetic", "--data.train_size=64",
@@ -83,6 +87,74 @@ class TestHowMany:
         command = SimpleNamespace(config={}, rest=[])
         line = option_checks.choose_devices(command, SimpleNamespace(cpu_only=False), trainer)
         assert (trainer.devices, line is None) == (wanted, launched > 1)
+
+
+COMMANDS = ["predict --test_set", "explain --images 1 --method saliency", "evaluate", "export --format safetensors"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """A folder of two runs, MLP and NumPyMLP."""
+    folder = tmp_path_factory.mktemp("runs")
+    for model in ("MLP", "NumPyMLP"):
+        command = [*FIT, f"--model={model}", "--trainer.accelerator=cpu", f"--runs_dir={folder}"]
+        assert cli.main(command) == 0
+    return folder
+
+
+class TestTrainedModels:
+    """`--accelerator` of the commands that use a checkpoint."""
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    @pytest.mark.parametrize(
+        ("model", "accelerator", "words"),
+        [
+            ("MLP", "cuad", ["--accelerator cuad is unknown.", "Did you mean 'cuda'?", "four"]),
+            ("MLP", "gpu", ["--accelerator gpu: there is none", "doctor"]),
+            ("MLP", "mps", ["--accelerator mps: there is none", "doctor"]),
+            ("NumPyMLP", "four", ["--accelerator four: NumPyMLP computes on the CPU: leave it out"]),
+        ],
+    )
+    def test_bad_input(self, command, model, accelerator, words, runs, four, capsys):
+        (run,) = runs.glob(f"{model}-*/*")
+        before = sorted(run.rglob("*"))
+        assert cli.main([*command.split(), f"--ckpt={run}", f"--accelerator={accelerator}"]) == 2
+        out, error = capsys.readouterr()
+        assert (out, error.count("\n")) == ("", 1)
+        assert error.startswith("error: ")
+        for word in words:
+            assert word in error
+        assert sorted(run.rglob("*")) == before
+
+    def test_a_gpu_that_is_not_used(self, runs, monkeypatch, capsys):
+        monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
+        (run,) = runs.glob("NumPyMLP-*/*")
+        line = "note: NumPyMLP computes on the CPU; the GPU that is here has nothing to do."
+        for options, is_said in (([], True), (["--accelerator=cpu"], False)):
+            assert cli.main(["predict", "--test_set", f"--ckpt={run}", *options]) == 0
+            assert (line in capsys.readouterr().err.splitlines()) == is_said
+
+    def test_a_device_without_room(self, runs, monkeypatch, capsys):
+        def full(self, device):
+            raise torch.OutOfMemoryError("out of memory.\nTried to allocate 2 GiB")
+
+        monkeypatch.setattr(MLP, "to", full)
+        (run,) = runs.glob("MLP-*/*")
+        assert cli.main(["predict", "--test_set", f"--ckpt={run}"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "out of memory" in error
+        assert "--accelerator cpu" in error
+
+
+def test_processes_of_a_numpy_model_stay_off_gpus():
+    """From Python; DistributedDataParallel would say that it expects modules on the devices of its processes."""
+    strategy = DDPStrategy(accelerator=CUDAAccelerator(), parallel_devices=[torch.device("cuda", 0)])
+    model = NumPyMLP([4])
+    model.trainer = SimpleNamespace(strategy=strategy)
+    for stage in ("fit", "test"):
+        with pytest.raises(InputError, match=r"NumPyMLP computes on the CPU.*Trainer\(accelerator='cpu', devices="):
+            model.setup(stage)
 
 
 class TestAllKinds:

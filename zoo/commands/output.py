@@ -4,14 +4,26 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datamodules.errors import InputError, one_line
 from zoo import files
+
+if TYPE_CHECKING:
+    from zoo.trained import Trained
 
 
 def note(text: str) -> None:
     """Say something beside the result, in one line on stderr."""
     print(f"note: {one_line(text)}", file=sys.stderr)
+
+
+def note_unused_gpu(model: "Trained", accelerator: str) -> None:
+    """Say that a GPU of this machine is not used, if a model cannot use it and no `--accelerator` chose so."""
+    from zoo import devices  # which imports torch
+
+    if (unused := devices.idle(type(model.model), accelerator)) is not None:
+        note(unused)
 
 
 def write(option: str, path: Path, content: bytes) -> None:
