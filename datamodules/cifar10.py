@@ -34,8 +34,9 @@ FETCHED_IMAGES = 512
 FETCHED_ON_GPU = 16_384
 # So many are copied at once when the data are set up: 3 MB.
 COPIED_IMAGES = 1000
-# Kinds of devices that can hold the training images.
-HOLDING = ("cuda",)
+# Kinds of devices that do not hold the training images. Apple's GPUs share the computer's memory, and TPUs are slow at
+# gathering single bytes.
+NOT_HOLDING = ("cpu", "mps", "xla")
 
 
 class Batch(NamedTuple):
@@ -222,9 +223,10 @@ class CIFAR10DataModule(L.LightningDataModule):
         verify_checksums: refuse files that are not the official ones.
         download: download CIFAR-10 where `data_dir` has none.
         mirrors: further addresses of the archive, asked first.
-        device: where the training images lie, are shuffled and augmented: "auto": on the GPU that a model learns on,
-            where it is a CUDA device, of whose memory 50,000 images of (32 + 2 `crop_padding`)² pixels take 3 bytes a
-            pixel, 240 MB at a padding of 4; else in the computer's memory, as "cpu".
+        device: where the training images lie, are shuffled and augmented. "auto": in the memory of the GPU that a
+            model learns on, unless it is Apple's, which shares the computer's memory. 50,000 images of
+            (32 + 2 `crop_padding`)² pixels take 3 bytes a pixel, 240 MB at a padding of 4. "cpu": in the computer's
+            memory.
         seed: of the shuffling and the augmentation; None takes the run's seed (`--seed_everything`), or 0 where there
             is no command line.
 
@@ -418,7 +420,7 @@ class CIFAR10DataModule(L.LightningDataModule):
     def _train_device(self) -> torch.device:
         """Where the model learns, if the images can lie there; a NumPy model says that it is on the CPU."""
         model = self.trainer.lightning_module if self.trainer else None
-        if self.device == "auto" and model is not None and model.device.type in HOLDING:
+        if self.device == "auto" and model is not None and model.device.type not in NOT_HOLDING:
             return model.device
         return torch.device("cpu")
 

@@ -234,7 +234,7 @@ def simulated(few_of_fit, monkeypatch) -> Fit:
 
     monkeypatch.setattr("zoo.lightning_cli.main", main)
     monkeypatch.setattr("time.perf_counter", read)
-    monkeypatch.setattr(through_fit, "wait_for", lambda device: fit.waits.append(device.type))
+    monkeypatch.setattr(through_fit, "synchronize", lambda device: fit.waits.append(device.type))
     return fit
 
 

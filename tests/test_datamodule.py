@@ -363,9 +363,8 @@ def test_what_waits_raises(wait):
             wait(tensor)
 
 
-def test_device_of_the_training_images(monkeypatch):
-    """That of the model which learns, if it is of a kind that can hold them; what is evaluated stays where it is."""
-    monkeypatch.setattr("datamodules.cifar10.HOLDING", ("meta",))
+def test_device_of_the_training_images():
+    """That of the model which learns, unless it has no memory of its own; what is evaluated stays where it is."""
 
     def devices(model_device, **options):
         data = open_module(**options, **AUGMENTED)
@@ -378,7 +377,7 @@ def test_device_of_the_training_images(monkeypatch):
 
     assert devices("meta") == "meta"
     assert devices("meta", device="cpu") == "cpu"
-    assert devices("cpu") == "cpu"
+    assert devices("cpu") == devices("mps") == "cpu"
 
 
 def test_a_fetch_has_one_thread_and_leaves_them_as_before(monkeypatch):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import lightning as L
 import pytest
+import torch
 from test_models import quiet_trainer, tiny_data
 
 from zoo.callbacks.history import History
@@ -100,15 +101,16 @@ def test_an_epoch_that_began_elsewhere_has_no_speed(monkeypatch):
     assert logged == [{"perf/seconds_per_epoch": 2.0, "perf/images_per_second": 40.0}]
 
 
-def test_the_steps_of_a_gpu_are_waited_for_before_the_validation(clock, monkeypatch):
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
+def test_the_steps_of_a_gpu_are_waited_for_before_the_validation(kind, clock, monkeypatch):
     """It is told the steps at once, and takes three seconds for them."""
 
-    def synchronize(device):
+    def synchronize():
         clock.now += 3
 
-    monkeypatch.setattr("torch.cuda.synchronize", synchronize)
+    monkeypatch.setattr(f"torch.{kind}.synchronize", synchronize)
     history = History()
-    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=SimpleNamespace(type="cuda")))
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(kind)))
     history.on_validation_start(trainer, None)
     clock.now += 10
     history.on_validation_end(trainer, None)

@@ -145,7 +145,7 @@ def _take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
 def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put buffers, as batch norm's running statistics, back to what they are now, and PyTorch's generators."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device], device_type=device.type):
         yield
     for buffer, content in before:
         buffer.copy_(content)

@@ -341,6 +341,14 @@ def _long_name(key: str, name: str) -> str:
     return next((f"{home}.{name}" for home in HOMES[key] if hasattr(import_module(home), name)), name)
 
 
+def sets(key: str, command: Composed) -> bool:
+    """Whether a config or the command line gives the dotted `key` a value."""
+    value: Any = command.config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value is not None or any(option == f"--{key}" for option, _, _ in options(command.rest))
+
+
 def as_argument(config: Config) -> list[str]:
     """Return `config` as words of a command line."""
     text = yaml.safe_dump(_settled(config), sort_keys=False, allow_unicode=True)

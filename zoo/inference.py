@@ -34,7 +34,7 @@ def lazy_layers(model: Classifier) -> list[str]:
 def answer(model: Classifier) -> Tensor:
     """Return what a model answers to two black images, as if nobody had asked: nothing random is drawn for it."""
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+        return model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8, device=model.device))
 
 
 def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:

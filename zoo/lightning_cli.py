@@ -49,7 +49,7 @@ from zoo.schedules import Constant, Schedule
 from zoo.trainer import ZooTrainer
 
 SEED = 0
-TRAINER_DEFAULTS = {"max_epochs": 10, "num_sanity_val_steps": 0}
+TRAINER_DEFAULTS = {"max_epochs": 10, "num_sanity_val_steps": 0, "devices": option_checks.ONE_DEVICE}
 
 
 def main(argv: list[str]) -> "ZooCLI":
@@ -204,11 +204,11 @@ class ZooCLI(LightningCLI):
         _expand_paths(config)
         resume.check_arguments(self.origin, config.model.get("init_args", {}))
         config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
-        if configs.import_class(config.model.class_path).cpu_only:
-            idle = option_checks.stay_on_cpu(config.model.class_path.rpartition(".")[2], config.trainer)
-            if idle is not None:
-                _say(idle)
+        model = configs.import_class(config.model.class_path)
+        unused = option_checks.choose_devices(ZooParser.command, model, config.trainer)
         option_checks.check(config)
+        if unused is not None:
+            _say(unused)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the callbacks that every run has."""

@@ -182,7 +182,17 @@ class NumPyClassifier(Classifier):
         return [FewThreads(self.threads)]
 
     def setup(self, stage: str) -> None:
-        """Look at the trainer, where no command line has done so."""
+        """Look at the trainer, where no command line has done so.
+
+        Raises:
+            InputError: see `check_trainer`; or if several processes are to exchange their results on GPUs.
+        """
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy) and strategy.root_device.type != "cpu":
+            raise InputError(
+                f"{type(self).__name__} computes on the CPU, and its processes cannot talk to each other on "
+                f"{strategy.root_device.type} devices: give Trainer(accelerator='cpu', devices=NUMBER, strategy='ddp')"
+            )
         if stage == "fit":
             self.check_trainer(self.trainer)
 

@@ -7,16 +7,32 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.accelerators import Accelerator, CPUAccelerator
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.errors import InputError, one_line
 from zoo import config as configs
+from zoo import devices
+from zoo.classifier import Classifier
 from zoo.config import Composed
 
 AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes", "log_every_n_steps")
 LARGEST_SEED = 2**32 - 1  # of NumPy
+ONE_DEVICE = 1  # which a run has by default, however many the machine has
+# Programs that start a process for each device, and tell it of the others.
+LAUNCHERS: tuple[type[ClusterEnvironment], ...] = (
+    TorchElasticEnvironment,
+    SLURMEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+)
 
 
 def check(config: Any) -> None:
@@ -51,7 +67,6 @@ def check(config: Any) -> None:
         raise InputError(
             f"--trainer.gradient_clip_val={clip} is out of range: give a number of at least 0, or leave it out"
         )
-    _check_accelerator(trainer.accelerator)
     _check_processes(trainer)
 
 
@@ -67,25 +82,51 @@ def check_seed(command: Composed) -> None:
         raise InputError(f"--seed_everything={seed} is out of range: give a number from 0 to {LARGEST_SEED}")
 
 
-def stay_on_cpu(model: str, trainer: Any) -> str | None:
-    """Let `auto` mean the CPU, for a model that cannot compute elsewhere.
+def choose_devices(command: Composed, model: type[Classifier], trainer: Any) -> str | None:
+    """Settle which devices a model gets, as far as the command line leaves that open.
+
+    A model that cannot compute elsewhere stays on the CPU. Any other gets one device, unless a launcher has started
+    several processes: each of those has a device of its own.
 
     Args:
-        model: its name.
+        command: the command line.
+        model: the class.
         trainer: the trainer's options, which are changed.
 
     Returns:
-        What to say, where a GPU has nothing to do.
+        A line for the user if devices of this machine have nothing to do and nobody asked for that.
 
     Raises:
-        InputError: where the command line asks for something else.
+        InputError: if the command line asks for a device that does not exist or that the model cannot compute on.
     """
-    if trainer.accelerator not in ("auto", "cpu"):
-        raise InputError(f"--trainer.accelerator={trainer.accelerator}: {model} computes on the CPU: leave it out")
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    is_idle = trainer.accelerator == "auto" and has_gpu
-    trainer.accelerator = "cpu"
-    return f"{model} computes on the CPU; the GPU that is here has nothing to do." if is_idle else None
+    accelerator = trainer.accelerator
+    option = f"--trainer.accelerator={accelerator}"
+    if model.cpu_only:
+        devices.check_cpu(model.__name__, accelerator, option)
+        trainer.accelerator = "cpu"
+        return devices.idle(model, accelerator)
+    if isinstance(accelerator, str):
+        devices.check(accelerator, option)
+    if trainer.devices != ONE_DEVICE or configs.sets("trainer.devices", command):
+        return None
+    if _launched_processes() > 1:
+        trainer.devices = "auto"
+        return None
+    there = _accelerator_of(trainer).auto_device_count()
+    return f"1 of {there} GPUs is used; add --config ddp to use all of them" if there > 1 else None
+
+
+def _launched_processes() -> int:
+    """Return how many processes a launcher has started, 1 if there is none."""
+    return next((launcher().world_size() for launcher in LAUNCHERS if launcher.detect()), 1)
+
+
+def _accelerator_of(trainer: Any) -> type[Accelerator]:
+    """Return the class of the trainer's accelerator, which a config can give as an object, too."""
+    accelerator = trainer.accelerator
+    return (
+        devices.kind_of(accelerator) if isinstance(accelerator, str) else configs.import_class(accelerator.class_path)
+    )
 
 
 def name_culprit(error: BaseException, command: Composed) -> InputError:
@@ -103,24 +144,13 @@ def name_culprit(error: BaseException, command: Composed) -> InputError:
     return InputError(f"--trainer.{spoken_of[0]}={given[spoken_of[0]]}: {message}")
 
 
-def _check_accelerator(accelerator: Any) -> None:
-    known = ["auto", "gpu", *AcceleratorRegistry.available_accelerators()]
-    if not isinstance(accelerator, str):  # an object that a config names by its class
-        return
-    value = f"--trainer.accelerator={accelerator}"
-    if accelerator not in known:
-        raise InputError(f"{value} is unknown.{did_you_mean(accelerator, known)} There are: {', '.join(known)}")
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if (accelerator == "gpu" and not has_gpu) or (accelerator == "cuda" and not torch.cuda.is_available()):
-        raise InputError(f"{value}: there is none that PyTorch can use (python cli.py doctor says why): leave it out")
-
-
 def _check_processes(trainer: Any) -> None:
     """Refuse what is no number of processes, and so many on the CPU that they use up the machine's memory before
     anything is said."""
-    devices, cores = str(trainer.devices), os.cpu_count() or 1
-    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.cuda.is_available())
-    if on_cpu and devices != "auto" and not (devices.isdecimal() and int(devices) > 0):
-        raise InputError(f"--trainer.devices={devices}: give a number of processes on the CPU, at least 1, or auto")
-    if on_cpu and devices.isdecimal() and int(devices) > max(2, cores):
-        raise InputError(f"--trainer.devices={devices} is a process each on {cores} cores: give fewer")
+    wanted, cores = str(trainer.devices), os.cpu_count() or 1
+    if _accelerator_of(trainer) is not CPUAccelerator:
+        return
+    if wanted != "auto" and not (wanted.isdecimal() and int(wanted) > 0):
+        raise InputError(f"--trainer.devices={wanted}: give a number of processes on the CPU, at least 1, or auto")
+    if wanted.isdecimal() and int(wanted) > max(2, cores):
+        raise InputError(f"--trainer.devices={wanted} is a process each on {cores} cores: give fewer")

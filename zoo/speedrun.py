@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from datamodules.cifar10 import Batch, CIFAR10DataModule, ImageDataset
 from datamodules.errors import InputError
+from zoo import devices
 from zoo.about import About, Result
 from zoo.classifier import Stage
 from zoo.metrics import ClassificationMetrics
@@ -148,6 +149,7 @@ class SpeedrunNet(TorchClassifier):
         if self.trainer.ckpt_path is None and isinstance(data, CIFAR10DataModule) and data.train is not None:
             start = time.perf_counter()
             self.whiten(data.train)
+            devices.synchronize(self.device)
             self.whitening_seconds = time.perf_counter() - start
 
     def whiten(self, dataset: ImageDataset) -> None:
@@ -174,6 +176,7 @@ class SpeedrunNet(TorchClassifier):
 
     def on_test_epoch_start(self) -> None:
         """Start the clock of the test."""
+        devices.synchronize(self.device)
         self._test_started = time.perf_counter()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

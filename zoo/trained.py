@@ -10,7 +10,7 @@ from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from datamodules.paths import user_path
-from zoo import checkpoints, registry, resume
+from zoo import checkpoints, devices, registry, resume
 from zoo.classifier import Classifier
 
 
@@ -18,7 +18,7 @@ class Trained(NamedTuple):
     """A model as a checkpoint holds it.
 
     Attributes:
-        model: on the CPU, in evaluation mode.
+        model: on its device, in evaluation mode.
         path: of the checkpoint.
         config: what it was trained with: "model", "data", and what else the checkpoint tells.
         class_names: in the order of its probabilities.
@@ -66,7 +66,9 @@ class Trained(NamedTuple):
             raise InputError(f"{self.path} tells no sizes of its data: {told}") from error
 
 
-def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None) -> Trained:
+def load(
+    wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None, accelerator: str = "cpu"
+) -> Trained:
     """Build the model that a checkpoint holds, with its weights. The checkpoint may come from a stranger.
 
     Args:
@@ -75,11 +77,13 @@ def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = 
         runs_dir: where runs are kept.
         model: what it is of, a name or a dotted path, where that is not in the zoo: a checkpoint alone is not trusted
             to name code.
+        accelerator: the kind of device that the model is put on, see `zoo.devices.of_model`.
 
     Raises:
         InputError: where there is no such checkpoint, or it cannot be read, or is of another model, or of one that is
-            not in the zoo and not named.
+            not in the zoo and not named; or if the model cannot be put on the device.
     """
+    devices.check(accelerator, f"--accelerator {accelerator}")
     origin = resume.of_checkpoint(str(wanted), runs_dir, model)
     assert origin.path is not None
     assert origin.content is not None
@@ -98,6 +102,7 @@ def load(wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = 
     if network.num_classes != len(names):
         of_data = f"{data['source']} ({data['task']}) has {len(names)}"
         raise InputError(f"{origin.path} is of a model of {network.num_classes} classes, and {of_data}")
+    devices.move(network, devices.of_model(type(network), accelerator))
     return Trained(network.eval(), origin.path, origin.base, names, checkpoints.epochs_done(origin.content))
 
 

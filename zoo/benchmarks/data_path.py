@@ -20,9 +20,10 @@ from torchvision.datasets import CIFAR10
 
 from datamodules.augmentation import Augmentation, pad
 from datamodules.cifar10 import EpochSampler, ImageDataset, TrainLoader
-from zoo.benchmarks.steps import Subject, steps, wait_for
+from zoo.benchmarks.steps import Subject, steps
 from zoo.benchmarks.timing import Contestant, Stopwatch
 from zoo.cnn import CNN, ImprovedCNN
+from zoo.devices import synchronize
 
 PADDING = 4
 BATCH_SIZES, WORKERS = (128, 512), (0, 1, 2)
@@ -143,7 +144,7 @@ def loader_of_fit(dataset: ImageDataset, batch_size: int) -> Contestant:
     def epoch() -> float:
         sampler.set_epoch(sampler.epoch + 1)
         done = sum(len(batch.labels) for batch in loader)
-        wait_for(dataset.device)
+        synchronize(dataset.device)
         return done
 
     return epoch

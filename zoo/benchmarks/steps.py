@@ -19,6 +19,7 @@ from zoo import compilation
 from zoo import config as configs
 from zoo.benchmarks.timing import Contestant, Stopwatch
 from zoo.cnn import CNN, ImprovedCNN
+from zoo.devices import synchronize
 from zoo.torch_classifier import TorchClassifier
 
 
@@ -189,7 +190,7 @@ def steps(
                 scaler.scale(loss).backward()
                 scaler.step(optimizer)
                 scaler.update()
-        wait_for(device)
+        synchronize(device)
         return count * len(labels)
 
     return run
@@ -227,7 +228,7 @@ def operations_alone(model: TorchClassifier, images: Tensor, labels: Tensor, cou
                 x.grad = None
                 layer.zero_grad()
                 layer(x).backward(gradient)
-        wait_for(images.device)
+        synchronize(images.device)
         return count * len(labels)
 
     return run
@@ -256,13 +257,7 @@ def _yardstick(compute: Callable[[], Tensor], operations: float) -> Contestant:
     def run() -> float:
         for _ in range(AT_ONCE):
             compute()
-        wait_for(DEVICE)
+        synchronize(DEVICE)
         return images
 
     return run
-
-
-def wait_for(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told; a processor has done it already."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

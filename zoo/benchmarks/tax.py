@@ -22,9 +22,10 @@ from torch.utils.data import DistributedSampler
 
 from datamodules.cifar10 import Batch, CIFAR10DataModule
 from zoo.benchmarks import through_fit
-from zoo.benchmarks.steps import DEVICE, Subject, wait_for
+from zoo.benchmarks.steps import DEVICE, Subject
 from zoo.benchmarks.timing import Stopwatch
 from zoo.cnn import CNN, ImprovedCNN
+from zoo.devices import synchronize
 from zoo.torch_classifier import TorchClassifier
 
 VAL_SIZE, TEST_SIZE = 500, 10
@@ -116,7 +117,7 @@ def bare_loop(subject: Subject, add: through_fit.Add) -> Callable[[], None]:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        wait_for(DEVICE)
+        synchronize(DEVICE)
 
     @torch.no_grad()
     def validate() -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NoReturn
 import lightning as L
 
 from datamodules.errors import RunError
-from zoo.benchmarks.steps import wait_for
+from zoo.devices import synchronize
 
 # Takes the seconds of an epoch: of its steps, and of what comes after them, as validation, checkpoints, files.
 Add = Callable[[float, float], object]
@@ -62,7 +62,7 @@ class TakeTurns(L.Callback):
 
 def _now(trainer: L.Trainer) -> float:
     """Return the time once the device has done what it was told."""
-    wait_for(trainer.strategy.root_device)
+    synchronize(trainer.strategy.root_device)
     return time.perf_counter()
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from zoo import files
+from zoo import devices, files
 from zoo.classifier import Classifier
 
 
@@ -69,10 +68,8 @@ class History(L.Callback):
         self._epoch_started, self._validated = time.perf_counter(), 0.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start the validation's clock, once the GPU has done the steps before it."""
-        device = trainer.strategy.root_device
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        """Start the validation's clock, once the device has done the steps before it."""
+        devices.synchronize(trainer.strategy.root_device)
         self._validation_started = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:

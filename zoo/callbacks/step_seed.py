@@ -6,6 +6,7 @@ import lightning as L
 import torch
 
 from datamodules.augmentation import random_bits
+from zoo import devices
 
 # Of `random_bits`: 0 is the augmentation's, 1 that of an epoch's order.
 STEP_STREAM = 2
@@ -31,14 +32,10 @@ class StepSeed(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed the generator of the CPU, and of the GPU that is trained on."""
+        """Seed the generators of the CPU and of the device that trains."""
         if trainer.current_epoch != self._epoch or batch_idx >= len(self._seeds):
             self._epoch = trainer.current_epoch
             batches = torch.arange(max(batch_idx + 1, trainer.num_training_batches))
             numbers = batches * trainer.world_size + trainer.global_rank
             self._seeds = random_bits(self.seed, self._epoch, numbers, stream=STEP_STREAM).tolist()
-        # Not torch.manual_seed: it looks for every kind of device, which takes longer than a small network's step.
-        torch.default_generator.manual_seed(self._seeds[batch_idx])
-        device = trainer.strategy.root_device
-        if device.type == "cuda":
-            torch.cuda.default_generators[device.index].manual_seed(self._seeds[batch_idx])
+        devices.seed(trainer.strategy.root_device, self._seeds[batch_idx])

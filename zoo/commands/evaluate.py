@@ -44,14 +44,16 @@ def main(argv: list[str]) -> int:
 
     if options.out is not None:
         writer.check_free(options.out, options.overwrite)
-    first = trained.load(options.ckpt, options.runs_dir, options.model)
-    other = trained.load(options.against, options.runs_dir, options.against_model) if options.against else None
+    first = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
+    against = options.against, options.runs_dir, options.against_model, options.accelerator
+    other = trained.load(*against) if options.against else None
     out = options.out or _from_here(runs.of_checkpoint(first.path) / FOLDER)
     writer.check_free(out, options.overwrite)
     _check_fit(first, options)
     if other is not None:
         subject.check_comparable(first, other, options.stage)
 
+    output.note_unused_gpu(first, options.accelerator)
     asked = subject.ask(first, options.stage, options.data_dir)
     output.note(asked.data.describe())
     report, verdict = composition.compose(asked, other, options.corruption_images, cifar10_c, cifar10_1)

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     from zoo import trained
     from zoo.interpretation import images, layers, writer
 
-    model = trained.load(options.ckpt, options.runs_dir, options.model)
+    model = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     folder = runs.of_checkpoint(model.path) / FOLDER
     writer.check_free(options.out or writer.next_numbered(folder))
     explained = _class_number(options.explained, model.class_names)
@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
     images.check_answers(model)
     methods = _methods(options, model)
     output.note(model.describe())
+    output.note_unused_gpu(model, options.accelerator)
     pages = _draw(model, methods, options, _read(paths) if paths else None, explained)
     _write(pages, options.out, folder)
     return 0

@@ -39,15 +39,18 @@ def main(argv: list[str]) -> int:
     from zoo.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
-    from zoo import trained
+    from zoo import devices, trained
     from zoo.exporting import card, check, metadata
 
     kind = import_module(f"zoo.exporting.{options.format}")
     origin = trained.load(options.ckpt, options.runs_dir, options.model)
+    device = devices.of_model(type(origin.model), options.accelerator)  # for the check; files are written on the CPU
+    output.note_unused_gpu(origin, options.accelerator)
     name = f"{type(origin.model).__name__}.{options.format}"
     out = options.out or _from_here(runs.of_checkpoint(origin.path) / FOLDER / name)
     _check_free(out, options.overwrite)
     content = kind.content(origin.model, metadata.of(origin))
+    devices.move(origin.model, device)
     try:
         with TemporaryDirectory() as folder:
             file = Path(folder) / out.name

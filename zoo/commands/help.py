@@ -19,7 +19,7 @@ DATA = [
 ]
 DEVICES = [
     ("--trainer.accelerator KIND", "cpu, gpu, mps (default auto)"),
-    ("--trainer.devices N", "how many of them (default auto)"),
+    ("--trainer.devices N", "how many of them; auto: all (default 1)"),
     ("--trainer.precision KIND", "32-true, bf16-mixed, 16-mixed (default 32-true)"),
 ]
 GROUPS = {

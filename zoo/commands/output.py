@@ -5,10 +5,13 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import InputError, one_line, printable_lines
 from zoo import files
+
+if TYPE_CHECKING:
+    from zoo.trained import Trained
 
 
 def say(text: str) -> None:
@@ -28,6 +31,14 @@ def say_json(content: Any) -> None:
 def note(text: str) -> None:
     """Say something beside the result, in one line on stderr."""
     print(f"note: {one_line(text)}", file=sys.stderr)
+
+
+def note_unused_gpu(model: "Trained", accelerator: str) -> None:
+    """Say that a GPU of this machine is not used, if a model cannot use it and no `--accelerator` chose so."""
+    from zoo import devices  # which imports torch
+
+    if (unused := devices.idle(type(model.model), accelerator)) is not None:
+        note(unused)
 
 
 def write(option: str, path: Path, content: bytes) -> None:

@@ -34,6 +34,10 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--model", metavar="MODEL", help="what it is of, where that is not in the zoo: my_module.MyNet")
     add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
+    add(
+        "--accelerator", metavar="KIND", default="auto",
+        help="compute on cpu, gpu, cuda or mps (default: %(default)s, a GPU where there is one)",
+    )  # fmt: skip
 
 
 def check_unknown(command: str, unknown: Sequence[str], names: Iterable[str]) -> None:

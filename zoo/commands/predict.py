@@ -64,9 +64,10 @@ def main(argv: list[str]) -> int:
     check_torch()
     from zoo import trained
 
-    model = trained.load(options.ckpt, options.runs_dir, options.model)
+    model = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     _check_outputs(options, {model.path: "is the checkpoint"})
     output.note(model.describe())
+    output.note_unused_gpu(model, options.accelerator)
     if options.test_set:
         _write(options, _predict_test_set(model, options.data_dir), model.class_names)
         return 0

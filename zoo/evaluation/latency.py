@@ -1,15 +1,15 @@
 """How fast a model classifies: many images at once, and a single one."""
 
 import platform
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_info
+from torch import Tensor
 
-from zoo import inference
+from zoo import devices, inference
 from zoo.benchmarks.timing import Stopwatch
 from zoo.classifier import Classifier
 from zoo.numpy_classifier import NumPyClassifier
@@ -24,7 +24,7 @@ class Latency(NamedTuple):
     Attributes:
         images_per_second: in batches of `zoo.inference.BATCH_SIZE` images.
         milliseconds: for one image alone.
-        hardware: that it was measured on, and with how many threads.
+        hardware: that it was measured on; of a CPU, with how many threads.
     """
 
     images_per_second: float
@@ -36,23 +36,33 @@ def measure(model: Classifier, images: np.ndarray) -> Latency:
     """Measure how long a model takes, normalization included.
 
     Args:
-        model: on the CPU.
+        model: on any device, in whose memory the images then lie.
         images: uint8 (n, 3, 32, 32), at least one.
     """
-    many = torch.from_numpy(images[np.arange(inference.BATCH_SIZE) % len(images)])
+    many = torch.from_numpy(images[np.arange(inference.BATCH_SIZE) % len(images)]).to(model.device)
     watch = Stopwatch()
     with inference.evaluating(model), torch.inference_mode():
-        _time(watch, "batch", lambda: model(many))
-        _time(watch, "single", lambda: model(many[:1]))
+        _time(watch, "batch", model, many)
+        _time(watch, "single", model, many[:1])
     seconds = watch.median("batch"), watch.median("single")
-    return Latency(len(many) / seconds[0], 1000 * seconds[1], f"{_processor()}, {_threads(model)}")
+    return Latency(len(many) / seconds[0], 1000 * seconds[1], _hardware(model))
 
 
-def _time(watch: Stopwatch, name: str, run: Callable[[], object]) -> None:
+def _time(watch: Stopwatch, name: str, model: Classifier, images: Tensor) -> None:
+    def run() -> None:
+        model(images)
+        devices.synchronize(images.device)
+
     for _ in range(WARM_UP):
         run()
     for _ in range(TURNS[name]):
         watch.time(name, run)
+
+
+def _hardware(model: Classifier) -> str:
+    if model.device.type != "cpu":
+        return devices.name(model.device)
+    return f"{_processor()}, {_threads(model)}"
 
 
 def _threads(model: Classifier) -> str:

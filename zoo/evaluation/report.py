@@ -1,7 +1,6 @@
 """What an evaluation leaves behind: the table that is printed, `metrics.json`, pictures."""
 
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import lightning as L
 import torch
 
 from datamodules.cifar10 import CIFAR10DataModule
-from zoo import run_logger
+from zoo import devices, run_logger
 from zoo.callbacks import history
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import results
@@ -80,9 +79,9 @@ def _draw(
 
 def hardware(trainer: L.Trainer) -> str:
     """Return what a trainer computes on."""
-    if trainer.strategy.root_device.type == "cuda":
-        return f"{trainer.world_size} x {torch.cuda.get_device_name(trainer.strategy.root_device)}"
+    device = trainer.strategy.root_device
+    if device.type != "cpu":
+        return f"{trainer.world_size} x {devices.name(device)}"
     processes = f"{trainer.world_size} processes, " if trainer.world_size > 1 else ""
-    return (
-        f"{platform.machine()} CPU, {processes}{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() != 1)}"
-    )
+    threads = torch.get_num_threads()
+    return f"{devices.name(device)}, {processes}{threads} thread{'s' * (threads != 1)}"

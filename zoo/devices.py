@@ -1,0 +1,122 @@
+"""The devices that networks compute on: those that an option names, and what devices of every kind are asked alike.
+
+An option names an accelerator of Lightning's registry, which packages can add to. PyTorch has a module for each kind of
+device (torch.cuda, torch.mps, torch.xpu, that of a package), and those share the functions that this module calls.
+"""
+
+import platform
+
+import torch
+from lightning.pytorch.accelerators import (
+    Accelerator,
+    AcceleratorRegistry,
+    CPUAccelerator,
+    CUDAAccelerator,
+    MPSAccelerator,
+)
+from torch import nn
+
+from datamodules.errors import InputError, did_you_mean, one_line
+
+GPUS: tuple[type[Accelerator], ...] = (MPSAccelerator, CUDAAccelerator)  # in the order in which Lightning looks
+
+
+def kind_of(accelerator: str) -> type[Accelerator]:
+    """Return the class that an accelerator's name stands for, as Lightning chooses it.
+
+    Args:
+        accelerator: a name of the registry, "gpu", or "auto"; without a GPU the last two stand for the CPU.
+    """
+    if accelerator in ("auto", "gpu"):
+        return next((kind for kind in GPUS if kind.is_available()), CPUAccelerator)
+    return AcceleratorRegistry[accelerator]["accelerator"]
+
+
+def check(accelerator: str, option: str) -> None:
+    """Check that an accelerator exists, and that this machine has it.
+
+    Args:
+        accelerator: its name, "gpu" or "auto".
+        option: the option with its value, for the message.
+
+    Raises:
+        InputError: if it does not.
+    """
+    known = ["auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators())]
+    if accelerator not in known:
+        raise InputError(f"{option} is unknown.{did_you_mean(accelerator, known)} There are: {', '.join(known)}")
+    kind = kind_of(accelerator)
+    if not kind.is_available() or (accelerator == "gpu" and kind is CPUAccelerator):
+        raise InputError(f"{option}: there is none that PyTorch can use (python cli.py doctor says why): leave it out")
+
+
+def of_model(model: type, accelerator: str) -> torch.device:
+    """Return the device of `--accelerator` that a model computes on; the first one, if there are several.
+
+    Args:
+        model: the class of a `Classifier`.
+        accelerator: see `check`.
+
+    Raises:
+        InputError: see `check`; or if the model cannot compute on it.
+    """
+    option = f"--accelerator {accelerator}"
+    check(accelerator, option)
+    if getattr(model, "cpu_only", False):
+        check_cpu(model.__name__, accelerator, option)
+        return torch.device("cpu")
+    kind = kind_of(accelerator)
+    return kind.get_parallel_devices(kind.parse_devices(1))[0]
+
+
+def check_cpu(model: str, accelerator: str, option: str) -> None:
+    """Check that nobody asks for another device than the CPU, for the model of this name.
+
+    Raises:
+        InputError: if somebody does.
+    """
+    if accelerator not in ("auto", "cpu"):
+        raise InputError(f"{option}: {model} computes on the CPU: leave it out")
+
+
+def idle(model: type, accelerator: str) -> str | None:
+    """Return a line which says that a GPU of this machine is not used, if a model cannot use it and nobody chose so."""
+    if not getattr(model, "cpu_only", False) or accelerator != "auto" or kind_of("auto") is CPUAccelerator:
+        return None
+    return f"{model.__name__} computes on the CPU; the GPU that is here has nothing to do."
+
+
+def move(model: nn.Module, device: torch.device) -> None:
+    """Move a model to a device.
+
+    Raises:
+        InputError: if the device has no room, or does not work.
+    """
+    try:
+        model.to(device)
+    except RuntimeError as error:
+        why = one_line(error)
+        raise InputError(f"{device} cannot take the model ({why}): --accelerator cpu does without it") from error
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was told; the CPU has always done so already."""
+    torch.get_device_module(device).synchronize()
+
+
+def seed(device: torch.device, number: int) -> None:
+    """Seed PyTorch's generator of the CPU, and that of the device."""
+    # Not torch.manual_seed: it looks for every kind of device, which takes longer than a small network's step.
+    torch.default_generator.manual_seed(number)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(number)
+
+
+def name(device: torch.device) -> str:
+    """Return what a device is called, as "NVIDIA H200"; a CPU is called by its architecture."""
+    if device.type == "cpu":
+        return f"{platform.machine()} CPU"
+    if device.type == "mps":
+        return "Apple GPU"
+    get = getattr(torch.get_device_module(device), "get_device_name", None)
+    return device.type if get is None else get(device)
