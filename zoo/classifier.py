@@ -265,8 +265,15 @@ class Classifier(L.LightningModule, ABC):
 
     @torch.no_grad()
     def count(self, stage: Stage, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Add a batch to the stage's metrics: logits (n, `num_outputs`), labels int64 (n,), their mean loss."""
-        self._metrics_of(stage).update(self.predict_classes(logits), labels, (loss * len(labels)).reshape(1))
+        """Add a batch to the stage's metrics.
+
+        Args:
+            stage: whose metrics.
+            logits: float (n, `num_outputs`).
+            labels: int64 (n,).
+            loss: the mean of the batch, float (); in float32, for bfloat16 has no number between 2.297 and 2.313.
+        """
+        self._metrics_of(stage).update(self.predict_classes(logits), labels, (loss.float() * len(labels)).reshape(1))
 
     def _metrics_of(self, stage: Stage) -> ClassificationMetrics:
         return cast(ClassificationMetrics, self.metrics[f"{stage}_metrics"])
@@ -364,8 +371,8 @@ class Classifier(L.LightningModule, ABC):
         self._count(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the probabilities of the classes, float (n, `num_classes`)."""
-        return self.predict_probabilities(self(batch.images))
+        """Return the probabilities of the classes, float32 (n, `num_classes`)."""
+        return self.predict_probabilities(self(batch.images).float())
 
     def on_validation_epoch_end(self) -> None:
         """Log "val/loss", "val/acc" and all else that follows from the confusion matrix."""
