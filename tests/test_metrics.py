@@ -1,12 +1,18 @@
 """Metrics against scikit-learn's."""
 
 import math
+from typing import ClassVar
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from sklearn import metrics as sk
+from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
+from datamodules.cifar10 import Batch
 from zoo.metrics import ClassificationMetrics, summarize
+from zoo.mlp import MLP
 
 
 def report_of(predictions, labels, k, pieces=3):
@@ -81,3 +87,78 @@ def test_loss_is_the_mean_over_samples_not_batches():
 def test_nothing_counted_is_no_crash():
     summary = summarize(torch.zeros(10, 10, dtype=torch.long))
     assert summary["acc"] == summary["f1"] == 0.0
+
+
+CASTS = {
+    "half": lambda module: module.half(),
+    "to(bfloat16)": lambda module: module.to(torch.bfloat16),
+    "double": lambda module: module.double(),
+    "to(float64)": lambda module: module.to(torch.float64),
+    "type": lambda module: module.type(torch.float16),
+    "16-true": lambda module: HalfPrecision("16-true").convert_module(module),
+    "bf16-true": lambda module: HalfPrecision("bf16-true").convert_module(module),
+    "64-true": lambda module: DoublePrecision().convert_module(module),
+}
+
+
+@pytest.mark.parametrize("cast", CASTS)
+def test_states_keep_their_types_and_values_whatever_a_model_is_cast_to(cast):
+    model = MLP()
+    metric = model.metrics["train_metrics"]
+    metric.update(torch.tensor([1]), torch.tensor([2]), torch.tensor([100_000.25]))
+    CASTS[cast](model)
+    assert next(model.parameters()).dtype != torch.float32
+    for _ in range(2):  # as it is, and after a reset
+        assert (metric.loss_sum.dtype, metric.confusion.dtype) == (torch.float32, torch.int64)
+        assert metric.loss_sum.item() in (100_000.25, 0)
+        metric.reset()
+
+
+def test_states_are_float32_in_a_model_that_is_built_in_half_precision():
+    with HalfPrecision("bf16-true").module_init_context():
+        assert ClassificationMetrics(10).loss_sum.dtype == torch.float32
+
+
+def test_states_move_to_the_device_of_the_model():
+    assert ClassificationMetrics(10).to("meta").confusion.device.type == "meta"
+
+
+class Constant(MLP):
+    """Has a loss of 2.3 whatever the image and the label are."""
+
+    # AdamW's epsilon is 0 in float16, and a gradient of 0 then makes a weight NaN.
+    default_optimizer: ClassVar = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+
+    def forward(self, images):
+        return self.net[-1].bias.expand(len(images), -1) * 0
+
+    def loss(self, logits, labels):
+        return logits.sum() * 0 + 2.3
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-true", "bf16-true", "64-true"])
+def test_a_constant_loss_is_the_mean_loss_of_an_epoch_in_every_precision(precision):
+    """16-true: 45,000 times 2.3 is more than float16's largest number. bf16-true: 8 bits do not add up."""
+    images = torch.zeros(45_000, 1, 1, 1, dtype=torch.uint8).expand(-1, 3, 32, 32)
+    dataset, sampler = TensorDataset(images, torch.arange(45_000) % 10), BatchSampler(range(45_000), 500, False)
+    loader = DataLoader(dataset, batch_size=None, sampler=sampler)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, precision=precision, num_sanity_val_steps=0, **quiet)
+    model = Constant(hidden_sizes=[])
+    trainer.fit(model, loader, loader)
+    train = model.train_figures()
+    assert train["train/loss"] == pytest.approx(2.3, abs=1e-5)
+    assert train["train/acc"] == pytest.approx(0.1), "of a class of which there are 4,500"
+    assert model.results["val"]["loss"] == pytest.approx(2.3, abs=1e-5)
+    assert trainer.predict(model, DataLoader(TensorDataset(images[:4])))[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
+def test_the_loss_of_a_batch_in_half_precision_is_computed_in_float32(precision):
+    model = HalfPrecision(precision).convert_module(MLP())
+    images, labels = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8), torch.arange(64) % 10
+    loss = model.training_step(Batch(images, labels, labels), 0)
+    assert loss.dtype == torch.float32
+    expected = torch.nn.functional.cross_entropy(model(images).double(), labels)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert model.train_figures()["train/loss"] == pytest.approx(expected.item(), rel=1e-5)

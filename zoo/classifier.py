@@ -1,5 +1,6 @@
 """`Classifier`: what every model of the zoo is, whatever computes its gradients."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from datamodules.cifar10 import Batch
 from zoo import registry
 from zoo.about import About
+from zoo.inputs import as_batch, check_images
 from zoo.metrics import ClassificationMetrics
 from zoo.run_logger import RunLogger, is_within_epoch
 from zoo.schedules import Constant, Schedule
@@ -24,6 +26,9 @@ from zoo.schedules import Constant, Schedule
 # Mean and standard deviation of CIFAR-10's training pixels per channel, on a scale of 0 to 1.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
+
+# The hook below makes batches of what any data loader yields, and leaves the data module's own batches as they are.
+warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer` in `LightningModule` but")
 
 Stage = Literal["train", "val", "test"]
 STAGES: tuple[Stage, ...] = ("train", "val", "test")
@@ -142,7 +147,11 @@ class Classifier(L.LightningModule, ABC):
         The result is float32, or what the model was cast to: (x / 255 - mean) / std, as one multiplication and one
         addition. It is done on rows of 32 pixels of 3 channels, which lie together in channels_last memory: several
         times faster than on three channels at a time.
+
+        Raises:
+            InputError: if the images are not uint8 (n, 3, 32, 32), see `zoo.inputs.check_images`.
         """
+        check_images(images)
         rows = images.permute(0, 2, 3, 1).reshape(-1, 32 * 3).to(self.scale.dtype)
         return torch.addcmul(self.shift, rows, self.scale).view(-1, 32, 32, 3).permute(0, 3, 1, 2)
 
@@ -162,6 +171,20 @@ class Classifier(L.LightningModule, ABC):
             positive = torch.sigmoid(logits)
             return torch.cat([1 - positive, positive], dim=1)
         return torch.softmax(logits, dim=1)
+
+    # Data.
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Return what a data loader yields as a `Batch`, before the trainer moves it to the device.
+
+        Raises:
+            InputError: if it is not a batch of images, see `zoo.inputs.as_batch`.
+        """
+        trainer = self._trainer
+        # Lightning hands over the example inputs of its summary and its exporters, too: images alone.
+        if trainer is None or batch is self.example_input_array or trainer.state.finished:
+            return batch
+        return as_batch(batch, needs_labels=not trainer.predicting)
 
     # Training.
 
@@ -242,8 +265,15 @@ class Classifier(L.LightningModule, ABC):
 
     @torch.no_grad()
     def count(self, stage: Stage, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Add a batch to the stage's metrics: logits (n, `num_outputs`), labels int64 (n,), their mean loss."""
-        self._metrics_of(stage).update(self.predict_classes(logits), labels, (loss * len(labels)).reshape(1))
+        """Add a batch to the stage's metrics.
+
+        Args:
+            stage: whose metrics.
+            logits: float (n, `num_outputs`).
+            labels: int64 (n,).
+            loss: the mean of the batch, float (); in float32, for bfloat16 has no number between 2.297 and 2.313.
+        """
+        self._metrics_of(stage).update(self.predict_classes(logits), labels, (loss.float() * len(labels)).reshape(1))
 
     def _metrics_of(self, stage: Stage) -> ClassificationMetrics:
         return cast(ClassificationMetrics, self.metrics[f"{stage}_metrics"])
@@ -341,8 +371,8 @@ class Classifier(L.LightningModule, ABC):
         self._count(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the probabilities of the classes, float (n, `num_classes`)."""
-        return self.predict_probabilities(self(batch.images))
+        """Return the probabilities of the classes, float32 (n, `num_classes`)."""
+        return self.predict_probabilities(self(batch.images).float())
 
     def on_validation_epoch_end(self) -> None:
         """Log "val/loss", "val/acc" and all else that follows from the confusion matrix."""

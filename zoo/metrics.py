@@ -4,10 +4,11 @@ A collection of torchmetrics' accuracy, precision, recall, F1 and confusion matr
 batch and cannot share them all; one count of (truth, prediction) pairs holds the same information.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 POSITIVE = 1  # of the binary task: "not airplane"; the notebooks' convention
@@ -15,6 +16,9 @@ POSITIVE = 1  # of the binary task: "not airplane"; the notebooks' convention
 
 class ClassificationMetrics(Metric):
     """Counts (truth, prediction) pairs and sums the loss of a stage's samples.
+
+    The sum stays float32 when the model is cast to another type: the losses of an epoch add up to more than 65,504,
+    float16's largest number, and bfloat16's 8 bits lose most of each batch.
 
     Args:
         num_classes: number of classes k.
@@ -28,7 +32,16 @@ class ClassificationMetrics(Metric):
         super().__init__()
         self.num_classes = num_classes
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("loss_sum", torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
+        """Move the states as `fn` does, and keep their types: a module's `to`, `half` and `double` call this."""
+
+        def moved(state: Tensor) -> Tensor:
+            result = fn(state)
+            return result if result.dtype == state.dtype else state.to(result.device)
+
+        return super()._apply(moved, exclude_state)
 
     def update(self, predictions: Tensor, labels: Tensor, loss_sums: Tensor) -> None:
         """Add one or several batches.
@@ -36,7 +49,7 @@ class ClassificationMetrics(Metric):
         Args:
             predictions: predicted classes, int64 (n,).
             labels: true classes, int64 (n,), each in 0..k-1.
-            loss_sums: the sum of each batch's losses, float (b,). They are added one after the other: the rounded
+            loss_sums: the sum of each batch's losses, float32 (b,). They are added one after the other: the rounded
                 total does not depend on how many come at once.
         """
         cells = labels * self.num_classes + predictions

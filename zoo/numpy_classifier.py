@@ -26,6 +26,7 @@ from datamodules.cifar10 import Batch
 from datamodules.errors import InputError
 from zoo.callbacks.few_threads import FewThreads
 from zoo.classifier import Classifier
+from zoo.inputs import check_images
 from zoo.scratch import optimizers as rules
 from zoo.scratch.layers import Dense
 from zoo.scratch.losses import Loss
@@ -132,9 +133,14 @@ class NumPyClassifier(Classifier):
     # Inputs and outputs.
 
     def normalized(self, images: Tensor) -> np.ndarray:
-        """Return uint8 pixels (n, 3, 32, 32) as float32 (n, 3072); the memory is used again at the next call."""
+        """Return uint8 pixels (n, 3, 32, 32) as float32 (n, 3072); the memory is used again at the next call.
+
+        Raises:
+            InputError: if the images are something else, see `zoo.inputs.check_images`.
+        """
+        check_images(images, differentiable=False)
         n = images.shape[0]
-        rows = images.permute(0, 2, 3, 1).reshape(n, -1)
+        rows = images.cpu().permute(0, 2, 3, 1).reshape(n, -1)
         if n > self._inputs.shape[0]:
             with torch.inference_mode(False):  # what is made within it cannot be written to outside
                 self._inputs = torch.empty(rows.shape)
@@ -144,7 +150,7 @@ class NumPyClassifier(Classifier):
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in `training_step`
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, float32 (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
-        return torch.from_numpy(self.network.forward(self.normalized(images.cpu())).copy())
+        return torch.from_numpy(self.network.forward(self.normalized(images)).copy())
 
     # Training.
 
@@ -231,7 +237,7 @@ class NumPyClassifier(Classifier):
             learnt = [self._learn(batch, optimizer.step, scheduler)]
             # The others leave out what Lightning and PyTorch wrap around a step, nearly as much work as the update.
             step = getattr(plain, "update", plain.step)
-            for further in _further_batches(self.trainer, further_steps):
+            for further in _further_batches(self, further_steps):
                 learnt.append(self._learn(further, step, scheduler))
         classes, labels, losses = zip(*learnt, strict=True)
         loss_sums = torch.tensor(losses) * torch.tensor([len(of_batch) for of_batch in labels])
@@ -272,18 +278,18 @@ def _share_memory_again(module: NumPyClassifier, incompatible_keys: Any) -> None
     module._share_memory()
 
 
-def _further_batches(trainer: L.Trainer, n: int) -> Iterator[Batch]:
+def _further_batches(module: NumPyClassifier, n: int) -> Iterator[Batch]:
     """Yield the next n batches of the epoch, and count them, and as many optimizer steps, once they were learnt from.
 
     Lightning knows no way to take several batches in a call, so this one function reaches into its loops. They count as
     if each batch had had its own call: what depends on a batch's number, or on that of a step, does not notice.
     """
-    fit_loop = trainer.fit_loop
+    fit_loop = module.trainer.fit_loop
     fetcher, loop = fit_loop._data_fetcher, fit_loop.epoch_loop
     assert fetcher is not None
     for _ in range(n):
         batch, _, _ = next(fetcher)
-        yield batch
+        yield module.on_before_batch_transfer(batch, 0)
     loop.batch_progress.increment_by(n, is_last_batch=fetcher.done)
     loop.manual_optimization.optim_step_progress.increment_by(n)
     loop._batches_that_stepped += n

@@ -37,8 +37,10 @@ class TorchClassifier(Classifier):
         self.net.to(memory_format=self.memory_format)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the batch's loss, a scalar, for Lightning to differentiate."""
+        """Return the batch's loss, a scalar, for Lightning to differentiate; float32 for a model in half precision."""
         logits = self(batch.images)
+        if logits.dtype.itemsize < torch.float32.itemsize:
+            logits = logits.float()
         loss = self.loss(logits, batch.labels)
         self.count("train", logits, batch.labels, loss)
         return loss
