@@ -112,3 +112,13 @@ def test_a_file_comes_before_a_shipped_config_of_its_name():
 def test_unknown_config():
     with pytest.raises(InputError, match="Did you mean 'improved_cnn'"):
         configs.find("configs/improvd_cnn.yaml")
+
+
+def test_an_argument_may_have_whole_numbers_for_keys():
+    """As the epochs of Lightning's GradientAccumulationScheduler are: a run's config.yaml has to be readable."""
+    text = "trainer: {callbacks: [{class_path: A, init_args: {scheduling: {0: 1, 2: 8}}}]}"
+    Path("a.yaml").write_text(text)
+    assert configs.read(Path("a.yaml"))["trainer"]["callbacks"][0]["init_args"] == {"scheduling": {0: 1, 2: 8}}
+    Path("b.yaml").write_text("trainer: {callbacks: {class_path: A, init_args: {scheduling: {0: 4}}}}")
+    composed = configs.compose(["--config", "a.yaml", "--config", "b.yaml", "--config", "b.yaml"])
+    assert configs.as_argument(composed.config)[1].count("0: 4") == 1

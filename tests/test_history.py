@@ -86,13 +86,12 @@ def test_images_per_second_are_those_of_the_steps(clock, monkeypatch, tmp_path):
     assert speeds == [{"perf/seconds_per_epoch": 24, "perf/images_per_second": 40 / 4}] * 2
 
 
-def test_an_epoch_that_began_elsewhere_has_no_speed(monkeypatch):
+def test_an_epoch_that_began_elsewhere_has_no_speed():
     history = History()
     history.rows = [{"seconds": 2.0, "train_seconds": 1.0}]
     logged = []
-    logger = SimpleNamespace(log_figures=lambda figures, trainer: logged.append(figures))
-    monkeypatch.setattr("zoo.callbacks.speed.RunLogger", SimpleNamespace)
-    speed, trainer, model = Speed(history), SimpleNamespace(logger=logger), SimpleNamespace(images_trained=lambda: 40)
+    speed, trainer = Speed(history), SimpleNamespace(loggers=[None])
+    model = SimpleNamespace(images_trained=lambda: 40, log_figures=logged.append)
     for starts in (True, False):
         speed.on_train_start(trainer, model)
         if starts:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, cast
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -16,11 +17,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.cifar10 import Batch
-from zoo import registry
+from zoo import checkpoints, registry, run_logger
 from zoo.about import About
 from zoo.inputs import as_batch, check_images
 from zoo.metrics import ClassificationMetrics
-from zoo.run_logger import RunLogger, is_within_epoch
+from zoo.run_logger import is_within_epoch
 from zoo.schedules import Constant, Schedule
 
 # Mean and standard deviation of CIFAR-10's training pixels per channel, on a scale of 0 to 1.
@@ -121,6 +122,11 @@ class Classifier(L.LightningModule, ABC):
         self.lr_schedule: Schedule = Constant()
         self.results: dict[str, dict[str, Any]] = {}
         self._resumed_metrics: dict[str, Tensor] | None = None
+        self._resumed_epoch: tuple[int, int] | None = None
+        # The current epoch, and the number of optimizer steps before it.
+        self._epoch_start = (0, 0)
+        self._accumulation = [(0, 1)]  # see `_accumulation_of`
+        self._last_lr: float | None = None
         # A ModuleDict takes no key that is an attribute of modules, as "train" is.
         self.metrics = nn.ModuleDict({f"{stage}_metrics": ClassificationMetrics(num_classes) for stage in STAGES})
         self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for the summary of the model
@@ -225,13 +231,28 @@ class Classifier(L.LightningModule, ABC):
         return self.lr_schedule(min(1.0, fraction / group.get("ends_at", 1.0)))
 
     def training_steps(self) -> float:
-        """Return how many optimizer steps the training has; infinity where it has no end."""
+        """Return the number of optimizer steps of the whole training; infinity if the training has no end.
+
+        Past epochs count with the steps that they had: a resumed run may have another batch size or accumulate more
+        gradients. A `GradientAccumulationScheduler` gives epochs different numbers of steps, too.
+        """
         trainer = self.trainer
         steps = float("inf")
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            steps = trainer.max_epochs * -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
+            epoch, done = self._epoch_start
+            steps = done + self._steps_of_epochs(epoch, trainer.max_epochs)
         if trainer.max_steps > 0:
             steps = min(steps, trainer.max_steps)
+        return steps
+
+    def _steps_of_epochs(self, first: int, end: int) -> float:
+        """Return the number of optimizer steps of the epochs `first` to `end` - 1."""
+        batches, steps = self.trainer.num_training_batches, 0.0
+        for start, accumulated in reversed(self._accumulation):
+            if end > start:
+                # The last batch of an epoch is always followed by a step.
+                steps += max(0, end - max(first, start)) * -(-batches // accumulated)
+                end = start
         return steps
 
     def fraction_done(self, step: int) -> float:
@@ -244,17 +265,34 @@ class Classifier(L.LightningModule, ABC):
         return min(1.0, (step + 0.5) / self.training_steps())
 
     def last_lr(self) -> float:
-        """Return the learning rate of the last optimizer step, of the first parameter group."""
+        """Return the learning rate of the last optimizer step, of the first parameter group.
+
+        It is the rate that the optimizer used, whoever set it. Before the first step of a resumed run it is what the
+        schedule says.
+        """
+        if self._last_lr is not None:
+            return self._last_lr
         group = self.trainer.optimizers[0].param_groups[0]
         if "initial_lr" not in group:  # a model's own configure_optimizers, without a schedule
             return group["lr"]
         return group["initial_lr"] * self.lr_factor(group, max(0, self.trainer.global_step - 1))
+
+    def keep_lr(self, optimizer: Optimizer, *_: Any) -> None:
+        """Remember the learning rate of a step; the schedule is about to set that of the next one."""
+        self._last_lr = optimizer.param_groups[0]["lr"]
 
     def on_train_start(self) -> None:
         """Set the learning rate of the first step: the number of batches was not known when the schedule was built.
 
         Go on counting where the checkpoint of an unfinished epoch stopped.
         """
+        trainer = self.trainer
+        self._accumulation = _accumulation_of(trainer)
+        self._epoch_start = self._resumed_epoch or (trainer.current_epoch, trainer.global_step)
+        # Lightning's scheduler of accumulation acts at the start of an epoch, which a resumed run may be past.
+        trainer.accumulate_grad_batches = _batches_per_step(self._accumulation, self._epoch_start[0])
+        self._resumed_epoch = self._last_lr = None
+        trainer.optimizers[0].register_step_post_hook(self.keep_lr)
         if self._resumed_metrics is not None and self.trainer.is_global_zero:  # it holds the sum over the processes
             for name, value in self._metrics_of("train").metric_state.items():
                 cast(Tensor, value).copy_(self._resumed_metrics[name])
@@ -288,17 +326,17 @@ class Classifier(L.LightningModule, ABC):
         return int(self._metrics_of("train").confusion.sum()) * self.trainer.world_size
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
-        """Tell callbacks the figures of a stage, and add them to the curves.
+        """Log metrics of a stage: for callbacks, for all loggers, and for what `validate` and `test` return.
 
-        To the curves at once, not when Lightning would do so: a checkpoint that is saved in between leaves out what is
-        not there yet.
+        A `RunLogger` gets them at once. Lightning hands metrics to loggers later, and a checkpoint that is saved in
+        between would lack them.
         """
-        self.log_dict(dict(figures), logger=False)
-        logger = self.trainer.logger
-        if isinstance(logger, RunLogger):
+        self.log_dict(dict(figures))
+        self._add_to_curves(figures)
+
+    def _add_to_curves(self, figures: Mapping[str, float]) -> None:
+        for logger in run_logger.all_of(self.trainer):
             logger.log_figures(figures, self.trainer)
-        elif logger:
-            logger.log_metrics(dict(figures), self.trainer.global_step)
 
     def train_loss_is_finite(self) -> bool:
         """Whether every loss of the epoch so far was finite, in this process. Waits for the device."""
@@ -307,15 +345,17 @@ class Classifier(L.LightningModule, ABC):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's figures anew."""
         self._metrics_of("train").reset()
+        self._epoch_start = (self.trainer.current_epoch, self.trainer.global_step)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's figures."""
-        figures = {"lr": self.last_lr()} | self.train_figures()
-        # Where the run was stopped after the validation, callbacks do not know it yet.
-        wanted = self._logs_val_at_epoch_end() or "val/acc" not in self.trainer.callback_metrics
-        if wanted and self.results.get("val", {}).get("epoch") == self.current_epoch:
-            figures |= self._figures("val")
-        self.log_figures(figures)
+        self.log_figures({"lr": self.last_lr()} | self.train_figures())
+        if self.results.get("val", {}).get("epoch") != self.current_epoch:
+            return
+        if "val/acc" not in self.trainer.callback_metrics:  # in a run that was stopped after the validation
+            self.log_figures(self._figures("val"))
+        elif self._logs_val_at_epoch_end():
+            self._add_to_curves(self._figures("val"))
 
     # Checkpoints.
 
@@ -337,9 +377,18 @@ class Classifier(L.LightningModule, ABC):
         if self._trainer is None or self.trainer.state.fn != "fit":
             return
         self._resumed_metrics = checkpoint.get("train_metrics")
+        self._resumed_epoch = self._epoch_of(checkpoint)
         self.results |= checkpoint.get("results", {})
         if "optimizer" in checkpoint and len(checkpoint["lr_schedulers"]) == 1:
             self._take_over_optimizer(checkpoint)
+
+    def _epoch_of(self, checkpoint: dict[str, Any]) -> tuple[int, int]:
+        """Return the epoch that a checkpoint goes on with, and the number of optimizer steps before that epoch."""
+        epoch, steps = checkpoints.epochs_done(checkpoint), int(checkpoint["global_step"])
+        if checkpoints.is_mid_epoch(checkpoint):
+            batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"]
+            steps -= batches // _batches_per_step(_accumulation_of(self.trainer), epoch)
+        return epoch, steps
 
     def _take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
         """Change the checkpoint's optimizer as far as another one, or other values, are asked for now."""
@@ -399,13 +448,15 @@ class Classifier(L.LightningModule, ABC):
         metrics.reset()
         figures = self._figures(stage)
         if stage == "val" and self._logs_val_at_epoch_end() and not is_within_epoch(self.trainer):
-            self.log_dict(figures, logger=False)
+            for logger in run_logger.all_of(self.trainer):
+                logger.expect(figures)
+            self.log_dict(figures)
         else:
             self.log_figures(figures)
 
     def _logs_val_at_epoch_end(self) -> bool:
         """Whether the last validation of an epoch belongs to curves over epochs, whenever it was."""
-        return self.trainer.state.fn == "fit" and isinstance(self.trainer.logger, RunLogger)
+        return self.trainer.state.fn == "fit" and bool(run_logger.all_of(self.trainer))
 
     def _figures(self, stage: Stage) -> dict[str, float]:
         summary, data = self.results[stage], getattr(self.trainer, "datamodule", None)
@@ -416,6 +467,16 @@ class Classifier(L.LightningModule, ABC):
             if value == value  # a class that does not occur has none
         }
         return {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)} | per_class
+
+
+def _accumulation_of(trainer: L.Trainer) -> list[tuple[int, int]]:
+    """Return how many batches make an optimizer step: pairs of an epoch and the number from that epoch on."""
+    schedulers = [c for c in cast(Any, trainer).callbacks if isinstance(c, GradientAccumulationScheduler)]
+    return sorted(schedulers[0].scheduling.items()) if schedulers else [(0, trainer.accumulate_grad_batches)]
+
+
+def _batches_per_step(accumulation: list[tuple[int, int]], epoch: int) -> int:
+    return [batches for start, batches in accumulation if start <= epoch][-1]
 
 
 def _describe(optimizer: Optimizer) -> dict[str, Any]:

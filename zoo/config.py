@@ -134,9 +134,23 @@ def check(what: str, config: Any) -> Config:
 
 
 def _check_nodes(
-    path: Path, node: yaml.Node | None, above: tuple[yaml.Node, ...] = (), count: Iterator[int] | None = None
+    path: Path,
+    node: yaml.Node | None,
+    above: tuple[yaml.Node, ...] = (),
+    count: Iterator[int] | None = None,
+    key_above: str = "",
+    are_names: bool = True,
 ) -> None:
-    """Refuse what YAML has and a config has no use for: keys given twice, or that are no text; tags, loops, masses."""
+    """Refuse what YAML has and a config has no use for: keys given twice, or that are no text; tags, loops, masses.
+
+    Args:
+        path: of the config.
+        node: to check, with all below it.
+        above: the nodes that contain it.
+        count: of the nodes so far.
+        key_above: whose value the node is.
+        are_names: whether keys must be texts; those inside an argument of a class may be whole numbers.
+    """
     if node is None:
         return
     count = count or itertools.count()
@@ -149,17 +163,17 @@ def _check_nodes(
         raise InputError(f"{where}: the tag {node.tag} has no place in a config")
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            _check_nodes(path, entry, (*above, node), count)
+            _check_nodes(path, entry, (*above, node), count, are_names=are_names)
     elif isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
             where = f"config '{path}', line {key.start_mark.line + 1}"
-            if key.tag.rpartition(":")[2] not in ("str", "merge"):
+            if key.tag.rpartition(":")[2] not in (("str", "merge") if are_names else ("str", "merge", "int")):
                 raise InputError(f"{where}: the key {key.value} is no name")
             if key.value in seen:
                 raise InputError(f"{where}: '{key.value}' stands twice: put the two together")
             seen.add(key.value)
-            _check_nodes(path, value, (*above, node), count)
+            _check_nodes(path, value, (*above, node), count, key.value, are_names and key_above != "init_args")
 
 
 def merge(base: Any, overlay: Any) -> Any:
@@ -173,7 +187,7 @@ def merge(base: Any, overlay: Any) -> Any:
         return overlay
     merged = dict(base)
     for key, value in overlay.items():
-        if key.endswith("+"):
+        if str(key).endswith("+"):
             known = key.rstrip("+") if merged.get(key.rstrip("+")) is not None else key
             merged[known] = _added(merged.get(known), value)
         else:
@@ -192,7 +206,7 @@ def _settled(config: Any) -> Any:
     """Return a config in which what had nothing to be added to stands for itself."""
     if not isinstance(config, dict):
         return config
-    return {key.removesuffix("+"): _settled(value) for key, value in config.items()}
+    return {key.removesuffix("+") if isinstance(key, str) else key: _settled(value) for key, value in config.items()}
 
 
 def same_class(a: Any, b: Any) -> bool:

@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import Ended, InputError, RunError, printable_lines
 from datamodules.paths import user_path
-from zoo import checkpoints, compilation, files, inference, option_checks, resume, runs
+from zoo import checkpoints, compilation, files, inference, option_checks, resume, run_logger, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.embeddings import Embeddings
@@ -224,8 +224,10 @@ class ZooCLI(LightningCLI):
             callbacks.append(ModelSummary(max_depth=2))
         if self.subcommand == "fit":
             callbacks += self._callbacks_of_fit(config)
-        # The logger is put in once the run has a directory.
-        logger = False if config.trainer.logger in (None, True) else config.trainer.logger
+        # The run's own logger is put in once the run has a directory. With fast_dev_run, Lightning puts in a logger
+        # that writes nothing.
+        logger = config.trainer.logger
+        logger = bool(config.trainer.fast_dev_run) if logger in (None, True) else logger
         plugins = [*_as_list(config.trainer.plugins), WholeFileIO()]
         return super().instantiate_trainer(callbacks=callbacks, logger=logger, plugins=plugins, **kwargs)
 
@@ -253,8 +255,8 @@ class ZooCLI(LightningCLI):
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self._whole_config
-        if isinstance(trainer.logger, RunLogger):
-            trainer.logger.flush()
+        for logger in run_logger.all_of(trainer):
+            logger.flush()
 
     def after_instantiate_classes(self) -> None:
         """Hand the data module the run's seed, the model its optimizer and schedule; check that all can be built."""
@@ -323,15 +325,17 @@ class ZooCLI(LightningCLI):
             self.graceful_stop.path = self.not_finite.path = directory / f"{LAST}.ckpt"
             for callback in filter(None, (self.best, self.last)):
                 callback.dirpath = str(directory)
-        if self.config[self.subcommand].trainer.logger in (None, True):
+        loggers = self.config_init[self.subcommand].trainer.logger
+        if loggers in (None, True) or isinstance(loggers, list):
             content, epochs, steps = self.origin.content, None, None
             if self.origin.run and content:
                 epochs, steps = checkpoints.epochs_done(content), content["global_step"]
             elif self.origin.run and self.trainer.is_global_zero:
                 shutil.rmtree(self.run_dir / FOLDER, ignore_errors=True)  # it starts anew
-            self.trainer.logger = RunLogger(self.run_dir, epochs, steps)
+            logger = RunLogger(self.run_dir, epochs, steps)
+            self.trainer.loggers = [logger, *self.trainer.loggers]
             if epochs is None:
-                self.trainer.logger.experiment.add_text("data", self.datamodule.describe())
+                logger.experiment.add_text("data", self.datamodule.describe())
 
     def fit(self, **kwargs: Any) -> None:
         """Train."""
@@ -514,7 +518,7 @@ class ZooCLI(LightningCLI):
         facts = {"seed": config.seed_everything, "checkpoint": checkpoint, **facts}
         report.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
         _say(f"Results: {directory}")
-        if isinstance(self.trainer.logger, RunLogger):
+        if run_logger.all_of(self.trainer):
             _say(f"TensorBoard: tensorboard --logdir {config.runs_dir} --samples_per_plugin images=200")
 
 

@@ -260,6 +260,7 @@ class NumPyClassifier(Classifier):
         if self._clip is not None:
             self.clip_gradients(self.trainer.optimizers[0], *self._clip)
         step()
+        self.keep_lr(self.trainer.optimizers[0])  # `step` may be a plain function, which calls no hooks
         scheduler.step()
         return predictions(logits), batch.labels, loss
 

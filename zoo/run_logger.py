@@ -1,6 +1,6 @@
 """`RunLogger`: a run's curves in TensorBoard."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,21 +35,33 @@ class RunLogger(TensorBoardLogger):
         super().__init__(run_dir, name="", version=FOLDER, default_hp_metric=False, purge_step=again)
         self.is_new = again is None
         self._steps_done = steps_done
+        self._known: set[str] = set()
 
     @cached_property
     def _by_step(self) -> SummaryWriter:
         again = None if self._steps_done is None else self._steps_done + 1
         return SummaryWriter(str(Path(self.log_dir) / STEPS), purge_step=again)
 
+    def expect(self, names: Iterable[str]) -> None:
+        """Leave metrics out of `log_metrics` that `log_figures` is going to get."""
+        self._known |= set(names)
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log figures of an optimizer step."""
-        for name, value in metrics.items():
+        """Log metrics of an optimizer step.
+
+        Lightning hands every logger the metrics of an epoch, too. They are left out: `log_figures` gets them.
+        """
+        others = {name: value for name, value in metrics.items() if name not in self._known}
+        if others.keys() <= {"epoch"}:  # which Lightning adds
+            return
+        for name, value in others.items():
             self._by_step.add_scalar(name, value, step)
 
     @rank_zero_only
     def log_figures(self, figures: Mapping[str, float], trainer: L.Trainer) -> None:
         """Log figures of an epoch at its number, from 1; those of the middle of one at its step, under "batch/"."""
+        self.expect(figures)
         if is_within_epoch(trainer):
             self.log_metrics({f"batch/{name}": value for name, value in figures.items()}, trainer.global_step)
         else:
@@ -81,7 +93,11 @@ def epochs_done(trainer: L.Trainer) -> int:
     return trainer.current_epoch + (trainer.state.fn == "fit")
 
 
+def all_of(trainer: L.Trainer) -> list[RunLogger]:
+    """Return the run's own loggers among those of a trainer: one, or none."""
+    return [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
+
+
 def of(trainer: L.Trainer) -> Any:
     """Return the writer of a run's pictures and other things over epochs; None in all processes but the first."""
-    logger = trainer.logger
-    return logger.experiment if isinstance(logger, RunLogger) and trainer.is_global_zero else None
+    return next((logger.experiment for logger in all_of(trainer) if trainer.is_global_zero), None)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
 from datamodules.errors import one_line
+from zoo import run_logger
 from zoo.run_logger import RunLogger
 
 
@@ -21,8 +22,8 @@ def logger(trainer: L.Trainer) -> RunLogger | None:
     With strategies that divide the model, no process has the whole; DeepSpeed's is a subclass of DDP's.
     """
     whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)
-    usual = isinstance(trainer.logger, RunLogger) and isinstance(data(trainer), CIFAR10DataModule)
-    return cast(RunLogger, trainer.logger) if whole and usual and trainer.is_global_zero else None
+    found = run_logger.all_of(trainer) if isinstance(data(trainer), CIFAR10DataModule) else []
+    return found[0] if found and whole and trainer.is_global_zero else None
 
 
 def data(trainer: L.Trainer) -> CIFAR10DataModule:

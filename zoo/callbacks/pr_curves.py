@@ -11,7 +11,6 @@ from datamodules.cifar10 import Batch
 from zoo import run_logger
 from zoo.callbacks import observing
 from zoo.classifier import Classifier
-from zoo.run_logger import RunLogger
 
 
 class PRCurves(L.Callback):
@@ -29,7 +28,7 @@ class PRCurves(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Begin to listen."""
-        if isinstance(trainer.logger, RunLogger):
+        if run_logger.all_of(trainer):
             self._probabilities, self._labels = (CatMetric("disable").to(pl_module.device) for _ in range(2))
             self._listener = pl_module.register_forward_hook(self._keep)
 

@@ -4,7 +4,6 @@ import lightning as L
 
 from zoo.callbacks.history import History
 from zoo.classifier import Classifier
-from zoo.run_logger import RunLogger
 
 
 class Speed(L.Callback):
@@ -30,8 +29,8 @@ class Speed(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Log."""
-        if self._is_whole and isinstance(trainer.logger, RunLogger):
+        if self._is_whole and trainer.loggers:
             epoch, images = self.history.rows[-1], pl_module.images_trained()
             speed = images / epoch["train_seconds"]
             figures = {"perf/seconds_per_epoch": epoch["seconds"], "perf/images_per_second": speed}
-            trainer.logger.log_figures(figures, trainer)
+            pl_module.log_figures(figures)

@@ -1,0 +1,88 @@
+"""Metrics reach everybody who asks for them: `validate` and `test` return them, and all loggers get them."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from curves import scalars
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_models import quiet_trainer, tiny_data
+
+import cli
+from zoo.callbacks.batch_log import BatchLog
+from zoo.mlp import MLP
+
+DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
+DATA += ["--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=2"]
+FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", "--trainer.enable_model_summary=false", *DATA]
+STAGES = {"train/loss", "train/acc", "val/loss", "val/acc", "val/f1"}
+
+
+def of_csv(folder: Path) -> dict[str, list[float]]:
+    """The columns of the file that Lightning's CSVLogger wrote, without the rows that lack a value."""
+    (path,) = folder.rglob("metrics.csv")
+    rows = list(csv.DictReader(path.open()))
+    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+
+
+def test_validate_and_test_return_the_metrics():
+    model, data, trainer = MLP([4]), tiny_data(), quiet_trainer()
+    for run, stage in ((trainer.validate, "val"), (trainer.test, "test")):
+        (found,) = run(model, data, verbose=False)
+        for name in ("loss", "acc", "precision", "recall", "f1"):
+            assert found[f"{stage}/{name}"] == pytest.approx(model.results[stage][name])
+
+
+def test_all_loggers_get_all_metrics(tmp_path):
+    loggers = [CSVLogger(tmp_path / "a"), TensorBoardLogger(tmp_path / "b"), CSVLogger(tmp_path / "c")]
+    model, data = MLP([4]), tiny_data()
+    trainer = quiet_trainer(logger=loggers, max_epochs=2, log_every_n_steps=2, callbacks=[BatchLog()])
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    first, last = of_csv(tmp_path / "a"), of_csv(tmp_path / "c")
+    assert first == last
+    assert STAGES | {"test/acc", "batch/loss", "batch/lr", "lr"} <= first.keys()
+    (events,) = {path.parent for path in (tmp_path / "b").rglob("events*")}
+    board = EventAccumulator(str(events)).Reload()
+    for name, values in first.items():
+        if name not in ("epoch", "step"):
+            assert [event.value for event in board.Scalars(name)] == pytest.approx(values), name
+    assert len(first["val/acc"]) == len(first["train/acc"]) == 2
+    assert first["test/acc"] == pytest.approx([model.results["test"]["acc"]])
+
+
+def run_of(*command: str) -> Path:
+    before = set(Path("runs").glob("*/2*"))
+    assert cli.main(list(command)) == 0
+    (run,) = set(Path("runs").glob("*/2*")) - before
+    return run
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trainer.logger+=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=theirs"],
+        ["--config=loggers.yaml"],
+    ],
+)
+def test_a_logger_beside_the_runs_own(options):
+    """The run's own curves stay what they are, point for point, and the other logger has the same values."""
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "theirs"}}
+    Path("loggers.yaml").write_text(json.dumps({"trainer": {"logger": [logger]}}))
+    alone, run = run_of(*FIT), run_of(*FIT, *options)
+    assert scalars(run) == scalars(alone)
+    found = of_csv(Path("theirs"))
+    assert {*STAGES, "test/acc", "batch/loss", "perf/images_per_second"} <= found.keys()
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in (*STAGES, "lr"):
+        assert found[name] == pytest.approx([float(row[name]) for row in rows], rel=1e-5), name
+    assert found["test/acc"] == pytest.approx([json.loads((run / "metrics.json").read_text())["test/acc"]])
+
+
+def test_fast_dev_run_has_a_logger_as_in_plain_lightning():
+    callbacks = json.dumps([{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}])
+    assert cli.main([*FIT, "--trainer.fast_dev_run=true", f"--trainer.callbacks={callbacks}"]) == 0
+    assert not list(Path().iterdir())
