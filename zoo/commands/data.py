@@ -100,7 +100,7 @@ def check(data_dir: Path) -> int:
     """
     location = reader.find(data_dir)
     if location is None:
-        output.say(f"no CIFAR-10 in '{data_dir}': download it by: python cli.py data prepare --data_dir {data_dir}")
+        output.say(f"{reader.missing(data_dir)}: download it by: python cli.py data prepare --data_dir {data_dir}")
         return 1
     verdicts = reader.check(location)
     for verdict in verdicts:
@@ -170,7 +170,7 @@ def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarra
         return *drawn, synthetic.CLASS_NAMES, "synthetic"
     if reader.find(options.data_dir) is None:
         raise InputError(
-            f"no CIFAR-10 in '{options.data_dir}': download it by: python cli.py data prepare; "
+            f"{reader.missing(options.data_dir)}: download it by: python cli.py data prepare; "
             "or show what needs no download: --source synthetic"
         )
     # What they are is told above the picture: a copy is fit to be looked at.
