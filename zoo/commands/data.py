@@ -151,6 +151,7 @@ def show(options: argparse.Namespace) -> None:
         raise InputError(f"--seed {options.seed} is out of range: give a number of at least 0")
     if options.out.suffix.lower() != ".png" or options.out.is_dir():
         raise InputError(f"--out {options.out}: give a file whose name ends in .png")
+    was_there = options.out.exists()
     images, labels, class_names, name = _training_images(options)
 
     rng = np.random.default_rng(options.seed)
@@ -159,7 +160,7 @@ def show(options: argparse.Namespace) -> None:
     from zoo.figures import mosaic, samples  # matplotlib takes a second to import
 
     figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
-    output.write("--out", options.out, mosaic.as_png(figure))
+    output.write("--out", options.out, mosaic.as_png(figure), replace=was_there)
     output.say(f"drawn: {options.out}")
 
 
