@@ -316,7 +316,7 @@ class CIFAR10DataModule(L.LightningDataModule):
             "or try without it: --config synthetic"
         )
         if not self.download:
-            raise InputError(f"no CIFAR-10 in '{self.data_dir}': {advice}")
+            raise InputError(f"{reader.missing(self.data_dir)}: {advice}")
         try:
             fetch(self.data_dir, self.mirrors)
         except InputError as error:

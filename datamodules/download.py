@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from datamodules import reader
+from datamodules import lookalikes, reader
 from datamodules.errors import InputError, one_line
 from datamodules.paths import user_path
 
@@ -194,6 +194,8 @@ def _download(part: Path, addresses: Sequence[str], archive: Archive) -> None:
         if _keep_if_right(part, archive):
             return
         print(f"'{part}' is as long as the archive, but its MD5 sum is wrong: downloading it anew", flush=True)
+    if found := lookalikes.recognized(part.parent):
+        print(f"Before the download: {one_line(found)}", flush=True)
     print(f"Downloading CIFAR-10 ({_megabytes(archive.size)}) to '{part.parent}'", flush=True)
     reasons: dict[str, str] = {}
     asked = list(addresses)

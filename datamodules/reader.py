@@ -8,14 +8,17 @@ A pickle can name any function for its reader to call. `_BatchUnpickler` looks u
 NumPy array is made of, so that a file from a stranger runs no code here.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 import pickle
+import pickletools
 import tarfile
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -28,10 +31,18 @@ ARCHIVE = "cifar-10-python.tar.gz"
 BATCH_SIZE = 10_000
 IMAGE_BYTES = 3 * 32 * 32
 
+# More than the official files have (31 million bytes each, and 158), for copies that were written in another way; and
+# more than all of them together.
+MOST_BYTES, MOST_META_BYTES, MOST_UNPACKED = 200_000_000, 1_000_000, 400_000_000
+MOST_REMEMBERED = 1_000_000  # objects of a pickle, of which these files have some ten thousand
+# Modules of Python, one of which can be missing, by the bytes that their files start with.
+PACKERS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "lzma"}
+
 BATCH_LABELS = {f"data_batch_{k}": f"training batch {k} of 5" for k in range(1, 6)} | {
     "test_batch": "testing batch 1 of 1"
 }
 SPLITS = {"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("test_batch",)}
+MEMO_CODES = ("PUT", "BINPUT", "LONG_BINPUT")
 FILES = (*BATCH_LABELS, "batches.meta")
 OFFICIAL_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -87,19 +98,27 @@ def default_dir() -> Path:
 def find(data_dir: str | Path) -> Path | None:
     """Return where CIFAR-10 lies: a folder of batch files or an archive, or None where there is neither.
 
-    `data_dir` may be the folder above `cifar-10-batches-py`, that folder itself, or the `.tar.gz` archive or the
-    folder that holds it.
+    `data_dir` may be the folder above `cifar-10-batches-py`, that folder itself or a file in it, or the `.tar.gz`
+    archive or the folder that holds it.
     """
     root = user_path(data_dir)
     try:
         if root.is_file():
-            return root
+            return root.parent if root.name in FILES else root
         for folder in (root / FOLDER, root):
             if any((folder / name).exists() for name in FILES):
                 return folder
         return root / ARCHIVE if (root / ARCHIVE).is_file() else None
     except OSError as error:  # a name that is too long, a folder that may not be searched
         raise InputError(f"--data.data_dir={root} cannot be looked into: {error}") from error
+
+
+def missing(data_dir: str | Path) -> str:
+    """Return how to say that `find` finds nothing in `data_dir`, and what lies there instead."""
+    from datamodules import lookalikes  # here: it imports this module
+
+    found = lookalikes.found(user_path(data_dir))
+    return f"no CIFAR-10 in '{data_dir}'" + (f" ({found})" if found else "")
 
 
 def read(data_dir: str | Path, split: Literal["train", "test"], *, verify_checksums: bool = True) -> Split:
@@ -117,7 +136,7 @@ def read(data_dir: str | Path, split: Literal["train", "test"], *, verify_checks
     """
     location = find(data_dir)
     if location is None:
-        raise InputError(f"no CIFAR-10 in '{data_dir}': expected {FOLDER}/ or {ARCHIVE} there")
+        raise InputError(f"{missing(data_dir)}: expected {FOLDER}/ or {ARCHIVE} there")
     contents = _file_contents(location, (*SPLITS[split], "batches.meta"))
 
     digests = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in contents.items()}
@@ -130,6 +149,8 @@ def read(data_dir: str | Path, split: Literal["train", "test"], *, verify_checks
             "to use a copy knowingly, add --data.verify_checksums=false"
         )
 
+    for name in altered:
+        _check_memo(f"{location}: {name}", contents[name])
     _check_class_names(f"{location}: batches.meta", _unpickle(f"{location}: batches.meta", contents["batches.meta"]))
     names = SPLITS[split]
     images = np.empty((len(names), BATCH_SIZE, 3, 32, 32), np.uint8)
@@ -166,6 +187,7 @@ def _verdict(name: str, content: bytes) -> Verdict:
     if verdict.official:
         return verdict
     try:
+        _check_memo(name, content)
         if name in BATCH_LABELS:
             _read_batch(name, name, content)
         else:
@@ -190,22 +212,63 @@ def _read_files(location: Path, names: tuple[str, ...]) -> Iterator[tuple[str, b
         try:
             for name in names:
                 if (location / name).is_file():
+                    _check_size(f"{location}: {name}", name, (location / name).stat().st_size)
                     yield name, (location / name).read_bytes()
         except OSError as error:
             raise InputError(f"'{location}' cannot be read: {error}") from error
     else:
         try:
             # As a stream: one pass over the compressed bytes, whatever the order of the members.
-            with tarfile.open(location, mode="r|*") as archive:
+            with unpacked(location) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                 for member in archive:
                     name = Path(member.name).name
                     if name in names and member.isreg() and (file := archive.extractfile(member)) is not None:
+                        _check_size(f"{location}: {name}", name, member.size)
                         yield name, file.read()
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # a damaged archive can raise almost anything
             raise InputError(
                 f"'{location}' cannot be read as an archive ({error}): perhaps a truncated download; "
                 "delete it and fetch it again"
             ) from error
+
+
+def _check_size(where: str, name: str, size: int) -> None:
+    """Refuse, before it is read, a file that is too large to be what its name says."""
+    most = MOST_BYTES if name in BATCH_LABELS else MOST_META_BYTES
+    if size > most:
+        raise InputError(f"'{where}' is {size:,} bytes, expected {most:,} at most: it is no batch file of CIFAR-10")
+
+
+class _Limited(io.RawIOBase):
+    """A file that is unpacked as it is read, up to a size: a few packed megabytes can stand for gigabytes."""
+
+    def __init__(self, path: Path, content: IO[bytes]) -> None:
+        self.path, self.content, self.left = path, content, MOST_UNPACKED
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, like any file."""
+        found = self.content.read(size)
+        self.left -= len(found)
+        if self.left < 0:
+            raise InputError(
+                f"'{self.path}' unpacks to more than {MOST_UNPACKED:,} bytes: it is no archive of CIFAR-10"
+            )
+        return found
+
+
+@contextlib.contextmanager
+def unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Open an archive, packed in whichever way Python knows, or not at all.
+
+    Reading raises an InputError once it unpacks to more than CIFAR-10's archive can.
+    """
+    with path.open("rb") as file:
+        start = file.read(6)
+    packer = next((name for magic, name in PACKERS.items() if start.startswith(magic)), "io")
+    with import_module(packer).open(path, "rb") as content:
+        yield cast(IO[bytes], _Limited(path, content))
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:
@@ -231,6 +294,16 @@ class _BatchUnpickler(pickle.Unpickler):
             return self._ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks to call {module}.{name}, which was not done") from None
+
+
+def _check_memo(where: str, content: bytes) -> None:
+    """Refuse a pickle that numbers an object so high that its reader makes room for billions."""
+    try:
+        numbers = [int(number or 0) for code, number, _ in pickletools.genops(content) if code.name in MEMO_CODES]
+    except Exception as error:  # a damaged pickle can raise almost anything
+        raise InputError(f"'{where}' is no readable batch file: {error}") from error
+    if max(numbers, default=0) > MOST_REMEMBERED:
+        raise InputError(f"'{where}' is no readable batch file: it numbers an object {max(numbers):,}")
 
 
 def _unpickle(where: str, content: bytes) -> dict[str, Any]:

@@ -426,6 +426,18 @@ def test_damaged_test_sets(refusal, photographs, case):
     assert not Path("report").exists()
 
 
+def test_a_test_set_is_not_read_whatever_its_size():
+    Path("sets").mkdir()
+    np.lib.format.open_memmap("sets/labels.npy", "w+", np.uint8, (6_000_000_000,))  # which takes no room on the disk
+    Path("sets/fog.npy").touch()
+    with pytest.raises(InputError, match="has 6,000,000,000 classes, expected 1,000,000 at most"):
+        test_sets.cifar10_c(Path("sets"))
+    Path("sets/labels.npy").unlink()
+    os.mkfifo("sets/labels.npy")
+    with pytest.raises(InputError, match=r"labels\.npy. is no regular file"):
+        test_sets.cifar10_c(Path("sets"))
+
+
 def test_missing_test_sets(refusal, photographs, runs):
     write_sets(Path("sets"))
     Path("empty").mkdir()

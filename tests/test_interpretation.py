@@ -403,6 +403,14 @@ class TestNeighbours:
         neighbours.directions(model, self.TRAINING, self.CACHE)
         assert max(looked_at) == neighbours.PROBES
 
+    def test_a_file_that_unpacks_to_more_than_the_images_is_written_anew(self):
+        model = build(CNN)
+        expected = neighbours.directions(model, self.TRAINING, self.CACHE)
+        key = np.load(self.CACHE)["key"]
+        np.savez_compressed(self.CACHE, key=key, directions=expected, padding=np.zeros(5_000_000, np.uint8))
+        np.testing.assert_array_equal(neighbours.directions(model, self.TRAINING, self.CACHE), expected)
+        assert np.load(self.CACHE).files == ["key", "directions"]
+
     def test_a_full_disk_costs_the_file_alone(self, monkeypatch):
         def full(descriptor):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

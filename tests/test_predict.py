@@ -274,6 +274,14 @@ def test_a_bad_file_costs_a_line_and_not_the_run(run, case):
     assert not Path("new").exists()
 
 
+def test_a_file_that_is_too_large_is_not_read():
+    with open("large.png", "wb") as file:
+        file.write(png())
+        file.truncate(1_000_000_001)  # which takes no room on the disk
+    with pytest.raises(InputError, match="1,000,000,001 bytes are more than 1,000,000,000"):
+        pictures.read(Path("large.png"))
+
+
 def test_a_file_that_may_not_be_read(run, monkeypatch):
     """As root, any file may be: so the refusal is played."""
     save("a.png")

@@ -179,3 +179,70 @@ def test_real_files_agree_with_torchvision(real_data, monkeypatch):
     ours = read(real_data)
     np.testing.assert_array_equal(ours.images.transpose(0, 2, 3, 1), theirs.data)
     assert ours.labels.tolist() == theirs.targets
+
+
+def archive(path: Path, members: dict[str, bytes], header_only: dict[str, int] | None = None, mode: str = "w") -> Path:
+    """An archive; of some members only the header, which tells a size."""
+    with tarfile.open(path, mode) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for name, size in (header_only or {}).items():
+            info = tarfile.TarInfo(name)
+            info.size = size
+            tar.fileobj.write(info.tobuf())
+    return path
+
+
+def test_an_archive_that_stands_for_gigabytes_is_not_unpacked(tmp_path, monkeypatch):
+    """By the sizes that it tells, and by what comes out of it."""
+    path = archive(tmp_path / "a.tar", {}, {f"{reader.FOLDER}/test_batch": 6_000_000_000})
+    with pytest.raises(InputError, match=r"test_batch' is 6,000,000,000 bytes, expected 200,000,000 at most"):
+        read(path)
+    path = archive(tmp_path / "b.tar", {}, {f"{reader.FOLDER}/batches.meta": 2_000_000})
+    with pytest.raises(InputError, match=r"batches.meta' is 2,000,000 bytes, expected 1,000,000 at most"):
+        read(path)
+
+    monkeypatch.setattr(reader, "MOST_UNPACKED", 2_000_000)
+    stray = {"stray": bytes(3_000_000)}
+    for end, mode in (("tar", "w"), ("tar.gz", "w:gz"), ("tar.bz2", "w:bz2"), ("tar.xz", "w:xz")):
+        path = archive(tmp_path / f"c.{end}", stray, mode=mode)
+        with pytest.raises(InputError, match=f"c.{end}' unpacks to more than 2,000,000 bytes"):
+            read(path)
+    # A header that is itself as long: tarfile reads it whole.
+    long_name = tarfile.TarInfo("x" * 3_000_000)
+    (tmp_path / "d.tar").write_bytes(long_name.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(InputError, match="unpacks to more than"):
+        read(tmp_path / "d.tar")
+    assert all("unpacks to more than" in verdict.problem for verdict in reader.check(tmp_path / "d.tar"))
+
+
+def test_a_file_that_is_too_large_is_not_read(damaged_layout):
+    _replace(damaged_layout, "test_batch", None)
+    with (damaged_layout / reader.FOLDER / "test_batch").open("wb") as file:
+        file.truncate(6_000_000_000)  # which takes no room on the disk
+    with pytest.raises(InputError, match=r"test_batch' is 6,000,000,000 bytes"):
+        read(damaged_layout)
+
+
+@pytest.mark.parametrize("mode", ["w:xz", "w"])
+def test_an_archive_may_be_packed_in_other_ways(official_layout, tmp_path, mode):
+    members = {name: (official_layout / reader.FOLDER / name).read_bytes() for name in ("test_batch", "batches.meta")}
+    assert len(read(archive(tmp_path / "other", members, mode=mode)).labels) == 10_000
+
+
+@pytest.mark.parametrize("start", [b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\x00", b""])
+def test_a_damaged_archive_of_each_kind(tmp_path, start):
+    (tmp_path / "damaged").write_bytes(start + bytes(range(256)) * 8)
+    with pytest.raises(InputError, match="cannot be read as an archive"):
+        read(tmp_path / "damaged")
+
+
+def test_a_pickle_that_asks_for_all_memory_is_not_read(damaged_layout):
+    """Twelve bytes: an empty dictionary, remembered as number 2,147,483,647 of a list."""
+    _replace(damaged_layout, "test_batch", b"\x80\x02}r\xff\xff\xff\x7f.")
+    with pytest.raises(InputError, match="test_batch' is no readable batch file: it numbers an object 2,147,483,647"):
+        read(damaged_layout)
+    verdict = next(v for v in reader.check(damaged_layout / reader.FOLDER) if v.name == "test_batch")
+    assert "it numbers an object" in verdict.problem

@@ -12,13 +12,19 @@ PART = ".part"  # the end of the name of what is being written
 LEFT_BEHIND = 3600  # seconds after which such a file is nobody's any more: its process was killed
 
 
-def write(path: Path, content: bytes | memoryview) -> None:
+def write(path: Path, content: bytes | memoryview, replace: bool = True) -> None:
     """Write `content` to `path`, which holds either the old bytes or the new ones, never a part of them.
 
     It is written beside its place, brought to the disk, and renamed; its folder is made where there is none. Of two
     processes that write the same file at once, one comes last. Where `path` is a link, its target is written.
 
+    Args:
+        path: of the file.
+        content: of the file.
+        replace: whether a file that is there is replaced.
+
     Raises:
+        FileExistsError: if there is one that is not to be replaced, even if it came just now.
         OSError: where it cannot be written, or is there and no regular file; with what was written so far removed, and
             the old file as it was.
     """
@@ -33,10 +39,27 @@ def write(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        if replace:
+            os.replace(beside, path)
+        else:
+            _move_to_free(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _move_to_free(source: Path, target: Path) -> None:
+    """Rename a file, but never over another one, as `os.rename` does on some systems."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.rename(source, target)
+    else:
+        source.unlink()
 
 
 def _remove_left_behind(path: Path) -> None:

@@ -29,6 +29,7 @@ WITH_ALPHA = ("LA", "PA", "RGBA")  # modes of Pillow
 # Those that Pillow reads by itself: for others it starts programs (Ghostscript, for EPS), which a stranger's file could
 # make do more.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
+MOST_BYTES = 1_000_000_000  # of a file; Pillow reads some parts of a file whole
 MOST_PIXELS = 100_000_000  # of which a picture with transparency takes a gigabyte of memory
 
 
@@ -113,6 +114,8 @@ def read(path: Path, thumbnail: bool = False) -> Picture:
             raise InputError("no regular file")
         if path.stat().st_size == 0:
             raise InputError("the file is empty")
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path.stat().st_size:,} bytes are more than {MOST_BYTES:,}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's, on what it can read all the same
             with Image.open(path, formats=_formats()) as image:

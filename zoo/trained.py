@@ -57,7 +57,7 @@ class Trained(NamedTuple):
         place = user_path(data_dir or config.get("data_dir") or reader.default_dir())
         if config["source"] == "cifar10" and reader.find(place) is None:
             where = "name its place by --data_dir or CIFAR10_DIR, or download it by: python cli.py data prepare"
-            raise InputError(f"no CIFAR-10 in '{place}': {where}")
+            raise InputError(f"{reader.missing(place)}: {where}")
         sizes: dict[str, Any] = {name: config[name] for name in resume.SIZES if config.get(name) is not None}
         try:
             return CIFAR10DataModule(str(place), config["source"], config["task"], verify_checksums=False, **sizes)

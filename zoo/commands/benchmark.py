@@ -59,6 +59,7 @@ def main(argv: list[str]) -> int:
     check_torch()  # before the import of what needs a torch that works
     benchmark = importlib.import_module(f"zoo.benchmarks.{BENCHMARKS[options.benchmark]}")
 
+    was_there = options.json is not None and options.json.exists()
     print(machine(), flush=True)
     print(f"{benchmark.TITLE}: {options.rounds} rounds in turns, after one to warm up", flush=True)
     with _ended_by_sigterm():
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> int:
             "megabytes": stopwatch.megabytes,
             "notes": stopwatch.notes,
         }
-        output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
+        output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode(), replace=was_there)
     return 0
 
 

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return 0
-    output.write("--out", options.out, text.encode())
+    output.write("--out", options.out, text.encode(), replace=False)
     output.say(f"Config: {options.out}; train with it: {command}")
     return 0
 

@@ -100,7 +100,7 @@ def check(data_dir: Path) -> int:
     """
     location = reader.find(data_dir)
     if location is None:
-        output.say(f"no CIFAR-10 in '{data_dir}': download it by: python cli.py data prepare --data_dir {data_dir}")
+        output.say(f"{reader.missing(data_dir)}: download it by: python cli.py data prepare --data_dir {data_dir}")
         return 1
     verdicts = reader.check(location)
     for verdict in verdicts:
@@ -151,6 +151,7 @@ def show(options: argparse.Namespace) -> None:
         raise InputError(f"--seed {options.seed} is out of range: give a number of at least 0")
     if options.out.suffix.lower() != ".png" or options.out.is_dir():
         raise InputError(f"--out {options.out}: give a file whose name ends in .png")
+    was_there = options.out.exists()
     images, labels, class_names, name = _training_images(options)
 
     rng = np.random.default_rng(options.seed)
@@ -159,7 +160,7 @@ def show(options: argparse.Namespace) -> None:
     from zoo.figures import mosaic, samples  # matplotlib takes a second to import
 
     figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
-    output.write("--out", options.out, mosaic.as_png(figure))
+    output.write("--out", options.out, mosaic.as_png(figure), replace=was_there)
     output.say(f"drawn: {options.out}")
 
 
@@ -170,7 +171,7 @@ def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarra
         return *drawn, synthetic.CLASS_NAMES, "synthetic"
     if reader.find(options.data_dir) is None:
         raise InputError(
-            f"no CIFAR-10 in '{options.data_dir}': download it by: python cli.py data prepare; "
+            f"{reader.missing(options.data_dir)}: download it by: python cli.py data prepare; "
             "or show what needs no download: --source synthetic"
         )
     # What they are is told above the picture: a copy is fit to be looked at.

@@ -257,8 +257,9 @@ def data() -> Iterator[Finding]:
             PROBLEM, "CIFAR-10", text, f"let it name another folder, or unset it; to download there: {prepare}"
         )
     else:
-        text = f"none in '{folder}'"
-        yield Finding(WARNING, "CIFAR-10", text, f"{prepare}, or train without it: --config synthetic")
+        yield Finding(
+            WARNING, "CIFAR-10", one_line(reader.missing(folder)), f"{prepare}, or train without it: --config synthetic"
+        )
     room = f"let CIFAR10_DIR name another folder (the download needs {download.OFFICIAL.room / 1e6:.0f} MB)"
     yield _folder("data", folder, room)
 

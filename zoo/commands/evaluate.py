@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     asked = subject.ask(first, options.stage, options.data_dir)
     output.note(asked.data.describe())
     report, verdict = composition.compose(asked, other, options.corruption_images, cifar10_c, cifar10_1)
-    writer.write(report, out)
+    writer.write(report, out, options.overwrite)
     output.say(f"{report.title}\n{report.subtitle}\n")
     for fact in report.highlights:
         output.say(f"  {fact.label:<25} {fact.shown():<9} {fact.note}".rstrip())

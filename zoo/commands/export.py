@@ -60,9 +60,11 @@ def main(argv: list[str]) -> int:
             out.name, len(content), kind.TITLE, kind.INSTALL, FORMATS[options.format], kind.probabilities, checked
         )
         text = card.text(origin, exported)  # before anything is written
-        files.write(out, content)
-        files.write(_card(out), text.encode())
+        files.write(out, content, replace=options.overwrite)
+        files.write(_card(out), text.encode(), replace=options.overwrite)
     except OSError as error:
+        if isinstance(error, FileExistsError) and out.exists():
+            raise InputError(f"{out} was written by another process in the meantime, and is left as it is") from error
         raise InputError(f"{out} cannot be written: {error}") from error
     output.say(f"from:  {origin.path}")
     output.say(f"file:  {out} ({len(content) / 1e6:.2f} MB)")

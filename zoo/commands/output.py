@@ -41,15 +41,24 @@ def note_unused_gpu(model: "Trained", accelerator: str) -> None:
         note(unused)
 
 
-def write(option: str, path: Path, content: bytes) -> None:
+def write(option: str, path: Path, content: bytes, replace: bool = True) -> None:
     """Write a file that an option names, whole or not at all.
+
+    Args:
+        option: that names it.
+        path: of the file.
+        content: of the file.
+        replace: whether a file that is there is replaced: False if there was none when the command began.
 
     Raises:
         InputError: where it cannot be written; names the option.
     """
     try:
-        files.write(path, content)
+        files.write(path, content, replace)
     except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            problem = "was written by another process in the meantime, and is left as it is: give another name"
+            raise InputError(f"{option} {path} {problem}") from error
         raise InputError(f"{option} {path} cannot be written: {error.strerror or error}") from error
 
 

@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     paths = pictures.find(options.pictures)
     _check_outputs(options, {path: f"is one of the pictures ({path})" for path in paths})
+    options.there = {path for path in (options.out, options.sheet) if path is not None and path.exists()}
     # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
     from zoo.installation import check_torch
 
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> int:
     rows = [Row({"file": printable(p.path)}, of_it) for p, of_it in zip(found, probabilities, strict=True)]
     _write(options, rows, model.class_names)
     if options.sheet:
-        _draw(options.sheet, found, rows, model)
+        _draw(options, found, rows, model)
     return 0
 
 
@@ -231,7 +232,7 @@ FORMATS = {"table": _table, "csv": _csv, "json": _json}
 def _write(options: argparse.Namespace, rows: Sequence[Row], class_names: Sequence[str]) -> None:
     text = FORMATS[options.format](rows, class_names, options.top)
     if options.out:
-        _write_file("--out", options.out, text.encode())
+        _write_file(options, "--out", text.encode())
         return
     try:
         sys.stdout.write(text)
@@ -240,12 +241,15 @@ def _write(options: argparse.Namespace, rows: Sequence[Row], class_names: Sequen
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
 
 
-def _write_file(option: str, path: Path, content: bytes) -> None:
-    output.write(option, path, content)
+def _write_file(options: argparse.Namespace, option: str, content: bytes) -> None:
+    path = getattr(options, option.removeprefix("--"))
+    output.write(option, path, content, replace=path in options.there)
     output.note(f"written: {path}")
 
 
-def _draw(path: Path, found: Sequence[pictures.Picture], rows: Sequence[Row], model: "Trained") -> None:
+def _draw(
+    options: argparse.Namespace, found: Sequence[pictures.Picture], rows: Sequence[Row], model: "Trained"
+) -> None:
     """Draw the pictures, and what each was taken for, to a PNG file."""
     from zoo.figures import contact_sheet, mosaic  # matplotlib takes a second to import
 
@@ -258,4 +262,4 @@ def _draw(path: Path, found: Sequence[pictures.Picture], rows: Sequence[Row], mo
     if len(found) > len(shown):
         output.note(f"the sheet shows the first {len(shown)} of {len(found)} pictures")
     figure = contact_sheet.sheet(shown, f"{type(model.model).__name__} ({printable(model.path)})")
-    _write_file("--sheet", path, mosaic.as_png(figure))
+    _write_file(options, "--sheet", mosaic.as_png(figure))

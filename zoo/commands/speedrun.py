@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
 
     check_torch()  # before the import of what needs a torch that works
     found: list[dict[str, Any]] = []
+    was_there = options.json is not None and options.json.exists()
     for seed in range(options.seeds):
         run = _fit(options, words, seed)
         if not found:
@@ -58,7 +59,8 @@ def main(argv: list[str]) -> int:
         print(_line(f"seed {seed}", [run]), flush=True)
         if options.json is not None:  # what is done is kept, whatever happens to the next one
             content = {"recipe": options.recipe, "options": words, "target": TARGETS[options.recipe], "runs": found}
-            output.write("--json", options.json, f"{json.dumps(content, indent=2)}\n".encode())
+            text = f"{json.dumps(content, indent=2)}\n"
+            output.write("--json", options.json, text.encode(), replace=was_there or len(found) > 1)
     print(_line(f"mean of {len(found)}", found))
     print(_verdict(options.recipe, found))
     return 0

@@ -20,6 +20,7 @@ from datamodules.errors import InputError, one_line
 from datamodules.reader import CLASS_NAMES
 
 SEVERITIES = 5  # blocks of a file
+MOST_IMAGES = 1_000_000  # of a file; those that were published have up to 50,000
 LABELS = "labels.npy"  # of CIFAR-10-C
 KINDS = {  # of its corruptions
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
@@ -77,6 +78,8 @@ def _look(folder: Path, needed: str) -> list[Path]:
 
 
 def _read(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise InputError(f"'{path}' is no regular file")
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged file can raise almost anything
@@ -97,6 +100,8 @@ def _labels(path: Path) -> np.ndarray:
     labels = _read(path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(f"'{path}' is {labels.dtype} {labels.shape}, expected one whole number for each image")
+    if len(labels) > MOST_IMAGES:
+        raise InputError(f"'{path}' has {len(labels):,} classes, expected {MOST_IMAGES:,} at most")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASS_NAMES):
         raise InputError(f"'{path}' has classes {labels.min()} to {labels.max()}, expected 0 to {len(CLASS_NAMES) - 1}")
     return labels.astype(np.int64)

@@ -1,6 +1,7 @@
 """A report on the disk: a folder that holds the whole old report or the whole new one, never a part of it."""
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -67,11 +68,17 @@ def _others(folder: Path) -> list[str]:
     return sorted(there - FILES) + [f"{markdown.FOLDER}/{name}" for name in sorted(pictures - shown)]
 
 
-def write(report: Report, folder: Path) -> None:
+def write(report: Report, folder: Path, overwrite: bool = True) -> None:
     """Write a report to a folder, which is made, or replaced, once all of it is written.
 
+    Args:
+        report: the report.
+        folder: that `check_free` let pass.
+        overwrite: whether a report that is there is replaced.
+
     Raises:
-        InputError: where it cannot be written; what was there is still there.
+        InputError: where it cannot be written, or another process wrote one there in the meantime; what was there is
+            still there.
     """
     folder = Path(os.path.realpath(folder))
     beside, old = (folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.{end}") for end in ("part", "old"))
@@ -81,14 +88,19 @@ def write(report: Report, folder: Path) -> None:
     try:
         beside.mkdir(parents=True)
         _fill(beside, report)
-        if folder.exists():
+        if overwrite and folder.exists():
             folder.rename(old)
             has_moved = True
         beside.rename(folder)
     except BaseException as error:
-        if has_moved:
+        if has_moved and not folder.exists():
             old.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY) and folder.exists():
+            raise InputError(
+                f"--out {folder}: another process wrote a report there in the meantime: give another folder"
+            ) from error
         if isinstance(error, OSError):
             raise InputError(f"--out {folder} cannot be written: {error.strerror or error}") from error
         raise

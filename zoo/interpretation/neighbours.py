@@ -6,6 +6,7 @@ of two images, 1 for the same direction. Every training image is looked at: all 
 
 import hashlib
 import io
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from zoo.interpretation import layers
 
 AT_ONCE = 1000  # images
 PROBES = 32  # images whose features tell whether the model's code is still the same
+LARGEST_KEY = 10_000  # bytes, with the headers of the file
 TOLERANCE = 1e-3  # of numbers up to 1 that are kept in half precision
 
 
@@ -66,6 +68,9 @@ def directions(model: Classifier, training: Tensor, cache: Path) -> np.ndarray:
     """
     key, few = _key(model, training), _unit(layers.features(model, training[:PROBES]))
     try:
+        with zipfile.ZipFile(cache) as archive:  # a few packed kilobytes of a stranger's run can stand for gigabytes
+            if sum(entry.file_size for entry in archive.infolist()) > training.nbytes + LARGEST_KEY:
+                raise ValueError("it is larger than what is kept")
         with np.load(cache, allow_pickle=False) as content:
             known, is_same = content["directions"], content["key"] == key
             if is_same and len(known) == len(training) and np.allclose(known[:PROBES], few, atol=TOLERANCE):

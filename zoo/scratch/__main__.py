@@ -71,7 +71,7 @@ def read_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
         return synthetic.generate(count, split="train")
     if reader.find(options.data_dir) is None:
         raise InputError(
-            f"no CIFAR-10 in '{options.data_dir}': name its folder with --data_dir, download it with "
+            f"{reader.missing(options.data_dir)}: name its folder with --data_dir, download it with "
             "'python cli.py data prepare', or take the drawn images with '--source synthetic'"
         )
     images, labels, official = reader.read(options.data_dir, "train", verify_checksums=False)
