@@ -46,7 +46,7 @@ def check(model: Classifier) -> None:
         raise InputError(
             f"{name} has layers whose sizes are not known ({', '.join(lazy)}): give them, in place of Lazy modules"
         )
-    with isolate_rng(), warnings.catch_warnings():
+    with isolate_rng(include_cuda=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             twin = _build_again(model)
