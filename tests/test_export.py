@@ -10,13 +10,14 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from test_models import quiet_trainer, tiny_data
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 import cli
 from datamodules import reader
 from datamodules.errors import InputError, RunError
-from zoo import registry, trained
+from zoo import pictures, registry, trained
 from zoo.classifier import Classifier
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.exporting import check, npz, program, safetensors
@@ -386,6 +387,22 @@ class TestCard:
         name, share = capfd.readouterr().out.split()
         assert name == tiny_data().class_names[row.argmax()]
         assert float(share) == pytest.approx(row.max(), abs=1e-5)
+
+    def test_its_code_sees_pictures_as_predict_does(self, export, checkpoint):
+        """With an EXIF orientation, and transparency where the mode has it."""
+        export("--ckpt", checkpoint(NumPyMLP), "--format", "npz", "--out", "m.npz")
+        code = "".join(code_of(Path("m.npz")))
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6  # rotated
+        for width, height in ((50, 70), (71, 40), (33, 32), (32, 32), (20, 31)):
+            noise = np.random.default_rng(width).integers(0, 256, (height, width, 4), dtype=np.uint8)
+            for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK"):
+                name = f"{mode}_{width}.{'tiff' if mode == 'CMYK' else 'png'}"
+                transparent = {"transparency": 3} if mode == "P" else {}
+                Image.fromarray(noise).convert(mode).save(name, exif=exif, **transparent)
+                seen: dict[str, Any] = {}
+                exec(code.replace("picture.png", name), seen)
+                assert np.array_equal(seen["pixels"].transpose(2, 0, 1), pictures.read(Path(name)).pixels), name
 
     def test_results_that_cannot_be_read(self, export, checkpoint):
         folder = Path("copy")

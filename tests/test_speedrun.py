@@ -93,7 +93,8 @@ def test_forward_is_the_formula(options, scale, images):
     torch.manual_seed(0)
     model = SpeedrunNet(widths=WIDTHS, **options)
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
     model(images)  # in training mode, so that batch norm has seen something
     model.eval()
     expected = scale * plain_forward(model, model.normalize(images).double())
@@ -105,12 +106,36 @@ def test_convolutions_start_as_the_identity():
     x = torch.randn(2, 24, 9, 9)
     torch.testing.assert_close(model.net[2].convolutions[0](x)[:, :24], x)
     assert model.net[2].convolutions[0].weight[24:].abs().max() > 0
-    assert {name.rpartition(".")[2] for name, _ in model.named_parameters() if "norms" in name} == {"bias"}
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert {name.rpartition(".")[2] for name in learning if "norms" in name} == {"bias"}
+    assert all((norm.weight == 1).all() for block in model.net[2:5] for norm in block.norms)
 
 
 def test_the_head_starts_at_deviation_one_where_the_logits_are_divided_by_its_width():
     assert SpeedrunNet(widths=WIDTHS).net[-1].weight.std().item() == pytest.approx(1.0)
     assert SpeedrunNet(widths=WIDTHS, logit_scale=1 / 9).net[-1].weight.abs().max() <= 1 / 8**0.5
+
+
+def test_batch_norm_over_several_gpus_is_the_same_network(images):
+    """The conversion of `--trainer.sync_batchnorm true`; in evaluation mode its layers compute on the CPU, too."""
+    torch.manual_seed(0)
+    model = SpeedrunNet(widths=WIDTHS)
+    model(images)  # in training mode, so that batch norm has seen something
+    for block in model.net[2:5]:
+        for norm in block.norms:
+            torch.nn.init.normal_(norm.bias)
+    expected, state = model.eval()(images), copy.deepcopy(model.state_dict())
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(model))
+    kinds = {type(norm) for block in converted.net[2:5] for norm in block.norms}
+    assert kinds == {torch.nn.SyncBatchNorm}
+    torch.testing.assert_close(converted(images), expected, rtol=0, atol=0)
+    assert all(torch.equal(value, state[key]) for key, value in converted.state_dict().items())
+    model.load_state_dict(converted.state_dict())
+    sizes = [
+        [[tuple(parameter.shape) for parameter in group["params"]] for group in either.parameter_groups()]
+        for either in (model, converted)
+    ]
+    assert sizes[0] == sizes[1]
 
 
 @pytest.mark.parametrize("momentum", [0.6, 0.9])
@@ -404,7 +429,8 @@ def test_roles_are_those_of_the_layers():
     assert [id(p) for p in roles["whitening bias"]] == [id(model.whitening.bias)]
     assert {tuple(p.shape) for p in roles["biases"]} == {(8,)}
     assert {p.ndim for p in roles["filters"]} == {4}
-    assert sum(len(parameters) for parameters in roles.values()) == len(list(model.parameters()))
+    learning = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert sorted(id(parameter) for group in roles.values() for parameter in group) == sorted(learning)
 
 
 def test_a_copy_is_frozen_alike():

@@ -25,6 +25,8 @@ def check_model(model: Classifier) -> None:
     name = type(model).__name__
     if not isinstance(model, TorchClassifier) or not isinstance(getattr(model, "net", None), nn.Module):
         raise InputError(f"--compile=true: {name} has no PyTorch network `net`: leave --compile out")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.net.modules()):
+        raise InputError(f"--compile=true: {name} has modules of TorchScript, compiled already: leave --compile out")
     calls: list[Any] = []
     handle = model.net.register_forward_pre_hook(lambda net, inputs: calls.append(net))
     try:

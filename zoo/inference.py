@@ -31,10 +31,10 @@ def lazy_layers(model: Classifier) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name, tensor in tensors if is_lazy(tensor)))
 
 
-def answer(model: Classifier) -> Tensor:
-    """Return what a model answers to two black images, as if nobody had asked: nothing random is drawn for it."""
+def answer(model: Classifier, n: int = 2) -> Tensor:
+    """Return the logits of n black images in evaluation mode; PyTorch's random numbers stay as they were."""
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8, device=model.device))
+        return model(torch.zeros(n, 3, 32, 32, dtype=torch.uint8, device=model.device))
 
 
 def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:

@@ -2,11 +2,9 @@
 
 import copy
 import errno
-import inspect
 import logging
 import shutil
 import signal
-import traceback
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import Ended, InputError, RunError, printable_lines
 from datamodules.paths import user_path
-from zoo import checkpoints, compilation, files, inference, option_checks, resume, run_logger, runs
+from zoo import checkpoints, compilation, files, model_check, option_checks, resume, run_logger, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.embeddings import Embeddings
@@ -285,7 +283,7 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         """Read all data, then make the run's directory: bad data leaves nothing behind."""
         config = self.config[self.subcommand]
-        self._check_model()
+        model_check.check(self.model)
         if config.compile:
             compilation.check_model(self.model)
             compilation.check_compiler(self.trainer.strategy.root_device)
@@ -442,23 +440,6 @@ class ZooCLI(LightningCLI):
             is_finished = (self.origin.run / results.FILE).is_file() and (same_length or done == epochs)
         if is_finished:
             raise InputError(f"{path} has trained for {done} epochs, all that it was to: raise --trainer.max_epochs")
-
-    def _check_model(self) -> None:
-        """Refuse a model that cannot classify an image, before there is a directory for its run."""
-        model, name = self.model, type(self.model).__name__
-        if lazy := inference.lazy_layers(model):
-            raise InputError(
-                f"{name} has layers whose sizes are not known ({', '.join(lazy)}): give them, in place of Lazy modules"
-            )
-        try:
-            found = tuple(inference.answer(model).shape)
-        except (Exception, SystemExit) as error:  # a person's own code can raise anything
-            frames = traceback.extract_tb(error.__traceback__)
-            own = [frame for frame in frames if frame.filename == inspect.getfile(type(model))]
-            where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-            raise InputError(f"{name} cannot classify an image{where}: {type(error).__name__}: {error}") from error
-        if found != (2, model.num_outputs):
-            raise InputError(f"{name} answers to two images with {found}, expected {(2, model.num_outputs)}")
 
     def _save_config(self, path: Path) -> None:
         config = self._whole_config | ({"ckpt_path": None} if self.origin.run else {})

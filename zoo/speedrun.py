@@ -135,7 +135,7 @@ class SpeedrunNet(TorchClassifier):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return all parameters, in groups that tell their roles (see `zoo.optimizers`)."""
         bias = self.whitening.bias
-        others = [parameter for parameter in self.parameters() if parameter is not bias]
+        others = [parameter for parameter in self.parameters() if parameter is not bias and parameter.requires_grad]
         return [
             {"role": FILTERS, "params": [parameter for parameter in others if parameter.ndim == 4]},
             {"role": HEAD, "params": [parameter for parameter in others if parameter.ndim == 2]},
@@ -213,7 +213,9 @@ class Whitening(nn.Conv2d):
     def __init__(self) -> None:
         super().__init__(3, 24, 2)
         self.bias_learns = True
-        _freeze_weight(self)
+        weight = self.weight.detach()
+        del self.weight
+        self.register_buffer("weight", weight)
         self._set_filters(torch.eye(12))
 
     def _set_filters(self, filters: Tensor) -> None:
@@ -292,17 +294,13 @@ def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _batch_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
-    """Batch norm with a bias alone, which divides by the standard deviation itself, however small."""
+    """Batch norm that learns a bias alone, and divides by the standard deviation itself, however small.
+
+    Its weight stays 1. It is a parameter: `nn.SyncBatchNorm.convert_sync_batchnorm` takes over nothing else.
+    """
     norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=1 - momentum)
-    _freeze_weight(norm)
+    norm.weight.requires_grad_(False)
     return norm
-
-
-def _freeze_weight(layer: nn.Conv2d | nn.BatchNorm2d) -> None:
-    """Make a buffer of a layer's weight: it does not learn, and does not count as a parameter."""
-    weight = layer.weight.detach()
-    del layer.weight
-    layer.register_buffer("weight", weight)
 
 
 def _check_arguments(

@@ -31,7 +31,8 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule
-from zoo import inference, registry, trained
+from datamodules.errors import InputError
+from zoo import inference, model_check, registry, trained
 from zoo.classifier import Classifier
 
 # More than one step: where a network's last weights start at 0, the others' first gradient is 0.
@@ -61,6 +62,7 @@ def check_model(model_class: type[Classifier], **arguments: Any) -> None:
             _check_seed(model, arguments)
             _check_logits(model)
             _check_copy(model)
+            _check_as_fit(model)
             trainer = _check_training(model)
             _check_checkpoint(model, trainer, Path(folder) / f"{num_classes}.ckpt")
         _check_logits(_build(model_class, arguments, 3))
@@ -210,7 +212,7 @@ def _check_seed(model: Classifier, arguments: dict[str, Any]) -> None:
     again = _build(type(model), arguments, model.num_classes).state_dict()
     for key, value in model.state_dict().items():
         _demand(
-            torch.equal(value, again[key]),
+            not model_check.is_plain(value) or torch.equal(value, again[key]),  # `fit` refuses all else
             f"{type(model).__name__}'s {key} starts with other values each time: draw them from PyTorch's generator, "
             "or from one that it seeds, as NumPyClassifier.rng()",
         )
@@ -219,10 +221,10 @@ def _check_seed(model: Classifier, arguments: dict[str, Any]) -> None:
 def _check_logits(model: Classifier) -> None:
     name, images = type(model).__name__, _images()
     try:
-        logits = _logits(model, images)
+        logits, alone = _logits(model, images), _logits(model, images[2:3])
     except (Exception, SystemExit) as error:
         raise AssertionError(
-            f"{name} cannot compute the logits of uint8 images {tuple(images.shape)}: {type(error).__name__}: {error}"
+            f"{name} cannot compute the logits of uint8 images {tuple(images.shape)}: {model_check.cause(error, model)}"
         ) from error
     expected = (len(images), model.num_outputs)
     _demand(
@@ -238,10 +240,18 @@ def _check_logits(model: Classifier) -> None:
     )
     _demand(torch.equal(images, _images()), f"{name}'s forward changes the images: compute on a copy")
     _demand(
-        _close(_logits(model, images[2:3]), logits[2:3]),
+        _close(alone, logits[2:3]),
         f"{name}'s logits of an image depend on the other images of the batch, or on chance: in evaluation mode they "
         "must not (batch norm and dropout by their modules, which model.eval() switches)",
     )
+
+
+def _check_as_fit(model: Classifier) -> None:
+    """Check what `fit` checks before it makes a run."""
+    try:
+        model_check.check(model)
+    except InputError as error:
+        raise AssertionError(str(error)) from error
 
 
 def _check_copy(model: Classifier) -> None:

@@ -22,7 +22,9 @@ class TorchClassifier(Classifier):
 
     Attributes:
         net: maps normalized images, float (n, 3, 32, 32), to logits, float (n, `num_outputs`).
-        memory_format: of the network's weights; channels_last makes convolutions on CPUs and recent GPUs faster.
+        memory_format: of the images and of the weights of convolutions. channels_last, the default, makes convolutions
+            on CPUs and recent GPUs faster; a network that calls `view` on images or feature maps needs
+            `torch.contiguous_format`.
     """
 
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
@@ -32,9 +34,16 @@ class TorchClassifier(Classifier):
         """Return the logits, float (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
         return self.net(self.normalize(images))
 
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return what `Classifier.normalize` does, in `memory_format`."""
+        normalized = super().normalize(images)
+        return normalized if self.memory_format is torch.channels_last else normalized.contiguous()
+
     def configure_model(self) -> None:
-        """Put the weights into `memory_format`, once the trainer is about to use them."""
-        self.net.to(memory_format=self.memory_format)
+        """Put the weights of convolutions into `memory_format`, once the trainer is about to use them."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.ndim == 4:  # channels_last is a format of four dimensions
+                tensor.data = tensor.data.contiguous(memory_format=self.memory_format)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the batch's loss, a scalar, for Lightning to differentiate; float32 for a model in half precision."""

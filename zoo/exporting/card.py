@@ -134,14 +134,19 @@ import numpy as np
 {inspect.getsource(file.probabilities).strip()}
 ```
 
-A picture, with Pillow, which takes the square in the middle and resizes it to 32 x 32 pixels:
+A picture of 8 bits a channel, with Pillow: upright, over white, the square in the middle resized to 32 x 32 pixels, as
+`predict` of {DISTRIBUTION} does:
 
 ```python
 from PIL import Image, ImageOps
 
-picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGB")
-picture = np.array(ImageOps.fit(picture, (32, 32)))  # (32, 32, 3)
-(row,) = probabilities("{file.name}", picture.transpose(2, 0, 1)[None])
+picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGBA")
+square, side = Image.new("RGB", picture.size, "white"), min(picture.size)
+square.paste(picture, mask=picture)
+left, top = (picture.width - side) // 2, (picture.height - side) // 2
+square = square.crop((left, top, left + side, top + side)).resize((32, 32), Image.Resampling.BICUBIC)
+pixels = np.array(square)  # (32, 32, 3)
+(row,) = probabilities("{file.name}", pixels.transpose(2, 0, 1)[None])
 classes = {list(trained.class_names)!r}
 print(classes[row.argmax()], row.max())
 ```"""

@@ -17,7 +17,8 @@ from zoo.numpy_classifier import NumPyClassifier
 def names(model: Classifier) -> list[str]:
     """Return the names of the innermost layers that an image passes through, in the order in which it does.
 
-    Of a NumPy model "layers.0", "layers.1" and so on; of a PyTorch model as its attributes lead to them.
+    Of a NumPy model "layers.0", "layers.1" and so on; of a PyTorch model as its attributes lead to them, without the
+    modules of TorchScript, whose outputs Python cannot see.
     """
     return list(_run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: None))
 
@@ -124,6 +125,10 @@ def with_weights(model: Classifier) -> list[str]:
     if isinstance(model, NumPyClassifier):
         return names(model)
     found = [name for name in names(model) if any(True for _ in model.get_submodule(name).parameters())]
+    if not found and any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise InputError(
+            f"{type(model).__name__} has no layer with weights outside TorchScript, which hides its layers"
+        )
     if not found:
         raise InputError(f"{type(model).__name__} has no layer with weights: all that it has are its own")
     return found
@@ -169,7 +174,11 @@ def _run(
             if isinstance(output, Tensor) and name not in kept:
                 kept[name] = of(output)
 
-        innermost = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+        innermost = [
+            (name, module)
+            for name, module in model.named_modules()
+            if not list(module.children()) and not isinstance(module, torch.jit.ScriptModule)
+        ]
         hooks = [
             module.register_forward_hook(partial(keep, name))
             for name, module in innermost
