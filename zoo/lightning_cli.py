@@ -3,6 +3,7 @@
 import copy
 import errno
 import logging
+import os
 import shutil
 import signal
 import warnings
@@ -15,7 +16,8 @@ import torch
 import yaml
 from filelock import FileLock
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LambdaCallback, ModelSummary
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelSummary
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -26,7 +28,9 @@ from datamodules.paths import user_path
 from zoo import checkpoints, compilation, files, model_check, option_checks, resume, run_logger, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
+from zoo.callbacks.early_stopping import EpochEarlyStopping
 from zoo.callbacks.embeddings import Embeddings
+from zoo.callbacks.ending import Ending
 from zoo.callbacks.finished_epoch import FinishedEpoch
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.graceful_stop import GracefulStop
@@ -113,8 +117,10 @@ def _input_error_behind(error: BaseException | None) -> InputError | None:
 
 def _quieten() -> None:
     """Silence what Lightning says at every start and what does not concern this project."""
-    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
+    for name in ("fabric.utilities.seed", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
+    # Lightning says by the same logger what people ask to be told, as by `ModelCheckpoint(verbose: true)`.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_wanted)
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # torch.compile misses a GPU
     for message in (
         "LightningCLI's args parameter is intended",  # configs are composed before the parser sees them
@@ -134,6 +140,34 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+NOISE = (
+    "GPU available",
+    "TPU available",
+    "💡 Tip",
+    "You are running in `Trainer(barebones=True)`",
+    "Using 16bit",
+    "Using bfloat16",
+    "Running in `fast_dev_run` mode",
+    "`Trainer(",  # repeats an option
+    "`Trainer.fit` stopped: `max_",
+    "Time limit reached",  # `Ending` says more
+    "Trainer already configured with model summary callbacks",
+    "The following callbacks returned in `LightningModule.configure_callbacks`",  # a NumPy model's
+    "Restoring states from the checkpoint",
+    "Restored all states from the checkpoint",
+    "Loaded model weights from the checkpoint",
+    "You're using the WeightAveraging callback, but saving a checkpoint outside",
+    "Found current_model_state in the checkpoint",
+    "Your model can run with static graph optimizations",
+    "\nDetected KeyboardInterrupt",  # `cli.main` says it
+)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Whether a message of Lightning's is worth a line: no noise of every start, no repetition of what we say."""
+    return record.levelno > logging.INFO or not record.getMessage().startswith(NOISE)
+
+
 class ZooCLI(LightningCLI):
     """A `LightningCLI` for any model and `CIFAR10DataModule`; see `zoo.runs` for what a run leaves behind."""
 
@@ -148,6 +182,7 @@ class ZooCLI(LightningCLI):
         self.history = History()
         self.not_finite = StopWhenNotFinite()
         self.graceful_stop = GracefulStop()
+        self.ending = Ending()
         super().__init__(
             Classifier,
             CIFAR10DataModule,
@@ -233,7 +268,7 @@ class ZooCLI(LightningCLI):
         keep_config = LambdaCallback(on_save_checkpoint=self._on_save_checkpoint)
         callbacks: list[Callback] = [keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
         # What was logged is not logged again after a resume: it comes before the checkpoint.
-        callbacks += [self.not_finite, BatchLog(), Speed(self.history), self.graceful_stop]
+        callbacks += [self.not_finite, BatchLog(), Speed(self.history), self.graceful_stop, self.ending]
         if config.trainer.fast_dev_run:
             return callbacks
         callbacks += [RunSummary(self.history, self._whole_config, self.argv), PRCurves(), Embeddings()]
@@ -271,6 +306,7 @@ class ZooCLI(LightningCLI):
         self.model.check_trainer(self.trainer)
         if self.origin.path is not None and self.origin.content is not None:
             checkpoints.check_weights(self.origin.path, self.origin.content, self.model)
+        _check_nodes(self.trainer)
         if config.trainer.sync_batchnorm and self.trainer.strategy.root_device.type == "cpu":
             raise InputError("--trainer.sync_batchnorm=true needs GPUs: leave it out")
         endless = self.trainer.max_epochs in (None, -1) and self.trainer.max_steps < 0
@@ -320,7 +356,8 @@ class ZooCLI(LightningCLI):
         self.history.path = self.run_dir / "metrics.csv"
         if self.last is not None:
             directory = (self.run_dir / runs.CHECKPOINTS).resolve()
-            self.graceful_stop.path = self.not_finite.path = directory / f"{LAST}.ckpt"
+            last = directory / f"{LAST}.ckpt"
+            self.graceful_stop.path = self.not_finite.path = self.ending.path = last
             for callback in filter(None, (self.best, self.last)):
                 callback.dirpath = str(directory)
         loggers = self.config_init[self.subcommand].trainer.logger
@@ -421,6 +458,7 @@ class ZooCLI(LightningCLI):
     def _check_origin(self) -> None:
         """Refuse what cannot be gone on from, or where nothing is left to do, before anything is written."""
         path, content, trainer = self.origin.path, self.origin.content, self.trainer
+        trainer_config = self.config[self.subcommand].trainer
         if content is None:
             return
         if "optimizer_states" not in content:
@@ -436,10 +474,12 @@ class ZooCLI(LightningCLI):
             is_finished = done == epochs
         else:
             before = (self.origin.base or {}).get("trainer", {})
-            same_length = all(before.get(name) == getattr(trainer, name) for name in ("max_epochs", "max_steps"))
+            now = self._whole_config["trainer"]
+            same_length = all(before.get(name) == now.get(name) for name in ("max_epochs", "max_steps", "max_time"))
             is_finished = (self.origin.run / results.FILE).is_file() and (same_length or done == epochs)
         if is_finished:
-            raise InputError(f"{path} has trained for {done} epochs, all that it was to: raise --trainer.max_epochs")
+            limit = "--trainer.max_epochs or --trainer.max_time" if trainer_config.max_time else "--trainer.max_epochs"
+            raise InputError(f"{path} has trained for {done} epochs, all that it was to: raise {limit}")
 
     def _save_config(self, path: Path) -> None:
         config = self._whole_config | ({"ckpt_path": None} if self.origin.run else {})
@@ -520,6 +560,17 @@ def _expand_paths(options: Any) -> None:
             options[key] = type(value)(user_path(value))
 
 
+def _check_nodes(trainer: L.Trainer) -> None:
+    """Refuse several nodes where nothing tells the processes of each other: they would wait for ever."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    told = {"MASTER_ADDR", "NODE_RANK", "GROUP_RANK"} & os.environ.keys()
+    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not told:
+        raise InputError(
+            f"--trainer.num_nodes={trainer.num_nodes}: no launcher has started this process on every node: "
+            "use torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each node"
+        )
+
+
 def _num_classes(task: str) -> int:
     return 2 if task == "binary" else 10
 
@@ -528,19 +579,12 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-class _EarlyStopping(EarlyStopping):
-    """Lightning's, whose patience is the command line's in a resumed run, too."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict({**state_dict, "patience": self.patience})
-
-
-def _early_stopping(patience: int, monitor: str | None) -> EarlyStopping:
+def _early_stopping(patience: int, monitor: str | None) -> EpochEarlyStopping:
     if patience < 1:
         raise InputError(f"--early_stopping={patience}: give the number of epochs to wait, at least 1")
     if monitor is None:
         raise InputError("--early_stopping needs a validation set: --data.val_size is 0")
-    return _EarlyStopping(monitor, mode="max", patience=patience)
+    return EpochEarlyStopping(patience)
 
 
 @rank_zero_only
