@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         writer.check_free(options.out, options.overwrite)
     first = trained.load(options.ckpt, options.runs_dir, options.model)
     other = trained.load(options.against, options.runs_dir, options.against_model) if options.against else None
-    out = options.out or _from_here(runs.of_checkpoint(first.path) / FOLDER)
+    out = options.out or _from_here(runs.folder_of(first.path, FOLDER))
     writer.check_free(out, options.overwrite)
     _check_fit(first, options)
     if other is not None:

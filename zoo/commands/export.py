@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     kind = import_module(f"zoo.exporting.{options.format}")
     origin = trained.load(options.ckpt, options.runs_dir, options.model)
     name = f"{type(origin.model).__name__}.{options.format}"
-    out = options.out or _from_here(runs.of_checkpoint(origin.path) / FOLDER / name)
+    out = options.out or _from_here(runs.folder_of(origin.path, FOLDER) / name)
     _check_free(out, options.overwrite)
     content = kind.content(origin.model, metadata.of(origin))
     try:
