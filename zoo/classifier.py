@@ -309,10 +309,14 @@ class Classifier(L.LightningModule, ABC):
         self._resumed_metrics = checkpoint.get("train_metrics")
         self.results |= checkpoint.get("results", {})
         if "optimizer" in checkpoint and len(checkpoint["lr_schedulers"]) == 1:
-            self._take_over_optimizer(checkpoint)
+            self.take_over_optimizer(checkpoint)
 
-    def _take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
-        """Change the checkpoint's optimizer as far as another one, or other values, are asked for now."""
+    def take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
+        """Change the checkpoint's optimizer as far as another one, or other values, are asked for now.
+
+        Args:
+            checkpoint: its "optimizer", "optimizer_states" and "lr_schedulers", which are changed.
+        """
         optimizer = self.make_optimizer(self.parameter_groups())
         before, now = checkpoint["optimizer"], _describe(optimizer)
         if before == now:
