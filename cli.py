@@ -5,7 +5,7 @@ import os
 import sys
 from importlib import import_module
 
-from datamodules.errors import InputError, RunError, did_you_mean, one_line
+from datamodules.errors import InputError, RunError, did_you_mean, error_line
 
 # A module of `zoo.commands` each, which imports what it needs: most of them no torch.
 OWN = {
@@ -62,10 +62,10 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
         return code
     except InputError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 2
     except RunError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
