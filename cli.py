@@ -5,7 +5,7 @@ import os
 import sys
 from importlib import import_module
 
-from datamodules.errors import Ended, InputError, RunError, did_you_mean, foreign_exit, one_line
+from datamodules.errors import Ended, InputError, RunError, did_you_mean, error_line, foreign_exit
 
 # A module of `zoo.commands` each, which imports what it needs: most of them no torch.
 OWN = {
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _fail(error: object, exit_code: int) -> int:
     """Print an error as one line; return the exit code."""
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    print(f"error: {error_line(error)}", file=sys.stderr)
     return exit_code
 
 

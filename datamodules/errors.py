@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 1000  # characters of a message: an argument that it repeats may be of any length
+
 
 class InputError(ValueError):
     """Bad input: the message says in one line what was wrong, its value and how to fix it."""
@@ -48,6 +50,13 @@ def foreign_exit(end: SystemExit) -> str:
 def one_line(text: object) -> str:
     """Return `text` with every run of white space as one space, and what a terminal would obey written out."""
     return printable(" ".join(str(text).split()))
+
+
+def error_line(error: object) -> str:
+    """Return an error as one line of at most `LONGEST` characters, the middle left out if there are more."""
+    text = one_line(error)
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def printable(text: object) -> str:

@@ -64,7 +64,7 @@ def test_an_overlay_leaves_the_callbacks_of_a_recipe():
 @pytest.mark.parametrize("same", ["SGD", "torch.optim.SGD", "torch.optim.sgd.SGD"])
 def test_names_of_one_class(same):
     base = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
-    assert configs.merge(base, configs._expand({"optimizer": same})["optimizer"])["init_args"] == {"lr": 0.1}
+    assert configs.merge(base, configs.expand({"optimizer": same})["optimizer"])["init_args"] == {"lr": 0.1}
     assert configs.merge(base, {"class_path": "mine.SGD"}) == {"class_path": "mine.SGD"}
 
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 import cli
 from datamodules.errors import InputError
-from zoo import checkpoints, files, resume, runs
+from zoo import checkpoints, files, runs
+from zoo import resume as resumption
 from zoo.numpy_mlp import NumPyMLP
 
 # Five batches an epoch, the last one smaller.
@@ -60,6 +61,12 @@ def signal_at(step: int, callback: str = "SignalAt", **options) -> str:
     return f'--trainer.callbacks=[{{"class_path": "tests.callbacks.{callback}", "init_args": {init_args}}}]'
 
 
+def resume(run: Path | None = None) -> int:
+    """Go on with a run, by default the newest, and name its callback again, which no folder of a run may name."""
+    run = run or runs.newest(Path("runs"), lambda run: True)
+    return cli.main(["fit", f"--resume={run}", f"--config={run}/config.yaml"])
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing cut short."""
@@ -97,7 +104,7 @@ class TestStoppedBySignal:
         assert f"after step {steps_done}: go on with: fit --resume" in error
         assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == steps_done
 
-        assert cli.main(["fit", "--resume"]) == 0
+        assert resume() == 0
         assert_same_weights(weights(run), weights(whole))
         assert_same_weights(weights(run, "best"), weights(whole, "best"))
         assert rows(run) == rows(whole)
@@ -109,7 +116,7 @@ class TestStoppedBySignal:
     def test_in_the_last_validation(self, whole, capsys):
         run = run_of(*FIT, signal_at(STEPS, validating=True), code=143)
         assert not (run / "metrics.json").exists(), "the test set is not used before the run goes on"
-        assert cli.main(["fit", "--resume", str(run)]) == 0
+        assert resume(run) == 0
         assert_same_weights(weights(run), weights(whole))
         assert json.loads((run / "metrics.json").read_text())["epochs"] == 3
 
@@ -132,7 +139,7 @@ class TestResume:
         run = run_of(*FIT, signal_at(1), "--trainer.enable_checkpointing=false", code=143)
         config = (run / "config.yaml").read_text().replace("enable_checkpointing: false", "enable_checkpointing: true")
         (run / "config.yaml").write_text(config.replace("step: 1", "step: -1"))
-        assert cli.main(["fit", "--resume"]) == 0
+        assert resume() == 0
         assert_same_weights(weights(run), weights(whole))
         assert rows(run) == rows(whole)
         assert scalars(run) == scalars(whole)
@@ -156,7 +163,7 @@ class TestResume:
     def test_a_run_that_was_moved(self, whole):
         run = run_of(*FIT, signal_at(7), code=143)
         run.rename("moved")
-        assert cli.main(["fit", "--resume", "moved"]) == 0
+        assert resume(Path("moved")) == 0
         assert_same_weights(weights(Path("moved")), weights(whole))
         assert_same_weights(weights(Path("moved"), "best"), weights(whole, "best"))
 
@@ -491,11 +498,11 @@ class TestOptimizer:
         run = run_of(*FIT, signal_at(7), code=143)
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         capsys.readouterr()
-        for command in (["--resume"], ["--ckpt_path=last"]):
+        for command in (["--resume", f"--config={run}/config.yaml"], ["--ckpt_path=last"]):
             assert cli.main(["fit", *command, "--data.batch_size=4"]) == 2
             assert "batch_size 8, and cannot go on with 4" in capsys.readouterr().err
         assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
-        assert cli.main(["fit", "--resume"]) == 0, "a refused one does no harm"
+        assert resume() == 0, "a refused one does no harm"
         assert_same_weights(weights(run), weights(whole))
 
 
@@ -574,7 +581,7 @@ def test_validation_within_epochs(whole):
     command = [*FIT, "--trainer.val_check_interval=2"]
     expected = run_of(*command)
     run = run_of(*command, signal_at(8, name="SIGINT"), code=130)  # after the fourth step of the second epoch
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     assert_same_weights(weights(run), weights(expected))
     assert rows(run) == rows(expected)
     assert scalars(run) == scalars(expected)
@@ -583,7 +590,7 @@ def test_validation_within_epochs(whole):
 def test_accumulated_gradients(whole):
     command = [*FIT, "--trainer.accumulate_grad_batches=2"]
     expected, run = run_of(*command), run_of(*command, signal_at(4), code=143)
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     assert_same_weights(weights(run), weights(expected))
     assert rows(run) == rows(expected)
 
@@ -593,13 +600,13 @@ def test_a_folder_of_runs_stands_for_the_newest_with_a_checkpoint(whole):
     (newest.parent / "2999-01-01_00-00-00").mkdir()
     shutil.copy(newest / "config.yaml", newest.parent / "2999-01-01_00-00-00")
     for folder in ("runs", newest.parent):
-        assert resume.of_checkpoint(str(folder), Path("runs")).path == newest / "checkpoints" / "best.ckpt"
+        assert resumption.of_checkpoint(str(folder), Path("runs")).path == newest / "checkpoints" / "best.ckpt"
 
 
 def test_overfitted_batches():
     command = [*MLP, "--trainer.overfit_batches=4"]
     expected, run = run_of(*command), run_of(*command, signal_at(5), code=143)
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     assert_same_weights(weights(run), weights(expected))
 
 
@@ -608,7 +615,7 @@ def test_a_run_from_a_checkpoint_that_had_none_of_its_own_yet(whole):
     new = run_of("fit", "--ckpt_path=last", signal_at(9), "--trainer.enable_checkpointing=false", code=143)
     config = (new / "config.yaml").read_text().replace("enable_checkpointing: false", "enable_checkpointing: true")
     (new / "config.yaml").write_text(config.replace("step: 9", "step: -1"))
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     assert rows(new) == rows(whole)
     assert_same_weights(weights(new), weights(whole))
 
@@ -624,7 +631,7 @@ def test_longer_and_cut_short_in_the_last_validation():
     run = run_of(*MLP, "--trainer.max_epochs=1")
     assert cli.main(["fit", "--resume", "--trainer.max_epochs=2", signal_at(10, validating=True)]) == 143
     assert not (run / "metrics.json").exists()
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     assert json.loads((run / "metrics.json").read_text())["epochs"] == 2
     assert json.loads((run / "metrics_1_epochs.json").read_text())["epochs"] == 1
 
@@ -638,12 +645,12 @@ def test_a_run_is_trained_by_one_process(finished, capsys):
 
 def test_with_max_steps(whole):
     run = run_of(*FIT, "--trainer.max_steps=12", signal_at(7), code=143)
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     again = run_of(*FIT, "--trainer.max_steps=12")
     assert_same_weights(weights(run), weights(again))
     assert rows(run) == rows(again)
     run = run_of(*FIT, "--trainer.max_steps=12", signal_at(10, validating=True), code=143)
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     assert_same_weights(weights(run), weights(again))
     assert rows(run) == rows(again)
     assert scalars(run) == scalars(again)
@@ -651,9 +658,9 @@ def test_with_max_steps(whole):
 
 def test_early_stopping_goes_on_counting(capsys):
     run = run_of(*MLP, "--trainer.max_epochs=9", "--early_stopping=2", "--optimizer.lr=0", signal_at(7), code=143)
-    assert cli.main(["fit", "--resume"]) == 0
+    assert resume() == 0
     assert len(rows(run)) == 3
-    assert cli.main(["fit", "--resume"]) == 2, "it is finished"
+    assert resume() == 2, "it is finished"
     new = run_of("fit", "--ckpt_path=best", "--early_stopping=3")
     assert len(rows(new)) == 4
 
@@ -677,7 +684,7 @@ class TestNumPyModels:
 
     def assert_goes_on(self, run: Path, expected: Path) -> None:
         assert not (run / "metrics.json").exists()
-        assert cli.main(["fit", "--resume"]) == 0
+        assert resume() == 0
         assert_same_weights(weights(run), weights(expected))
         assert_same_weights(weights(run, "best"), weights(expected, "best"))
         assert rows(run) == rows(expected)

@@ -195,7 +195,7 @@ class TestHParams:
         (first,) = csv.DictReader((run / "metrics.csv").open())
         assert row["best val accuracy"] == pytest.approx(float(first["val/acc"]))
         assert row.get("test accuracy") is None
-        assert cli.main(["fit", "--resume"]) == 0
+        assert cli.main(["fit", "--resume", f"--config={run}/config.yaml"]) == 0
         row = Board(Path("runs")).rows()[of_board(run)]
         assert (row["status"], row["epochs done"]) == ("STATUS_SUCCESS", 2)
 
@@ -451,7 +451,7 @@ class TestHistograms:
         stop = {"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 5}}
         callbacks = json.dumps([{"class_path": "zoo.callbacks.histograms.Histograms"}, stop])
         run = run_of(*SMALL, f"--trainer.callbacks={callbacks}", code=143)
-        assert cli.main(["fit", "--resume"]) == 0
+        assert cli.main(["fit", "--resume", f"--config={run}/config.yaml"]) == 0
         log = log_of(run)
         assert [event.step for event in log.Histograms("weights/net.1")] == [0, 1, 2]
         assert [event.step for event in log.Scalars("dead/net.2")] == [0, 1, 2]
@@ -463,7 +463,7 @@ class TestHistograms:
         run = run_of(*SMALL, *options, code=143)
         config = (run / "config.yaml").read_text().replace("enable_checkpointing: false", "enable_checkpointing: true")
         (run / "config.yaml").write_text(config.replace("step: 1", "step: -1"))
-        assert cli.main(["fit", "--resume"]) == 0
+        assert cli.main(["fit", "--resume", f"--config={run}/config.yaml"]) == 0
         log = log_of(run)
         assert [event.step for event in log.Scalars("dead/net.2")] == [0, 1, 2]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from packaging.version import Version
 from torch import nn
 
 from datamodules.errors import InputError, RunError
@@ -61,8 +62,9 @@ def read(path: Path) -> Content:
         assert all(isinstance(content[key], dict) for key in ("state_dict", "hyper_parameters", "loops"))
         assert all(isinstance(tensor, torch.Tensor) for tensor in content["state_dict"].values())
         assert isinstance(content["global_step"], int)
-        assert isinstance(content["pytorch-lightning_version"], str)
-        epochs_done(content)
+        Version(content["pytorch-lightning_version"])
+        assert all(isinstance(number, int) and number >= 0 for number in _progress(content).values())
+        _check_tensors(content)
     except InputError:
         raise
     except pickle.UnpicklingError as error:
@@ -80,6 +82,24 @@ def read(path: Path) -> Content:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} is no readable checkpoint of this project ({cause})") from error
     return content
+
+
+def _check_tensors(content: Any, key: str = "it") -> None:
+    """Check that tensors hold numbers, and all of them.
+
+    Raises:
+        TypeError: for a sparse or a quantized tensor, or one without data.
+    """
+    if isinstance(content, dict):
+        for name, entry in content.items():
+            _check_tensors(entry, str(name))
+    elif isinstance(content, (list, tuple)):
+        for entry in content:
+            _check_tensors(entry, key)
+    elif isinstance(content, torch.Tensor) and (content.layout is not torch.strided or content.is_quantized):
+        raise TypeError(f"{key} is a tensor of the layout {content.layout}, type {content.dtype}")
+    elif isinstance(content, torch.Tensor) and content.device.type != "cpu":
+        raise TypeError(f"{key} is a tensor without data")
 
 
 def _check_sums(path: Path) -> None:
@@ -111,7 +131,7 @@ def _progress(content: Content) -> dict[str, int]:
 
 
 def check_weights(path: Path, content: Content, model: nn.Module) -> None:
-    """Check that a checkpoint's weights fit a model.
+    """Check that a checkpoint's weights fit a model, in their shapes and their kinds of numbers.
 
     Raises:
         InputError: names the first that does not.
@@ -124,3 +144,11 @@ def check_weights(path: Path, content: Content, model: nn.Module) -> None:
                 f"the weights of {path} do not fit {type(model).__name__}: {name} is {shapes[0]} there, and "
                 f"{shapes[1]} in the model, whose code may have changed since"
             )
+        kinds = [_kind(weights[name]) for weights in (theirs, ours)]
+        if kinds[0] != kinds[1]:
+            what = f"{name} has {kinds[0]} numbers there, and {kinds[1]} ones in the model"
+            raise InputError(f"the weights of {path} do not fit {type(model).__name__}: {what}")
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return "complex" if tensor.is_complex() else "floating-point" if tensor.is_floating_point() else "integer"

@@ -380,7 +380,7 @@ class Classifier(L.LightningModule, ABC):
         self._resumed_epoch = self._epoch_of(checkpoint)
         self.results |= checkpoint.get("results", {})
         if "optimizer" in checkpoint and len(checkpoint["lr_schedulers"]) == 1:
-            self._take_over_optimizer(checkpoint)
+            self.take_over_optimizer(checkpoint)
 
     def _epoch_of(self, checkpoint: dict[str, Any]) -> tuple[int, int]:
         """Return the epoch that a checkpoint goes on with, and the number of optimizer steps before that epoch."""
@@ -390,8 +390,12 @@ class Classifier(L.LightningModule, ABC):
             steps -= batches // _batches_per_step(_accumulation_of(self.trainer), epoch)
         return epoch, steps
 
-    def _take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
-        """Change the checkpoint's optimizer as far as another one, or other values, are asked for now."""
+    def take_over_optimizer(self, checkpoint: dict[str, Any]) -> None:
+        """Change the checkpoint's optimizer as far as another one, or other values, are asked for now.
+
+        Args:
+            checkpoint: its "optimizer", "optimizer_states" and "lr_schedulers", which are changed.
+        """
         optimizer = self.make_optimizer(self.parameter_groups())
         before, now = checkpoint["optimizer"], _describe(optimizer)
         if before == now:

@@ -6,6 +6,7 @@ change of class starts from nothing.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -14,9 +15,9 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 import yaml
-from jsonargparse import get_loader
+from jsonargparse import get_loader, set_parsing_settings
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError, did_you_mean, one_line
 from datamodules.paths import user_path
 from zoo import registry
 
@@ -24,6 +25,8 @@ SHIPPED = Path(__file__).resolve().parent.parent / "configs"
 SECTIONS = ("data", "trainer")
 # Top-level keys whose values name a class; `--optimizer SGD` and `optimizer: SGD` are short for its class_path.
 CLASS_KEYS = ("model", "optimizer", "lr_schedule")
+# Options of the trainer whose values name classes.
+OBJECTS = ("callbacks", "callbacks+", "logger")
 # All keys at the top of a config. The last two are those of Lightning that a run's config has, too.
 KEYS = (
     "seed_everything", *CLASS_KEYS, *SECTIONS, "early_stopping", "compile", "save_every_n_steps", "name",
@@ -34,6 +37,11 @@ HOMES = {"optimizer": ("torch.optim", "zoo.numpy_classifier", "zoo.optimizers"),
 
 HELP = ("-h", "--help")
 MOST_VALUES = 10_000
+MOST_LEVELS = 100
+LARGEST_INTEGER = 2**63 - 1
+
+# An argument of any type gets a dictionary with a class_path as it is, never an object of that class.
+set_parsing_settings(instantiate_subclass_spec_in_any=False)
 
 Config = dict[str, Any]
 
@@ -86,14 +94,9 @@ def read(path: Path) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        _check_nodes(path, yaml.compose(text, Loader=yaml.SafeLoader))
-        config = get_loader("yaml")(text)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"config '{path}' cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"config '{path}' is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
+    config = parse(f"config '{path}'", text)
     config = check(f"config '{path}'", config)
     for key in config:
         if key not in KEYS:
@@ -130,11 +133,88 @@ def check(what: str, config: Any) -> Config:
             raise InputError(f"{what}: {key} is {value!r}, expected a class_path and its init_args")
         if isinstance(value, dict) and not isinstance(value.get("init_args", {}), (dict, NoneType)):
             raise InputError(f"{what}: init_args of {key} is {value['init_args']!r}, expected names and values")
+    classes = [config.get(key) for key in CLASS_KEYS] + [config.get("trainer", {}).get(key) for key in OBJECTS]
+    for name in beside(classes):
+        raise InputError(f"{what}: '{name}' stands beside a class_path: put it into init_args")
     return config
 
 
+def beside(value: Any) -> Iterator[str]:
+    """Yield the keys beside a class_path that belong into init_args, in a class, or in a list or dictionary of them."""
+    if isinstance(value, dict) and "class_path" in value:
+        yield from (str(key) for key in value if key not in ("class_path", "init_args", "dict_kwargs"))
+    elif isinstance(value, (dict, list)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from beside(entry)
+
+
+def parse(what: str, text: str) -> Any:
+    """Read YAML, of which JSON is a part.
+
+    Args:
+        what: what to call the text in a message.
+        text: the YAML.
+
+    Raises:
+        InputError: if it is not YAML, or has more values or levels, larger numbers or other things than a config needs.
+    """
+    try:
+        _check_nodes(what, yaml.compose(text, Loader=yaml.SafeLoader))
+        content = get_loader("yaml")(text)
+    except InputError:
+        raise
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{what} is not valid YAML{where}: {getattr(error, 'problem', error)}") from error
+    except RecursionError:
+        raise InputError(f"{what} has more than {MOST_LEVELS} levels") from None
+    except ValueError as error:  # a number of thousands of digits, a date that does not exist
+        raise InputError(f"{what} cannot be read: {error}") from error
+    check_values(what, content)
+    return content
+
+
+def reads_as_yaml(text: str) -> bool:
+    """Whether jsonargparse, which looks into texts, would take `text` for a list or a dictionary, or could not tell."""
+    try:
+        return isinstance(get_loader("yaml")(text), (dict, list))
+    except yaml.YAMLError:
+        return False
+    except (RecursionError, ValueError):
+        return True
+
+
+def check_values(what: str, value: Any, key: str = "") -> None:
+    """Check the numbers and the texts of a config.
+
+    Args:
+        what: what to call the config in a message.
+        value: of the config, or of a part of it.
+        key: of that part.
+
+    Raises:
+        InputError: for NaN, an infinite number of an optimizer, an integer of more than 64 bits, or a text with a null
+            character.
+    """
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            check_values(what, entry, f"{key}.{name}".removeprefix("."))
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            check_values(what, entry, key)
+    elif isinstance(value, float) and math.isnan(value):
+        raise InputError(f"{what}: {key} is NaN: give a number")
+    elif isinstance(value, float) and math.isinf(value) and key.startswith("optimizer."):
+        raise InputError(f"{what}: {key} is infinite: give a finite number")
+    elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise InputError(f"{what}: {key} is an integer of more than 64 bits: give a smaller one")
+    elif isinstance(value, str) and "\0" in value:
+        raise InputError(f"{what}: {key} has a null character: {one_line(value)}")
+
+
 def _check_nodes(
-    path: Path,
+    what: str,
     node: yaml.Node | None,
     above: tuple[yaml.Node, ...] = (),
     count: Iterator[int] | None = None,
@@ -144,7 +224,7 @@ def _check_nodes(
     """Refuse what YAML has and a config has no use for: keys given twice, or that are no text; tags, loops, masses.
 
     Args:
-        path: of the config.
+        what: what to call the config in a message.
         node: to check, with all below it.
         above: the nodes that contain it.
         count: of the nodes so far.
@@ -155,25 +235,27 @@ def _check_nodes(
         return
     count = count or itertools.count()
     if next(count) > MOST_VALUES:  # a few lines of aliases to aliases are enough for millions
-        raise InputError(f"config '{path}' holds more than {MOST_VALUES:,} values")
-    where = f"config '{path}', line {node.start_mark.line + 1}"
+        raise InputError(f"{what} holds more than {MOST_VALUES:,} values")
+    where = f"{what}, line {node.start_mark.line + 1}"
     if node in above:
         raise InputError(f"{where}: it contains itself")
+    if len(above) > MOST_LEVELS:
+        raise InputError(f"{what} has more than {MOST_LEVELS} levels")
     if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] in ("set", "omap", "binary"):
         raise InputError(f"{where}: the tag {node.tag} has no place in a config")
     if isinstance(node, yaml.SequenceNode):
         for entry in node.value:
-            _check_nodes(path, entry, (*above, node), count, are_names=are_names)
+            _check_nodes(what, entry, (*above, node), count, are_names=are_names)
     elif isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            where = f"config '{path}', line {key.start_mark.line + 1}"
+            where = f"{what}, line {key.start_mark.line + 1}"
             if key.tag.rpartition(":")[2] not in (("str", "merge") if are_names else ("str", "merge", "int")):
                 raise InputError(f"{where}: the key {key.value} is no name")
             if key.value in seen:
                 raise InputError(f"{where}: '{key.value}' stands twice: put the two together")
             seen.add(key.value)
-            _check_nodes(path, value, (*above, node), count, key.value, are_names and key_above != "init_args")
+            _check_nodes(what, value, (*above, node), count, key.value, are_names and key_above != "init_args")
 
 
 def merge(base: Any, overlay: Any) -> Any:
@@ -257,10 +339,10 @@ def compose(argv: list[str]) -> Composed:
             if value is None:
                 raise InputError(f"{option} needs a file or the name of a shipped config: {', '.join(shipped())}")
             path = find(value)
-            files[path] = _expand(read(path))
+            files[path] = expand(read(path))
             config = merge(config, files[path])
         elif option.startswith("--") and name in CLASS_KEYS and value is not None:
-            classes = merge(classes, _expand({name: None if value in ("null", "None") else value}))
+            classes = merge(classes, expand(check(f"--{name}", {name: _class_value(name, value)})))
         else:
             rest += words
     return Composed(merge(config, classes), rest, files)
@@ -286,7 +368,7 @@ def check_names(argv: list[str]) -> None:
         if option in ("--config", "-c") and value is not None:
             model = read(find(value)).get("model")
         elif option in ("--model", "--model.class_path"):
-            model = value
+            model = value and _class_value("model", value)
         name = model.get("class_path") if isinstance(model, dict) else model
         if isinstance(name, str) and "." not in name and name not in ("null", "None"):
             registry.find(name)
@@ -334,7 +416,14 @@ def take_options(words: list[str], names: Iterable[str]) -> tuple[dict[str, str 
     return taken, rest
 
 
-def _expand(config: Config) -> Config:
+def _class_value(key: str, value: str) -> Any:
+    """Return what a command line says of a class: its name, null, or YAML with class_path and init_args."""
+    if value in ("null", "None"):
+        return None
+    return parse(f"--{key}", value) if value.lstrip().startswith("{") else value
+
+
+def expand(config: Config) -> Config:
     """Write out short forms: a class that is given by its name alone."""
     expanded = dict(config)
     for key in CLASS_KEYS:

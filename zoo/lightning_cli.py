@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import Ended, InputError, RunError, printable_lines
 from datamodules.paths import user_path
-from zoo import checkpoints, compilation, files, model_check, option_checks, resume, run_logger, runs
+from zoo import checkpoints, compilation, files, model_check, option_checks, restoring, resume, run_logger, runs
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.early_stopping import EpochEarlyStopping
@@ -390,6 +390,7 @@ class ZooCLI(LightningCLI):
         path = next(filter(None, paths), None)
         if path is not None:
             content = checkpoints.read(Path(path))
+            checkpoints.check_weights(Path(path), content, self.model)
             # Not by the trainer, which would put all callbacks back to where they were then, too.
             self.model.load_state_dict(content["state_dict"])
             if self.best is not None and self.best.best_model_score is not None:
@@ -459,14 +460,11 @@ class ZooCLI(LightningCLI):
         """Refuse what cannot be gone on from, or where nothing is left to do, before anything is written."""
         path, content, trainer = self.origin.path, self.origin.content, self.trainer
         trainer_config = self.config[self.subcommand].trainer
-        if content is None:
+        if path is None or content is None:
             return
         if "optimizer_states" not in content:
             raise InputError(f"{path} holds weights only: it can be tested, but not trained further")
-        if checkpoints.is_mid_epoch(content):
-            self.datamodule.trainer = trainer
-            for state in content["loops"]["fit_loop"].get("state_dict", {}).get("combined_loader", []):
-                self.datamodule.train_dataloader().load_state_dict(state)
+        restoring.check(path, content, trainer, self.model, self.datamodule)
         done, epochs = checkpoints.epochs_done(content), trainer.max_epochs
         if epochs not in (None, -1) and done > epochs:
             raise InputError(f"{path} has trained for {done} epochs, and --trainer.max_epochs is {epochs}: raise it")
@@ -518,7 +516,7 @@ class ZooCLI(LightningCLI):
 
     def _directory_beside_checkpoint(self, kind: str) -> Path:
         assert self.origin.path is not None
-        return runs.create(runs.of_checkpoint(self.origin.path), kind)
+        return runs.create(runs.folder_of(self.origin.path, kind).parent, kind)
 
     @rank_zero_only
     def _report_beside_checkpoint(self, stage: Stage) -> None:

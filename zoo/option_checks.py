@@ -44,6 +44,7 @@ def check(config: Any) -> None:
     Raises:
         InputError: names the option, its value, and what it may be.
     """
+    configs.check_values("the command line", config.as_dict())
     name = config.name
     if name is not None and (name in ("", ".", "..") or Path(name).name != name):
         raise InputError(f"--name={name} is no plain name for a folder: use --runs_dir for its place")
@@ -78,7 +79,8 @@ def check_seed(command: Composed) -> None:
     """
     given = configs.take_options(command.rest, ("--seed_everything",))[0].get("--seed_everything")
     seed = command.config.get("seed_everything") if given is None else given
-    if re.fullmatch(r"-?\d+", str(seed)) and not 0 <= int(str(seed)) <= LARGEST_SEED:
+    digits = re.fullmatch(r"(-?)0*(\d+)", str(seed))
+    if digits and (digits[1] or len(digits[2]) > len(str(LARGEST_SEED)) or int(digits[2]) > LARGEST_SEED):
         raise InputError(f"--seed_everything={seed} is out of range: give a number from 0 to {LARGEST_SEED}")
 
 
@@ -131,7 +133,7 @@ def _accelerator_of(trainer: Any) -> type[Accelerator]:
 
 def name_culprit(error: BaseException, command: Composed) -> InputError:
     """Return a library's error as one that begins with the option of the trainer which it speaks of, where it does."""
-    message = one_line(error)
+    message = _raised_by_class(str(error)) or one_line(error)
     given = dict(command.config.get("trainer", {}))
     given |= {
         option.removeprefix("--trainer."): value
@@ -142,6 +144,19 @@ def name_culprit(error: BaseException, command: Composed) -> InputError:
     if not spoken_of or message.startswith("--"):
         return InputError(message)
     return InputError(f"--trainer.{spoken_of[0]}={given[spoken_of[0]]}: {message}")
+
+
+def _raised_by_class(message: str) -> str | None:
+    """Return what a class raised, out of jsonargparse's list of what each type of an argument says to a value."""
+    listed = re.search(r"Does not validate against any of the Union subtypes.*?\n\s*Errors:\n(.*)", message, re.DOTALL)
+    if listed is None:
+        return None
+    by_type = re.split(r"(?:^|\n)\s*- (?=\S)", listed[1])
+    own = [
+        one_line(part) for part in by_type if not re.match(r"\s*$|Not a valid|Expected a|Does not|a dict|a class", part)
+    ]
+    built = re.findall(r"class_path='(?:\w+\.)*(\w+)'", listed[1])  # the first one holds the others
+    return f"{built[0]}: {own[0]}" if own and built else next(iter(own), None)
 
 
 def _check_processes(trainer: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
-from datamodules.errors import Ended, InputError, did_you_mean, nearest, one_line
+from datamodules.errors import Ended, InputError, did_you_mean, error_line, nearest, one_line
 from zoo import config as configs
 from zoo import registry
 
@@ -65,11 +65,19 @@ class ZooParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print `message` as one line and exit with code 2."""
         unknown = re.match(r"Option '([^']+)' is not accepted", message)
-        if unknown and self.owner:
+        if unknown and unknown[1] == "class_path":  # jsonargparse takes a class with other keys for an argument
+            values = (
+                value for _, value, _ in configs.options(self.command.rest) if value and configs.reads_as_yaml(value)
+            )
+            keys = configs.beside(
+                [self.command.config, *(configs.parse("the command line", value) for value in values)]
+            )
+            text = f"'{next(keys, 'an argument')}' stands beside a class_path: put it into init_args"
+        elif unknown and self.owner:
             text = no_argument(self.owner, unknown[1], self.get_defaults(skip_validation=True).keys(), self.command)
         else:
             text = explain(message, self.command, self.known, self.owner)
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {error_line(text)}", file=sys.stderr)
         raise Ended(2)
 
 

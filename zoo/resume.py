@@ -3,19 +3,22 @@
 A checkpoint knows its model, its data and, where a command line made it, how it was trained. That lies under all that
 the command line says, whose values win; but a network is what it was trained as.
 
-A checkpoint may come from a stranger. It names no code but the zoo's and PyTorch's own, and no place to write to.
+A checkpoint may come from a stranger, and so may the folder of a run. What they may say is in `zoo.trust`. The command
+line replaces any of it, and what it replaces is not looked at.
 """
 
+import copy
 import json
 import re
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules import reader
-from datamodules.errors import InputError
+from datamodules.errors import InputError, one_line
 from datamodules.paths import user_path
-from zoo import checkpoints, registry, runs
+from zoo import checkpoints, registry, runs, trust
 from zoo import config as configs
 from zoo.checkpoints import BEST, LAST, Content
 from zoo.config import Composed, Config
@@ -71,23 +74,20 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
     if "--resume" in options:
         if command != "fit":
             raise InputError(f"--resume goes on with training: {command} takes --ckpt best, last or a file")
-        if wanted is not None:
+        if set(CHECKPOINT) & set(options):
             raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt")
         if "--name" in configs.take_options(rest, ("--name",))[0]:
             raise InputError("--resume goes on in the run's own directory: leave out --name")
-        origin = _of_run(_named_run(options["--resume"], _runs_dir(composed)), _named_model(composed))
+        origin, base = _of_run(_named_run(options["--resume"], _runs_dir(composed)), composed)
     elif wanted in (None, "null", "None"):
         return composed, Origin()
     else:
-        origin = _of_file(str(wanted), command, composed)
+        origin, base = _of_file(str(wanted), command, composed)
+        if command != "fit" and origin.path is not None:
+            runs.folder_of(origin.path, "test" if command == "test" else "val")  # links are refused before the work
 
-    assert origin.base is not None
-    model, data = origin.base.get("model") or {}, origin.base.get("data") or {}
-    _check_is_of(origin, _named_model(composed))
-    (model.get("init_args") or {}).pop("num_classes", None)  # follows from data.task
-    if not _has_data(data.get("data_dir")):  # of another machine
-        data.pop("data_dir", None)
-    return composed._replace(config=configs.merge(origin.base, config)), origin
+    (_of(base, "model").get("init_args") or {}).pop("num_classes", None)  # follows from data.task
+    return composed._replace(config=configs.merge(base, config)), origin
 
 
 def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Origin:
@@ -104,9 +104,7 @@ def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Orig
     """
     named = registry.find(model).class_path if model else None
     chosen = {"model": {"class_path": named}} if named else {}
-    origin = _of_file(wanted, "test", Composed({"runs_dir": str(runs_dir), **chosen}, [], {}))
-    _check_is_of(origin, named)
-    return origin
+    return _of_file(wanted, "evaluate", Composed({"runs_dir": str(runs_dir), **chosen}, [], {}))[0]
 
 
 def _check_is_of(origin: Origin, named: str | None) -> None:
@@ -130,7 +128,7 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
     if origin.content is None:
         return
     for name, value in _arguments_of(origin.content).items():
-        if name in init_args and _plain(init_args[name]) != _plain(value):
+        if name in init_args and not _is_same(init_args[name], value):
             option, what = f"--model.{name}", f"--model.{name}={init_args[name]}"
             if name == "num_classes":
                 option, what = "--data.task", f"--data.task asks for {init_args[name]} classes"
@@ -158,25 +156,38 @@ def _named_run(name: str | None, runs_dir: Path) -> Path:
     return newest
 
 
-def _of_run(run: Path, named: str | None) -> Origin:
-    """Return a run's last checkpoint; where it has none yet, what it went on from itself, or nothing."""
-    config = configs.read(run / runs.CONFIG)
+def _of_run(run: Path, composed: Composed) -> tuple[Origin, Config]:
+    """Return a run's last checkpoint; where it has none yet, what it went on from itself, or nothing.
+
+    Returns:
+        It, and what the command line leaves of the run's config.
+    """
+    runs.check_links(run)
+    path = run / runs.CONFIG
+    config = configs.expand(configs.read(path))
+    again = f"--resume {run} --config FILE, where FILE may be {path}"
+    base = _checked(config, trust.Source(str(path), again, run), composed)
     before = config.pop("ckpt_path", None)
+    base.pop("ckpt_path", None)
+    _of(base, "data").pop("mirrors", None)
+    if not _has_data(_of(base, "data").get("data_dir")):  # of another machine
+        _of(base, "data").pop("data_dir", None)
     path = run / runs.CHECKPOINTS / f"{LAST}.ckpt"
     if not path.is_file() and before is not None:
         path = user_path(str(before))
     elif not path.is_file():
-        return Origin(run=run, base=config)
+        return _of_that_model(Origin(run=run, base=config), composed), base
     content = checkpoints.read(path)
     if "package" in content:
         try:
-            _check_class_path(content, named)
+            _check_class_path(content, _named_model(composed))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-    return Origin(path, content, run, config)
+    return _of_that_model(Origin(path, content, run, config), composed), base
 
 
-def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
+def _of_file(wanted: str, command: str, composed: Composed) -> tuple[Origin, Config]:
+    """Return a checkpoint, and what the command line leaves of its config."""
     named = _named_model(composed)
     path = _in_newest_run(wanted, _runs_dir(composed), named) if wanted in (BEST, LAST) else _in_run(wanted)
     content = checkpoints.read(path)
@@ -186,9 +197,73 @@ def _of_file(wanted: str, command: str, composed: Composed) -> Origin:
         if isinstance(error, InputError):
             raise InputError(f"--ckpt {path}: {error}") from error
         raise InputError(f"--ckpt {path} does not say how it was trained ({error})") from error
-    taken = TRAINED if command == "fit" else EVALUATED
+    taken = EVALUATED if command == "evaluate" else TRAINED
     trainer = {"trainer": base["trainer"]} if command == "fit" and "trainer" in base else {}
-    return Origin(path, content, base={key: base[key] for key in taken if key in base} | trainer)
+    base = {key: base[key] for key in taken if key in base} | trainer
+    again = "--optimizer, --lr_schedule or --SECTION.ARGUMENT of the command line, or --config FILE"
+    left = _checked(base, trust.Source(f"--ckpt {path}", again), composed)
+    if command != "fit":
+        base = {key: value for key, value in base.items() if key in EVALUATED}
+        left = {key: value for key, value in left.items() if key in EVALUATED}
+    return _of_that_model(Origin(path, content, base=base), composed), left
+
+
+def _of_that_model(origin: Origin, composed: Composed) -> Origin:
+    _check_is_of(origin, _named_model(composed))
+    return origin
+
+
+def _of(config: Config, section: str) -> Config:
+    return config.get(section) or {}
+
+
+def _checked(base: Config, source: trust.Source, composed: Composed) -> Config:
+    """Return what a command line leaves of a stranger's config.
+
+    Raises:
+        InputError: see `zoo.trust.check`.
+    """
+    left = _left(base, composed)
+    named = {key: _of(composed.config, key).get("class_path") for key in configs.CLASS_KEYS}
+    try:
+        configs.check_values(source.name, left)
+        trust.check(left, source, named)
+    except RecursionError:
+        raise InputError(f"{source.name} has too many levels") from None
+    return left
+
+
+def _left(base: Config, composed: Composed) -> Config:
+    """Return a config without what the command line replaces."""
+    left = _without(base, composed.config)
+    for key in configs.CLASS_KEYS:
+        named, said = (_of(config, key).get("class_path") for config in (composed.config, base))
+        if named is not None and said is not None:
+            # A class of the lists may be imported, and so compared under another of its paths.
+            same = configs.same_class(said, named) if said in trust.paths(key) else configs.names_class(named, said)
+            if same:
+                left[key] = left[key] | {"class_path": named}
+            else:
+                left.pop(key, None)
+    for option, _, _ in configs.options(composed.rest):
+        section, _, name = option.removeprefix("--").partition(".")
+        place = left.get(section)
+        if section in configs.CLASS_KEYS and isinstance(place, dict):
+            place, name = place.get("init_args"), name.removeprefix("init_args.")
+        if isinstance(place, dict) and not name.endswith("+"):
+            place.pop(name, None)
+    return left
+
+
+def _without(base: Any, overlay: Any) -> Any:
+    """Return a copy of the dictionary `base` without the values that `overlay` has values for."""
+    left = {}
+    for key, value in base.items():
+        if isinstance(value, dict) and isinstance(overlay.get(key), dict):
+            left[key] = _without(value, overlay[key])
+        elif key not in overlay or isinstance(overlay[key], dict):
+            left[key] = copy.deepcopy(value)
+    return left
 
 
 def _in_run(wanted: str) -> Path:
@@ -219,9 +294,15 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
     def holds(run: Path) -> bool:
         if not (run / relative).is_file():
             return False
-        theirs = configs.read(run / runs.CONFIG).get("model")
+        if model is None:
+            return True
+        try:
+            theirs = configs.read(run / runs.CONFIG).get("model")
+        except InputError as error:
+            print(f"note: {one_line(error)}: this run is left out", file=sys.stderr)
+            return False
         theirs = theirs.get("class_path") if isinstance(theirs, dict) else theirs
-        return model is None or configs.names_class(model, theirs)
+        return configs.names_class(model, theirs)
 
     run = runs.newest(runs_dir, holds)
     if run is None:
@@ -239,7 +320,7 @@ def _config_of(content: Content, named: str | None) -> Config:
         named: the model that the command line names, and thereby trusts.
     """
     # Through JSON: plain values of plain types, whatever the file held.
-    config = configs.check("its config", json.loads(json.dumps(content.get("config"))))
+    config = configs.expand(configs.check("its config", json.loads(json.dumps(content.get("config")))))
     about = json.loads(json.dumps(content.get("CIFAR10DataModule"))) or {}
     source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
     sizes = {name: about[name] for name in SIZES if name in about}
@@ -249,10 +330,6 @@ def _config_of(content: Content, named: str | None) -> Config:
             raise InputError(f"its data.{name} is {data[name]!r}, expected {' or '.join(choices)}")
     if not _has_data(data.get("data_dir")):
         data.pop("data_dir", None)
-    for key, homes in configs.HOMES.items():
-        named_class = (config.get(key) or {}).get("class_path")
-        if named_class is not None and not str(named_class).startswith(tuple(f"{home}." for home in homes)):
-            raise InputError(f"it was trained with {config[key]['class_path']}, which --{key} has to name")
     class_path = _check_class_path(content, named)
     arguments = json.loads(json.dumps(_arguments_of(content)))
     return config | {
@@ -298,6 +375,12 @@ def _has_data(data_dir: object) -> bool:
 
 def _arguments_of(content: Content) -> dict[str, Any]:
     return {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
+
+
+def _is_same(value: Any, said: Any) -> bool:
+    """Whether an argument is what a checkpoint, which `zoo.trust` has checked, says of it."""
+    path = trust.path_of(value)
+    return configs.same_class(path, said) if path else _plain(value) == _plain(said)
 
 
 def _plain(value: Any) -> Any:

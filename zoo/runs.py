@@ -12,7 +12,9 @@ export/               files of `export`
 """
 
 import itertools
+import os
 import re
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,12 +53,47 @@ def lock(run: Path) -> FileLock:
     Raises:
         InputError: where another process has it.
     """
+    check_links(run)  # the lock's file is emptied
     taken = FileLock(run / LOCK)
     try:
         taken.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{run} is being trained by another process: wait for it, or stop it") from None
     return taken
+
+
+def check_links(run: Path) -> None:
+    """Check that nothing in a run leads out of it, before anything is written there.
+
+    The folder itself may be reached through a link. A link in it may come from a stranger.
+
+    Raises:
+        InputError: names what is neither a regular file nor a folder.
+    """
+    for folder, folders, names in os.walk(run):
+        for name in (*folders, *names):
+            path = Path(folder, name)
+            try:
+                mode = path.lstat().st_mode
+                what = f"a link to {os.readlink(path)}" if stat.S_ISLNK(mode) else "no regular file"
+            except FileNotFoundError:  # another process of the run has just renamed it
+                continue
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise InputError(f"{path} is {what}: a run holds files and folders of its own only, so remove it")
+
+
+def folder_of(checkpoint: Path, name: str) -> Path:
+    """Return the folder `name` in the run of a checkpoint, or beside a checkpoint that lies in no run.
+
+    Raises:
+        InputError: if there are links in the way, see `check_links`.
+    """
+    above = of_checkpoint(checkpoint)
+    if holding(checkpoint) is not None:
+        check_links(above)
+    elif (above / name).is_symlink():
+        raise InputError(f"{above / name} is a link, which may come from a stranger: remove it")
+    return above / name
 
 
 def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:
@@ -82,9 +119,15 @@ def _started(run: Path) -> tuple[str, int, int]:
 
 
 def holding(checkpoint: Path) -> Path | None:
-    """Return the run directory that a checkpoint lies in; None where it lies in none."""
-    folder = checkpoint.resolve().parent
-    return folder.parent if folder.name == CHECKPOINTS and (folder.parent / CONFIG).is_file() else None
+    """Return the run directory that a checkpoint lies in; None where it lies in none.
+
+    A checkpoint that is reached through a link lies where the link leads to, unless the link lies in a run itself.
+    """
+    for path in (checkpoint.absolute(), checkpoint.resolve()):
+        folder = path.parent
+        if folder.name == CHECKPOINTS and (folder.parent / CONFIG).is_file():
+            return folder.parent.resolve()
+    return None
 
 
 def of_checkpoint(checkpoint: Path) -> Path:

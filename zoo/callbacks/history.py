@@ -55,8 +55,17 @@ class History(L.Callback):
         return {"rows": self.rows, "elapsed": elapsed, "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.rows = list(state_dict["rows"])
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: for rows that this class did not write.
+        """
+        rows = list(state_dict["rows"])
+        for row in rows:
+            numbers = [value for name, value in row.items() if name != "data"]
+            if "seconds" not in row or not all(isinstance(number, (int, float)) for number in numbers):
+                raise ValueError(f"the row {row} is not one of an epoch")
+        self.rows = rows
         self._elapsed, self._validated = state_dict["elapsed"], state_dict.get("validated", 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -42,7 +43,14 @@ class RunCheckpoint(ModelCheckpoint):
         return {**state, **names, "best_k_models": {Path(k).name: v for k, v in state["best_k_models"].items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint; a new run, which has no such file yet, finds a best of its own."""
+        """Go on from a checkpoint; a new run, which has no such file yet, finds a best of its own.
+
+        Raises:
+            TypeError: for a score that is no tensor.
+        """
+        for score in (state_dict["best_model_score"], *state_dict["best_k_models"].values()):
+            if score is not None and not (isinstance(score, Tensor) and score.ndim == 0):
+                raise TypeError(f"the score of {state_dict['best_model_path']} is {score}")
         directory = Path(self.dirpath or "")
         if not (directory / state_dict["best_model_path"]).is_file():
             return

@@ -1,4 +1,4 @@
-"""`config`: a commented config to start from, for any model of the zoo."""
+"""`config`: a commented config to start from, for any model of the zoo; and a look at somebody else's config."""
 
 import argparse
 import math
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from datamodules.errors import InputError, one_line, printable
+from datamodules.errors import InputError, error_line, one_line, printable
 from zoo import about, anatomy, registry
 from zoo import config as configs
 from zoo.commands import help, output
@@ -37,16 +37,18 @@ TEXTS = {
 
 
 def main(argv: list[str]) -> int:
-    """Run `config` and return its exit code, 0.
+    """Run `config` and return its exit code: 0, or 1 if a config that is checked names foreign code.
 
     Args:
         argv: what follows `config` on the command line.
 
     Raises:
-        InputError: for a misspelled command line, a model that there is not or that cannot be imported, or a file that
-            is there already or cannot be written.
+        InputError: for a misspelled command line, a model that there is not or that cannot be imported, a config that
+            cannot be read, or a file that is there already or cannot be written.
     """
     options = _options(argv)
+    if options.check is not None:
+        return _check(configs.find(options.check))
     entry = registry.find(options.model)
     if options.out is not None and os.path.lexists(options.out):
         raise InputError(f"--out {options.out} is there already, and is left as it is: give another name")
@@ -64,14 +66,41 @@ def main(argv: list[str]) -> int:
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python cli.py config", description="Write a commented config.", allow_abbrev=False)
+    parser = Parser(
+        prog="python cli.py config", description="Write a commented config, or check one.", allow_abbrev=False
+    )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--out", metavar="FILE", type=Path, help="a new file (default: to the screen)")
+    foreign = (
+        "name the classes in FILE that are foreign, without an import of them; exit with 1 if there are any, else 0"
+    )
+    parser.add_argument("--check", metavar="FILE", help=foreign)
     options, unknown = parser.parse_known_args(argv)
     check_unknown("config", unknown, (key for key in vars(options) if key != "model"))
-    if options.model is None:
+    if options.check is not None and (options.model or options.out):
+        raise InputError("config --check takes a config alone: leave out the model and --out")
+    if options.model is None and options.check is None:
         raise InputError(f"config needs a model: {', '.join(registry.entries())}")
     return options
+
+
+def _check(path: Path) -> int:
+    """Say which foreign code a config names; nothing of it is imported."""
+    config = configs.read(path)
+    from zoo.installation import check_torch
+
+    check_torch()  # the lists of classes need torch
+    from zoo import trust
+
+    found = list(trust.names(config))
+    for key, name in found:
+        print(f"{printable(key)}: {error_line(name)}")
+    if found:
+        count = "1 class or function" if len(found) == 1 else f"{len(found)} classes or functions"
+        print(f"{path} names {count} that this project does not know. fit --config would import and run them.")
+        return 1
+    print(f"{path} names no classes but known ones of this project, torch and lightning.")
+    return 0
 
 
 def starter(entry: registry.Entry, command: str) -> str:

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     first = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     against = options.against, options.runs_dir, options.against_model, options.accelerator
     other = trained.load(*against) if options.against else None
-    out = options.out or _from_here(runs.of_checkpoint(first.path) / FOLDER)
+    out = options.out or _from_here(runs.folder_of(first.path, FOLDER))
     writer.check_free(out, options.overwrite)
     _check_fit(first, options)
     if other is not None:

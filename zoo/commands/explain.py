@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     from zoo.interpretation import images, layers, writer
 
     model = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
-    folder = runs.of_checkpoint(model.path) / FOLDER
+    folder = runs.folder_of(model.path, FOLDER)
     writer.check_free(options.out or writer.next_numbered(folder))
     explained = _class_number(options.explained, model.class_names)
     if options.layer is not None:

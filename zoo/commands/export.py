@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     device = devices.of_model(type(origin.model), options.accelerator)  # for the check; files are written on the CPU
     output.note_unused_gpu(origin, options.accelerator)
     name = f"{type(origin.model).__name__}.{options.format}"
-    out = options.out or _from_here(runs.of_checkpoint(origin.path) / FOLDER / name)
+    out = options.out or _from_here(runs.folder_of(origin.path, FOLDER) / name)
     _check_free(out, options.overwrite)
     content = kind.content(origin.model, metadata.of(origin))
     devices.move(origin.model, device)

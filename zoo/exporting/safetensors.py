@@ -32,7 +32,7 @@ def probabilities(path: str, images: np.ndarray) -> np.ndarray:
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-    module = metadata["class"].rpartition(".")[0]
+    module = metadata["model"].rpartition(".")[0]
     if metadata["model"] not in registry.entries() and module not in sys.modules:  # the file is not to choose code
         raise ImportError(f"its class is in {module}: where you trust that, import it first")
     tensors = load_file(path)
