@@ -381,7 +381,7 @@ def test_short_help_is_true(command, capsys):
     assert checked >= 5
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list"]])
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["list", "--help"]])
 @pytest.mark.parametrize("buffered", [True, False])
 def test_an_output_that_takes_nothing(command, buffered):
     """As the closed end of a pipe, or a disk that is full: with Python's buffer, it shows only at the end."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import statistics
 import subprocess
@@ -422,13 +423,44 @@ def test_markdown(text):
         {"source": "synthetic", "task": "binary"},
     ],
 )
-def test_different_data_and_tasks_are_not_mixed(refusal, data):
+def test_different_data_and_tasks_have_tables_of_their_own(compare, text, refusal, data):
     make("a/1")
-    make("b/1", facts={"data": data, "test/acc_per_class": {"disc": 1.0}})
-    line = refusal("runs")
+    make("a/2", config={"seed_everything": 1})
+    make("b/1", 0.3, {"data.batch_size": 16}, facts={"data": data, "test/acc_per_class": {"disc": 1.0}})
+    make("b/2", 0.4, facts={"data": data, "test/acc_per_class": {"disc": 1.0}})
+    first, second = re.split(r"\n\n(?=\w)", text("runs"))
+    assert first.startswith("synthetic, multiclass; mean ± sample standard deviation of n seeds\n\n")
+    assert second.startswith(f"{data['source']}, {data['task']}\n\n")
+    assert [line.split()[0] for line in first.splitlines()[2:]] == ["name", "a"]
+    assert [line.split()[0] for line in second.splitlines()[2:]] == ["name", "b", "b"]
+    assert "batch_size" in second
+    assert "batch_size" not in first, "it differs in the other table alone"
+    assert text("runs", "--format=markdown").count("| name | model |") == 2
+    assert [line.split()[2] for line in text("runs", "--sort=val/acc").splitlines() if line.startswith("  b")] == [
+        "64",
+        "16",
+    ]
+
+    rows, _ = compare("runs")
+    kinds = [("synthetic", "multiclass"), (data["source"], data["task"]), (data["source"], data["task"])]
+    assert [(row["data"], row["task"]) for row in rows] == kinds
+    assert [(row["name"], row["batch_size"], row["n"]) for row in rows] == [
+        ("a", "64", "2"), ("b", "16", "1"), ("b", "64", "1"),
+    ]  # fmt: skip
+    assert text("runs", "--by=batch_size").count("batch_size") == 2
+
+    line = refusal("runs", "--plot=curves.png")
     assert "runs/a/1 is of synthetic, multiclass" in line
     assert f"runs/b/1 of {data['source']}, {data['task']}" in line
-    assert "compare runs/a" in line
+    assert "compare runs/a --plot" in line
+    assert not Path("curves.png").exists()
+
+
+def test_runs_that_differ_in_the_data_alone_are_not_seeds_of_one(text):
+    """Whether the files were the official ones stands in no config."""
+    make("a/1")
+    make("a/2", config={"seed_everything": 1}, facts={"data": {"source": "CIFAR-10", "task": "multiclass"}})
+    assert len(re.split(r"\n\n(?=\w)", text("runs"))) == 2
 
 
 def test_different_versions_are_told(compare):

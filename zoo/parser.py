@@ -58,6 +58,10 @@ class ZooParser(LightningArgumentParser):
             groups = [group for group in groups if re.search(rf"^  --{self.section}[ .]", group, re.MULTILINE)]
         return "\n".join(groups)
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; unlike argparse's own method, raise OSError if it cannot be written."""
+        print(self.format_help(), end="", file=file)
+
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """End the command after its help or its config."""
         raise Ended(status)

@@ -29,7 +29,7 @@ WITH_ALPHA = ("LA", "PA", "RGBA")  # modes of Pillow
 # Those that Pillow reads by itself: for others it starts programs (Ghostscript, for EPS), which a stranger's file could
 # make do more.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
-MOST_BYTES = 1_000_000_000  # of a file; Pillow reads some parts of a file whole
+MOST_BYTES = 400_000_000  # of a file, parts of which Pillow reads whole, and twice
 MOST_PIXELS = 100_000_000  # of which a picture with transparency takes a gigabyte of memory
 
 

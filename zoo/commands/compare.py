@@ -1,4 +1,7 @@
-"""`compare`: finished runs in one table, seeds taken together, and a plot of their curves. Needs no torch."""
+"""`compare`: finished runs in a table for each data set, seeds taken together, and a plot of their curves.
+
+Needs no torch.
+"""
 
 import argparse
 import csv
@@ -42,7 +45,7 @@ SORTS = ("val/acc", "name", *FORMATS)
 SPREAD = "mean ± sample standard deviation"
 PACKAGES = ("cifar10-zoo", "torch")  # of which one version is expected
 
-Table = dict[str, list[str]]  # the cells of each column
+Columns = dict[str, list[str]]  # the cells of each column
 
 
 class Run(NamedTuple):
@@ -98,6 +101,22 @@ class Row(NamedTuple):
         return statistics.stdev(values) if len(values) == len(self.runs) > 1 else None
 
 
+class Table(NamedTuple):
+    """Rows that can be compared, and what is shown of their configs.
+
+    Attributes:
+        rows: on the same data, for the same task.
+        keys: of the settings that get a column.
+    """
+
+    rows: list[Row]
+    keys: list[str]
+
+    def settings(self) -> Columns:
+        """Return the columns of the settings."""
+        return {head: _in_short(self.rows, key) for head, key in _heads(self.keys).items()}
+
+
 def _common_start(names: Iterable[str]) -> str:
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     return "".join(letters[0] for letters in same)
@@ -113,15 +132,14 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, and for runs that cannot be read or must not be compared.
     """
     options = _options(argv)
-    found = _read_all(options.runs)
-    _check_same_data(found)
-    rows = _sorted(_rows(found), options.sort)
+    rows = _rows(_read_all(options.runs))
     _note_versions(rows)
-    keys = [_named(name, rows) for name in options.by] if options.by else _differing(rows)
-    settings = {head: _in_short(rows, key) for head, key in _heads(keys).items()}
+    named = [_named(name, rows) for name in options.by or ()]
+    tables = [Table(alike, named or _differing(alike)) for alike in _by_data(rows, options.sort)]
     if options.plot:
-        _plot(options.plot, options.curve or "val/acc", rows, _labels(rows, settings))
-    PRINTERS[options.format](rows, settings)
+        _check_same_data(tables)
+        _plot(options.plot, options.curve or "val/acc", tables[0])
+    PRINTERS[options.format](tables)
     return 0
 
 
@@ -289,14 +307,23 @@ def _before(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 # Comparing them.
 
 
-def _check_same_data(found: Sequence[Run]) -> None:
-    first = found[0]
-    for run in found:
-        if run.data != first.data:
-            raise InputError(
-                f"figures on different data or tasks cannot be compared: {first.path} is of {', '.join(first.data)}, "
-                f"{run.path} of {', '.join(run.data)}. Name the folders of one kind, as in: compare {first.path.parent}"
-            )
+def _by_data(rows: Sequence[Row], sort: str | None) -> list[list[Row]]:
+    """Return the rows of each data set and task, sorted: metrics on different data cannot be compared."""
+    together: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        together.setdefault(row.runs[0].data, []).append(row)
+    return [_sorted(alike, sort) for alike in together.values()]
+
+
+def _check_same_data(tables: Sequence[Table]) -> None:
+    """Refuse to draw curves on different data or tasks into one plot."""
+    if len(tables) > 1:
+        first, second = (table.rows[0].runs[0] for table in tables[:2])
+        raise InputError(
+            f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
+            f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
+            f"compare {first.path.parent} --plot FILE.png"
+        )
 
 
 def _note_versions(rows: Sequence[Row]) -> None:
@@ -307,10 +334,10 @@ def _note_versions(rows: Sequence[Row]) -> None:
 
 
 def _rows(found: Sequence[Run]) -> list[Row]:
-    """Put runs together that differ in nothing but the seed, in the order of their first ones."""
+    """Put runs on the same data together that differ in nothing but the seed, in the order of their first ones."""
     together: dict[str, list[Run]] = {}
     for run in found:
-        together.setdefault(_text(run.settings), []).append(run)
+        together.setdefault(_text([run.data, run.settings]), []).append(run)
     rows, older = [], []
     for alike in together.values():
         newest = {run.seed: run for run in sorted(alike, key=lambda run: _natural(run.path.resolve().name))}
@@ -405,7 +432,7 @@ def _title(rows: Sequence[Row], shown: str) -> str:
     return one_line(f"{', '.join(rows[0].runs[0].data)}{seeds}")
 
 
-def _texts(rows: Sequence[Row], settings: Table) -> Table:
+def _texts(rows: Sequence[Row], settings: Columns) -> Columns:
     """Return the columns before those of figures."""
     first = {"name": [row.name for row in rows], "model": _in_short(rows, "model")}
     return first | settings | {"n": [str(len(row.runs)) for row in rows]}
@@ -416,7 +443,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys([*FIGURES.values(), *(column for row in rows for column in row.runs[0].figures)]))
 
 
-def _lines(rows: Sequence[Row], settings: Table) -> list[tuple[str, ...]]:
+def _lines(rows: Sequence[Row], settings: Columns) -> list[tuple[str, ...]]:
     """Return the heads of the table, and the cells of each row."""
     table = _texts(rows, settings) | {column: [_cell(row, column) for row in rows] for column in _columns(rows)}
     return [tuple(map(one_line, line)) for line in (table, *zip(*table.values(), strict=True))]
@@ -431,36 +458,41 @@ def _cell(row: Row, column: str) -> str:
     return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
 
 
-def _print_text(rows: Sequence[Row], settings: Table) -> None:
-    lines = _lines(rows, settings)
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    aligned = [">" if head in ("n", *FORMATS) else "<" for head in lines[0]]
-    output.say(f"{_title(rows, SPREAD)}\n")
-    for line in lines:
-        cells = (f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True))
-        output.say(f"  {'  '.join(cells)}".rstrip())
+def _print_text(tables: Sequence[Table]) -> None:
+    for number, table in enumerate(tables):
+        lines = _lines(table.rows, table.settings())
+        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+        aligned = [">" if head in ("n", *FORMATS) else "<" for head in lines[0]]
+        output.say("\n" * (number > 0) + f"{_title(table.rows, SPREAD)}\n")
+        for line in lines:
+            cells = (f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True))
+            output.say(f"  {'  '.join(cells)}".rstrip())
 
 
-def _print_markdown(rows: Sequence[Row], settings: Table) -> None:
-    heads, *lines = _lines(rows, settings)
-    output.say(f"{_title(rows, SPREAD)}\n")
-    for line in (heads, ["---"] * len(heads), *lines):
-        escaped = [cell.replace("|", "\\|") for cell in line]
-        output.say(f"| {' | '.join(escaped)} |")
+def _print_markdown(tables: Sequence[Table]) -> None:
+    for number, table in enumerate(tables):
+        heads, *lines = _lines(table.rows, table.settings())
+        output.say("\n" * (number > 0) + f"{_title(table.rows, SPREAD)}\n")
+        for line in (heads, ["---"] * len(heads), *lines):
+            escaped = [cell.replace("|", "\\|") for cell in line]
+            output.say(f"| {' | '.join(escaped)} |")
 
 
-def _print_csv(rows: Sequence[Row], settings: Table) -> None:
-    source, task = rows[0].runs[0].data
-    table: dict[str, list[Any]] = {"data": [source] * len(rows), "task": [task] * len(rows), **_texts(rows, settings)}
+def _print_csv(tables: Sequence[Table]) -> None:
+    """Print all tables as one, whose first columns name the data and the task."""
+    rows = [row for table in tables for row in table.rows]
+    settings = Table(rows, list(dict.fromkeys(key for table in tables for key in table.keys))).settings()
+    data, task = zip(*(row.runs[0].data for row in rows), strict=True)
+    columns: dict[str, Sequence[Any]] = {"data": data, "task": task, **_texts(rows, settings)}
     for column in _columns(rows):
         means = [row.mean(column) for row in rows]
         if column in FORMATS:
-            table[column] = means
+            columns[column] = means
         else:
-            table |= {f"{column}_mean": means, f"{column}_std": [row.std(column) for row in rows]}
+            columns |= {f"{column}_mean": means, f"{column}_std": [row.std(column) for row in rows]}
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(map(printable, table))
-    for line in zip(*table.values(), strict=True):
+    writer.writerow(map(printable, columns))
+    for line in zip(*columns.values(), strict=True):
         writer.writerow("" if cell in (None, "-") else printable(cell) for cell in line)
 
 
@@ -470,8 +502,9 @@ PRINTERS = {"text": _print_text, "markdown": _print_markdown, "csv": _print_csv}
 # Drawing them.
 
 
-def _plot(path: Path, column: str, rows: Sequence[Row], labels: Sequence[str]) -> None:
+def _plot(path: Path, column: str, table: Table) -> None:
     """Draw a column of the rows' `metrics.csv` to `path`, over the epochs that all seeds of a row have."""
+    rows, labels = table.rows, _labels(table.rows, table.settings())
     from zoo.figures import comparison  # matplotlib takes a second to import
 
     histories = [[_history(run.path / "metrics.csv") for run in row.runs] for row in rows]
@@ -494,7 +527,7 @@ def _plot(path: Path, column: str, rows: Sequence[Row], labels: Sequence[str]) -
     output.note(f"drawn: {path}")
 
 
-def _labels(rows: Sequence[Row], settings: Table) -> list[str]:
+def _labels(rows: Sequence[Row], settings: Columns) -> list[str]:
     """Return the rows' names; where several have one, with what differs between these."""
     names = [row.name for row in rows]
     columns = {"model": _in_short(rows, "model"), **settings}

@@ -16,6 +16,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.register("type", Path, user_path)
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; unlike argparse's own method, raise OSError if it cannot be written."""
+        print(self.format_help(), end="", file=file)
+
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """End the command after its help."""
         raise Ended(status)
