@@ -36,6 +36,15 @@ FILES = {
     "tag.yaml": "model: CNN\ndata: !!set {x, y}\n",
     "loop.yaml": "model: CNN\ndata: &x {batch_size: *x}\n",
     "python.yaml": "model: !!python/object/apply:os.system [ls]\n",
+    "deep.yaml": "data: " + "{a: " * 3000 + "1" + "}" * 3000 + "\n",
+    "deep_list.yaml": "name: " + "[" * 5000 + "]" * 5000 + "\n",
+    "levels.yaml": "data: " + "[" * 150 + "]" * 150 + "\n",
+    "digits.yaml": f"data: {{batch_size: {'9' * 5000}}}\n",
+    "large.yaml": "model: CNN\ndata: {batch_size: 1180591620717411303424}\n",
+    "nan.yaml": "model: CNN\noptimizer: {class_path: torch.optim.SGD, init_args: {lr: .nan}}\n",
+    "null_character.yaml": 'model: CNN\nname: "a\\0b"\n',
+    "beside.yaml": "model: CNN\noptimizer: {class_path: SGD, init_args: {lr: 0.1}, momentum: 0.9}\n",
+    "beside_callback.yaml": "trainer: {callbacks: [{class_path: zoo.callbacks.lookahead.Lookahead, keep: 0.5}]}\n",
 }
 for name, callback in {
     "callback.yaml": "class_path: zoo.callbacks.lookahead.Lookahed",
@@ -87,6 +96,34 @@ CASES = {
     "fit --config loop.yaml": ["loop.yaml"],
     "fit --config python.yaml": ["python.yaml", "python/object"],
     f"fit --config {LONG}": ["--config xxx"],
+    "fit --config deep.yaml": ["'deep.yaml' has more than 100 levels"],
+    "fit --config deep_list.yaml": ["'deep_list.yaml' has more than 100 levels"],
+    "fit --config levels.yaml": ["'levels.yaml' has more than 100 levels"],
+    "fit --config digits.yaml": ["'digits.yaml' cannot be read", "5000 digits"],
+    "fit --config large.yaml": ["data.batch_size is an integer of more than 64 bits"],
+    "fit --config nan.yaml": ["'nan.yaml': optimizer.init_args.lr is NaN"],
+    "fit --config null_character.yaml": ["name has a null character", r"a\x00b"],
+    "fit --config beside.yaml": ["'momentum' stands beside a class_path: put it into init_args"],
+    "fit --config beside_callback.yaml": ["'keep' stands beside a class_path: put it into init_args"],
+    "config --check deep.yaml": ["'deep.yaml' has more than 100 levels"],
+    "config --check list.yaml --out x.yaml": ["--check takes a config alone"],
+    "fit --model CNN --optimizer {class_path:SGD": ["--optimizer is not valid YAML"],
+    'fit --model CNN --optimizer={"class_path":"SGD","lr":0.1}': ["--optimizer: 'lr' stands beside a class_path"],
+    'fit --model={"class_path":"CNM"}': ["unknown model 'CNM'", "Did you mean 'CNN'?"],
+    'fit --model CNN --optimizer={"class_path":"SGD","init_args":{"lrr":1}}': ["'lrr'", "Did you mean 'lr'?"],
+    'fit --model CNN --trainer.callbacks=[{"class_path":"zoo.callbacks.lookahead.Lookahead","keep":1}]': [
+        "error: 'keep' stands beside a class_path: put it into init_args"
+    ],
+    'fit --model CNN --trainer.callbacks=[{"class_path":"lightning.pytorch.callbacks.EarlyStopping",'
+    '"init_args":{"monitor":"x","mode":"y"}}]': ["error: EarlyStopping: `mode` can be min, max, got y\n"],
+    "fit --model MLP --model.hidden_sizes [1125899906842624]": ["error: MLP: Storage size calculation overflowed"],
+    "fit --model CNN --data.batch_size 1180591620717411303424": ["data.batch_size", "more than 64 bits"],
+    "fit --model CNN --trainer.max_steps 1180591620717411303424": ["trainer.max_steps", "more than 64 bits"],
+    "fit --model CNN --optimizer.lr .nan": ["optimizer.init_args.lr is NaN"],
+    "fit --model CNN --optimizer.lr .inf": ["optimizer.init_args.lr is infinite"],
+    "fit --model CNN --trainer.limit_train_batches .nan": ["trainer.limit_train_batches is NaN"],
+    f"fit --model CNN --seed_everything {'9' * 5000}": ["--seed_everything=9999", "from 0 to 4294967295"],
+    f"fit --model CNN --optimizer.lr {'x' * 100_000}": ["--optimizer.lr=xxxx", " ... ", "xxxx: expected a number"],
     "fit --config nowhere.yaml": ["nowhere.yaml", "is no file"],
     "fit --config improved_cn": ["improved_cn", "Did you mean 'improved_cnn'?"],
     "fit --config": ["--config needs a file"],
@@ -238,11 +275,12 @@ def assert_one_line(error: str, expected: list[str]) -> None:
     lines = error.splitlines()
     assert len(lines) == 1, error
     assert lines[0].startswith("error: ")
+    assert len(lines[0]) < 1100
     for text in expected:
         assert text in error
 
 
-@pytest.mark.parametrize("command", CASES)
+@pytest.mark.parametrize("command", CASES, ids=lambda command: command[:100])
 def test_one_line(command, files, capsys):
     arguments = command.split()
     if arguments[0] == "fit" and "--data.source" not in command and "config" not in command and len(arguments) > 1:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from jsonargparse import get_loader
 
 from datamodules.errors import InputError
 from zoo import config as configs
+from zoo import lightning_cli
 
 
 def write(name: str, text: str) -> str:
@@ -122,3 +124,44 @@ def test_an_argument_may_have_whole_numbers_for_keys():
     Path("b.yaml").write_text("trainer: {callbacks: {class_path: A, init_args: {scheduling: {0: 4}}}}")
     composed = configs.compose(["--config", "a.yaml", "--config", "b.yaml", "--config", "b.yaml"])
     assert configs.as_argument(composed.config)[1].count("0: 4") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{class_path: torch.optim.SGD, init_args: {lr: 0.1}}",
+        '{"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}',
+        " {class_path: SGD, init_args: {lr: 1e-1}} ",
+    ],
+)
+def test_a_class_as_yaml_on_the_command_line(value):
+    """As Lightning documents it; the arguments of another class in a config are gone."""
+    a = write("a.yaml", "optimizer: {class_path: Adam, init_args: {weight_decay: 0.5}}")
+    expected = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+    for words in (["--optimizer", value], [f"--optimizer={value}"]):
+        assert configs.compose(["--config", a, *words]).config == {"optimizer": expected}
+
+
+def test_classes_as_yaml_are_built():
+    """Those of all three keys."""
+    model = '--model={"class_path": "MLP", "init_args": {"hidden_sizes": [3]}}'
+    optimizer = "--optimizer={class_path: torch.optim.SGD, init_args: {lr: 0.1}}"
+    schedule = "--lr_schedule={class_path: Step, init_args: {factor: 0.5}}"
+    data = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
+    run = lightning_cli.main(["fit", model, optimizer, schedule, *data, "--trainer.fast_dev_run=true"])
+    assert run.model.hparams.hidden_sizes == [3]
+    optimizer = run.trainer.optimizers[0]
+    assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.SGD, 0.1)
+    assert run.model.lr_schedule.factor == 0.5
+
+
+@pytest.mark.parametrize("text", ["{a: 1}", "[1]", "a: b", "- x", "[" * 500 + "]" * 500, "9" * 5000, "{a: &x [*x]}"])
+def test_texts_that_jsonargparse_would_look_into(text):
+    assert configs.reads_as_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1", "1e-3", "null", "torch.optim.SGD", "{epoch}-{step}", "{epoch}", "a/b c", "[a"]
+)
+def test_texts_that_stay_texts(text):
+    assert not configs.reads_as_yaml(text)

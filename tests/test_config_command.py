@@ -1,8 +1,10 @@
 """`config`: what it writes is run."""
 
+import contextlib
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 
 import plugins
@@ -169,3 +171,67 @@ def test_bad_input_is_one_line(command, capsys):
     for text in CASES[command]:
         assert text in output.err
     assert not list(Path().iterdir())
+
+
+GADGET = {"class_path": "foreign_code.Thing", "init_args": {"args": "touch it-ran", "shell": True}}
+FOREIGN = {
+    "an optimizer": ({"optimizer": GADGET}, "optimizer.class_path"),
+    "an argument": (
+        {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": {"x": [GADGET]}}}},
+        "optimizer.init_args.lr.x.class_path",
+    ),
+    "a callback": ({"trainer": {"callbacks": [GADGET]}}, "trainer.callbacks.class_path"),
+    "a callback's name": ({"trainer": {"callbacks+": ["foreign_code.Thing"]}}, "trainer.callbacks+"),
+    "a model": ({"model": "foreign_code.Thing"}, "model.class_path"),
+    "a function": ({"model": {"class_path": "CNN", "init_args": {"x": "foreign_code.Thing"}}}, "model.init_args.x"),
+    "a plugin of the trainer": ({"trainer": {"plugins": [GADGET]}}, "trainer.plugins.class_path"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_check_names_foreign_code_and_imports_none(case, capsys, monkeypatch):
+    config, key = FOREIGN[case]
+    monkeypatch.syspath_prepend(Path.cwd())
+    Path("foreign_code.py").write_text("open('it-ran', 'w')")
+    Path("theirs.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["config", "--check", "theirs.yaml"]) == 1
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == f"{key}: foreign_code.Thing"
+    assert "1 class or function" in last
+    assert "foreign_code" not in sys.modules
+    assert not Path("it-ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("{class_path: foreign_code.Thing}", "{class_path: foreign_code.Thing}"),
+        ("more.yaml", "more.yaml"),
+        ("os.system", "os.system"),
+        ("torch.hub.load", "torch.hub.load"),
+    ],
+)
+def test_check_names_what_a_parser_would_read_out_of_a_text(value, named, capsys):
+    Path("more.yaml").write_text("class_path: foreign_code.Thing")
+    Path("theirs.yaml").write_text(yaml.safe_dump({"trainer": {"strategy": value}}))
+    assert cli.main(["config", "--check", "theirs.yaml"]) == 1
+    assert capsys.readouterr().out.startswith(f"trainer.strategy: {named}\n")
+
+
+def test_check_of_known_classes(capsys):
+    Path("own.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": "EarlyStopping", "strategy": "auto"}}))
+    for name in ("improved_cnn", "speedrun94", "histograms", "own.yaml"):
+        assert cli.main(["config", "--check", name]) == 0
+        assert "names no classes but known ones" in capsys.readouterr().out
+
+
+def test_print_config_builds_nothing(capsys):
+    """It imports what the config names, which is why a stranger's is checked first."""
+    gadget = {"class_path": "subprocess.Popen", "init_args": {"args": "touch it-ran", "shell": True}}
+    optimizer = {"class_path": "torch.optim.Optimizer", "init_args": {"defaults": {"lr": 0.1, "x": gadget}}}
+    Path("theirs.yaml").write_text(yaml.safe_dump({"model": "MLP", "optimizer": optimizer}))
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "--config", "theirs.yaml", "--print_config"])
+    with contextlib.suppress(NotImplementedError):  # by the base class of optimizers, in its first step
+        cli.main(["fit", "--config", "theirs.yaml", *QUICK])
+    assert not Path("it-ran").exists()

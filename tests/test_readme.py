@@ -97,6 +97,12 @@ def test_from_a_checkpoint():
         assert cli.main(arguments) == 0
 
 
+def test_the_check_of_a_config():
+    (command,) = [line for line in CLI_COMMANDS if "--check" in line]
+    Path("theirs.yaml").write_text("optimizer: {class_path: their_module.Optimizer}\n")
+    assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 1
+
+
 def test_data_commands(official_layout, monkeypatch):
     """Where there are data: nothing is downloaded."""
     monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
@@ -113,7 +119,11 @@ def test_models_and_what_to_do_with_them():
     Path("photos").mkdir()
     for path in (Path("photos/dog.png"), Path("cat.jpg")):
         Image.new("RGB", (80, 60), "orange").save(path)
-    commands = [line for line in CLI_COMMANDS if re.search(r"cli\.py (list|info|config|predict|export) ", f"{line} ")]
+    commands = [
+        line
+        for line in CLI_COMMANDS
+        if re.search(r"cli\.py (list|info|config(?! --check)|predict|export) ", f"{line} ")
+    ]
     assert len(commands) == 7
     for command in commands:
         assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plugins
 import pytest
 import torch
@@ -19,8 +20,9 @@ import yaml
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from zoo import checkpoints, registry, runs, trained, trust
+from zoo import checkpoints, registry, resume, runs, trained, trust
 from zoo import config as configs
+from zoo.exporting import safetensors
 from zoo.trainer import ZooTrainer
 
 TINY = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
@@ -434,3 +436,40 @@ def test_the_folder_beside_a_checkpoint_without_a_run(theirs):
         runs.folder_of(Path("x.ckpt"), "test")
     assert runs.folder_of(Path("x.ckpt"), "report") == Path("report").resolve()
     assert checkpoints.read(Path("x.ckpt"))
+
+
+# Files beside checkpoints.
+
+
+def test_a_safetensors_file_chooses_no_code(theirs, monkeypatch):
+    """By neither of the two names that it has for a class."""
+    monkeypatch.syspath_prepend(Path.cwd())
+    Path("evil.py").write_text("open('it-ran', 'w')")
+    model = trained.load(theirs).model
+    for changes in ({"model": "evil.MLP"}, {"model": "evil.MLP", "class": "zoo.mlp.MLP"}):
+        about = {"model": "MLP", "class": "evil.MLP", "arguments": "{}"} | changes
+        Path("theirs.safetensors").write_bytes(safetensors.content(model, about))
+        with pytest.raises(ImportError, match="its class is in evil"):
+            safetensors.probabilities("theirs.safetensors", np.zeros((1, 3, 32, 32), np.uint8))
+    assert "evil" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "text", ["data: " + "{a: " * 3000 + "1" + "}" * 3000, "data: {batch_size: " + "9" * 5000 + "}", "["]
+)
+def test_a_run_whose_config_cannot_be_read(theirs, text, capsys):
+    """It is named where it is wanted, and left out where another one will do."""
+    Path("runs/MLP").mkdir(parents=True)
+    shutil.copytree(theirs, "runs/MLP/2026-01-01_00-00-00")
+    theirs.rename("runs/MLP/2026-02-02_00-00-00")
+    (Path("runs/MLP/2026-02-02_00-00-00") / "config.yaml").write_text(text)
+    assert "config 'runs/MLP/2026-02-02_00-00-00/config.yaml'" in refused(["fit", "--resume"], capsys)
+    assert resume.of_checkpoint("best", Path("runs"), "MLP").path == Path(
+        "runs/MLP/2026-01-01_00-00-00/checkpoints/best.ckpt"
+    )
+    error = capsys.readouterr().err
+    assert error.startswith("note: config 'runs/MLP/2026-02-02_00-00-00/config.yaml'")
+    assert error.count("\n") == 1
+    for command in (["test"], ["evaluate", "--corruption_images=0"]):
+        assert cli.main([*command, "--ckpt=best"]) == 0, "the checkpoint tells all that is wanted"
+        assert "Traceback" not in capsys.readouterr().err
