@@ -38,9 +38,8 @@ PROCESS_VARIABLES = {
     **dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"), (0, 10**6)),
     **dict.fromkeys(("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK"), (0, 10**6)),
 }
-PORT = (
-    "MASTER_PORT"  # which only several processes use: Kubernetes sets it to an address where a service is called master
-)
+# Used by several processes only; Kubernetes sets it, to an address, if a service is called master.
+PORT = "MASTER_PORT"
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
 LIGHTNING = ("lightning", "pytorch-lightning")  # the former installs the latter
 MALICIOUS = ("2.6.2", "2.6.3")
