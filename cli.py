@@ -17,7 +17,7 @@ OWN = {
     "evaluate": "write a report on a trained model: calibration, robustness, mistakes, whether it beats another",
     "export": "write a trained model as ONNX, PyTorch program, safetensors or NumPy arrays",
     "data": "download CIFAR-10 (data prepare), check its files (data check), draw some images (data show)",
-    "compare": "finished runs in one table, their seeds taken together, and a plot of their curves",
+    "compare": "finished runs in a table for each data set, their seeds taken together, and a plot of their curves",
     "benchmark": "the speed of NumPy nets, data path, training steps, fit and start-up, beside their peers",
     "speedrun": "run a record recipe several times: its accuracy over the seeds, and its seconds",
     "doctor": "look for what is wrong with the installation, and say how to mend it",

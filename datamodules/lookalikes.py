@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datamodules import reader
-from datamodules.errors import did_you_mean
+from datamodules.errors import InputError, did_you_mean
 
 # Names of files and folders by which other forms are known.
 FORMS = {
@@ -22,8 +22,9 @@ FORMS = {
 }
 CIFAR_100 = {"train", "test", "meta"}  # files of its python version
 PACKED = (".gz", ".tgz", ".tar", ".zip")
-MOST_FOLDERS, MOST_NAMES = 200, 10_000  # to look into, and to look at
-LARGEST_MEMBER = 64_000_000  # bytes; what an archive holds behind a larger file is not looked at
+# To look into, so that somebody's home directory takes a second; and names of each to look at.
+MOST_FOLDERS, MOST_ARCHIVES, MOST_NAMES = 200, 20, 1000
+LARGEST_MEMBER = 1_000_000  # bytes; what an archive holds behind a larger file is not looked at
 
 
 def found(data_dir: Path) -> str:
@@ -43,6 +44,14 @@ def recognized(data_dir: Path) -> str:
 
     Looks into folders two levels deep and into archives there, and reads nothing but names.
     """
+    try:
+        return _look(data_dir)
+    except (OSError, InputError):  # a folder that may not be searched
+        return ""
+
+
+def _look(data_dir: Path) -> str:
+    archives = 0
     for folder in itertools.islice(_folders(data_dir), MOST_FOLDERS):
         if folder != data_dir and reader.find(folder) is not None:
             return f"it lies in '{folder}': name that folder"
@@ -55,7 +64,8 @@ def recognized(data_dir: Path) -> str:
         if set(names) >= set(reader.CLASS_NAMES):
             return f"'{folder}' holds picture files in a folder for each class; what can be read is the python version"
         for archive in (entry for entry in entries if entry.suffix.lower() in PACKED and entry.is_file()):
-            if text := _in_archive(archive):
+            archives += 1
+            if archives <= MOST_ARCHIVES and (text := _in_archive(archive)):
                 return text
     return ""
 
@@ -65,7 +75,8 @@ def _folders(root: Path) -> Iterator[Path]:
     level = [root]
     for _ in range(3):
         yield from level
-        level = [entry for folder in level for entry in _entries(folder) if entry.is_dir() and not entry.is_symlink()]
+        below = (entry for folder in level for entry in _entries(folder) if entry.is_dir() and not entry.is_symlink())
+        level = list(itertools.islice(below, MOST_FOLDERS))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -178,7 +178,6 @@ def test_no_later_file_takes_the_place_of_a_closed_stream():
         ("LOCAL_RANK", ""),
         ("NODE_RANK", "1e3"),
         ("SLURM_NTASKS", "two"),
-        ("MASTER_PORT", "65536"),
     ],
 )
 def test_a_variable_that_is_no_number_of_a_process(name, value, monkeypatch, capsys):
@@ -190,6 +189,16 @@ def test_a_variable_that_is_no_number_of_a_process(name, value, monkeypatch, cap
     assert not Path("runs").exists()
     (found,) = installation.environment()
     assert (found.level, found.fix) == (installation.PROBLEM, f"unset {name}")
+
+
+@pytest.mark.parametrize("port", ["abc", "65536", "tcp://10.0.0.1:80"])
+def test_a_wrong_port_is_in_the_way_of_several_processes_only(port, monkeypatch, capsys):
+    monkeypatch.setenv("MASTER_PORT", port)
+    two = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    assert cli.main(["fit", "--model=MLP", *QUICK, *two]) == 2
+    assert f"MASTER_PORT is '{port}', expected a port from 0 to 65535" in one_error(capsys)
+    assert not Path("runs").exists()
+    assert cli.main(["fit", "--model=MLP", *QUICK, "--trainer.fast_dev_run=true"]) == 0
 
 
 def test_an_unknown_backend_of_matplotlib_is_ignored(tmp_path):

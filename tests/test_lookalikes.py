@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from datamodules import download, reader
+from datamodules import download, lookalikes, reader
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from zoo.scratch import __main__ as lesson
@@ -116,3 +116,26 @@ def test_a_link_in_a_circle_comes_to_an_end(capsys):
     Path("data/a/back").symlink_to(Path("data").resolve())
     assert cli.main(["data", "check"]) == 1
     assert "the folder holds a" in capsys.readouterr().out
+
+
+def test_a_folder_that_may_not_be_searched_costs_nothing(monkeypatch, capsys):
+    """As root, any may be: so the refusal is played."""
+    put("closed/x", "other")
+    look = reader.find
+
+    def refuse(place):
+        if Path(place).name == "closed":
+            raise InputError("cannot be looked into")
+        return look(place)
+
+    monkeypatch.setattr(reader, "find", refuse)
+    assert cli.main(["data", "check"]) == 1
+    assert "the folder holds closed, other" in capsys.readouterr().out
+
+
+def test_of_many_archives_a_few_are_looked_into(monkeypatch):
+    looked = []
+    monkeypatch.setattr(lookalikes, "_in_archive", lambda path: looked.append(path) or "")
+    put(*(f"{number}.zip" for number in range(100)))
+    assert lookalikes.recognized(Path("data")) == ""
+    assert len(looked) == lookalikes.MOST_ARCHIVES

@@ -96,6 +96,11 @@ def test_bad_input_is_one_line(argv, problem, capsys):
     assert re.search(problem, err)
 
 
+def test_help_is_an_exit_code(capsys):
+    assert main(["--help"]) == 0
+    assert "--source" in capsys.readouterr().out
+
+
 def test_batches_hold_each_image_once():
     images = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 2), np.uint8)
     labels = np.arange(10)

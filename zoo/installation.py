@@ -33,14 +33,13 @@ IMPORTED = ("numpy", "matplotlib.figure", "jsonargparse", "tensorboard.summary.w
 
 # Environment variables of those who start several processes, with the least and the largest value.
 PROCESS_VARIABLES = {
-    **dict.fromkeys(
-        ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NNODES", "JSM_NAMESPACE_SIZE"), (1, 10**6)
-    ),
+    **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE"), (1, 10**6)),
     **dict.fromkeys(("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"), (0, 10**6)),
     **dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"), (0, 10**6)),
     **dict.fromkeys(("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK"), (0, 10**6)),
-    "MASTER_PORT": (0, 65535),
 }
+# Used by several processes only; Kubernetes sets it, to an address, if a service is called master.
+PORT = "MASTER_PORT"
 REINSTALL_TORCH = "pip install --force-reinstall torch torchvision"
 LIGHTNING = ("lightning", "pytorch-lightning")  # the former installs the latter
 MALICIOUS = ("2.6.2", "2.6.3")
@@ -89,6 +88,17 @@ def wrong_variable() -> str:
         if value is not None and not (re.fullmatch(r"[0-9]{1,9}", value.strip()) and least <= int(value) <= most):
             return name
     return ""
+
+
+def check_port() -> None:
+    """Check the port at which several processes meet.
+
+    Raises:
+        InputError: where the environment names none.
+    """
+    port = os.environ.get(PORT, "0")
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise InputError(f"the environment variable {PORT} is '{port}', expected a port from 0 to 65535: unset it")
 
 
 def _wrong(variable: str) -> str:

@@ -25,7 +25,18 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import Ended, InputError, RunError, printable_lines
 from datamodules.paths import user_path
-from zoo import checkpoints, compilation, files, model_check, option_checks, restoring, resume, run_logger, runs
+from zoo import (
+    checkpoints,
+    compilation,
+    files,
+    installation,
+    model_check,
+    option_checks,
+    restoring,
+    resume,
+    run_logger,
+    runs,
+)
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.early_stopping import EpochEarlyStopping
@@ -309,6 +320,8 @@ class ZooCLI(LightningCLI):
         _check_nodes(self.trainer)
         if config.trainer.sync_batchnorm and self.trainer.strategy.root_device.type == "cpu":
             raise InputError("--trainer.sync_batchnorm=true needs GPUs: leave it out")
+        if self.trainer.world_size > 1:
+            installation.check_port()
         endless = self.trainer.max_epochs in (None, -1) and self.trainer.max_steps < 0
         if endless and self.subcommand == "fit" and not isinstance(self.model.lr_schedule, Constant):
             raise InputError("--lr_schedule has to know the end: give --trainer.max_epochs or --trainer.max_steps")

@@ -21,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from datamodules import reader, synthetic
-from datamodules.errors import InputError, one_line
+from datamodules.errors import Ended, InputError, one_line
 from datamodules.paths import user_path
 from zoo.scratch.activations import Identity, ReLU
 from zoo.scratch.batches import batches
@@ -50,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         # Products of matrices as small as these gain little from a second core, and suffer where it is busy.
         with threadpool_limits(1, user_api="blas"):
             learn(images, labels, epochs=options.epochs, rng=np.random.default_rng(options.seed))
+    except Ended as end:
+        return end.exit_code
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -117,6 +119,9 @@ def learn(images: np.ndarray, labels: np.ndarray, epochs: int, rng: np.random.Ge
 
 class _Parser(argparse.ArgumentParser):
     """A parser that raises its errors instead of printing its usage."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise Ended(status)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
