@@ -289,6 +289,25 @@ def test_a_step_that_is_only_compiled_leaves_no_trace():
     assert model.metrics["train_metrics"].confusion.sum() == 0
 
 
+class TwoHeads(Noisy):
+    """Returns a tuple in training, which a training step of its own takes."""
+
+    def forward(self, images):
+        logits = super().forward(images)
+        return (logits, [logits.detach(), None, logits[:, :1]]) if self.training else logits
+
+
+def test_the_step_of_a_network_with_two_heads_goes_through_both():
+    model = TwoHeads()
+    gradients = []
+    model.net[-1].register_full_backward_hook(lambda layer, inputs, outputs: gradients.append(outputs[0]))
+    compilation._take_step(model, 6, quiet_trainer())
+    expected = torch.ones(6, 10)
+    expected[:, 0] = 2
+    assert len(gradients) == 2
+    assert all(torch.equal(gradient, expected) for gradient in gradients)
+
+
 def test_pytorch_is_left_as_it_was():
     is_compiled = torch.compile(lambda x: x + torch.compiler.is_compiling(), backend="eager")
     callback, module, nothing = compilation.CompiledSteps(), Net(), torch.zeros(1)

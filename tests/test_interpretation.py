@@ -282,6 +282,14 @@ class TestLayers:
         assert layers.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
         assert layers.with_weights(build(NumPyMLP, hidden_sizes=[4])) == ["layers.0", "layers.1"]
 
+    def test_a_layer_with_a_parametrization_is_a_layer(self):
+        model = build(Mirrored)
+        expected = layers.outputs(model, IMAGES, ["net.0"])["net.0"]
+        nn.utils.parametrizations.weight_norm(model.net[0])
+        assert layers.names(model) == ["net.0", "net.1", "net.2", "net.3"]
+        assert layers.last_convolution(model) == "net.0"
+        torch.testing.assert_close(layers.outputs(model, IMAGES, ["net.0"])["net.0"], expected)
+
     def test_a_layer_that_an_image_passes_through_twice(self):
         """Its first output, and its first input, are the ones that are shown."""
         model = build(Mirrored)

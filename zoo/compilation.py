@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from datamodules.cifar10 import TrainLoader
 from datamodules.errors import InputError
@@ -139,7 +140,12 @@ def _take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
     with _unchanged(model, device), torch.compiler.set_stance("default"):
         for _ in model.training_states():
             with trainer.precision_plugin.train_step_context():
-                loss = model.loss(model(pixels), labels)
+                outputs = model(pixels)
+                if isinstance(outputs, Tensor):
+                    loss = model.loss(outputs, labels)
+                else:  # auxiliary heads, as a training_step of the model's own takes them
+                    tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
+                    loss = torch.stack([tensor.float().sum() for tensor in tensors]).sum()
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
 

@@ -1,6 +1,6 @@
 """Whether a model can be trained, and its checkpoints read again: `fit` asks before it makes a run, and `zoo.testing`.
 
-Everything is tried on a twin of the model, built from the same arguments, so the model is left as it is.
+What could leave a trace is tried on a twin of the model, built from the same arguments.
 """
 
 import io
@@ -48,17 +48,18 @@ def check(model: Classifier) -> None:
         )
     with isolate_rng(include_cuda=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _check_answers(model)
         try:
             twin = _build_again(model)
         except (Exception, SystemExit) as error:  # a person's own code can raise anything
             raise InputError(
                 f"{name} cannot be built a second time from its arguments: {cause(error, model)}"
             ) from error
-        _check_answers(twin)
-        state = model.state_dict()
-        _check_state(twin, state)
+        _check_plain(model)
+        shapes = _shapes(twin)
+        _check_reading(twin, model.state_dict())
         _check_step(twin)
-        _check_shapes(twin, state)
+        _check_shapes(twin, shapes)
 
 
 def _build_again(model: Classifier) -> Classifier:
@@ -173,30 +174,39 @@ def is_plain(value: Any) -> bool:
     return type(value) in (Tensor, nn.Parameter) and value.layout is torch.strided and not value.is_meta
 
 
-def _check_state(model: Classifier, state: Mapping[str, Any]) -> None:
-    """Check that a state is of plain tensors, and that a twin takes it once it was written and read."""
+def _check_plain(model: Classifier) -> None:
+    """Check that the state is of plain tensors."""
     name = type(model).__name__
-    for key, value in state.items():
+    for key, value in model.state_dict().items():
         if not is_plain(value):
             kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
                 f"{name}'s state_dict holds a {kind} ('{key}'), and checkpoints hold plain tensors alone: "
                 "keep numbers in buffers (register_buffer), in place of get_extra_state, and settings in arguments"
             )
+
+
+def _check_reading(model: Classifier, state: Mapping[str, Any]) -> None:
+    """Check that a model takes the state of its twin, once that was written and read."""
     try:
         model.load_state_dict(_written_and_read(dict(state)))
     except (Exception, SystemExit) as error:
         place = _place(_frames(error), model)
+        name = type(model).__name__
         raise InputError(f"a checkpoint of {name} could not be read again{place}: {cause(error, model)}") from error
 
 
-def _check_shapes(model: Classifier, before: Mapping[str, Any]) -> None:
-    """Check that a training step left the tensors of the state in their shapes."""
-    name, after = type(model).__name__, model.state_dict()
+def _shapes(model: Classifier) -> dict[str, str]:
+    return {key: str(tuple(value.shape)) for key, value in model.state_dict().items()}
+
+
+def _check_shapes(model: Classifier, before: Mapping[str, str]) -> None:
+    """Check that the tensors of the state have the shapes of before, now that the model has seen images."""
+    after = _shapes(model)
     for key in {**before, **after}:
-        shapes = [str(tuple(state[key].shape)) if key in state else "missing" for state in (before, after)]
-        if shapes[0] != shapes[1]:
+        old, new = before.get(key, "missing"), after.get(key, "missing")
+        if old != new:
             raise InputError(
-                f"{name} changes '{key}' from {shapes[0]} to {shapes[1]} in its first training step, so a new model "
-                "could not read its checkpoints: give it the final shape in __init__"
+                f"{type(model).__name__} changes '{key}' from {old} to {new} when it sees images, so a new model could "
+                "not read its checkpoints: give it the final shape in __init__"
             )

@@ -174,14 +174,9 @@ def _run(
             if isinstance(output, Tensor) and name not in kept:
                 kept[name] = of(output)
 
-        innermost = [
-            (name, module)
-            for name, module in model.named_modules()
-            if not list(module.children()) and not isinstance(module, torch.jit.ScriptModule)
-        ]
         hooks = [
             module.register_forward_hook(partial(keep, name))
-            for name, module in innermost
+            for name, module in _innermost(model)
             if wanted is None or name in wanted
         ]
         try:
@@ -190,3 +185,17 @@ def _run(
             for hook in hooks:
                 hook.remove()
     return kept
+
+
+def _innermost(model: Classifier) -> list[tuple[str, nn.Module]]:
+    """Return the layers that consist of no others, by name, without those of TorchScript, which take no hooks.
+
+    A layer with a parametrization, such as weight norm, is one of them, and the parametrization is not.
+    """
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if not any(child != "parametrizations" for child, _ in module.named_children())
+        and "parametrizations" not in name.split(".")
+        and not isinstance(module, torch.jit.ScriptModule)
+    ]
