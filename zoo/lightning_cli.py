@@ -1,15 +1,19 @@
 """`fit`, `validate` and `test`: a `LightningCLI` over the zoo and the one data module."""
 
+import contextlib
 import copy
 import errno
+import io
 import logging
 import os
+import re
 import shutil
 import signal
 import warnings
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import lightning as L
 import torch
@@ -18,6 +22,7 @@ from filelock import FileLock
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, LambdaCallback, ModelSummary
+from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -26,6 +31,7 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import Ended, InputError, RunError, printable_lines
 from datamodules.paths import user_path
 from zoo import (
+    callback_checks,
     checkpoints,
     compilation,
     files,
@@ -139,6 +145,7 @@ def _quieten() -> None:
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
         "The number of training batches .* is smaller than the logging interval",
         ".*LeafSpec.* is deprecated",
+        r"\s*Unable to serialize instance",  # `_as_given` mends it
         "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
         "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
         "GPU available but not used",  # a NumPy model says so itself
@@ -156,6 +163,8 @@ NOISE = (
     "TPU available",
     "💡 Tip",
     "You are running in `Trainer(barebones=True)`",
+    "You are using a CUDA device",
+    "-----",  # a box around the number of processes
     "Using 16bit",
     "Using bfloat16",
     "Running in `fast_dev_run` mode",
@@ -187,6 +196,8 @@ class ZooCLI(LightningCLI):
     def __init__(self, origin: resume.Origin, argv: list[str], args: ArgsType) -> None:
         self.origin, self.argv = origin, argv
         self.run_dir: Path | None = None
+        self.made: list[Path] = []  # folders for the run's directory, the innermost first
+        self.has_begun = False
         self.lock: FileLock | None = None
         self.best: RunCheckpoint | None = None
         self.last: RunCheckpoint | None = None
@@ -261,11 +272,13 @@ class ZooCLI(LightningCLI):
         callbacks: list[Callback] = [LambdaCallback(setup=self._open_run_of_fit)] if self.subcommand == "fit" else []
         if self.subcommand == "fit" and config.compile:
             callbacks.append(compilation.CompiledSteps())
-        callbacks += [*_as_list(config.trainer.callbacks), self.history]
+        theirs = _as_list(config.trainer.callbacks)
+        callbacks += [*theirs, self.history]
         if config.trainer.enable_progress_bar is not False:
-            callbacks += [ProgressBar(), EpochLine(self.history)]
+            bars = [] if any(isinstance(callback, LightningProgressBar) for callback in theirs) else [ProgressBar()]
+            callbacks += [*bars, EpochLine(self.history)]
         if config.trainer.enable_model_summary is not False:
-            callbacks.append(ModelSummary(max_depth=2))
+            callbacks += [] if any(isinstance(callback, ModelSummary) for callback in theirs) else [ModelSummary(2)]
         if self.subcommand == "fit":
             callbacks += self._callbacks_of_fit(config)
         # The run's own logger is put in once the run has a directory. With fast_dev_run, Lightning puts in a logger
@@ -295,6 +308,7 @@ class ZooCLI(LightningCLI):
         if config.early_stopping is not None:
             callbacks.append(_early_stopping(config.early_stopping, monitor))
         callbacks.append(Pictures())  # after what may end the run: the last epoch has pictures
+        callbacks.append(LambdaCallback(on_train_start=self._begin))
         return callbacks
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -339,15 +353,27 @@ class ZooCLI(LightningCLI):
         self._open_data("fit", "test")
         self._check_batches()
         self._check_origin()
+        self._check_config()
+        validates = self.datamodule.val is not None and config.trainer.limit_val_batches != 0
+        callback_checks.check(cast(Any, self.trainer).callbacks, self.model, self.datamodule.class_names, validates)
         if config.trainer.fast_dev_run or not _is_first_process():
             _say(self.datamodule.describe())
             return
         name = config.name or type(self.model).__name__
         if self.datamodule.source == "synthetic":
             name += "-synthetic"
+        _say(self.datamodule.describe())
+        if self.origin.run is None:
+            folder = Path(config.runs_dir) / name
+            self.made = [path for path in (folder, *folder.parents) if not path.exists()]
         self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
         self.lock = runs.lock(self.run_dir)
-        _say(self.datamodule.describe())
+
+    def _begin(self, *_: Any) -> None:
+        """Write the run's config, once all callbacks are set up: one that refuses leaves nothing behind."""
+        if self.has_begun or self.run_dir is None or not _is_first_process():
+            return
+        self.has_begun = True
         self._set_aside(self.run_dir / results.FILE)
         self._save_config(self.run_dir / runs.CONFIG)
         if self.origin.path is not None:
@@ -369,6 +395,7 @@ class ZooCLI(LightningCLI):
         self.history.path = self.run_dir / "metrics.csv"
         if self.last is not None:
             directory = (self.run_dir / runs.CHECKPOINTS).resolve()
+            callback_checks.place(cast(Any, trainer).callbacks, directory)
             last = directory / f"{LAST}.ckpt"
             self.graceful_stop.path = self.not_finite.path = self.ending.path = last
             for callback in filter(None, (self.best, self.last)):
@@ -389,12 +416,34 @@ class ZooCLI(LightningCLI):
         """Train."""
         try:
             self.trainer.fit(**kwargs | {"weights_only": True})
-        except BaseException:
+            self._begin()  # where there was nothing to train
+        except BaseException as error:
             # The processes that this one launched would wait for it for ever.
             if (kill := getattr(self.trainer.strategy.launcher, "kill", None)) is not None:
                 kill(signal.SIGKILL)
             self._unlock()
+            if not isinstance(error, Exception):
+                raise
+            if not self.has_begun and not isinstance(error, (OSError, RunError)):
+                self._discard()
+            self._refuse(error)
             raise
+
+    def _discard(self) -> None:
+        """Remove the directory that was made for a run which did not begin."""
+        if self.run_dir is not None and self.origin.run is None and _is_first_process():
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+            for folder in self.made:
+                with contextlib.suppress(OSError):  # it holds other runs by now
+                    folder.rmdir()
+
+    def _refuse(self, error: Exception) -> None:
+        """Raise an InputError if a callback refused to be set up; in the first process alone, which says it for all."""
+        refusal = callback_checks.refusal(error, self.trainer)
+        if refusal is not None and not _is_first_process():
+            raise SystemExit(2) from None
+        if refusal is not None:
+            raise refusal from error
 
     def after_fit(self) -> None:
         """Evaluate the best checkpoint on the test set, once; the last one where there is no validation set."""
@@ -422,7 +471,11 @@ class ZooCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the test set."""
-        self.trainer.test(**kwargs | {"weights_only": True, "verbose": False})
+        try:
+            self.trainer.test(**kwargs | {"weights_only": True, "verbose": False})
+        except Exception as error:
+            self._refuse(error)
+            raise
         self._report_beside_checkpoint("test")
 
     def before_validate(self) -> None:
@@ -434,7 +487,11 @@ class ZooCLI(LightningCLI):
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the validation set."""
-        self.trainer.validate(**kwargs | {"weights_only": True, "verbose": False})
+        try:
+            self.trainer.validate(**kwargs | {"weights_only": True, "verbose": False})
+        except Exception as error:
+            self._refuse(error)
+            raise
         self._report_beside_checkpoint("val")
 
     # Their parts.
@@ -507,7 +564,28 @@ class ZooCLI(LightningCLI):
 
     @cached_property
     def _whole_config(self) -> dict[str, Any]:
-        return yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+        dumped = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        return _as_given(dumped[self.subcommand], self.config[self.subcommand])
+
+    def _check_config(self) -> None:
+        """Refuse a command line whose config.yaml could not be read back: `--resume` would not work.
+
+        Raises:
+            InputError: says which option cannot be kept.
+        """
+        unkept = re.search(r"Unable to serialize instance .*", yaml.safe_dump(self._whole_config, width=10_000))
+        if unkept:
+            raise InputError(
+                f"the run's {runs.CONFIG} could not be read back ({unkept[0]}): an argument, or a default, must be a "
+                "number, a text, a list or a class that the config names"
+            )
+        config, said = copy.deepcopy(self._whole_config), io.StringIO()  # a copy, which the parser changes
+        try:
+            with contextlib.redirect_stderr(said):
+                self.parser.parse_object({"subcommand": self.subcommand, self.subcommand: config})
+        except SystemExit as error:
+            reason = said.getvalue().removeprefix("error: ")
+            raise InputError(f"the run's {runs.CONFIG} could not be read back: {reason}") from error
 
     def _set_aside(self, path: Path, keep: bool = False) -> None:
         """Put a file of a run that goes on under the name of the epochs that it is of."""
@@ -584,6 +662,20 @@ def _check_nodes(trainer: L.Trainer) -> None:
 
 def _num_classes(task: str) -> int:
     return 2 if task == "binary" else 10
+
+
+def _as_given(dumped: Any, given: Any) -> Any:
+    """Return a dumped config with texts as they were given.
+
+    jsonargparse takes some for something else: the name of a pruning function, an enumeration of texts.
+    """
+    if isinstance(given, str) and dumped != given:
+        return str.__str__(given.value if isinstance(given, Enum) else given)
+    if isinstance(dumped, dict):
+        return {name: _as_given(value, given[name]) if name in given else value for name, value in dumped.items()}
+    if isinstance(dumped, list) and isinstance(given, (list, tuple)):
+        return [_as_given(*pair) for pair in zip(dumped, given, strict=True)]
+    return dumped
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, cast
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateFinder, ModelPruning
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -179,6 +180,13 @@ class NumPyClassifier(Classifier):
                 f"--trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: {type(self).__name__} makes a "
                 "step for each batch: a larger --data.batch_size is the same"
             )
+        unfit = (GradientAccumulationScheduler, ModelPruning, LearningRateFinder)
+        for callback in cast(Any, trainer).callbacks:
+            if isinstance(callback, unfit):
+                raise InputError(
+                    f"{type(callback).__name__}: {type(self).__name__} computes with NumPy, and makes its optimizer "
+                    "steps itself: leave the callback out"
+                )
         if trainer.gradient_clip_val:
             self._clip = (float(trainer.gradient_clip_val), trainer.gradient_clip_algorithm or "norm")
             trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None

@@ -5,6 +5,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from importlib import import_module
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -49,7 +50,11 @@ class ZooParser(LightningArgumentParser):
         """Add the arguments of a class: of one that a config names, where they get no key of their own."""
         if nested_key is None:
             self.owner = cls
-        return super().add_class_arguments(cls, nested_key, *args, **kwargs)
+        added = super().add_class_arguments(cls, nested_key, *args, **kwargs)
+        for action in self._actions:  # as the default of Lightning's Timer, which no config can hold
+            if isinstance(action.default, str) and isinstance(action.default, Enum):
+                action.default = action.default.value
+        return added
 
     def format_help(self) -> str:
         """Return the groups of options that are in the wanted section, without the usage, which is as long again."""
