@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from datamodules.errors import InputError, RunError, did_you_mean, one_line
+from zoo.signals import Stopped, stopping_at_once
 
 # A module of `zoo.commands` each, which imports what it needs: most of them no torch.
 OWN = {
@@ -58,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal cannot show a letter
     try:
-        code = _run(sys.argv[1:] if argv is None else argv)
+        with stopping_at_once():
+            code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
         return code
     except InputError as error:
@@ -67,6 +69,10 @@ def main(argv: list[str] | None = None) -> int:
     except RunError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code
+    except Stopped as stop:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes of a run, one says it
+            print(f"error: {stop}", file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
@@ -125,9 +131,12 @@ def _run_lightning(argv: list[str]) -> None:
     from zoo.installation import check_torch
 
     check_torch()
+    from zoo import slurm
     from zoo.lightning_cli import main as run
 
-    run(argv)
+    words = slurm.take_up(argv) if argv[0] == "fit" else argv
+    if words is not None:
+        run(words)
 
 
 if __name__ == "__main__":
