@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from datamodules.errors import Ended, InputError, RunError, did_you_mean, error_line, foreign_exit
+from zoo.signals import Stopped, stopping_at_once
 
 # A module of `zoo.commands` each, which imports what it needs: most of them no torch.
 OWN = {
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
         if not _open_closed_streams():
             raise InputError("the standard output is closed: redirect it to a file, or to /dev/null")
         try:
-            code = _run(sys.argv[1:] if argv is None else argv)
+            with stopping_at_once():
+                code = _run(sys.argv[1:] if argv is None else argv)
         except Ended as end:
             code = end.exit_code
         sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
@@ -71,6 +73,10 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, error.exit_code)
+    except Stopped as stop:
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # of several processes of a run, one says it
+            return stop.exit_code
+        return _fail(stop, stop.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except SystemExit as end:  # of somebody else's code
@@ -154,9 +160,12 @@ def _run_lightning(argv: list[str]) -> None:
     from zoo.installation import check_torch
 
     check_torch()
+    from zoo import slurm
     from zoo.lightning_cli import main as run
 
-    run(argv)
+    words = slurm.take_up(argv) if argv[0] == "fit" else argv
+    if words is not None:
+        run(words)
 
 
 if __name__ == "__main__":

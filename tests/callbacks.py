@@ -1,6 +1,8 @@
 """Callbacks that tests name in a config."""
 
+import os
 import signal
+import time
 
 import lightning as L
 import torch
@@ -69,3 +71,20 @@ class PoisonAt(L.Callback):
         if trainer.global_step == self.step:
             with torch.no_grad():
                 next(pl_module.parameters()).view(-1)[0] = torch.nan
+
+
+class KilledAtStart(L.Callback):
+    """Ends one process of a run before its first epoch; the others wait for it for ever.
+
+    Args:
+        rank: of the process.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def on_train_start(self, trainer, pl_module):
+        trainer.strategy.barrier()
+        if trainer.global_rank == self.rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(3600)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,12 @@ FIT = ["fit", *DATA, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", 
 CNN = ["--model=CNN", "--optimizer=SGD", "--optimizer.lr=0.01", "--optimizer.momentum=0.9"]
 
 
-def run(*command: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess:
+def run(
+    *command: str, launcher: tuple[str, ...] = (sys.executable,), timeout: float | None = None
+) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*launcher, cli.__file__, *command], env=environment, capture_output=True, text=True)
+    words = [*launcher, cli.__file__, *command]
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def weights(run_dir: Path) -> dict:
@@ -112,10 +116,10 @@ def test_a_numpy_model_learns_the_same_as_one_process_with_twice_the_batch():
 
 def test_a_numpy_model_is_stopped_in_both_processes_and_goes_on():
     """They agree at the end of the call that reaches the next tenth step."""
-    signal = '{"class_path": "tests.callbacks.SignalAfter", "init_args": {"step": 16, "rank": 1, "every_n_steps": 4}}'
+    stop = '{"class_path": "tests.callbacks.SignalAfter", "init_args": {"step": 16, "rank": 1, "every_n_steps": 4}}'
     command = [*FIT, "--model=NumPyMLP", "--model.hidden_sizes=[8]", "--optimizer.lr=1e-3", "--data.batch_size=2", *DDP]
     command += ["--trainer.log_every_n_steps=50"]
-    stop_and_resume(command, signal, "stopped by SIGTERM after step 20: go on with")
+    stop_and_resume(command, stop, "stopped by SIGTERM after step 20: go on with")
 
 
 def test_speaks_once(two):
@@ -154,9 +158,9 @@ def test_every_image_is_counted_once(two, images):
 
 def test_a_signal_to_one_process_stops_both_and_the_run_goes_on(two):
     """With dropout and batch norm, in the middle of an epoch: they agree on the step to stop after, the next of ten."""
-    signal = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 22, "rank": 1}}'
+    stop = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 22, "rank": 1}}'
     command = [*FIT, "--model=ImprovedCNN", "--data.batch_size=4", *DDP]
-    cut = stop_and_resume(command, signal, "stopped by SIGTERM after step 30: go on with")
+    cut = stop_and_resume(command, stop, "stopped by SIGTERM after step 30: go on with")
     assert cut.stderr.count("\n") == 1
 
 
@@ -165,6 +169,20 @@ def test_a_diverged_run_ends_in_both():
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "diverged" in done.stderr
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_takes_the_other_one_with_it(rank):
+    """The call returns once both have closed their outputs."""
+    callback = f'[{{"class_path": "tests.callbacks.KilledAtStart", "init_args": {{"rank": {rank}}}}}]'
+    done = run(*FIT, "--model=MLP", "--data.batch_size=8", f"--trainer.callbacks={callback}", *DDP, timeout=600)
+    (run_dir,) = Path("runs").glob("*/*")
+    if rank == 0:
+        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+        return
+    left = f"no checkpoint was saved yet; start the run anew with: fit --resume {run_dir}"
+    assert done.stderr == f"error: process 2 of 2 was ended by SIGKILL: {left}\n"
+    assert done.returncode == 1
 
 
 def test_processes_of_another_launcher_share_a_directory():

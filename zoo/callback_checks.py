@@ -108,12 +108,12 @@ def _may_log_more(model: Classifier, callbacks: Sequence[L.Callback]) -> bool:
     return any(isinstance(it, DeadUnits) or not type(it).__module__.startswith(OURS) for it in (model, *callbacks))
 
 
-def refusal(error: Exception, trainer: L.Trainer) -> InputError | None:
+def refusal(error: BaseException, trainer: L.Trainer) -> InputError | None:
     """Return the line for an error that a callback raised when a run was set up; None for any other error.
 
     A ModelCheckpoint or an EarlyStopping whose metric is missing raises it later, once the metric is due.
     """
-    if isinstance(error, (InputError, RunError, OSError)):
+    if not isinstance(error, Exception) or isinstance(error, (InputError, RunError, OSError)):
         return None
     callbacks: list[Any] = cast(Any, trainer).callbacks
     for frame, line in traceback.walk_tb(error.__traceback__):

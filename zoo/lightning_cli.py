@@ -8,8 +8,9 @@ import logging
 import os
 import re
 import shutil
-import signal
+import time
 import warnings
+from collections.abc import Iterator
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -38,10 +39,12 @@ from zoo import (
     installation,
     model_check,
     option_checks,
+    processes,
     restoring,
     resume,
     run_logger,
     runs,
+    slurm,
 )
 from zoo import config as configs
 from zoo.callbacks.batch_log import BatchLog
@@ -63,11 +66,13 @@ from zoo.checkpoints import BEST, LAST, WholeFileIO
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import report, results
 from zoo.parser import ZooParser, check_class
-from zoo.run_logger import FOLDER, RunLogger
+from zoo.run_logger import FOLDER, RunLogger, errors_in_main_thread
 from zoo.schedules import Constant, Schedule
+from zoo.signals import Stopped, stopping_at_once
 from zoo.trainer import ZooTrainer
 
 SEED = 0
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
 TRAINER_DEFAULTS = {"max_epochs": 10, "num_sanity_val_steps": 0, "devices": option_checks.ONE_DEVICE}
 
 
@@ -85,7 +90,12 @@ def main(argv: list[str]) -> "ZooCLI":
         RunError: for a run that is cut short.
         Ended: with code 2 for bad input that the parser sees.
     """
-    _quieten()
+    processes.end_with_first()
+    with _quiet():
+        return _run(argv)
+
+
+def _run(argv: list[str]) -> "ZooCLI":
     command, *options = argv
     composed, origin = resume.take(command, configs.compose(options))
     config = composed.config
@@ -112,10 +122,14 @@ def main(argv: list[str]) -> "ZooCLI":
         if not _is_first_process():  # which says it for all
             raise Ended(error.exit_code) from None
         raise
+    except Stopped as stop:
+        if not _is_first_process():
+            raise Ended(stop.exit_code) from None
+        raise
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
-        raise RunError(f"the disk is full ({error}): make room, and go on with: fit --resume") from error
+        raise RunError(f"the disk is full ({error}): make room, and start again") from error
     except (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException) as error:
         # jsonargparse wraps what a class raises when it is built. What goes wrong later is not the command line's
         # fault, and is worth a traceback.
@@ -132,13 +146,28 @@ def _input_error_behind(error: BaseException | None) -> InputError | None:
     return error
 
 
-def _quieten() -> None:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """Silence what Lightning says at every start and what does not concern this project."""
-    for name in ("fabric.utilities.seed", "fabric.utilities.distributed"):
-        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
+    levels = {f"lightning.fabric.utilities.{name}": logging.WARNING for name in ("seed", "distributed")}
+    levels["torch.utils.cpp_extension"] = logging.ERROR  # torch.compile misses a GPU
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     # Lightning says by the same logger what people ask to be told, as by `ModelCheckpoint(verbose: true)`.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_wanted)
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # torch.compile misses a GPU
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    rank_zero.addFilter(_is_wanted)
+    try:
+        with warnings.catch_warnings():
+            _ignore_warnings()
+            yield
+    finally:
+        rank_zero.removeFilter(_is_wanted)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _ignore_warnings() -> None:
     for message in (
         "LightningCLI's args parameter is intended",  # configs are composed before the parser sees them
         ".*does not have many workers.*",  # a worker would slow the loaders down
@@ -205,6 +234,7 @@ class ZooCLI(LightningCLI):
         self.not_finite = StopWhenNotFinite()
         self.graceful_stop = GracefulStop()
         self.ending = Ending()
+        self.slurm: Any = None  # Lightning's view of it, where it has started this process
         super().__init__(
             Classifier,
             CIFAR10DataModule,
@@ -269,7 +299,9 @@ class ZooCLI(LightningCLI):
         """Build the trainer with the callbacks that every run has."""
         config = self.config_init[self.subcommand]
         # Before all others: they find the run's logger.
-        callbacks: list[Callback] = [LambdaCallback(setup=self._open_run_of_fit)] if self.subcommand == "fit" else []
+        callbacks: list[Callback] = []
+        if self.subcommand == "fit":
+            callbacks.append(LambdaCallback(setup=self._open_run_of_fit, on_train_epoch_end=self._check_run_is_there))
         if self.subcommand == "fit" and config.compile:
             callbacks.append(compilation.CompiledSteps())
         theirs = _as_list(config.trainer.callbacks)
@@ -279,13 +311,16 @@ class ZooCLI(LightningCLI):
             callbacks += [*bars, EpochLine(self.history)]
         if config.trainer.enable_model_summary is not False:
             callbacks += [] if any(isinstance(callback, ModelSummary) for callback in theirs) else [ModelSummary(2)]
-        if self.subcommand == "fit":
-            callbacks += self._callbacks_of_fit(config)
+        callbacks += self._callbacks_of_fit(config) if self.subcommand == "fit" else [self.graceful_stop]
         # The run's own logger is put in once the run has a directory. With fast_dev_run, Lightning puts in a logger
         # that writes nothing.
         logger = config.trainer.logger
         logger = bool(config.trainer.fast_dev_run) if logger in (None, True) else logger
         plugins = [*_as_list(config.trainer.plugins), WholeFileIO()]
+        self.slurm = slurm.take_environment(plugins)
+        if self.slurm is not None:
+            self.graceful_stop.requeue = self.slurm.requeue_signal if self.subcommand == "fit" else None
+            plugins += [] if self.slurm in plugins else [self.slurm]
         return super().instantiate_trainer(callbacks=callbacks, logger=logger, plugins=plugins, **kwargs)
 
     def _callbacks_of_fit(self, config: Any) -> list[Callback]:
@@ -312,6 +347,7 @@ class ZooCLI(LightningCLI):
         return callbacks
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._check_run_is_there()
         checkpoint["config"] = self._whole_config
         for logger in run_logger.all_of(trainer):
             logger.flush()
@@ -376,6 +412,7 @@ class ZooCLI(LightningCLI):
         self.has_begun = True
         self._set_aside(self.run_dir / results.FILE)
         self._save_config(self.run_dir / runs.CONFIG)
+        slurm.mark(self.run_dir, self.argv)
         if self.origin.path is not None:
             _say(f"Run: {self.run_dir}, from {self.origin.path}")
         else:
@@ -389,7 +426,7 @@ class ZooCLI(LightningCLI):
         path = self.trainer.strategy.broadcast(self.origin.path)
         if not self.trainer.strategy.reduce_boolean_decision(path == self.origin.path):
             raise RunError(f"the processes found different checkpoints to go on from: name the file, as {path}")
-        self.run_dir = self.trainer.strategy.broadcast(self.run_dir)
+        self.run_dir = cast(ZooTrainer, self.trainer).run_dir = self.trainer.strategy.broadcast(self.run_dir)
         if self.run_dir is None:
             return
         self.history.path = self.run_dir / "metrics.csv"
@@ -413,21 +450,12 @@ class ZooCLI(LightningCLI):
                 logger.experiment.add_text("data", self.datamodule.describe())
 
     def fit(self, **kwargs: Any) -> None:
-        """Train."""
-        try:
+        """Train, then evaluate the best checkpoint on the test set, once; the last one where there is no validation
+        set."""
+        with self._attended():
             self.trainer.fit(**kwargs | {"weights_only": True})
             self._begin()  # where there was nothing to train
-        except BaseException as error:
-            # The processes that this one launched would wait for it for ever.
-            if (kill := getattr(self.trainer.strategy.launcher, "kill", None)) is not None:
-                kill(signal.SIGKILL)
-            self._unlock()
-            if not isinstance(error, Exception):
-                raise
-            if not self.has_begun and not isinstance(error, (OSError, RunError)):
-                self._discard()
-            self._refuse(error)
-            raise
+            self._test_best()
 
     def _discard(self) -> None:
         """Remove the directory that was made for a run which did not begin."""
@@ -436,17 +464,17 @@ class ZooCLI(LightningCLI):
             for folder in self.made:
                 with contextlib.suppress(OSError):  # it holds other runs by now
                     folder.rmdir()
+            self.run_dir = None
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, error: BaseException) -> None:
         """Raise an InputError if a callback refused to be set up; in the first process alone, which says it for all."""
         refusal = callback_checks.refusal(error, self.trainer)
         if refusal is not None and not _is_first_process():
-            raise SystemExit(2) from None
+            raise Ended(2) from None
         if refusal is not None:
             raise refusal from error
 
-    def after_fit(self) -> None:
-        """Evaluate the best checkpoint on the test set, once; the last one where there is no validation set."""
+    def _test_best(self) -> None:
         facts: dict[str, Any] = {"epochs": len(self.history.rows), "fit_seconds": round(self.history.seconds, 1)}
         paths = [callback.best_model_path for callback in (self.best, self.last) if callback is not None]
         path = next(filter(None, paths), None)
@@ -458,11 +486,84 @@ class ZooCLI(LightningCLI):
             if self.best is not None and self.best.best_model_score is not None:
                 facts["best_epoch"] = checkpoints.epochs_done(content)
                 facts["val/acc"] = round(self.best.best_model_score.item(), 6)
+        for logger in run_logger.all_of(self.trainer):
+            logger.begin_test(self.trainer.current_epoch)
+        self.trainer.test(self.model, self.datamodule, verbose=False)
+        self._report("test", path, self.run_dir, facts)
+
+    @contextlib.contextmanager
+    def _attended(self) -> Iterator[None]:
+        """Run the trainer in all its processes; tell in one line what ends it before its time; leave nothing open.
+
+        Raises:
+            RunError: in place of what a signal, a full disk, or the loss of the run's folder or of a process raises.
+        """
+        requeue = () if self.graceful_stop.requeue is None else (self.graceful_stop.requeue,)
         try:
-            self.trainer.test(self.model, self.datamodule, verbose=False)
-            self._report("test", path, self.run_dir, facts)
+            others = processes.launched(self.trainer, self.argv, self._tell)
+            with errors_in_main_thread(), stopping_at_once(requeue), others:
+                yield
+        except BaseException as error:
+            if not self.has_begun:
+                self._discard()
+            if (told := self._tell(error)) is not None:
+                raise told from error
+            self._refuse(error)
+            raise
         finally:
+            for logger in run_logger.all_of(self.trainer):
+                with contextlib.suppress(OSError):  # which has been told
+                    logger.close()
             self._unlock()
+
+    def _tell(self, error: BaseException) -> RunError | None:
+        """Return what to say of something outside of the program that has ended it; None of anything else."""
+        if isinstance(error, Stopped):
+            return RunError(self._tell_of_signal(error), error.exit_code)
+        if isinstance(error, FileNotFoundError) and error.filename and self.run_dir is not None:
+            time.sleep(1)  # whoever deletes a folder deletes one file after the other
+            if self._is_run_gone():
+                return self._run_is_gone()
+            if (place := Path(os.fsdecode(error.filename))).is_relative_to(self.run_dir):
+                return RunError(f"{place} was deleted or moved while the run was writing it: {self._left()}")
+        if isinstance(error, OSError) and error.errno in FULL:
+            return RunError(f"the disk is full ({error}): make room; {self._left()}")
+        if isinstance(error, processes.Lost):
+            return RunError(f"{error}: {self._left()}")
+        return None
+
+    def _tell_of_signal(self, stop: Stopped) -> str:
+        if stop.number != self.graceful_stop.requeue or self.run_dir is None or not _is_first_process():
+            return f"{stop}: {self._left()}"
+        wrong = slurm.queue_again()
+        if wrong is not None:
+            return f"{stop}, and job {slurm.job()} could not be queued again ({wrong}): {self._left()}"
+        return f"{stop}: job {slurm.job()} is queued again, and will go on with {self.run_dir}"
+
+    def _left(self) -> str:
+        """Return what is left of a run that has ended before its time, and how to go on with it."""
+        if self.run_dir is None:
+            return "nothing was written"
+        if (self.run_dir / results.FILE).is_file():
+            return f"the run was finished: {self.run_dir}"
+        if self.last is None:
+            return "nothing was saved"
+        if not (self.run_dir / runs.CHECKPOINTS / f"{LAST}.ckpt").is_file():
+            return f"no checkpoint was saved yet; start the run anew with: fit --resume {self.run_dir}"
+        return f"go on with: fit --resume {self.run_dir}"
+
+    def _is_run_gone(self) -> bool:
+        return self.has_begun and self.run_dir is not None and not (self.run_dir / runs.CONFIG).is_file()
+
+    def _run_is_gone(self) -> RunError:
+        step = self.trainer.global_step
+        return RunError(f"{self.run_dir} was deleted or moved while it was in use, as seen after step {step}")
+
+    def _check_run_is_there(self, *hook_arguments: Any) -> None:
+        """Notice before anything is written that the run's folder is gone: writing would make a new one, without a
+        config."""
+        if self._is_run_gone():
+            raise self._run_is_gone()
 
     def before_test(self) -> None:
         """Read the test set."""
@@ -471,12 +572,9 @@ class ZooCLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the test set."""
-        try:
+        with self._attended():
             self.trainer.test(**kwargs | {"weights_only": True, "verbose": False})
-        except Exception as error:
-            self._refuse(error)
-            raise
-        self._report_beside_checkpoint("test")
+            self._report_beside_checkpoint("test")
 
     def before_validate(self) -> None:
         """Read the training set, of which the validation set is a part."""
@@ -487,12 +585,9 @@ class ZooCLI(LightningCLI):
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate a checkpoint on the validation set."""
-        try:
+        with self._attended():
             self.trainer.validate(**kwargs | {"weights_only": True, "verbose": False})
-        except Exception as error:
-            self._refuse(error)
-            raise
-        self._report_beside_checkpoint("val")
+            self._report_beside_checkpoint("val")
 
     # Their parts.
 
@@ -596,25 +691,30 @@ class ZooCLI(LightningCLI):
             path.with_stem(f"{path.stem}_{done}_epochs{suffix}") for suffix in ("", *(f"_{k}" for k in range(2, 1000)))
         ]
         aside = next(name for name in names if not name.exists())
-        shutil.copy(path, aside)
-        if not keep:
-            path.unlink()
+        if keep:
+            files.write(aside, path.read_bytes())
+        else:
+            path.rename(aside)
 
     def _unlock(self) -> None:
         if self.lock is not None:
             Path(self.lock.lock_file).unlink(missing_ok=True)
             self.lock.release()
 
-    def _directory_beside_checkpoint(self, kind: str) -> Path:
-        assert self.origin.path is not None
-        return runs.create(runs.folder_of(self.origin.path, kind).parent, kind)
-
     @rank_zero_only
     def _report_beside_checkpoint(self, stage: Stage) -> None:
         if stage not in self.model.results:
             raise InputError(f"nothing was evaluated: --trainer.limit_{stage}_batches is 0")
         report.show(self.model, self.datamodule, stage)
-        self._write_report(stage, str(self.origin.path), self._directory_beside_checkpoint(stage), {})
+        assert self.origin.path is not None
+        directory = runs.create(runs.folder_of(self.origin.path, stage).parent, stage)
+        try:
+            self._write_report(stage, str(self.origin.path), directory, {})
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it holds the results of others
+                directory.parent.rmdir()
+            raise
 
     @rank_zero_only
     def _report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:

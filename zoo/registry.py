@@ -24,6 +24,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
+from zoo.signals import Stopped, stop_at_once
 
 if TYPE_CHECKING:
     from zoo.classifier import Classifier
@@ -133,7 +134,7 @@ def load(name: str) -> "type[Classifier]":
         with _ctrl_c() as was_pressed:
             found = getattr(import_module(module), class_name)
     except BaseException as error:  # another package's code can raise anything
-        if isinstance(error, KeyboardInterrupt) and was_pressed():
+        if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and was_pressed()):
             raise
         cause = f"{type(error).__name__}: {error}".removesuffix(": ")
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
@@ -148,6 +149,9 @@ def load(name: str) -> "type[Classifier]":
 @contextmanager
 def _ctrl_c() -> Iterator[Callable[[], bool]]:
     """Yield what tells whether the user pressed Ctrl-C: another package's code can raise KeyboardInterrupt, too."""
+    if signal.getsignal(signal.SIGINT) is stop_at_once:  # the command's handler, which raises Stopped
+        yield lambda: False
+        return
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
         yield lambda: True  # somebody else handles the signal
         return

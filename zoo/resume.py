@@ -78,7 +78,7 @@ def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
             raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt")
         if "--name" in configs.take_options(rest, ("--name",))[0]:
             raise InputError("--resume goes on in the run's own directory: leave out --name")
-        origin, base = _of_run(_named_run(options["--resume"], _runs_dir(composed)), composed)
+        origin, base = _of_run(_named_run(options["--resume"], runs_dir(composed)), composed)
     elif wanted in (None, "null", "None"):
         return composed, Origin()
     else:
@@ -135,7 +135,8 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
             raise InputError(f"{what}, but the model of {origin.path} has {name} {value}: leave {option} out")
 
 
-def _runs_dir(composed: Composed) -> Path:
+def runs_dir(composed: Composed) -> Path:
+    """Return the folder of runs that a command line or its configs name."""
     in_words = configs.take_options(composed.rest, ("--runs_dir",))[0].get("--runs_dir")
     return user_path(str(in_words or composed.config.get("runs_dir") or "runs"))
 
@@ -189,7 +190,7 @@ def _of_run(run: Path, composed: Composed) -> tuple[Origin, Config]:
 def _of_file(wanted: str, command: str, composed: Composed) -> tuple[Origin, Config]:
     """Return a checkpoint, and what the command line leaves of its config."""
     named = _named_model(composed)
-    path = _in_newest_run(wanted, _runs_dir(composed), named) if wanted in (BEST, LAST) else _in_run(wanted)
+    path = _in_newest_run(wanted, runs_dir(composed), named) if wanted in (BEST, LAST) else _in_run(wanted)
     content = checkpoints.read(path)
     try:
         base = _config_of(content, named)

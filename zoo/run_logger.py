@@ -1,6 +1,10 @@
 """`RunLogger`: a run's curves in TensorBoard."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import glob
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,8 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
+
+from zoo import files
 
 FOLDER = "tensorboard"  # of a run
 STEPS = "steps"  # of that
@@ -20,6 +26,9 @@ class RunLogger(TensorBoardLogger):
     TensorBoard has one axis, of whole numbers, and a run that goes on takes back all that stands behind its checkpoint.
     So what is logged by optimizer step is, to TensorBoard, a run of its own, in the subfolder "steps". That is where
     `log_metrics` goes, which Lightning and other people's callbacks call with steps; `experiment` is over epochs.
+
+    What a test logs, between `begin_test` and `publish_test`, appears in TensorBoard all at once or not at all. A run
+    that was killed in between is tested again when it goes on, and each point of the test still stands there once.
 
     Args:
         run_dir: of the run.
@@ -36,15 +45,42 @@ class RunLogger(TensorBoardLogger):
         self.is_new = again is None
         self._steps_done = steps_done
         self._known: set[str] = set()
+        self._test: _TestEvents | None = None
+
+    @property
+    def experiment(self) -> Any:
+        """The writer of what is over epochs; of the test's own while a test is under way. A dummy in all processes but
+        the first."""
+        return self._test.by_epoch if self._test is not None else super().experiment
+
+    @property
+    def _by_step(self) -> SummaryWriter:
+        return self._test.by_step if self._test is not None else self._steps
 
     @cached_property
-    def _by_step(self) -> SummaryWriter:
+    def _steps(self) -> SummaryWriter:
         again = None if self._steps_done is None else self._steps_done + 1
         return SummaryWriter(str(Path(self.log_dir) / STEPS), purge_step=again)
 
     def expect(self, names: Iterable[str]) -> None:
         """Leave metrics out of `log_metrics` that `log_figures` is going to get."""
         self._known |= set(names)
+
+    @rank_zero_only
+    def begin_test(self, epoch: int) -> None:
+        """Keep what is logged from here on apart.
+
+        Args:
+            epoch: after which the model is tested; an earlier test after the same one is replaced.
+        """
+        self._test = _TestEvents(Path(self.log_dir), epoch)
+
+    @rank_zero_only
+    def publish_test(self) -> None:
+        """Write what was logged since `begin_test`."""
+        if self._test is not None:
+            self._test.publish()
+            self._test = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -77,9 +113,80 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the files."""
-        super().finalize(status)
-        self._by_step.close()
+        """Close the files; those of a test stay open until `publish_test` or `close`."""
+        if self._test is None:
+            super().finalize(status)
+            self._close_steps()
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Close all files, and drop a test that is not published: no thread of theirs is left."""
+        if self._test is not None:
+            self._test.drop()
+            self._test = None
+        if self._experiment is not None:
+            self._experiment.close()
+        self._close_steps()
+
+    def _close_steps(self) -> None:
+        if "_steps" in self.__dict__:
+            self._steps.close()
+
+
+class _TestEvents:
+    """Event files of a test, written elsewhere and put into their places by `publish`.
+
+    Args:
+        log_dir: of the run's event files.
+        epoch: after which the model is tested.
+    """
+
+    def __init__(self, log_dir: Path, epoch: int) -> None:
+        self._log_dir, self._suffix = log_dir, f"-test-{epoch}"
+        self._folder = tempfile.TemporaryDirectory(prefix="cifar10-zoo-")
+
+    @cached_property
+    def by_epoch(self) -> SummaryWriter:
+        return SummaryWriter(self._folder.name, filename_suffix=self._suffix)
+
+    @cached_property
+    def by_step(self) -> SummaryWriter:
+        return SummaryWriter(str(Path(self._folder.name) / STEPS), filename_suffix=self._suffix)
+
+    def publish(self) -> None:
+        self._close()
+        for place in (self._log_dir, self._log_dir / STEPS):
+            # Before, not after: there may be no moment with both.
+            for old in place.glob(f"events.out.tfevents.*{glob.escape(self._suffix)}"):
+                old.unlink()
+        for written in sorted(Path(self._folder.name).rglob("events.out.tfevents.*")):
+            files.write(self._log_dir / written.relative_to(self._folder.name), written.read_bytes())
+        self._folder.cleanup()
+
+    def drop(self) -> None:
+        self._close()
+        self._folder.cleanup()
+
+    def _close(self) -> None:
+        for name in ("by_epoch", "by_step"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+
+@contextlib.contextmanager
+def errors_in_main_thread() -> Iterator[None]:
+    """Leave what goes wrong in TensorBoard's threads to the main thread, which gets the error at its next write."""
+    before = threading.excepthook
+
+    def hook(error: threading.ExceptHookArgs) -> None:
+        if not type(error.thread).__module__.startswith("tensorboard."):
+            before(error)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def is_within_epoch(trainer: L.Trainer) -> bool:

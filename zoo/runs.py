@@ -6,6 +6,7 @@ metrics.csv           one row an epoch
 metrics.json          the results on the test set, and what they were measured with
 confusion_matrix.png, learning_curves.png
 tensorboard/          logs
+slurm_job             the job that trains it and its command line, where SLURM started it
 explain/1, ...        pages of `explain`
 report/               that of `evaluate`
 export/               files of `export`
@@ -51,7 +52,7 @@ def lock(run: Path) -> FileLock:
     """Take and return the lock of a run, which ends with its process.
 
     Raises:
-        InputError: where another process has it.
+        InputError: where another process has it, or it cannot be taken.
     """
     check_links(run)  # the lock's file is emptied
     taken = FileLock(run / LOCK)
@@ -59,7 +60,19 @@ def lock(run: Path) -> FileLock:
         taken.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{run} is being trained by another process: wait for it, or stop it") from None
+    except OSError as error:
+        why, owner = error.strerror or error, _owner(run / LOCK)
+        raise InputError(
+            f"{run / LOCK}{owner} cannot be opened ({why}): delete it if nobody trains this run, or copy the run"
+        ) from error
     return taken
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f", which belongs to the user {path.owner()},"
+    except (OSError, KeyError, NotImplementedError):
+        return ""
 
 
 def check_links(run: Path) -> None:

@@ -1,5 +1,7 @@
-"""`ZooTrainer`: Lightning's Trainer with the types that its command line needs."""
+"""`ZooTrainer`: Lightning's Trainer with the types that its command line needs, and at home in a run's folder."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -19,7 +21,21 @@ class ZooTrainer(L.Trainer):
         limit_predict_batches: likewise, of prediction.
         overfit_batches: train on the same few batches again and again, given likewise; validate on as many.
         val_check_interval: validate after this many batches, or this fraction of an epoch.
+
+    Attributes:
+        run_dir: of the run, once it is known.
     """
+
+    run_dir: Path | None = None
+
+    @property
+    def default_root_dir(self) -> str:
+        """The run's folder; before it is known, a place where nothing is.
+
+        In a job of SLURM Lightning starts from an hpc_ckpt_N.ckpt that lies here, though nobody asked for it. Plain
+        Lightning leaves such files in the working directory.
+        """
+        return str(self.run_dir) if self.run_dir is not None else os.path.join(super().default_root_dir, ".no_run_yet")
 
     def __init__(
         self,

@@ -1,53 +1,70 @@
-"""Ctrl-C and SIGTERM end a run after the step at hand, with a checkpoint to go on from."""
+"""Ctrl-C and SIGTERM end training after the step at hand, with a checkpoint to go on from."""
 
 import signal
-import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
 
-from datamodules.errors import RunError
+from zoo.signals import ENDING, Stopped, handle, stop_at_once
 
 
 class GracefulStop(L.Callback):
     """Saves a checkpoint in the middle of an epoch: when a signal asks to stop, and every `every_n_steps`.
 
     A signal that comes while the model is validated waits for the end of it, where a checkpoint is saved anyway. A
-    second signal is not waited with.
+    second signal is not waited with. A test, or a validation alone, is stopped at once.
+
+    Lightning installs a handler of its own for SIGTERM just before a trainer starts, and takes back all handlers when
+    it ends. The ones of this callback are put in its place at the first moment after that.
 
     Args:
         every_n_steps: optimizer steps from one checkpoint to the next; None saves at the end of each epoch only.
 
     Attributes:
         path: of the checkpoint; None saves nothing.
+        requeue: a further signal that stops training, with which SLURM says that a job is to be queued again.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
     # The processes of a run have to agree on where to stop, which takes time: they talk about it this often.
     AGREE_EVERY_N_STEPS = 10
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         self.every_n_steps = every_n_steps
         self.path: Path | None = None
+        self.requeue: signal.Signals | None = None
         self._received: int | None = None
         self._stopping = False
         self._due = self._saved = False
         self._last_step = 0
-        self._handlers: dict[int, Any] = {}
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over."""
+        self._take_over(self._receive)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over."""
         self._last_step = trainer.global_step
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+        self._take_over(self._receive)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over."""
+        self._take_over(stop_at_once)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over, where a model is validated and not trained."""
+        if trainer.state.fn != "fit":
+            self._take_over(stop_at_once)
+
+    def _take_over(self, handler: Any) -> None:
+        handle(ENDING if self.requeue is None else (*ENDING, self.requeue), handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received is not None:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._received = number
+        # SLURM sends SIGTERM after the signal to queue a job again, which is under way then.
+        if self._received is not None and self._received != self.requeue:
+            raise Stopped(number, "at once")
+        self._received = self._received or number
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -97,25 +114,15 @@ class GracefulStop(L.Callback):
         if self._is_asked_to_stop(trainer):
             self._stop(trainer)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back."""
-        self._give_back()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._give_back()
-
-    def _give_back(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
     def _is_asked_to_stop(self, trainer: L.Trainer) -> bool:
-        asked = self._received is not None
-        return asked if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(asked, all=False)
+        return _in_any_process(trainer, self._received is not None)
 
     def _stop(self, trainer: L.Trainer) -> None:
-        number = signal.Signals(self._received or signal.SIGTERM)
-        saved = self.path is not None and self.path.is_file()
-        left = f"go on with: fit --resume {self.path.parent.parent}" if saved and self.path else "nothing was saved"
-        raise RunError(f"stopped by {number.name} after step {trainer.global_step}: {left}", exit_code=128 + number)
+        number = self._received or signal.SIGTERM
+        if self.requeue is not None and _in_any_process(trainer, self._received == self.requeue):
+            number = self.requeue
+        raise Stopped(number, f"after step {trainer.global_step}")
+
+
+def _in_any_process(trainer: L.Trainer, is_so: bool) -> bool:
+    return is_so if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(is_so, all=False)

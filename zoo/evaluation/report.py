@@ -8,7 +8,7 @@ import lightning as L
 import torch
 
 from datamodules.cifar10 import CIFAR10DataModule
-from zoo import devices, run_logger
+from zoo import devices, files, run_logger
 from zoo.callbacks import history
 from zoo.classifier import Classifier, Stage
 from zoo.evaluation import results
@@ -22,7 +22,9 @@ def show(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> None:
 def write(
     trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule, stage: Stage, directory: Path, facts: dict[str, Any]
 ) -> None:
-    """Write what the model's last pass over `stage` found to `directory`: `metrics.json`, pictures.
+    """Write what the model's last pass over `stage` found to `directory`: pictures, TensorBoard's, `metrics.json`.
+
+    `metrics.json` comes last: where it is, all else is.
 
     Args:
         trainer: that evaluated.
@@ -51,8 +53,10 @@ def write(
     }
     if facts.get("checkpoint"):
         content["checkpoint"] = os.path.relpath(facts["checkpoint"], directory)
-    results.write_json(directory / results.FILE, content)
     _draw(trainer, data, stage, _title(model, data, stage), summary, directory)
+    for logger in run_logger.all_of(trainer):
+        logger.publish_test()
+    results.write_json(directory / results.FILE, content)
 
 
 def _images(summary: dict[str, Any]) -> int:
@@ -66,15 +70,15 @@ def _title(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> str:
 def _draw(
     trainer: L.Trainer, data: CIFAR10DataModule, stage: Stage, title: str, summary: dict[str, Any], directory: Path
 ) -> None:
-    from zoo.figures import confusion_matrix, learning_curves  # matplotlib takes a second to import
+    from zoo.figures import confusion_matrix, learning_curves, png  # matplotlib takes a second to import
 
     figure = confusion_matrix.draw(summary["confusion"], data.class_names, title)
-    figure.savefig(directory / "confusion_matrix.png", dpi=120)
+    files.write(directory / "confusion_matrix.png", png.render(figure))
     if (writer := run_logger.of(trainer)) is not None:
         writer.add_figure(f"{stage}/confusion_matrix", figure, run_logger.epochs_done(trainer))
     if (directory / "metrics.csv").is_file():
         curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
-        curves.savefig(directory / "learning_curves.png", dpi=120)
+        files.write(directory / "learning_curves.png", png.render(curves))
 
 
 def hardware(trainer: L.Trainer) -> str:

@@ -1,8 +1,9 @@
-"""Pixels as a PNG file."""
+"""Pixels and figures as PNG files."""
 
 import io
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image  # comes with matplotlib
 
 
@@ -10,4 +11,11 @@ def encode(pixels: np.ndarray) -> bytes:
     """Return pixels, uint8 (height, width, 3), as a PNG file."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def render(figure: Figure, dpi: int = 120) -> bytes:
+    """Return a figure as a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()

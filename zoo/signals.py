@@ -1,0 +1,62 @@
+"""Signals that end a command: Ctrl-C and SIGTERM, and on SLURM the one that asks for a job to be queued again."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Collection, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """A signal has asked the command to end.
+
+    It is no Exception, so that code which goes on after an error of its own lets it through; and no KeyboardInterrupt,
+    which Lightning turns into exit code 1.
+
+    Args:
+        number: of the signal.
+        when: what was under way, as "after step 8"; empty where that is not known.
+    """
+
+    def __init__(self, number: int, when: str = "") -> None:
+        super().__init__(number, when)
+        self.number, self.when = signal.Signals(number), when
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process."""
+        return 128 + self.number
+
+    def __str__(self) -> str:
+        return f"stopped by {self.number.name}{' ' * bool(self.when)}{self.when}"
+
+
+def stop_at_once(number: int, frame: FrameType | None = None) -> NoReturn:
+    """Handle a signal.
+
+    Raises:
+        Stopped: always.
+    """
+    raise Stopped(number)
+
+
+def handle(numbers: Collection[int], handler: Any) -> dict[int, Any]:
+    """Install a handler, and return those of before; nothing in a thread, where Python cannot."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+@contextlib.contextmanager
+def stopping_at_once(numbers: Collection[int] = ENDING) -> Iterator[None]:
+    """Let signals raise `Stopped` as long as the context lasts."""
+    before = handle(numbers, stop_at_once)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None is a handler that was not installed from Python.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
