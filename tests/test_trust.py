@@ -34,6 +34,7 @@ DISGUISES: dict[str, Any] = {
     "inside a dictionary": {"x": GADGET},
     "inside a list": [1, [GADGET]],
     "keyword arguments": {"dict_kwargs": {"x": 1}},
+    "a dotted key": {"x.class_path": "subprocess.Popen"},
     "YAML": json.dumps(GADGET),
     "YAML inside a list": [yaml.safe_dump(GADGET)],
     "escaped YAML": '{"class\\x5fpath": "subprocess.Popen"}',
@@ -116,6 +117,11 @@ class TestGadgets:
             ({"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": GADGET}}}, ["subprocess.Popen"]),
             ({"optimizer": {"class_path": "torch.optim.SGD", "dict_kwargs": {"lr": 1}}}, ["dict_kwargs"]),
             ({"lr_schedule": {"class_path": "evil.Cosine"}}, ["lr_schedule names evil.Cosine"]),
+            (
+                {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr.class_path": "evil.C"}}},
+                ["lr.class_path"],
+            ),
+            ({"data__seed.class_path": "evil.C"}, ["data has the argument seed.class_path"]),
             ({"data__seed": GADGET}, ["data.seed names subprocess.Popen"]),
             ({"data": {"class_path": "evil.Data", "init_args": {}}}, ["data"]),
             ({"early_stopping": GADGET}, ["early_stopping names subprocess.Popen"]),
@@ -196,8 +202,7 @@ def test_ones_own_model_and_optimizer_are_named_again(monkeypatch, capsys):
     assert "model names own_code.OwnMLP" in refused([*resume, "--trainer.max_epochs=2"], capsys)
     assert "optimizer names own_code.OwnSGD" in refused([*resume, "--model=own_code.OwnMLP"], capsys)
     assert cli.main([*resume, *named, "--trainer.max_epochs=2"]) == 0
-    assert cli.main([*resume, f"--config={run}/config.yaml", "--trainer.max_epochs=3"]) == 0
-    assert cli.main(["fit", "--ckpt=best", *named, "--trainer.max_epochs=4"]) == 0
+    assert cli.main(["fit", "--ckpt=last", *named, "--trainer.max_epochs=3"]) == 0
     assert trained.load(run, model="own_code.OwnMLP").model.hparams.hidden_sizes == [4], "no optimizer is wanted there"
 
 
@@ -470,6 +475,13 @@ def test_a_run_whose_config_cannot_be_read(theirs, text, capsys):
     error = capsys.readouterr().err
     assert error.startswith("note: config 'runs/MLP/2026-02-02_00-00-00/config.yaml'")
     assert error.count("\n") == 1
+    assert resume.of_checkpoint("best", Path("runs")).path.parts[2] == "2026-02-02_00-00-00", (
+        "no config is wanted there"
+    )
+
+
+def test_a_checkpoint_of_a_run_whose_config_cannot_be_read(theirs, capsys):
+    (theirs / "config.yaml").write_text("[" * 5000 + "]" * 5000)
     for command in (["test"], ["evaluate", "--corruption_images=0"]):
-        assert cli.main([*command, "--ckpt=best"]) == 0, "the checkpoint tells all that is wanted"
+        assert cli.main([*command, "--ckpt=theirs"]) == 0, "the checkpoint tells all that is wanted"
         assert "Traceback" not in capsys.readouterr().err

@@ -174,6 +174,8 @@ def _check_arguments(where: str, arguments: Any, cls: type, source: Source) -> N
         raise source.refuse(f"{where} has the arguments {one_line(arguments)}, expected names and values")
     hints, parameters = _hints(cls), inspect.signature(cls).parameters
     for name, value in arguments.items():
+        if "." in name:  # jsonargparse takes a.b for b in a
+            raise source.refuse(f"{where} has the argument {name}, expected a name without dots")
         is_default = name in parameters and path_of(parameters[name].default) == value and isinstance(value, str)
         if not (is_default or _is_layer(value)):
             _check_value(f"{where}.{name}", value, hints.get(name, object), source)
@@ -196,11 +198,11 @@ def _is_layer(value: Any) -> bool:
 def _check_value(where: str, value: Any, hint: Any, source: Source) -> None:
     """Check a value: that it is plain, and that texts and dictionaries stand only where the class asks for them."""
     if isinstance(value, dict):
-        if found := value.keys() & {"class_path", "dict_kwargs"}:
-            raise source.refuse(f"{where} names {one_line(value[min(found)])}, where no class may be named")
         for key, entry in value.items():
             if not isinstance(key, (str, int)):
                 raise source.refuse(f"{where} has the key {one_line(key)}, which is neither a text nor an integer")
+            if str(key).rpartition(".")[2] in ("class_path", "dict_kwargs"):
+                raise source.refuse(f"{where} names {one_line(entry)}, where no class may be named")
             _check_value(f"{where}.{key}", entry, hint, source)
     elif isinstance(value, list):
         for entry in value:
