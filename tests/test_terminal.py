@@ -117,11 +117,10 @@ def test_the_commands_on_a_checkpoint(screen, run):
         assert "\\x1b[31m" in screen(*command.split(), "--ckpt", str(evil))
 
 
-@pytest.mark.parametrize("name", [EVIL, "a\x1b[2J", "a\nb", "a\0b"])
-def test_a_name_of_a_run_can_be_printed(screen, name):
-    Path("named.yaml").write_text(yaml.safe_dump({"name": name}))
-    for options in ([f"--name={name}"], ["--config=named.yaml"]):
-        assert "holds characters that cannot be printed" in screen("fit", "--model=MLP", *QUICK, *options, code=2)
+@pytest.mark.parametrize("option", [f"--name={EVIL}", "--config=named.yaml"])
+def test_a_name_of_a_run_can_be_printed(screen, option):
+    Path("named.yaml").write_text(yaml.safe_dump({"name": "a\nb\0"}))
+    assert "holds characters that cannot be printed" in screen("fit", "--model=MLP", *QUICK, option, code=2)
     assert not Path("runs").exists()
 
 
