@@ -202,6 +202,17 @@ def test_the_disk_is_full_in_tensorboards_thread(monkeypatch, capsys):
     assert cli.main(["fit", "--resume"]) == 0
 
 
+def test_the_disk_is_full_as_a_run_begins(finished, monkeypatch, capsys):
+    def write(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write", write)
+    assert cli.main(["fit", "--resume", "--trainer.max_epochs=3"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the disk is full (")
+    assert not (finished / ".lock").exists(), "it is free for the next try"
+
+
 @pytest.mark.parametrize("kind", ["a folder", "of another user"])
 def test_a_lock_that_cannot_be_opened(finished, kind, monkeypatch, capsys):
     if kind == "a folder":

@@ -67,6 +67,7 @@ def main(argv: list[str]) -> "ZooCLI":
     Raises:
         InputError: for bad input that the parser does not see.
         RunError: for a run that is cut short.
+        Stopped: where a signal asks to stop before there is a run.
         SystemExit: with code 2 for bad input that the parser sees.
     """
     processes.end_with_first()
@@ -330,15 +331,23 @@ class ZooCLI(LightningCLI):
             name += "-synthetic"
         self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
         self.lock = runs.lock(self.run_dir)
+        try:
+            self._begin_run(self.run_dir)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _begin_run(self, run_dir: Path) -> None:
+        """Write what a run begins with, and say so."""
         _say(self.datamodule.describe())
-        self._set_aside(self.run_dir / results.FILE)
-        self._save_config(self.run_dir / runs.CONFIG)
-        slurm.mark(self.run_dir, self.argv)
+        self._set_aside(run_dir / results.FILE)
+        self._save_config(run_dir / runs.CONFIG)
+        slurm.mark(run_dir, self.argv)
         if self.origin.path is not None:
-            _say(f"Run: {self.run_dir}, from {self.origin.path}")
+            _say(f"Run: {run_dir}, from {self.origin.path}")
         else:
             anew = ", which has no checkpoint yet: it starts anew" if self.origin.run else ""
-            _say(f"Run: {self.run_dir}{anew}")
+            _say(f"Run: {run_dir}{anew}")
 
     def _open_run_of_fit(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         """Tell all that writes where to; called in every process of a run, once they can talk to each other."""
