@@ -33,6 +33,26 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing cut short, and the files that it wrote whole, in their order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("whole"))
+        written: list[str] = []
+        write = files.write
+        patch.setattr(files, "write", lambda path, content: (written.append(path.name), write(path, content)))
+        assert cli.main(FIT) == 0
+        return the_run().resolve(), written
+
+
+@pytest.fixture
+def finished(whole) -> Path:
+    """A copy of the run, in `runs` of the test's folder."""
+    run = Path("runs") / whole[0].relative_to(whole[0].parent.parent)
+    shutil.copytree(whole[0], run)
+    return run
+
+
 def the_run() -> Path:
     (run,) = Path("runs").glob("*/*")
     return run
@@ -63,7 +83,6 @@ PLACES = {
     "first batch": (MLP, "on_test_batch_start"),
     "curves": (PRCurves, "on_test_end"),
     "projector": (Embeddings, "on_test_end"),
-    "table": (report, "show"),
     "pictures": (report, "_draw"),
     "everything but what means finished": (results, "write_json"),
 }
@@ -90,10 +109,9 @@ def kill_at(monkeypatch, stage: str) -> None:
         monkeypatch.setattr(*PLACES[stage], killed)
 
 
-def test_a_test_that_was_killed_at_any_stage_is_made_up_for(monkeypatch):
+def test_a_test_that_was_killed_at_any_stage_is_made_up_for(whole, monkeypatch):
     """One run is killed again and again, and then ends; and is lengthened after that."""
-    assert cli.main([*FIT, "--runs_dir=whole"]) == 0
-    (whole,) = Path("whole").glob("*/*")
+    whole, _ = whole
     for stage in STAGES:
         command = ["fit", "--resume"] if Path("runs").exists() else FIT
         with monkeypatch.context() as patch:
@@ -118,17 +136,13 @@ def test_a_test_that_was_killed_at_any_stage_is_made_up_for(monkeypatch):
     assert set(longer.values()) == {1}
 
 
-def test_pictures_come_before_what_means_finished(monkeypatch):
-    written: list[str] = []
-    write = files.write
-    monkeypatch.setattr(files, "write", lambda path, content: (written.append(path.name), write(path, content)))
-    assert cli.main(FIT) == 0
+def test_pictures_come_before_what_means_finished(whole):
+    _, written = whole
     assert written[-1] == "metrics.json"
     assert set(PICTURES) <= set(written), "each is written whole"
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("place", [(MLP, "on_test_batch_start"), (report, "_draw")], ids=["test", "pictures"])
+@pytest.mark.parametrize(("name", "place"), [("SIGINT", (MLP, "on_test_batch_start")), ("SIGTERM", (report, "_draw"))])
 def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
     number = signal.Signals[name]
     with monkeypatch.context() as patch:
@@ -143,10 +157,8 @@ def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("command", "batch"), [("test", "test_batch"), ("validate", "validation_batch")])
-def test_a_signal_in_an_evaluation(command, batch, monkeypatch, capsys):
-    assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
+def test_a_signal_in_an_evaluation(finished, command, batch, monkeypatch, capsys):
     before = {path: path.is_file() and path.read_bytes() for path in Path("runs").rglob("*")}
-    capsys.readouterr()
     for number, place in ((signal.SIGINT, (MLP, f"on_{batch}_start")), (signal.SIGTERM, (report, "_draw"))):
         with monkeypatch.context() as patch:
             patch.setattr(*place, lambda *args, number=number: signal.raise_signal(number))
@@ -190,22 +202,30 @@ def test_the_disk_is_full_in_tensorboards_thread(monkeypatch, capsys):
     assert cli.main(["fit", "--resume"]) == 0
 
 
-@pytest.mark.parametrize("kind", ["a folder", "of another user"])
-def test_a_lock_that_cannot_be_opened(kind, monkeypatch, capsys):
-    assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
-    run = the_run()
-    if kind == "a folder":
-        (run / ".lock").mkdir()
-    else:
-        (run / ".lock").touch()
-        monkeypatch.setattr(FileLock, "acquire", _refuse)  # whoever runs the tests may be root
-    before = {path: path.is_file() and path.read_bytes() for path in run.rglob("*")}
-    capsys.readouterr()
-    assert cli.main(["fit", "--resume", "--trainer.max_epochs=2"]) == 2
+def test_the_disk_is_full_as_a_run_begins(finished, monkeypatch, capsys):
+    def write(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write", write)
+    assert cli.main(["fit", "--resume", "--trainer.max_epochs=3"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {run}/.lock, which belongs to the user ")
+    assert line.startswith("error: the disk is full (")
+    assert not (finished / ".lock").exists(), "it is free for the next try"
+
+
+@pytest.mark.parametrize("kind", ["a folder", "of another user"])
+def test_a_lock_that_cannot_be_opened(finished, kind, monkeypatch, capsys):
+    if kind == "a folder":
+        (finished / ".lock").mkdir()
+    else:
+        (finished / ".lock").touch()
+        monkeypatch.setattr(FileLock, "acquire", _refuse)  # whoever runs the tests may be root
+    before = {path: path.is_file() and path.read_bytes() for path in finished.rglob("*")}
+    assert cli.main(["fit", "--resume", "--trainer.max_epochs=3"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {finished}/.lock, which belongs to the user ")
     assert "delete it if nobody trains this run" in line
-    assert {path: path.is_file() and path.read_bytes() for path in run.rglob("*")} == before
+    assert {path: path.is_file() and path.read_bytes() for path in finished.rglob("*")} == before
 
 
 def _refuse(*args, **options) -> None:
@@ -223,10 +243,9 @@ class TestLeavesNothingInTheProcess:
         }
 
     def test_after_fits(self, monkeypatch):
-        assert cli.main(FIT) == 0  # what is loaded once
+        assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0  # what is loaded once
         before = self.state()
-        for _ in range(2):
-            assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
+        assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
         for place in ((MLP, "on_train_batch_start"), (MLP, "on_test_batch_start"), (report, "_draw")):
             with monkeypatch.context() as patch:
                 patch.setattr(*place, _kill)

@@ -88,6 +88,7 @@ def main(argv: list[str]) -> "ZooCLI":
     Raises:
         InputError: for bad input that the parser does not see.
         RunError: for a run that is cut short.
+        Stopped: where a signal asks to stop before there is a run.
         Ended: with code 2 for bad input that the parser sees.
     """
     processes.end_with_first()
