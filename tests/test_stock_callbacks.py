@@ -167,6 +167,7 @@ def test_a_persons_own_checkpoints_lie_in_the_run():
     accuracies = [f"{float(line.split(',')[9]):.3f}" for line in (run / "metrics.csv").read_text().splitlines()[1:]]
     names = [*(f"epoch={epoch}-val_acc={accuracies[epoch]}" for epoch in (0, 1)), "epoch=0-step=3", "epoch=1-step=6"]
     assert found == sorted(f"checkpoints/{name}.ckpt" for name in (*names, "best", "last", "own-last"))
+    assert not any(path.is_symlink() for path in run.rglob("*"))
     for name in ("best", "last"):
         ours, expected = (torch.load(r / f"checkpoints/{name}.ckpt", weights_only=True) for r in (run, alone))
         assert ours["global_step"] == expected["global_step"]

@@ -140,6 +140,7 @@ def place(callbacks: Sequence[L.Callback], directory: Path) -> None:
         if callback.dirpath is None:
             callback.dirpath = str(directory)
             callback.CHECKPOINT_NAME_LAST = NAME_OF_LAST
+            callback.save_last = bool(callback.save_last)  # a file, no link: a run may be copied and moved
         if callback.filename is not None and callback.auto_insert_metric_name:
             callback.filename = re.sub(
                 r"\{([^}:]+)", lambda name: f"{name[1].replace('/', '_')}={{{name[1]}", callback.filename

@@ -405,9 +405,11 @@ class ZooCLI(LightningCLI):
             self.made = [path for path in (folder, *folder.parents) if not path.exists()]
         self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
         self.lock = runs.lock(self.run_dir)
+        if self.origin.run is None:
+            self._save_config(self.run_dir / runs.CONFIG)
 
     def _begin(self, *_: Any) -> None:
-        """Write the run's config, once all callbacks are set up: one that refuses leaves nothing behind."""
+        """Write the config of a run that goes on, once all callbacks are set up: one that refuses changes nothing."""
         if self.has_begun or self.run_dir is None or not _is_first_process():
             return
         self.has_begun = True
