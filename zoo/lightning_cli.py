@@ -405,8 +405,12 @@ class ZooCLI(LightningCLI):
             self.made = [path for path in (folder, *folder.parents) if not path.exists()]
         self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
         self.lock = runs.lock(self.run_dir)
-        if self.origin.run is None:
-            self._save_config(self.run_dir / runs.CONFIG)
+        try:
+            if self.origin.run is None:
+                self._save_config(self.run_dir / runs.CONFIG)
+        except BaseException:
+            self._unlock()
+            raise
 
     def _begin(self, *_: Any) -> None:
         """Write the config of a run that goes on, once all callbacks are set up: one that refuses changes nothing."""
