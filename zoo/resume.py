@@ -166,25 +166,22 @@ def _of_run(run: Path, composed: Composed) -> tuple[Origin, Config]:
     runs.check_links(run)
     path = run / runs.CONFIG
     config = configs.expand(configs.read(path))
-    again = f"--resume {run} --config FILE, where FILE may be {path}"
-    base = _checked(config, trust.Source(str(path), again, run), composed)
     before = config.pop("ckpt_path", None)
-    base.pop("ckpt_path", None)
-    _of(base, "data").pop("mirrors", None)
-    if not _has_data(_of(base, "data").get("data_dir")):  # of another machine
-        _of(base, "data").pop("data_dir", None)
-    path = run / runs.CHECKPOINTS / f"{LAST}.ckpt"
-    if not path.is_file() and before is not None:
-        path = user_path(str(before))
-    elif not path.is_file():
-        return _of_that_model(Origin(run=run, base=config), composed), base
-    content = checkpoints.read(path)
-    if "package" in content:
+    last = run / runs.CHECKPOINTS / f"{LAST}.ckpt"
+    checkpoint = last if last.is_file() else None if before is None else user_path(str(before))
+    content = None if checkpoint is None else checkpoints.read(checkpoint)
+    if content is not None and "package" in content:  # which is told, where it is not installed
         try:
             _check_class_path(content, _named_model(composed))
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-    return _of_that_model(Origin(path, content, run, config), composed), base
+            raise InputError(f"{checkpoint}: {error}") from error
+
+    again = f"--resume {run} --config FILE, where FILE may be {path}"
+    base = _checked(config, trust.Source(str(path), again, run), composed)
+    _of(base, "data").pop("mirrors", None)
+    if not _has_data(_of(base, "data").get("data_dir")):  # of another machine
+        _of(base, "data").pop("data_dir", None)
+    return _of_that_model(Origin(checkpoint, content, run, config), composed), base
 
 
 def _of_file(wanted: str, command: str, composed: Composed) -> tuple[Origin, Config]:
