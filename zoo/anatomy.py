@@ -135,7 +135,7 @@ def measure(cls: "type[Classifier]") -> Anatomy:
     if isinstance(model, NumPyClassifier):
         flops = sum(2 * layer.weights.size for layer in model.network.layers)
         return Anatomy(_numpy_layers(model), summary.trainable_parameters, flops)
-    return Anatomy(_torch_layers(summary), summary.trainable_parameters, summary.total_flops)
+    return Anatomy(_torch_layers(model, summary), summary.trainable_parameters, summary.total_flops)
 
 
 def _numpy_layers(model: "NumPyClassifier") -> list[Layer]:
@@ -150,8 +150,11 @@ def _numpy_layers(model: "NumPyClassifier") -> list[Layer]:
     ]
 
 
-def _torch_layers(summary: "ModelSummary") -> list[Layer]:
+def _torch_layers(model: "Classifier", summary: "ModelSummary") -> list[Layer]:
     """Return the innermost modules that the image passed through: what was not called has no size."""
-    modules = zip(summary.layer_names, summary.layer_types, summary.out_sizes, summary.param_nums, strict=True)
-    called = [Layer(name, kind, size, parameters) for name, kind, size, parameters in modules if isinstance(size, list)]
+    called = []
+    for name, kind, size in zip(summary.layer_names, summary.layer_types, summary.out_sizes, strict=True):
+        if isinstance(size, list):  # the summary's own numbers count frozen parameters, too
+            learning = (p.numel() for p in model.get_submodule(name).parameters() if p.requires_grad)
+            called.append(Layer(name, kind, size, sum(learning)))
     return [layer for layer in called if not any(other.name.startswith(f"{layer.name}.") for other in called)]
