@@ -187,6 +187,7 @@ def test_both_ways_learn_from_the_same_batches(few_of_fit, monkeypatch, capsys):
     for model, training, images, weight in seen:
         if training:
             learnt.setdefault(model, []).append((images, weight))
+    learnt = {model: steps for model, steps in learnt.items() if len(steps) > 1}  # `fit` tries one step on a twin
     bare, fit = learnt.values()
     assert [images for images, _ in bare] == [images for images, _ in fit]
     assert [len(images) for images, _ in bare] == [4] * 6, "three epochs, the first of which does not count"
