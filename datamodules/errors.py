@@ -3,7 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-LONGEST = 1000  # characters of a message: an argument that it repeats may be of any length
+# Characters of a message, and of a word in it: an argument that a message repeats may be of any length.
+LONGEST, LONGEST_WORD = 1000, 300
 
 
 class InputError(ValueError):
@@ -53,10 +54,13 @@ def one_line(text: object) -> str:
 
 
 def error_line(error: object) -> str:
-    """Return an error as one line of at most `LONGEST` characters, the middle left out if there are more."""
-    text = one_line(error)
-    half = LONGEST // 2
-    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
+    """Return an error as one line, its long words and the line itself without their middle, so that the reason stays."""
+    words = [_without_middle(word, LONGEST_WORD, "...") for word in one_line(error).split(" ")]
+    return _without_middle(" ".join(words), LONGEST, " ... ")
+
+
+def _without_middle(text: str, longest: int, mark: str) -> str:
+    return text if len(text) <= longest else f"{text[: longest // 2]}{mark}{text[-longest // 2 :]}"
 
 
 def printable(text: object) -> str:

@@ -230,8 +230,7 @@ def test_print_config_builds_nothing(capsys):
     gadget = {"class_path": "subprocess.Popen", "init_args": {"args": "touch it-ran", "shell": True}}
     optimizer = {"class_path": "torch.optim.Optimizer", "init_args": {"defaults": {"lr": 0.1, "x": gadget}}}
     Path("theirs.yaml").write_text(yaml.safe_dump({"model": "MLP", "optimizer": optimizer}))
-    with pytest.raises(SystemExit):
-        cli.main(["fit", "--config", "theirs.yaml", "--print_config"])
+    assert cli.main(["fit", "--config", "theirs.yaml", "--print_config"]) == 0
     with contextlib.suppress(NotImplementedError):  # by the base class of optimizers, in its first step
         cli.main(["fit", "--config", "theirs.yaml", *QUICK])
     assert not Path("it-ran").exists()
