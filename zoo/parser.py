@@ -275,7 +275,7 @@ def _find_class(key: str, name: str, base: type[T]) -> type[T]:
         raise InputError(f"{key} {_unloaded(name, f'{type(error).__name__}: {error}')}") from error
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise InputError(f"{key} '{name}' is no subclass of {base.__module__}.{base.__name__}")
-    if inspect.isabstract(found):
+    if inspect.isabstract(found) or found is base:
         raise InputError(f"{key} '{name}' is abstract: name one of its subclasses")
     return found
 
