@@ -54,7 +54,7 @@ def one_line(text: object) -> str:
 
 
 def error_line(error: object) -> str:
-    """Return an error as one line, its long words and the line itself without their middle, so that the reason stays."""
+    """Return an error as one line. Long words and a long line lose their middle, so that the reason stays."""
     words = [_without_middle(word, LONGEST_WORD, "...") for word in one_line(error).split(" ")]
     return _without_middle(" ".join(words), LONGEST, " ... ")
 
