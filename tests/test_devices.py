@@ -44,8 +44,12 @@ def four(monkeypatch):
 def trainers(four, monkeypatch) -> list[L.Trainer]:
     """The trainers of the runs, which do not run."""
     found: list[L.Trainer] = []
-    monkeypatch.setattr(ZooCLI, "fit", lambda self, **kwargs: found.append(self.trainer))
-    monkeypatch.setattr(ZooCLI, "after_fit", ZooCLI._unlock)
+
+    def fit(self, **kwargs):
+        found.append(self.trainer)
+        self._unlock()
+
+    monkeypatch.setattr(ZooCLI, "fit", fit)
     return found
 
 

@@ -98,7 +98,7 @@ def kill_at(monkeypatch, stage: str) -> None:
 
     def killed_in(path: Path, content: bytes) -> None:
         if path.name.startswith(HALF_WRITTEN[stage]):
-            path.with_name(f"{path.name}.00000000.part").write_bytes(content[: len(content) // 2])
+            files.part(path, "00000000").write_bytes(content)
             raise Killed
         write(path, content)
 
@@ -207,6 +207,7 @@ def test_the_disk_is_full_as_a_run_begins(finished, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files, "write", write)
+    capsys.readouterr()
     assert cli.main(["fit", "--resume", "--trainer.max_epochs=3"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: the disk is full (")

@@ -77,9 +77,14 @@ def test_an_interrupt_leaves_nothing_behind(monkeypatch):
 
 
 def test_what_a_killed_process_left_is_removed_in_time():
-    old, young, another = (Path(f"file.{name}.part") for name in ("00000000", "11111111", "mine"))
+    old, young, another = (files.part(Path("file"), token) for token in ("00000000", "11111111", "mine"))
     for path in (old, young, another):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 2 * files.LEFT_BEHIND,) * 2)
     files.write(Path("file"), b"new")
     assert {entry.name for entry in Path().iterdir()} == {"file", young.name, another.name}
+
+
+def test_what_a_killed_process_left_is_no_event_file():
+    """TensorBoard reads every file whose name contains "tfevents"."""
+    assert "tfevents" not in files.part(Path("events.out.tfevents.1"), "00000000").name

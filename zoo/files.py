@@ -5,6 +5,7 @@ import glob
 import os
 import secrets
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def write(path: Path, content: bytes | memoryview, replace: bool = True) -> None
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_behind(path)
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
+    beside = part(path, secrets.token_hex(4))
     try:
         with open(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
             file.write(content)
@@ -46,6 +47,19 @@ def write(path: Path, content: bytes | memoryview, replace: bool = True) -> None
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def part(path: Path, token: str) -> Path:
+    """Return where the bytes of `path` lie while they are written.
+
+    A killed process leaves the file behind. So its name does not contain that of `path`: TensorBoard reads every file
+    whose name contains "tfevents".
+
+    Args:
+        path: of the file to write.
+        token: eight characters, other ones for each writer.
+    """
+    return path.with_name(f"{zlib.crc32(os.fsencode(path.name)):08x}.{token}{PART}")
 
 
 def _move_to_free(source: Path, target: Path) -> None:
@@ -63,7 +77,8 @@ def _move_to_free(source: Path, target: Path) -> None:
 
 
 def _remove_left_behind(path: Path) -> None:
-    for name in glob.glob(f"{glob.escape(str(path))}.????????{PART}"):
+    anyones = part(path, "?" * 8)
+    for name in glob.glob(f"{glob.escape(str(anyones.parent))}/{anyones.name}"):
         with suppress(OSError):
             if time.time() - os.stat(name).st_mtime > LEFT_BEHIND:
                 os.unlink(name)

@@ -44,8 +44,8 @@ CALLBACKS = {
     "zoo.callbacks.lookahead": ("Lookahead",),
     "lightning.pytorch.callbacks": (
         "DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler",
-        "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelSummary", "RichModelSummary",
-        "RichProgressBar", "TQDMProgressBar", "Timer",
+        "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelPruning", "ModelSummary",
+        "RichModelSummary", "RichProgressBar", "TQDMProgressBar", "Timer",
     ),
 }  # fmt: skip
 LOGGERS = {"lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger")}
