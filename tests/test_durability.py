@@ -207,9 +207,8 @@ def test_the_disk_is_full_as_a_run_begins(finished, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(files, "write", write)
-    capsys.readouterr()
     assert cli.main(["fit", "--resume", "--trainer.max_epochs=3"]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("error: the disk is full (")
     assert not (finished / ".lock").exists(), "it is free for the next try"
 
