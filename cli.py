@@ -87,6 +87,8 @@ def main(argv: list[str] | None = None) -> int:
         _drop_output()
         return 128 + 13
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return _fail(f"a name is too long for the file system: {error.filename}: give a shorter one", 2)
         if error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO) or error.filename is not None:
             raise
         _drop_output()

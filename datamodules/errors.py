@@ -55,12 +55,12 @@ def one_line(text: object) -> str:
 
 def error_line(error: object) -> str:
     """Return an error as one line. Long words and a long line lose their middle, so that the reason stays."""
-    words = [_without_middle(word, LONGEST_WORD, "...") for word in one_line(error).split(" ")]
-    return _without_middle(" ".join(words), LONGEST, " ... ")
+    words = [_without_middle(word, LONGEST_WORD) for word in one_line(error).split(" ")]
+    return _without_middle(" ".join(words), LONGEST)
 
 
-def _without_middle(text: str, longest: int, mark: str) -> str:
-    return text if len(text) <= longest else f"{text[: longest // 2]}{mark}{text[-longest // 2 :]}"
+def _without_middle(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
 def printable(text: object) -> str:

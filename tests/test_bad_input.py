@@ -109,6 +109,14 @@ CASES = {
     "config --check list.yaml --out x.yaml": ["--check takes a config alone"],
     "fit --model CNN --optimizer {class_path:SGD": ["--optimizer is not valid YAML"],
     'fit --model CNN --optimizer={"class_path":"SGD","lr":0.1}': ["--optimizer: 'lr' stands beside a class_path"],
+    'fit --config mlp --optimizer={"class_path":"SGD","init_args":{"lr":"abc"}}': [
+        "--optimizer.lr=abc: expected a number"
+    ],
+    'fit --model CNN --trainer.callbacks=[{"class_path":"lightning.pytorch.callbacks.EarlyStopping"}]': [
+        "EarlyStopping needs a value for monitor: give it in its init_args"
+    ],
+    f"fit --model CNN --name {'n' * 300}": ["--name=nnn", "is too long for a folder: give at most 200 bytes"],
+    f"data show --source synthetic --out {'x' * 300}.png": ["a name is too long for the file system: xxx"],
     'fit --model={"class_path":"CNM"}': ["unknown model 'CNM'", "Did you mean 'CNN'?"],
     'fit --model CNN --optimizer={"class_path":"SGD","init_args":{"lrr":1}}': ["'lrr'", "Did you mean 'lr'?"],
     'fit --model CNN --trainer.callbacks=[{"class_path":"zoo.callbacks.lookahead.Lookahead","keep":1}]': [

@@ -122,7 +122,7 @@ def test_ctrl_c_while_a_model_is_imported_is_the_users(tmp_path, monkeypatch, ca
     code = "import signal\nsignal.raise_signal(signal.SIGINT)"
     plugins.install(monkeypatch, tmp_path / "site", code=code)
     assert cli.main(["info", "TinyNet"]) == 130
-    assert one_error(capsys) == "error: interrupted"
+    assert one_error(capsys) == "error: stopped by SIGINT"
 
 
 def test_lightnings_exit_after_ctrl_c_is_an_interruption(monkeypatch, capsys):

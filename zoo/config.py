@@ -53,11 +53,13 @@ class Composed(NamedTuple):
         config: all configs and the classes named on the command line, as one.
         rest: what is left of the command line.
         files: the configs as they were read, by path.
+        classes: the classes named on the command line.
     """
 
     config: Config
     rest: list[str]
     files: dict[Path, Config]
+    classes: Config
 
 
 def shipped() -> list[str]:
@@ -345,7 +347,7 @@ def compose(argv: list[str]) -> Composed:
             classes = merge(classes, expand(check(f"--{name}", {name: _class_value(name, value)})))
         else:
             rest += words
-    return Composed(merge(config, classes), rest, files)
+    return Composed(merge(config, classes), rest, files, classes)
 
 
 def check_names(argv: list[str]) -> None:
@@ -462,10 +464,16 @@ def where(key: str, command: Composed) -> str:
     """Return `" (in FILE)"` for the last config that sets the dotted `key`; `""` where the command line does."""
     if any(word.partition("=")[0] == f"--{key.replace('.init_args', '')}" for word in command.rest):
         return ""
-    for path, config in reversed(command.files.items()):
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None:
-            return f" (in {path})"
-    return ""
+    if _value(command.classes, key) is not None:
+        return ""
+    return next(
+        (f" (in {path})" for path, config in reversed(command.files.items()) if _value(config, key) is not None), ""
+    )
+
+
+def _value(config: Config, key: str) -> Any:
+    """Return the value of a dotted key; None if there is none."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

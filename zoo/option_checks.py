@@ -25,6 +25,7 @@ from zoo.config import Composed
 
 AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes", "log_every_n_steps")
 LARGEST_SEED = 2**32 - 1  # of NumPy
+LONGEST_NAME = 200  # bytes: file systems take 255, and "-synthetic" may follow
 ONE_DEVICE = 1  # which a run has by default, however many the machine has
 # Programs that start a process for each device, and tell it of the others.
 LAUNCHERS: tuple[type[ClusterEnvironment], ...] = (
@@ -46,8 +47,10 @@ def check(config: Any) -> None:
     """
     configs.check_values("the command line", config.as_dict())
     name = config.name
-    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name.strip()):
         raise InputError(f"--name={name} is no plain name for a folder: use --runs_dir for its place")
+    if name is not None and len(os.fsencode(name)) > LONGEST_NAME:
+        raise InputError(f"--name={name} is too long for a folder: give at most {LONGEST_NAME} bytes")
     if name is not None and not name.isprintable():
         raise InputError(f"--name={name} holds characters that cannot be printed: use letters, digits, - and _")
     for option, parameter in inspect.signature(CIFAR10DataModule).parameters.items():

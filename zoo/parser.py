@@ -36,7 +36,7 @@ class ZooParser(LightningArgumentParser):
 
     # The command line at hand, and the keys that it may set. Class attributes, because a parser makes parsers of its
     # own, for the arguments of classes, whose errors are ours too.
-    command: ClassVar[configs.Composed] = configs.Composed({}, [], {})
+    command: ClassVar[configs.Composed] = configs.Composed({}, [], {}, {})
     known: ClassVar[set[str]] = set()
     # The part of the help that is wanted: of "data", of "trainer", or of all.
     section: ClassVar[str] = "all"
@@ -101,6 +101,8 @@ def explain(message: str, command: configs.Composed, known: Iterable[str], owner
     """
     known = list(known)
     text = one_line(message)
+    if owner and (missing := re.match(r"the following arguments are required: (.*)", text)):
+        return f"{owner.__name__} needs a value for {missing[1]}: give it in its init_args"
     if unknown := re.search(r"does not accept option '([^']+)'|unrecognized arguments: (?:--)?([^\s=]+)", text):
         key = unknown[1] or unknown[2]
         return f"unknown option '{key}'{configs.where(key, command)}.{_nearest(key, known)}"

@@ -104,7 +104,7 @@ def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Orig
     """
     named = registry.find(model).class_path if model else None
     chosen = {"model": {"class_path": named}} if named else {}
-    return _of_file(wanted, "evaluate", Composed({"runs_dir": str(runs_dir), **chosen}, [], {}))[0]
+    return _of_file(wanted, "evaluate", Composed({"runs_dir": str(runs_dir), **chosen}, [], {}, {}))[0]
 
 
 def _check_is_of(origin: Origin, named: str | None) -> None:

@@ -100,7 +100,8 @@ def check(data_dir: Path) -> int:
     """
     location = reader.find(data_dir)
     if location is None:
-        output.say(f"{reader.missing(data_dir)}: download it by: python cli.py data prepare --data_dir {data_dir}")
+        way_out = f"download it by: python cli.py data prepare --data_dir {data_dir}"
+        output.say(one_line(f"{reader.missing(data_dir)}: {way_out}"))
         return 1
     verdicts = reader.check(location)
     for verdict in verdicts:
