@@ -6,6 +6,7 @@ metrics.csv           one row an epoch
 metrics.json          the results on the test set, and what they were measured with
 confusion_matrix.png, learning_curves.png
 tensorboard/          logs
+profile/              files of a profiler
 slurm_job             the job that trains it and its command line, where SLURM started it
 explain/1, ...        pages of `explain`
 report/               that of `evaluate`
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from datamodules.errors import InputError
 
-CONFIG, CHECKPOINTS, LOCK = "config.yaml", "checkpoints", ".lock"
+CONFIG, CHECKPOINTS, LOCK, PROFILE = "config.yaml", "checkpoints", ".lock", "profile"
 
 
 def create(runs_dir: Path, name: str) -> Path:
