@@ -427,6 +427,32 @@ class TestLinks:
         assert cli.main(["evaluate", "--ckpt=best.ckpt", "--corruption_images=0", "--out=out"]) == 0
         assert Path("elsewhere/report.json").is_file()
 
+    @pytest.mark.parametrize("linked", ["runs/base", "runs/base/2026-01-01_00-00-00"], ids=["group", "run"])
+    def test_a_search_for_runs_follows_none(self, theirs, linked, capsys):
+        """Runs that somebody unpacked could lead to the user's own."""
+        kept = Path("mine/2026-01-01_00-00-00")
+        kept.parent.mkdir()
+        theirs.rename(kept)
+        Path(linked).parent.mkdir(parents=True)
+        Path(linked).symlink_to((kept.parent if linked == "runs/base" else kept).resolve())
+        for command in (
+            ["fit", "--resume"],
+            ["test", "--ckpt=best"],
+            ["fit", "--ckpt=last"],
+            ["predict", "--test_set", "--ckpt=runs"],
+        ):
+            assert "run" in refused(command, capsys)
+        if linked != "runs/base":  # which is named itself otherwise
+            for command in (["test"], ["evaluate"], ["explain"], ["export", "--format=npz"]):
+                assert "without a run that has a checkpoint" in refused([*command, "--ckpt=runs/base"], capsys)
+        assert cli.main(["test", f"--ckpt={linked}"]) == 0, "a folder may be a link that is named itself"
+        capsys.readouterr()
+
+    def test_no_run_is_begun_in_one(self, theirs, capsys):
+        Path("runs").mkdir()
+        Path("runs/MLP-synthetic").symlink_to(theirs.resolve())
+        assert "runs/MLP-synthetic is a link" in refused([*MLP, "--trainer.max_epochs=1"], capsys)
+
     def test_a_pipe(self, theirs, capsys):
         os.mkfifo(theirs / "metrics_1_epochs.json")
         assert cli.main(RESUME) == 2

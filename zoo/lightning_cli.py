@@ -404,6 +404,7 @@ class ZooCLI(LightningCLI):
             folder = Path(config.runs_dir) / name
             self.made = [path for path in (folder, *folder.parents) if not path.exists()]
         self.run_dir = self.origin.run or runs.create(Path(config.runs_dir), name)
+        cast(ZooTrainer, self.trainer).profile_dir = self.run_dir / runs.PROFILE
         self.lock = runs.lock(self.run_dir)
         try:
             if self.origin.run is None:
@@ -575,6 +576,7 @@ class ZooCLI(LightningCLI):
     def before_test(self) -> None:
         """Read the test set."""
         self._open_data("test")
+        self._place_profile()
         _say(self.datamodule.describe())
 
     def test(self, **kwargs: Any) -> None:
@@ -588,6 +590,7 @@ class ZooCLI(LightningCLI):
         self._open_data("validate")
         if self.datamodule.val is None:
             raise InputError("--data.val_size=0 leaves nothing to validate on: give the size that the run had")
+        self._place_profile()
         _say(self.datamodule.describe())
 
     def validate(self, **kwargs: Any) -> None:
@@ -597,6 +600,10 @@ class ZooCLI(LightningCLI):
             self._report_beside_checkpoint("val")
 
     # Their parts.
+
+    def _place_profile(self) -> None:
+        assert self.origin.path is not None
+        cast(ZooTrainer, self.trainer).profile_dir = runs.folder_of(self.origin.path, runs.PROFILE)
 
     def _open_data(self, *stages: str) -> None:
         # In every process: they wait for the one that downloads.

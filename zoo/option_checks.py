@@ -4,6 +4,7 @@ import inspect
 import math
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,24 @@ def check(config: Any) -> None:
         raise InputError(
             f"--trainer.gradient_clip_val={clip} is out of range: give a number of at least 0, or leave it out"
         )
+    _check_profiler(config)
     _check_processes(trainer)
+
+
+def _check_profiler(config: Any) -> None:
+    """Refuse a profiler that would fail when it is built, or after the training."""
+    profiler = config.trainer.profiler
+    if profiler is None:
+        return
+    path = profiler if isinstance(profiler, str) else profiler.class_path
+    name = path.rpartition(".")[2].lower().removesuffix("profiler")
+    if name == "xla" and find_spec("torch_xla") is None:
+        raise InputError(f"--trainer.profiler={path} needs the package torch_xla: use simple, advanced or pytorch")
+    arguments = {} if isinstance(profiler, str) else profiler.get("init_args") or {}
+    if config.trainer.fast_dev_run and arguments.get("dump_stats") and not arguments.get("dirpath"):
+        raise InputError(
+            f"--trainer.profiler={path}: dump_stats needs a folder, and --trainer.fast_dev_run makes none: give dirpath"
+        )
 
 
 def check_seed(command: Composed) -> None:

@@ -6,6 +6,7 @@ metrics.csv           one row an epoch
 metrics.json          the results on the test set, and what they were measured with
 confusion_matrix.png, learning_curves.png
 tensorboard/          logs
+profile/              files of a profiler
 slurm_job             the job that trains it and its command line, where SLURM started it
 explain/1, ...        pages of `explain`
 report/               that of `evaluate`
@@ -24,15 +25,20 @@ from filelock import FileLock, Timeout
 
 from datamodules.errors import InputError
 
-CONFIG, CHECKPOINTS, LOCK = "config.yaml", "checkpoints", ".lock"
+CONFIG, CHECKPOINTS, LOCK, PROFILE = "config.yaml", "checkpoints", ".lock", "profile"
 
 
 def create(runs_dir: Path, name: str) -> Path:
     """Make and return a new directory `runs_dir/name/<date and time>`.
 
     Raises:
-        InputError: where it cannot be made.
+        InputError: where it cannot be made, or would be made through a link in `runs_dir`.
     """
+    if (runs_dir / name).is_symlink():
+        raise InputError(
+            f"--runs_dir={runs_dir}: {runs_dir / name} is a link, in which runs would not be found again: "
+            "remove it, or name another folder by --runs_dir"
+        )
     started = time.strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1, 1000):
         directory = runs_dir / name / (started if attempt == 1 else f"{started}_{attempt}")
@@ -112,13 +118,23 @@ def folder_of(checkpoint: Path, name: str) -> Path:
 def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:
     """Return the run that started last, of those for which `holds` is true; None where there is none.
 
+    Links in `runs_dir`, which may have come with a stranger's runs, are not followed.
+
     Args:
         runs_dir: where runs are kept, or the runs of a name.
         holds: tells of a run's directory whether it is wanted.
     """
-    configs = itertools.chain(runs_dir.glob(f"*/*/{CONFIG}"), runs_dir.glob(f"*/{CONFIG}"))
-    found = [config.parent for config in configs if holds(config.parent)]
+    below = _folders(runs_dir)
+    found = [run for run in itertools.chain(below, *map(_folders, below)) if (run / CONFIG).is_file() and holds(run)]
     return max(found, key=_started, default=None)
+
+
+def _folders(place: Path) -> list[Path]:
+    """Return the folders in a folder, without links to folders; none where they cannot be listed."""
+    try:
+        return [place / entry.name for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 def _started(run: Path) -> tuple[str, int, int]:

@@ -24,9 +24,19 @@ class ZooTrainer(L.Trainer):
 
     Attributes:
         run_dir: of the run, once it is known.
+        profile_dir: where profilers write their files; None, with which they print, where there is no run.
     """
 
     run_dir: Path | None = None
+    profile_dir: Path | None = None
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder of the first logger; before the run is known, which is when profilers ask, `profile_dir`."""
+        if self.run_dir is not None:
+            return super().log_dir
+        place = self.strategy.broadcast(self.profile_dir)
+        return None if place is None else str(place)
 
     @property
     def default_root_dir(self) -> str:
