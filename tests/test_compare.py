@@ -626,10 +626,44 @@ def test_a_broken_file_is_named(refusal, name, content):
     assert f"'runs/MLP/1/{name}'" in refusal("runs", "--plot", "curves.png")
 
 
+def test_a_broken_run_is_left_out_and_named(compare):
+    make("MLP/good", 0.5)
+    make("MLP/unfinished", None)
+    contents = {
+        "cut": ("metrics.json", "{"),
+        "list": ("metrics.json", "[]"),
+        "deep": ("metrics.json", "[" * 100_000),
+        "other": ("metrics.json", '{"accuracy": "x", "model": 5, "seed": {}}'),
+        "empty": ("metrics.json", "{}"),
+        "huge": ("metrics.json", '{"model": "MLP", "test/acc": 1e999, "data": {"task": "multiclass"}}'),
+        "config": ("config.yaml", "model: ["),
+        "tag": ("config.yaml", "model: !!python/object:os.system {}"),
+        "twice": ("config.yaml", "data: {}\ndata: {}"),
+    }
+    for name, (file, content) in contents.items():
+        (make(f"MLP/{name}") / file).write_text(content)
+    rows, said = compare("runs")
+    assert column(rows, "test/acc_mean") == ["0.5"]
+    *broken, unfinished = said.splitlines()
+    assert unfinished == "note: not finished, and left out: 1 of 11 runs"
+    for (name, (file, _)), line in zip(sorted(contents.items()), broken, strict=True):
+        assert line.startswith(f"note: 'runs/MLP/{name}/{file}' ")
+        assert line.endswith(": this run is left out")
+
+
+def test_several_broken_runs_alone_are_one_error(refusal):
+    for name in ("1", "2"):
+        (make(f"MLP/{name}") / "metrics.json").write_text("{")
+    line = refusal("runs")
+    assert "'runs/MLP/1/metrics.json'" in line
+    assert line.endswith("; of 2 runs, 2 cannot be read")
+
+
 @pytest.mark.parametrize(
     "facts",
     [
         {"test/acc": "high"},
+        {"test/acc": 10**400},
         {"test/acc": [0.5]},
         {"data": None},
         {"data": {"source": "synthetic"}},

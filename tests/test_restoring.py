@@ -1,6 +1,7 @@
 """Junk in a checkpoint: one line, nothing written, and nothing lost."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 
 import cli
 import zoo.optimizers
-from zoo import restoring
+from datamodules.errors import InputError
+from zoo import checkpoints, restoring
 from zoo.classifier import EveryStepLR
 from zoo.classifier import _describe as describe
 from zoo.mlp import MLP
@@ -69,14 +71,19 @@ JUNK: dict[tuple[str, str], tuple[Any, str]] = {
     ("its count", "callbacks > EpochEarlyStopping > wait_count"): (None, "EpochEarlyStopping"),
     ("the best", f"{RUN_CHECKPOINT} > best_model_score"): ("x", "RunCheckpoint"),
     ("the best files", f"{RUN_CHECKPOINT} > best_k_models"): ({"best.ckpt": "x"}, "RunCheckpoint"),
-    ("no state of a callback", "callbacks > History"): (None, "History"),
+    ("no state of a callback", "callbacks > History"): (None, "History is a NoneType, expected a dict"),
     ("shape of a moment", f"{STATE} > exp_avg"): (other_shape, "exp_avg"),
     ("no moment", f"{STATE} > exp_avg"): (DELETED, "exp_avg"),
     ("a text for a moment", f"{STATE} > exp_avg"): ("x", "exp_avg"),
     ("the optimizer's groups", "optimizer_states > 0 > param_groups"): ([], "optimizer"),
     ("its rate", "optimizer_states > 0 > param_groups > 0 > lr"): ("x", "lr"),
     ("its moments' rates", "optimizer_states > 0 > param_groups > 0 > betas"): ([0.9], "betas"),
-    ("no optimizer", "optimizer_states"): ([], "optimizer"),
+    ("an endless rate", "optimizer_states > 0 > param_groups > 0 > lr"): (float("inf"), "lr is inf"),
+    ("no number for a rate", "optimizer_states > 0 > param_groups > 0 > lr"): (float("nan"), "lr is nan"),
+    ("moments of one parameter", "optimizer_states > 0 > state"): ({0: {}}, "state lacks"),
+    ("no moments", "optimizer_states > 0 > state"): ({}, "state is empty after 2 steps"),
+    ("a schedule's last step", "lr_schedulers > 0 > last_epoch"): (10**30, "last_epoch is 1e+30"),
+    ("no optimizer", "optimizer_states"): ([], "optimizer_states has 0 values, expected 1"),
     ("what it was", "optimizer"): (5, "optimizer"),
     ("no schedule", "lr_schedulers"): ([], "optimizer"),
     ("a schedule's rates", "lr_schedulers > 0 > base_lrs"): ("x", "base_lrs"),
@@ -88,8 +95,10 @@ JUNK: dict[tuple[str, str], tuple[Any, str]] = {
     ("negative progress", "loops > fit_loop > epoch_progress > current > processed"): (-1, "no readable checkpoint"),
     ("the batches", "loops > fit_loop > state_dict > combined_loader"): ([5], "combined_loader"),
     ("metrics", "train_metrics > confusion"): (other_shape, "confusion"),
-    ("results", "results > val"): ("x", "metrics"),
+    ("results", "results > val"): ("x", "results.val is a str, expected a dict"),
     ("version", "pytorch-lightning_version"): ("x", "no readable checkpoint"),
+    ("an old version", "pytorch-lightning_version"): ("1.5.0", "Lightning 1.5.0 wrote it"),
+    ("a pre-release", "pytorch-lightning_version"): ("1.2.3rc1", "Lightning 1.2.3rc1 wrote it"),
     ("a list for a version", "pytorch-lightning_version"): ([2], "no readable checkpoint"),
     ("sparse weights", "state_dict > net.1.weight"): (lambda weight: weight.to_sparse(), "layout"),
     ("weights without data", "state_dict > net.1.weight"): (lambda weight: weight.to("meta"), "without data"),
@@ -100,6 +109,55 @@ JUNK: dict[tuple[str, str], tuple[Any, str]] = {
     ("the average", "averaging_state"): ({"x": 5}, "weights of the model"),
     ("the model's arguments", "hyper_parameters > hidden_sizes"): ([10**5000], "no"),
 }  # fmt: skip
+LOOP = "loops > fit_loop"
+OF_EPOCHS = f"{LOOP} > epoch_progress > current"
+STEPS = f"{LOOP} > epoch_loop.automatic_optimization.optim_progress > optimizer > step > total"
+VERSION = "pytorch-lightning_version"
+HUGE, NAN = 10**30, float("nan")
+UNREADABLE: list[tuple[str, Any, str]] = [
+    *((VERSION, version, f"Lightning {version} wrote it") for version in ("1.5.0", "1.0.0", "0.9.0", "1.2.3rc1")),
+    (VERSION, "x", "pytorch-lightning_version is the str 'x', expected a version"),
+    (VERSION, None, "pytorch-lightning_version is a NoneType, expected a version"),
+    ("global_step", HUGE, "global_step is a number of 100 bits, expected a count of 0 to"),
+    ("global_step", "x", "global_step is the str 'x', expected a count"),
+    (f"{OF_EPOCHS} > completed", HUGE, "loops.fit_loop.epoch_progress.current.completed is a number of 100 bits"),
+    (f"{OF_EPOCHS} > completed", 2, "1 epochs ready, 1 started, 1 processed and 2 completed, which contradict"),
+    (f"{OF_EPOCHS} > ready", 9, "9 epochs ready"),
+    (f"{OF_EPOCHS} > processed", -1, "processed is -1, expected a count"),
+    (f"{OF_EPOCHS} > processed", NAN, "processed is the float nan, expected a count"),
+    (f"{OF_EPOCHS} > processed", DELETED, "it lacks 'processed'"),
+    (OF_EPOCHS, None, "loops.fit_loop.epoch_progress.current is a NoneType, expected a count"),
+    (f"{STEPS} > completed", HUGE, "optimizer.step.total.completed is a number of 100 bits"),
+    (f"{STEPS} > ready", NAN, "optimizer.step.total.ready is the float nan"),
+    (f"{LOOP} > epoch_loop.batch_progress > total > ready", NAN, "batch_progress.total.ready is the float nan"),
+    (f"{LOOP} > epoch_loop.batch_progress > is_last_batch", 5, "is_last_batch is the int 5, expected a bool"),
+    (f"{LOOP} > epoch_loop.scheduler_progress > total > ready", HUGE, "scheduler_progress.total.ready"),
+    (f"{LOOP} > epoch_loop.val_loop.batch_progress > current > ready", HUGE, "val_loop.batch_progress.current.ready"),
+    (f"{LOOP} > epoch_loop.state_dict > _batches_that_stepped", NAN, "_batches_that_stepped is the float nan"),
+    ("loops", None, "loops is a NoneType, expected a dict"),
+    (LOOP, 5, "loops.fit_loop is the int 5, expected a dict"),
+    (f"{LOOP} > epoch_progress", {}, "it lacks 'current'"),
+    ("hyper_parameters", None, "hyper_parameters is a NoneType, expected a dict"),
+    ("hyper_parameters > hidden_sizes", [1] * 200_000, "hyper_parameters holds 200,003 values"),
+    ("hyper_parameters > hidden_sizes", [[1] * 40] * 40, "a model takes at most 1,000"),
+    ("state_dict > net.1.weight", 5, "state_dict.net.1.weight is the int 5, expected a Tensor"),
+    ("state_dict > net.1.weight", lambda weight: weight.to_sparse(), "net.1.weight is a tensor of the layout"),
+    ("state_dict > net.1.weight", lambda weight: weight.to_sparse_csr(), "net.1.weight is a tensor of the layout"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "message"), UNREADABLE, ids=[place for place, _, _ in UNREADABLE])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")  # of making it
+def test_what_no_run_writes_is_named(content, place, value, message):
+    torch.save(changed(content, place, value), "theirs.ckpt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError) as caught:
+            checkpoints.read(Path("theirs.ckpt"))
+    assert str(caught.value).startswith("theirs.ckpt is no readable checkpoint of this project")
+    assert message in str(caught.value)
+
+
 EVALUATED = ("version", "sparse weights", "weights without data", "complex weights", "integer weights")
 
 

@@ -5,6 +5,7 @@ checkpoint may come from a stranger, or from another version of a callback.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from zoo.checkpoints import Content
 from zoo.classifier import Classifier, EveryStepLR
 
 OURS = ("zoo.", "lightning.")
+LARGEST = 1e18
 
 
 def check(path: Path, content: Content, trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule) -> None:
@@ -78,6 +80,7 @@ def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
     if callback.state_key not in states:
         return
     state = states[callback.state_key]
+    check_like({}, state, type(callback).__name__)
     if type(callback).__module__.startswith(OURS):  # another may keep other things at other times
         check_like(_shared(callback.state_dict(), state), state, type(callback).__name__)
     try:
@@ -90,7 +93,10 @@ def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
 def _check_metrics(content: Content, model: Classifier) -> None:
     ours = model.metrics["train_metrics"].metric_state
     check_like(ours, content.get("train_metrics", ours), "train_metrics")
-    for stage, summary in content.get("results", {}).items():
+    results = content.get("results", {})
+    check_like({}, results, "results")
+    for stage, summary in results.items():
+        check_like({"acc_per_class": [], "epoch": 0}, summary, f"results.{stage}")
         if len(summary["acc_per_class"]) != model.num_classes or not isinstance(summary["epoch"], int):
             raise ValueError(f"the results on {stage} are of other classes")
 
@@ -106,6 +112,8 @@ def check_optimizer(content: Content, model: Classifier) -> None:
         Exception: of any kind, where they are not.
     """
     told = {key: copy.deepcopy(content[key]) for key in ("optimizer_states", "lr_schedulers")}
+    for key in told:
+        check_like([{}], told[key], key)
     model = copy.deepcopy(model)
     if "optimizer" in content and len(told["lr_schedulers"]) == 1:
         told["optimizer"] = copy.deepcopy(content["optimizer"])
@@ -115,6 +123,7 @@ def check_optimizer(content: Content, model: Classifier) -> None:
     optimizer, expected = (model.make_optimizer(model.parameter_groups()) for _ in range(2))
     for ours, theirs in zip(expected.state_dict()["param_groups"], state["param_groups"], strict=True):
         check_like(_shared(ours, theirs), theirs, "param_groups")
+        _check_finite(theirs, "param_groups")
     optimizer.load_state_dict(state)
     scheduler = EveryStepLR(expected, [partial(lambda step: 1.0) for _ in expected.param_groups])
     check_like(_shared(scheduler.state_dict(), schedule), schedule, "lr_schedulers")
@@ -129,9 +138,30 @@ def check_optimizer(content: Content, model: Classifier) -> None:
         expected.step()
     except Exception:  # it wants a closure: its state is not known before the training
         return
-    for parameter, of_parameter in expected.state.items():
-        if optimizer.state.get(parameter):
-            check_like(of_parameter, optimizer.state[parameter], "state")
+    needs_state = [parameter for parameter, of_parameter in expected.state.items() if _has_tensors(of_parameter)]
+    if needs_state and not optimizer.state and content.get("global_step", 0) > 0:
+        raise ValueError(f"state is empty after {content['global_step']} steps")
+    for parameter in needs_state:
+        # A parameter that got no gradient has none.
+        if parameter in optimizer.state:
+            check_like(expected.state[parameter], optimizer.state[parameter], "state")
+
+
+def _has_tensors(state: dict[str, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in state.values())
+
+
+def _check_finite(options: dict[str, Any], where: str) -> None:
+    """Check that the numbers among an optimizer's options are finite.
+
+    Raises:
+        ValueError: names the first that is not.
+    """
+    for name, value in options.items():
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            is_number = isinstance(number, float) or (isinstance(number, Tensor) and number.numel() == 1)
+            if is_number and not math.isfinite(float(number)):
+                raise ValueError(f"{where}.{name} is {float(number)}, expected a finite number")
 
 
 def _shared(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +176,7 @@ def check_like(expected: Any, found: Any, where: str) -> None:
 
     Raises:
         TypeError: names what differs.
+        ValueError: names a number that is NaN or far too large.
     """
     is_free = isinstance(expected, (dict, list)) and not expected and isinstance(found, type(expected))
     if expected is None or is_free:
@@ -162,6 +193,8 @@ def check_like(expected: Any, found: Any, where: str) -> None:
             check_like(value, other, where)
     elif _shape(expected) != _shape(found) or isinstance(expected, str) != isinstance(found, str):
         raise TypeError(f"{where} is {_describe(found)}, expected {_describe(expected)}")
+    elif isinstance(found, (int, float)) and not abs(found) <= LARGEST:  # NaN neither
+        raise ValueError(f"{where} is {float(found):g}, expected a number of at most {LARGEST:g}")
 
 
 def _shape(value: Any) -> Any:

@@ -6,6 +6,7 @@ Needs no torch.
 import argparse
 import csv
 import json
+import math
 import os
 import re
 import statistics
@@ -15,9 +16,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from datamodules.errors import InputError, did_you_mean, one_line, printable
+from zoo import config as configs
 from zoo import runs
 from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
@@ -188,11 +188,27 @@ def _read_all(names: Sequence[str]) -> list[Run]:
     paths: dict[Path, Path] = {}
     for path in (path for name in names for path in _find(os.path.expanduser(name))):
         paths.setdefault(path.resolve(), path)
-    found = [run for path in paths.values() if (run := _read(path)) is not None]
+    found, unfinished = [], 0
+    damaged: list[InputError] = []
+    for path in paths.values():
+        try:
+            run = _read(path)
+        except InputError as error:
+            damaged.append(error)
+            continue
+        if run is None:
+            unfinished += 1
+        else:
+            found.append(run)
+    if not found and damaged:
+        more = f"; of {len(paths)} runs, {len(damaged)} cannot be read" if len(damaged) > 1 else ""
+        raise InputError(f"{damaged[0]}{more}") from damaged[0]
     if not found:
         raise InputError(f"no run in '{names[0]}' is finished: none has a {results.FILE} with results of the test set")
-    if len(paths) > len(found):
-        output.note(f"not finished, and left out: {len(paths) - len(found)} of {len(paths)} runs")
+    for error in damaged:
+        output.note(f"{error}: this run is left out")
+    if unfinished:
+        output.note(f"not finished, and left out: {unfinished} of {len(paths)} runs")
     return found
 
 
@@ -220,6 +236,8 @@ def _natural(text: str) -> list[Any]:
 def _read(path: Path) -> Run | None:
     """Return the run in the directory `path`; None where it is not finished."""
     facts = _load(path / results.FILE, json.loads)
+    if (path / results.FILE).exists() and not isinstance(facts.get("model"), str):
+        raise InputError(f"'{path / results.FILE}' is not what a run leaves behind (it names no model)")
     if "test/acc" not in facts:
         return None
     config = _flat(_load(path / runs.CONFIG, _parse_yaml))
@@ -235,7 +253,7 @@ def _read(path: Path) -> Run | None:
             data=(str(facts["data"]["source"]), str(facts["data"]["task"])),
             versions={package: str(facts.get("versions", {}).get(package, "unknown")) for package in PACKAGES},
         )
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         cause = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"'{path / results.FILE}' is not what a run leaves behind ({cause})") from error
     return run._replace(settings=settings | _before(path, settings))
@@ -247,17 +265,13 @@ def _load(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
         content = parse(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(content, dict):
             raise ValueError(f"it holds no names and values, but a {type(content).__name__}")
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{path}' cannot be read: {one_line(error)}") from error
     return content
 
 
 def _parse_yaml(text: str) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is three times as fast
-    # A run writes none; a few lines of aliases to aliases stand for millions of values.
-    if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
-        raise ValueError("it holds aliases of YAML, which no run writes")
-    return yaml.load(text, loader)
+    return configs.parse("the file", text)
 
 
 def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
@@ -265,7 +279,11 @@ def _figures(facts: Mapping[str, Any]) -> dict[str, float]:
     if facts["data"]["task"] == "binary":
         first, *_ = facts["test/acc_per_class"]
         figures[f"recall of {first}"] = facts["test/acc_per_class"][first]
-    return {column: float(value) for column, value in figures.items() if value is not None}
+    numbers = {column: float(value) for column, value in figures.items() if value is not None}
+    for column, number in numbers.items():
+        if not math.isfinite(number):
+            raise ValueError(f"{column} is {number}")
+    return numbers
 
 
 def _processes(facts: Mapping[str, Any]) -> int:

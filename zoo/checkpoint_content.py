@@ -1,0 +1,111 @@
+"""What a checkpoint must hold before anything is done with it. The file may come from a stranger."""
+
+from typing import Any
+
+import torch
+from packaging.version import InvalidVersion, Version
+
+OLDEST_LIGHTNING = 2  # the major version; checkpoints of older ones hold other things
+LARGEST_COUNT = 2**53
+MOST_VALUES = 1000  # of a model's arguments; a list of 200,000 sizes takes minutes to build
+LOADERS = "combined_loader"  # holds what the data loaders have to say, which is checked with them
+
+
+def check(content: Any) -> None:
+    """Check that a checkpoint holds what the project writes.
+
+    Raises:
+        KeyError: names what is missing.
+        TypeError: names what is of another type.
+        ValueError: names what has an impossible value.
+    """
+    for key in ("state_dict", "hyper_parameters", "loops"):
+        _check_type(_at(content, key), dict, key)
+    for name, tensor in content["state_dict"].items():
+        _check_type(tensor, torch.Tensor, f"state_dict.{name}")
+    _check_version(content["pytorch-lightning_version"])
+    _check_count(content["global_step"], "global_step")
+    _check_counts(content["loops"], "loops")
+    _check_epochs(_at(content, "loops", "fit_loop", "epoch_progress", "current"))
+    _check_tensors(content)
+    if (size := _number_of_values(content["hyper_parameters"])) > MOST_VALUES:
+        raise ValueError(f"hyper_parameters holds {size:,} values, and a model takes at most {MOST_VALUES:,}")
+
+
+def _at(content: Any, *keys: str) -> Any:
+    """Return the value below `keys`, all of which lead to dictionaries but the last."""
+    for depth, key in enumerate(keys):
+        _check_type(content, dict, ".".join(keys[:depth]) or "it")
+        content = content[key]
+    return content
+
+
+def _check_type(value: Any, expected: type, where: str) -> None:
+    if not isinstance(value, expected):
+        raise TypeError(f"{where} is {_describe(value)}, expected a {expected.__name__}")
+
+
+def _describe(value: Any) -> str:
+    plain = isinstance(value, (int, float, str)) and len(repr(value)) <= 50
+    return f"the {type(value).__name__} {value!r}" if plain else f"a {type(value).__name__}"
+
+
+def _check_version(version: Any) -> None:
+    try:
+        is_known = Version(version).major >= OLDEST_LIGHTNING
+    except (InvalidVersion, TypeError):
+        raise ValueError(f"pytorch-lightning_version is {_describe(version)}, expected a version") from None
+    if not is_known:
+        raise ValueError(
+            f"Lightning {version} wrote it, and this project reads those of Lightning {OLDEST_LIGHTNING} and later"
+        )
+
+
+def _check_counts(value: Any, where: str) -> None:
+    """Check the state of the loops, which consists of counters."""
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            if name == "is_last_batch":
+                _check_type(entry, bool, f"{where}.{name}")
+            elif name != LOADERS:
+                _check_counts(entry, f"{where}.{name}")
+    else:
+        _check_count(value, where)
+
+
+def _check_count(value: Any, where: str) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{where} is {_describe(value)}, expected a count")
+    if not 0 <= value <= LARGEST_COUNT:
+        number = value if abs(value) < 10**18 else f"a number of {value.bit_length()} bits"
+        raise ValueError(f"{where} is {number}, expected a count of 0 to {LARGEST_COUNT}")
+
+
+def _check_epochs(epochs: dict[str, int]) -> None:
+    """Check that at most one epoch is unfinished."""
+    where = "loops.fit_loop.epoch_progress.current"
+    _check_type(epochs, dict, where)
+    completed, processed, started, ready = (epochs[name] for name in ("completed", "processed", "started", "ready"))
+    if not completed <= processed <= started <= ready <= completed + 1:
+        found = f"{ready} epochs ready, {started} started, {processed} processed and {completed} completed"
+        raise ValueError(f"{where} has {found}, which contradict each other")
+
+
+def _check_tensors(content: Any, key: str = "it") -> None:
+    """Check that tensors hold numbers, and all of them: none is sparse, quantized or without data."""
+    if isinstance(content, dict):
+        for name, entry in content.items():
+            _check_tensors(entry, str(name))
+    elif isinstance(content, (list, tuple)):
+        for entry in content:
+            _check_tensors(entry, key)
+    elif isinstance(content, torch.Tensor) and (content.layout is not torch.strided or content.is_quantized):
+        raise TypeError(f"{key} is a tensor of the layout {content.layout}, type {content.dtype}")
+    elif isinstance(content, torch.Tensor) and content.device.type != "cpu":
+        raise TypeError(f"{key} is a tensor without data")
+
+
+def _number_of_values(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_number_of_values, value.values()))
+    return sum(map(_number_of_values, value)) if isinstance(value, (list, tuple, set, frozenset)) else 1
