@@ -404,6 +404,34 @@ class TestLinks:
             assert "is a link to " in error
             assert "mine" in error
 
+    @pytest.mark.parametrize("command", [["predict", "--test_set", "--ckpt=theirs"], FROM, ["compare", "theirs"]])
+    def test_nothing_is_read_through_them(self, linked, command, capsys):
+        assert "is a link to " in refused(command, capsys)
+
+    @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+    def test_nor_through_those_of_checkpoints(self, theirs, name, capsys):
+        checkpoint = theirs / "checkpoints" / name
+        checkpoint.rename("mine.ckpt")
+        checkpoint.symlink_to(Path("mine.ckpt").resolve())
+        (theirs / "config.yaml").unlink()
+        for command in (["predict", "--test_set", "--ckpt=theirs"], FROM, ["export", "--format=npz", "--ckpt=theirs"]):
+            assert "is a link to " in refused(command, capsys)
+
+    @pytest.mark.parametrize("name", ["metrics.json", "config.yaml", "metrics.csv"])
+    def test_compare_leaves_out_a_run_with_a_pipe(self, theirs, name, capsys):
+        shutil.copytree(theirs, "runs/MLP/2026-01-01_00-00-00")
+        pipe = theirs / name
+        pipe.unlink()
+        os.mkfifo(pipe)
+        capsys.readouterr()
+        assert cli.main(["compare", "theirs", "runs", "--format=csv"]) == 0
+        said = capsys.readouterr()
+        assert said.err == (
+            f"note: {pipe} is no regular file: a run holds files and folders of its own only, so remove it: "
+            "this run is left out\n"
+        )
+        assert len(said.out.splitlines()) == 2
+
     def test_nor_by_other_commands(self, theirs, capsys):
         Path("mine").mkdir()
         for name in ("explain", "export"):

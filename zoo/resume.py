@@ -266,15 +266,22 @@ def _without(base: Any, overlay: Any) -> Any:
 
 def _in_run(wanted: str) -> Path:
     """Return the checkpoint of a run, where `wanted` is a run's directory, or of the newest one of a folder of runs;
-    else `wanted` itself."""
+    else `wanted` itself.
+
+    Raises:
+        InputError: where there is no checkpoint, or for links in a run, see `zoo.runs.check_links`.
+    """
     path = user_path(wanted)
     if len(wanted) > 4096 or not path.is_dir():
+        if len(wanted) <= 4096 and (of_file := runs.holding(path)) is not None:
+            runs.check_links(of_file)
         return path
     run: Path | None = path
     if not (path / runs.CHECKPOINTS).is_dir() and not (path / runs.CONFIG).is_file():
         run = runs.newest(path, lambda run: bool(_checkpoints(run)))
     if run is None:
         raise InputError(f"--ckpt {wanted} is a folder without a run that has a checkpoint: give a run's directory")
+    runs.check_links(run)
     if not _checkpoints(run):
         raise InputError(f"--ckpt {wanted} has no checkpoint yet")
     return _checkpoints(run)[0]
@@ -307,6 +314,7 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
         of_model = f" of {model.rpartition('.')[2]}" if model else ""
         hint = "; without a validation set a run has a last one only" if which == BEST else ""
         raise InputError(f"--ckpt {which}: no run{of_model} in '{runs_dir}' has a {relative}{hint}")
+    runs.check_links(run)
     return run / relative
 
 
