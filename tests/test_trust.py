@@ -178,6 +178,26 @@ def test_ones_own_callback_is_named_again(theirs):
     assert yaml.safe_load((theirs / "config.yaml").read_text())["trainer"]["callbacks"][0]["class_path"] in str(own)
 
 
+@pytest.mark.parametrize("key", ["callbacks", "logger"])
+def test_a_single_one_is_named_again(theirs, key, capsys):
+    """As `--trainer.callbacks my_module.MyCallback` keeps it: without a list."""
+    own = {
+        "callbacks": {"class_path": "tests.callbacks.SignalAt", "init_args": {"step": -1}},
+        "logger": {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "mine"}},
+    }[key]
+    change(theirs, **{f"trainer__{key}": own})
+    refused(RESUME, capsys)
+    assert cli.main([*RESUME, "--config=theirs/config.yaml"]) == 0
+    assert yaml.safe_load((theirs / "config.yaml").read_text())["trainer"][key]["class_path"] == own["class_path"]
+
+
+def test_an_evaluation_needs_no_optimizer(theirs, capsys):
+    change(theirs, optimizer={"class_path": "evil.SGD"}, lr_schedule={"class_path": "evil.Cosine"})
+    for command in ("test", "validate"):
+        assert cli.main([command, "--ckpt=theirs"]) == 0
+    assert "evil.SGD" in refused(FROM, capsys)
+
+
 OWN = """
 import torch
 from zoo.mlp import MLP

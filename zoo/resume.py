@@ -195,14 +195,11 @@ def _of_file(wanted: str, command: str, composed: Composed) -> tuple[Origin, Con
         if isinstance(error, InputError):
             raise InputError(f"--ckpt {path}: {error}") from error
         raise InputError(f"--ckpt {path} does not say how it was trained ({error})") from error
-    taken = EVALUATED if command == "evaluate" else TRAINED
+    taken = TRAINED if command == "fit" else EVALUATED
     trainer = {"trainer": base["trainer"]} if command == "fit" and "trainer" in base else {}
     base = {key: base[key] for key in taken if key in base} | trainer
     again = "--optimizer, --lr_schedule or --SECTION.ARGUMENT of the command line, or --config FILE"
     left = _checked(base, trust.Source(f"--ckpt {path}", again), composed)
-    if command != "fit":
-        base = {key: value for key, value in base.items() if key in EVALUATED}
-        left = {key: value for key, value in left.items() if key in EVALUATED}
     return _of_that_model(Origin(path, content, base=base), composed), left
 
 
@@ -243,6 +240,9 @@ def _left(base: Config, composed: Composed) -> Config:
                 left[key] = left[key] | {"class_path": named}
             else:
                 left.pop(key, None)
+    for name, value in _of(composed.config, "trainer").items():
+        if isinstance(value, dict) and "class_path" in value and "trainer" in left:  # it is named with all it has
+            left["trainer"].pop(name, None)
     for option, _, _ in configs.options(composed.rest):
         section, _, name = option.removeprefix("--").partition(".")
         place = left.get(section)
