@@ -22,6 +22,7 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from zoo import checkpoints, registry, resume, runs, trained, trust
 from zoo import config as configs
+from zoo.callbacks.ending import Ending
 from zoo.exporting import safetensors
 from zoo.trainer import ZooTrainer
 
@@ -196,6 +197,22 @@ def test_an_evaluation_needs_no_optimizer(theirs, capsys):
     for command in ("test", "validate"):
         assert cli.main([command, "--ckpt=theirs"]) == 0
     assert "evil.SGD" in refused(FROM, capsys)
+
+
+def test_what_is_offered_for_copying_runs_no_code_of_theirs(theirs, capsys):
+    place = "x; touch it-ran"
+    Path(place).mkdir()
+    theirs = theirs.rename(Path(place, "theirs"))
+    change(theirs, runs_dir="$(touch it-ran)")
+    assert cli.main(["fit", f"--resume={theirs}", "--trainer.max_epochs=2"]) == 0
+    said = capsys.readouterr()
+    assert "\nTensorBoard: tensorboard --logdir 'x; touch it-ran' --" in said.out
+    assert "$(" not in said.out + said.err
+    ending = Ending()
+    ending.path = theirs / "checkpoints/last.ckpt"
+    assert f"fit --resume '{theirs}' --trainer.max_time" in ending._way_on()
+    change(theirs, trainer__plugins=["evil"])
+    assert "--resume 'x; touch it-ran/theirs' --config" in refused(["fit", f"--resume={theirs}"], capsys)
 
 
 OWN = """

@@ -10,6 +10,7 @@ line replaces any of it, and what it replaces is not looked at.
 import copy
 import json
 import re
+import shlex
 import sys
 from enum import Enum
 from pathlib import Path
@@ -176,7 +177,7 @@ def _of_run(run: Path, composed: Composed) -> tuple[Origin, Config]:
         except InputError as error:
             raise InputError(f"{checkpoint}: {error}") from error
 
-    again = f"--resume {run} --config FILE, where FILE may be {path}"
+    again = f"--resume {shlex.quote(str(run))} --config FILE, where FILE may be {shlex.quote(str(path))}"
     base = _checked(config, trust.Source(str(path), again, run), composed)
     _of(base, "data").pop("mirrors", None)
     if not _has_data(_of(base, "data").get("data_dir")):  # of another machine

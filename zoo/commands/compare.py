@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -342,7 +343,7 @@ def _check_same_data(tables: Sequence[Table]) -> None:
         raise InputError(
             f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
             f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
-            f"compare {first.path.parent} --plot FILE.png"
+            f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
         )
 
 
