@@ -22,6 +22,7 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from zoo import checkpoints, registry, resume, runs, trained, trust
 from zoo import config as configs
+from zoo.callbacks.ending import Ending
 from zoo.exporting import safetensors
 from zoo.trainer import ZooTrainer
 
@@ -176,6 +177,42 @@ def test_ones_own_callback_is_named_again(theirs):
     change(theirs, trainer__callbacks=own)
     assert cli.main([*RESUME, "--config=theirs/config.yaml"]) == 0
     assert yaml.safe_load((theirs / "config.yaml").read_text())["trainer"]["callbacks"][0]["class_path"] in str(own)
+
+
+@pytest.mark.parametrize("key", ["callbacks", "logger"])
+def test_a_single_one_is_named_again(theirs, key, capsys):
+    """As `--trainer.callbacks my_module.MyCallback` keeps it: without a list."""
+    own = {
+        "callbacks": {"class_path": "tests.callbacks.SignalAt", "init_args": {"step": -1}},
+        "logger": {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "mine"}},
+    }[key]
+    change(theirs, **{f"trainer__{key}": own})
+    refused(RESUME, capsys)
+    assert cli.main([*RESUME, "--config=theirs/config.yaml"]) == 0
+    assert yaml.safe_load((theirs / "config.yaml").read_text())["trainer"][key]["class_path"] == own["class_path"]
+
+
+def test_an_evaluation_needs_no_optimizer(theirs, capsys):
+    change(theirs, optimizer={"class_path": "evil.SGD"}, lr_schedule={"class_path": "evil.Cosine"})
+    for command in ("test", "validate"):
+        assert cli.main([command, "--ckpt=theirs"]) == 0
+    assert "evil.SGD" in refused(FROM, capsys)
+
+
+def test_what_is_offered_for_copying_runs_no_code_of_theirs(theirs, capsys):
+    place = "x; touch it-ran"
+    Path(place).mkdir()
+    theirs = theirs.rename(Path(place, "theirs"))
+    change(theirs, runs_dir="$(touch it-ran)")
+    assert cli.main(["fit", f"--resume={theirs}", "--trainer.max_epochs=2"]) == 0
+    said = capsys.readouterr()
+    assert "\nTensorBoard: tensorboard --logdir 'x; touch it-ran' --" in said.out
+    assert "$(" not in said.out + said.err
+    ending = Ending()
+    ending.path = theirs / "checkpoints/last.ckpt"
+    assert f"fit --resume '{theirs}' --trainer.max_time" in ending._way_on()
+    change(theirs, trainer__plugins=["evil"])
+    assert "--resume 'x; touch it-ran/theirs' --config" in refused(["fit", f"--resume={theirs}"], capsys)
 
 
 OWN = """
@@ -403,6 +440,34 @@ class TestLinks:
             error = refused(command, capsys)
             assert "is a link to " in error
             assert "mine" in error
+
+    @pytest.mark.parametrize("command", [["predict", "--test_set", "--ckpt=theirs"], FROM, ["compare", "theirs"]])
+    def test_nothing_is_read_through_them(self, linked, command, capsys):
+        assert "is a link to " in refused(command, capsys)
+
+    @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+    def test_nor_through_those_of_checkpoints(self, theirs, name, capsys):
+        checkpoint = theirs / "checkpoints" / name
+        checkpoint.rename("mine.ckpt")
+        checkpoint.symlink_to(Path("mine.ckpt").resolve())
+        (theirs / "config.yaml").unlink()
+        for command in (["predict", "--test_set", "--ckpt=theirs"], FROM, ["export", "--format=npz", "--ckpt=theirs"]):
+            assert "is a link to " in refused(command, capsys)
+
+    @pytest.mark.parametrize("name", ["metrics.json", "config.yaml", "metrics.csv"])
+    def test_compare_leaves_out_a_run_with_a_pipe(self, theirs, name, capsys):
+        shutil.copytree(theirs, "runs/MLP/2026-01-01_00-00-00")
+        pipe = theirs / name
+        pipe.unlink()
+        os.mkfifo(pipe)
+        capsys.readouterr()
+        assert cli.main(["compare", "theirs", "runs", "--format=csv"]) == 0
+        said = capsys.readouterr()
+        assert said.err == (
+            f"note: {pipe} is no regular file: a run holds files and folders of its own only, so remove it: "
+            "this run is left out\n"
+        )
+        assert len(said.out.splitlines()) == 2
 
     def test_nor_by_other_commands(self, theirs, capsys):
         Path("mine").mkdir()

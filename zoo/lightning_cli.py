@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import shutil
 import time
 import warnings
@@ -556,9 +557,10 @@ class ZooCLI(LightningCLI):
             return f"the run was finished: {self.run_dir}"
         if self.last is None:
             return "nothing was saved"
+        run = shlex.quote(str(self.run_dir))
         if not (self.run_dir / runs.CHECKPOINTS / f"{LAST}.ckpt").is_file():
-            return f"no checkpoint was saved yet; start the run anew with: fit --resume {self.run_dir}"
-        return f"go on with: fit --resume {self.run_dir}"
+            return f"no checkpoint was saved yet; start the run anew with: fit --resume {run}"
+        return f"go on with: fit --resume {run}"
 
     def _is_run_gone(self) -> bool:
         return self.has_begun and self.run_dir is not None and not (self.run_dir / runs.CONFIG).is_file()
@@ -743,7 +745,9 @@ class ZooCLI(LightningCLI):
         report.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
         _say(f"Results: {directory}")
         if run_logger.all_of(self.trainer):
-            _say(f"TensorBoard: tensorboard --logdir {config.runs_dir} --samples_per_plugin images=200")
+            # The runs_dir of a run that goes on may be a stranger's.
+            place = config.runs_dir if self.origin.run is None else self.origin.run.parent
+            _say(f"TensorBoard: tensorboard --logdir {shlex.quote(str(place))} --samples_per_plugin images=200")
 
 
 def _is_first_process() -> bool:

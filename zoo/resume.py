@@ -10,6 +10,7 @@ line replaces any of it, and what it replaces is not looked at.
 import copy
 import json
 import re
+import shlex
 import sys
 from enum import Enum
 from pathlib import Path
@@ -176,7 +177,7 @@ def _of_run(run: Path, composed: Composed) -> tuple[Origin, Config]:
         except InputError as error:
             raise InputError(f"{checkpoint}: {error}") from error
 
-    again = f"--resume {run} --config FILE, where FILE may be {path}"
+    again = f"--resume {shlex.quote(str(run))} --config FILE, where FILE may be {shlex.quote(str(path))}"
     base = _checked(config, trust.Source(str(path), again, run), composed)
     _of(base, "data").pop("mirrors", None)
     if not _has_data(_of(base, "data").get("data_dir")):  # of another machine
@@ -195,14 +196,11 @@ def _of_file(wanted: str, command: str, composed: Composed) -> tuple[Origin, Con
         if isinstance(error, InputError):
             raise InputError(f"--ckpt {path}: {error}") from error
         raise InputError(f"--ckpt {path} does not say how it was trained ({error})") from error
-    taken = EVALUATED if command == "evaluate" else TRAINED
+    taken = TRAINED if command == "fit" else EVALUATED
     trainer = {"trainer": base["trainer"]} if command == "fit" and "trainer" in base else {}
     base = {key: base[key] for key in taken if key in base} | trainer
     again = "--optimizer, --lr_schedule or --SECTION.ARGUMENT of the command line, or --config FILE"
     left = _checked(base, trust.Source(f"--ckpt {path}", again), composed)
-    if command != "fit":
-        base = {key: value for key, value in base.items() if key in EVALUATED}
-        left = {key: value for key, value in left.items() if key in EVALUATED}
     return _of_that_model(Origin(path, content, base=base), composed), left
 
 
@@ -243,6 +241,9 @@ def _left(base: Config, composed: Composed) -> Config:
                 left[key] = left[key] | {"class_path": named}
             else:
                 left.pop(key, None)
+    for name, value in _of(composed.config, "trainer").items():
+        if isinstance(value, dict) and "class_path" in value and "trainer" in left:  # it is named with all it has
+            left["trainer"].pop(name, None)
     for option, _, _ in configs.options(composed.rest):
         section, _, name = option.removeprefix("--").partition(".")
         place = left.get(section)
@@ -266,15 +267,22 @@ def _without(base: Any, overlay: Any) -> Any:
 
 def _in_run(wanted: str) -> Path:
     """Return the checkpoint of a run, where `wanted` is a run's directory, or of the newest one of a folder of runs;
-    else `wanted` itself."""
+    else `wanted` itself.
+
+    Raises:
+        InputError: where there is no checkpoint, or for links in a run, see `zoo.runs.check_links`.
+    """
     path = user_path(wanted)
     if len(wanted) > 4096 or not path.is_dir():
+        if len(wanted) <= 4096 and (of_file := runs.holding(path)) is not None:
+            runs.check_links(of_file)
         return path
     run: Path | None = path
     if not (path / runs.CHECKPOINTS).is_dir() and not (path / runs.CONFIG).is_file():
         run = runs.newest(path, lambda run: bool(_checkpoints(run)))
     if run is None:
         raise InputError(f"--ckpt {wanted} is a folder without a run that has a checkpoint: give a run's directory")
+    runs.check_links(run)
     if not _checkpoints(run):
         raise InputError(f"--ckpt {wanted} has no checkpoint yet")
     return _checkpoints(run)[0]
@@ -307,6 +315,7 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
         of_model = f" of {model.rpartition('.')[2]}" if model else ""
         hint = "; without a validation set a run has a last one only" if which == BEST else ""
         raise InputError(f"--ckpt {which}: no run{of_model} in '{runs_dir}' has a {relative}{hint}")
+    runs.check_links(run)
     return run / relative
 
 

@@ -82,7 +82,7 @@ def _owner(path: Path) -> str:
 
 
 def check_links(run: Path) -> None:
-    """Check that nothing in a run leads out of it, before anything is written there.
+    """Check that nothing in a run leads out of it, before anything is read or written there.
 
     The folder itself may be reached through a link. A link in it may come from a stranger.
 

@@ -1,5 +1,6 @@
 """Why training ended before its last epoch."""
 
+import shlex
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ class Ending(L.Callback):
     def _way_on(self) -> str:
         if self.path is None or not self.path.is_file():
             return ", and no checkpoint is saved"
-        run = self.path.parent.parent
+        run = shlex.quote(str(self.path.parent.parent))
         return (
             f". {self.path.name} is saved; go on with: fit --resume {run} --trainer.max_time DD:HH:MM:SS "
             "(of the whole training)"

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -188,6 +189,7 @@ def _read_all(names: Sequence[str]) -> list[Run]:
     paths: dict[Path, Path] = {}
     for path in (path for name in names for path in _find(os.path.expanduser(name))):
         paths.setdefault(path.resolve(), path)
+    paths = _without_links(paths)
     found, unfinished = [], 0
     damaged: list[InputError] = []
     for path in paths.values():
@@ -210,6 +212,25 @@ def _read_all(names: Sequence[str]) -> list[Run]:
     if unfinished:
         output.note(f"not finished, and left out: {unfinished} of {len(paths)} runs")
     return found
+
+
+def _without_links(paths: dict[Path, Path]) -> dict[Path, Path]:
+    """Return the runs in which no links are, and say which ones are left out.
+
+    Raises:
+        InputError: where none is left; names the first link.
+    """
+    refused: dict[Path, InputError] = {}
+    for key, path in paths.items():
+        try:
+            runs.check_links(path)
+        except InputError as error:
+            refused[key] = error
+    if len(refused) == len(paths):
+        raise next(iter(refused.values()))
+    for refusal in refused.values():
+        output.note(f"{refusal}: this run is left out")
+    return {key: path for key, path in paths.items() if key not in refused}
 
 
 def _find(name: str) -> list[Path]:
@@ -340,7 +361,7 @@ def _check_same_data(tables: Sequence[Table]) -> None:
         raise InputError(
             f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
             f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
-            f"compare {first.path.parent} --plot FILE.png"
+            f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
         )
 
 
