@@ -1,6 +1,7 @@
 """Metrics reach everybody who asks for them: `validate` and `test` return them, and all loggers get them."""
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -85,4 +86,40 @@ def test_a_logger_beside_the_runs_own(options):
 def test_fast_dev_run_has_a_logger_as_in_plain_lightning():
     callbacks = json.dumps([{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}])
     assert cli.main([*FIT, "--trainer.fast_dev_run=true", f"--trainer.callbacks={callbacks}"]) == 0
+    assert not list(Path().iterdir())
+
+
+def test_a_place_that_a_logger_cannot_make_is_refused_in_one_line(capsys):
+    Path("file").touch()
+    place = "--trainer.logger.save_dir=file/logs"
+    assert cli.main([*FIT, "--trainer.logger+=lightning.pytorch.loggers.CSVLogger", place]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1, error
+    assert "file/logs" in error
+    assert "Not a directory" in error
+    assert [path.name for path in Path().iterdir()] == ["file"]
+
+
+def test_a_place_that_is_lost_during_a_run_is_told_with_what_is_left(monkeypatch, capsys):
+    def fail(*arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "theirs/metrics.csv")
+
+    monkeypatch.setattr("lightning.fabric.loggers.csv_logs._ExperimentWriter.log_metrics", fail)
+    options = ["--trainer.logger+=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=theirs"]
+    assert cli.main([*FIT, *options, "--trainer.log_every_n_steps=1"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: theirs/metrics.csv cannot be written or read (Permission denied): ")
+    assert "fit --resume runs/" in error
+    assert error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_strategies_that_pickle_are_refused_before_anything_is_made(strategy, capsys):
+    options = ["--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.strategy={strategy}"]
+    assert cli.main([*FIT, *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --trainer.strategy={strategy} starts its processes by multiprocessing")
+    assert "use --trainer.strategy=ddp" in error
+    assert error.count("\n") == 1, error
     assert not list(Path().iterdir())

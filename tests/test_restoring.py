@@ -80,7 +80,7 @@ JUNK: dict[tuple[str, str], tuple[Any, str]] = {
     ("its moments' rates", "optimizer_states > 0 > param_groups > 0 > betas"): ([0.9], "betas"),
     ("an endless rate", "optimizer_states > 0 > param_groups > 0 > lr"): (float("inf"), "lr is inf"),
     ("no number for a rate", "optimizer_states > 0 > param_groups > 0 > lr"): (float("nan"), "lr is nan"),
-    ("moments of one parameter", "optimizer_states > 0 > state"): ({0: {}}, "state lacks"),
+    ("moments of one parameter", "optimizer_states > 0 > state"): ({0: {}}, "state is empty for some"),
     ("no moments", "optimizer_states > 0 > state"): ({}, "state is empty after 2 steps"),
     ("a schedule's last step", "lr_schedulers > 0 > last_epoch"): (10**30, "last_epoch is 1e+30"),
     ("no optimizer", "optimizer_states"): ([], "optimizer_states has 0 values, expected 1"),
@@ -231,6 +231,23 @@ def test_sound_states_of_every_optimizer_are_taken(name):
         content |= {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": [schedule.state_dict()]}
         restoring.check_optimizer(content, model)
         model.make_optimizer = lambda parameters: cls(parameters, lr=0.02)
+        restoring.check_optimizer(content, model)
+
+
+def test_an_optimizer_that_kept_nothing_may_be_given_momentum():
+    """Or be replaced by one that keeps more."""
+    model = MLP([4])
+    model.make_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.01)
+    optimizer = model.make_optimizer(model.parameter_groups())
+    schedule = EveryStepLR(optimizer, [partial(float)])
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    content = {"optimizer": describe(optimizer), "global_step": 1}
+    content |= {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": [schedule.state_dict()]}
+    restoring.check_optimizer(content, model)
+    for now in (partial(torch.optim.SGD, lr=0.01, momentum=0.9), partial(torch.optim.AdamW, lr=0.01)):
+        model.make_optimizer = now
         restoring.check_optimizer(content, model)
 
 

@@ -134,6 +134,22 @@ def test_a_metric_that_a_persons_own_callback_logs(own, capsys):
     assert "`mine`" in error
 
 
+@pytest.mark.parametrize(
+    ("callback", "arguments", "words"),
+    [
+        ("ModelPruning", {"pruning_fn": "l1_unstructured", "amount": 9.5}, ["ModelPruning", "amount=9.5"]),
+        ("ModelPruning", {"pruning_fn": "l1_unstructured", "amount": -1}, ["ModelPruning", "amount=-1"]),
+    ],
+)
+def test_an_argument_that_a_callback_finds_wrong_after_the_start(callback, arguments, words, capsys):
+    assert cli.main([*FIT, callbacks((callback, arguments))]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --trainer.callbacks: ")
+    assert error.count("\n") == 1, error
+    for word in words:
+        assert word in error
+
+
 READ_BACK = {
     "ModelPruning": {"pruning_fn": "l1_unstructured", "amount": 0.3},
     "Timer": {"duration": "01:00:00:00"},

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
     StochasticWeightAveraging,
 )
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from datamodules.errors import InputError, RunError, did_you_mean, one_line
@@ -26,6 +27,7 @@ from zoo.metrics import summarize
 
 OURS = ("zoo.", "datamodules.", "lightning.")
 START = ("setup", "on_fit_start", "on_train_start")  # hooks that come before anything is learned
+OF_ARGUMENTS = (ValueError, TypeError, LookupError, MisconfigurationException)
 NAME_OF_LAST = "own-last"  # of the file that a ModelCheckpoint with save_last writes beside the run's own last.ckpt
 RATES = ("lr", "learning_rate")  # attributes that a LearningRateFinder looks for
 
@@ -111,7 +113,8 @@ def _may_log_more(model: Classifier, callbacks: Sequence[L.Callback]) -> bool:
 def refusal(error: BaseException, trainer: L.Trainer) -> InputError | None:
     """Return the line for an error that a callback raised when a run was set up; None for any other error.
 
-    A ModelCheckpoint or an EarlyStopping whose metric is missing raises it later, once the metric is due.
+    Lightning's own callbacks find some of their arguments wrong later: a ModelPruning when it prunes, a ModelCheckpoint
+    or an EarlyStopping once its metric is due.
     """
     if not isinstance(error, Exception) or isinstance(error, (InputError, RunError, OSError)):
         return None
@@ -120,7 +123,9 @@ def refusal(error: BaseException, trainer: L.Trainer) -> InputError | None:
         callback = frame.f_locals.get("self")
         if not any(callback is known for known in callbacks):
             continue
-        if frame.f_code.co_name not in START and not isinstance(callback, (ModelCheckpoint, EarlyStopping)):
+        is_metric = isinstance(callback, (ModelCheckpoint, EarlyStopping))
+        is_argument = type(callback).__module__.startswith("lightning.") and isinstance(error, OF_ARGUMENTS)
+        if not (frame.f_code.co_name in START or is_metric or is_argument):
             return None
         theirs = not type(callback).__module__.startswith(OURS)
         where = f" ({Path(frame.f_code.co_filename).name}, line {line})" if theirs else ""

@@ -367,6 +367,7 @@ class ZooCLI(LightningCLI):
         except (TypeError, ValueError) as error:
             raise InputError(f"--optimizer: {error}") from error
         self.model.check_trainer(self.trainer)
+        processes.check_launcher(self.trainer, config.trainer.strategy)
         if self.origin.path is not None and self.origin.content is not None:
             checkpoints.check_weights(self.origin.path, self.origin.content, self.model)
         _check_nodes(self.trainer)
@@ -476,8 +477,11 @@ class ZooCLI(LightningCLI):
             self.run_dir = None
 
     def _refuse(self, error: BaseException) -> None:
-        """Raise an InputError if a callback refused to be set up; in the first process alone, which says it for all."""
+        """Raise an InputError if a callback refused to work, or a place is of no use; in the first process alone,
+        which says it for all."""
         refusal = callback_checks.refusal(error, self.trainer)
+        if isinstance(error, OSError) and error.filename is not None and not self.has_begun:
+            refusal = InputError(f"{_unusable_place(error)}: give another place")
         if refusal is not None and not _is_first_process():
             raise Ended(2) from None
         if refusal is not None:
@@ -537,6 +541,8 @@ class ZooCLI(LightningCLI):
                 return RunError(f"{place} was deleted or moved while the run was writing it: {self._left()}")
         if isinstance(error, OSError) and error.errno in FULL:
             return RunError(f"the disk is full ({error}): make room; {self._left()}")
+        if isinstance(error, OSError) and error.filename is not None and self.has_begun:
+            return RunError(f"{_unusable_place(error)}: {self._left()}")
         if isinstance(error, processes.Lost):
             return RunError(f"{error}: {self._left()}")
         return None
@@ -748,6 +754,11 @@ class ZooCLI(LightningCLI):
             # The runs_dir of a run that goes on may be a stranger's.
             place = config.runs_dir if self.origin.run is None else self.origin.run.parent
             _say(f"TensorBoard: tensorboard --logdir {shlex.quote(str(place))} --samples_per_plugin images=200")
+
+
+def _unusable_place(error: OSError) -> str:
+    place = error.filename if isinstance(error.filename, int) else os.fsdecode(error.filename)
+    return f"{place} cannot be written or read ({error.strerror or error})"
 
 
 def _is_first_process() -> bool:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateFinder, ModelPruning
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,6 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from datamodules.cifar10 import Batch
 from datamodules.errors import InputError
+from zoo import processes
 from zoo.callbacks.few_threads import FewThreads
 from zoo.classifier import Classifier
 from zoo.inputs import check_images
@@ -161,10 +161,8 @@ class NumPyClassifier(Classifier):
         Raises:
             InputError: for what a NumPy network cannot do.
         """
-        strategy = trainer.strategy
-        if not isinstance(strategy, (SingleDeviceStrategy, DDPStrategy)) or isinstance(
-            strategy.launcher, _MultiProcessingLauncher
-        ):
+        in_parts = not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        if in_parts or processes.uses_multiprocessing(trainer):
             # A process that is not started anew gets the module pickled, and its tensors in other memory.
             raise InputError(
                 f"{type(self).__name__} computes with NumPy, in one process or with --trainer.strategy ddp: "

@@ -17,8 +17,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from datamodules.errors import RunError, one_line
+from datamodules.errors import InputError, RunError, one_line
 from zoo.signals import ENDING, Stopped
 
 COMMAND = Path(__file__).resolve().parent.parent / "cli.py"
@@ -43,6 +44,29 @@ def end_with_first() -> None:
         os._exit(1)  # the main thread may wait for the other processes, for ever
 
     threading.Thread(target=watch, name="watch-first-process", daemon=True).start()
+
+
+def uses_multiprocessing(trainer: L.Trainer) -> bool:
+    """Whether a trainer's processes get what it holds by pickling or by forking, and do not build it themselves."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+def check_launcher(trainer: L.Trainer, strategy: object) -> None:
+    """Refuse strategies that start their processes by multiprocessing: a run's callbacks cannot be pickled.
+
+    Args:
+        trainer: before it runs.
+        strategy: of the trainer, as the command line names it.
+
+    Raises:
+        InputError: names the strategy, and the one to use.
+    """
+    if uses_multiprocessing(trainer):
+        name = strategy if isinstance(strategy, str) else type(strategy).__name__
+        raise InputError(
+            f"--trainer.strategy={name} starts its processes by multiprocessing, which is not supported: "
+            "use --trainer.strategy=ddp"
+        )
 
 
 @contextlib.contextmanager

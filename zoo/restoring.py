@@ -14,6 +14,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from datamodules.cifar10 import CIFAR10DataModule, TrainLoader
 from datamodules.errors import InputError
@@ -114,7 +115,7 @@ def check_optimizer(content: Content, model: Classifier) -> None:
     told = {key: copy.deepcopy(content[key]) for key in ("optimizer_states", "lr_schedulers")}
     for key in told:
         check_like([{}], told[key], key)
-    model = copy.deepcopy(model)
+    model, states = copy.deepcopy(model), told["optimizer_states"]
     if "optimizer" in content and len(told["lr_schedulers"]) == 1:
         told["optimizer"] = copy.deepcopy(content["optimizer"])
         model.take_over_optimizer(told)
@@ -131,20 +132,32 @@ def check_optimizer(content: Content, model: Classifier) -> None:
         raise TypeError(f"lr_schedulers has {min(others)}")
     scheduler.load_state_dict(schedule)
 
+    before = model.make_optimizer(model.parameter_groups())
+    if told["optimizer_states"] is states:  # of the same optimizer, which may have had other options
+        for group, theirs in zip(before.param_groups, content["optimizer_states"][0]["param_groups"], strict=True):
+            group.update({name: value for name, value in theirs.items() if name != "params"})
     for group in expected.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     try:
         expected.step()
+        before.step()
     except Exception:  # it wants a closure: its state is not known before the training
         return
-    needs_state = [parameter for parameter, of_parameter in expected.state.items() if _has_tensors(of_parameter)]
-    if needs_state and not optimizer.state and content.get("global_step", 0) > 0:
-        raise ValueError(f"state is empty after {content['global_step']} steps")
-    for parameter in needs_state:
-        # A parameter that got no gradient has none.
-        if parameter in optimizer.state:
-            check_like(expected.state[parameter], optimizer.state[parameter], "state")
+    for parameter, of_parameter in expected.state.items():
+        if optimizer.state.get(parameter):
+            check_like(of_parameter, optimizer.state[parameter], "state")
+    if told["optimizer_states"] is states:
+        _check_filled(before, optimizer, content.get("global_step", 0))
+
+
+def _check_filled(expected: Optimizer, found: Optimizer, steps: int) -> None:
+    """Check that an optimizer has a state where it needs one, but for parameters that never got a gradient."""
+    needs_state = [parameter for parameter, state in expected.state.items() if _has_tensors(state)]
+    if needs_state and steps > 0 and not found.state:
+        raise ValueError(f"state is empty after {steps} steps")
+    if any(parameter in found.state and not found.state[parameter] for parameter in needs_state):
+        raise ValueError("state is empty for some of the parameters")
 
 
 def _has_tensors(state: dict[str, Any]) -> bool:

@@ -207,8 +207,8 @@ def _read_all(names: Sequence[str]) -> list[Run]:
         raise InputError(f"{damaged[0]}{more}") from damaged[0]
     if not found:
         raise InputError(f"no run in '{names[0]}' is finished: none has a {results.FILE} with results of the test set")
-    for error in damaged:
-        output.note(f"{error}: this run is left out")
+    for problem in damaged:
+        output.note(f"{problem}: this run is left out")
     if unfinished:
         output.note(f"not finished, and left out: {unfinished} of {len(paths)} runs")
     return found
