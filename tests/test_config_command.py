@@ -244,3 +244,16 @@ def test_the_base_class_of_optimizers_is_refused(capsys):
     assert cli.main(["fit", "--config", "theirs.yaml", *QUICK]) == 2
     assert "optimizer 'torch.optim.Optimizer' is abstract" in capsys.readouterr().err
     assert not Path("it-ran").exists()
+
+
+@pytest.mark.parametrize("key", ["early_stopping", "name", "data.seed", "data.mirrors"])
+@pytest.mark.parametrize("form", ["class", "list", "text"])
+def test_check_names_a_class_wherever_it_stands(key, form, capsys):
+    foreign = {"class_path": "evil.Evil"}
+    value = {"class": foreign, "list": [foreign], "text": "{class_path: evil.Evil}"}[form]
+    section, _, name = key.partition(".")
+    Path("theirs.yaml").write_text(yaml.safe_dump({section: {name: value} if name else value}))
+    assert cli.main(["config", "--check", "theirs.yaml"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(key)
+    assert "evil.Evil" in said

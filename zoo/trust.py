@@ -276,6 +276,9 @@ def names(config: Config) -> Iterator[tuple[str, str]]:
     for key, value in configs.expand(config).items():
         if key in configs.CLASS_KEYS or key == "trainer":
             yield from _names(key, value)
+        else:
+            found = _names(key, value)  # a plain text is no class there: "data" may be a folder and a module
+            yield from (pair for pair in found if pair[0].endswith(".class_path") or configs.reads_as_yaml(pair[1]))
 
 
 def _names(key: str, value: Any) -> Iterator[tuple[str, str]]:
