@@ -189,11 +189,11 @@ def _read_all(names: Sequence[str]) -> list[Run]:
     paths: dict[Path, Path] = {}
     for path in (path for name in names for path in _find(os.path.expanduser(name))):
         paths.setdefault(path.resolve(), path)
-    paths = _without_links(paths)
     found, unfinished = [], 0
     damaged: list[InputError] = []
     for path in paths.values():
         try:
+            runs.check_links(path)
             run = _read(path)
         except InputError as error:
             damaged.append(error)
@@ -212,25 +212,6 @@ def _read_all(names: Sequence[str]) -> list[Run]:
     if unfinished:
         output.note(f"not finished, and left out: {unfinished} of {len(paths)} runs")
     return found
-
-
-def _without_links(paths: dict[Path, Path]) -> dict[Path, Path]:
-    """Return the runs in which no links are, and say which ones are left out.
-
-    Raises:
-        InputError: where none is left; names the first link.
-    """
-    refused: dict[Path, InputError] = {}
-    for key, path in paths.items():
-        try:
-            runs.check_links(path)
-        except InputError as error:
-            refused[key] = error
-    if len(refused) == len(paths):
-        raise next(iter(refused.values()))
-    for refusal in refused.values():
-        output.note(f"{refusal}: this run is left out")
-    return {key: path for key, path in paths.items() if key not in refused}
 
 
 def _find(name: str) -> list[Path]:
