@@ -378,7 +378,8 @@ def test_a_checkpoint_that_asks_for_code(capsys):
 
 def test_a_checkpoint_of_another_model(capsys):
     content = {"state_dict": {}, "hyper_parameters": {"_class_path": "zoo.cnn.CNN"}, "global_step": 0}
-    content["loops"] = {"fit_loop": {"epoch_progress": {"current": {"ready": 0, "processed": 0}}}}
+    epochs = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
+    content["loops"] = {"fit_loop": {"epoch_progress": {"current": epochs}}}
     content["pytorch-lightning_version"] = "2.6.6"
     torch.save(content, "cnn.ckpt")
     code, error = run(["test", "--model", "MLP", *TINY, "--ckpt_path=cnn.ckpt"], capsys)
