@@ -325,14 +325,22 @@ class TestFromAStranger:
             (run,) = Path("runs").glob("*/*")
             assert "torch.optim.SGD" in (run / "config.yaml").read_text()
 
+    @pytest.mark.parametrize("key", ["optimizer", "lr_schedule"])
+    def test_a_class_that_only_a_training_needs(self, content, key, capsys):
+        """A test does not look at it."""
+        self.save(content, f"config/{key}", {"class_path": "this.Class"})
+        assert cli.main(["fit", "--ckpt_path=theirs.ckpt", "--trainer.max_epochs=5"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert "this.Class" in error
+        assert cli.main(["test", "--ckpt_path=theirs.ckpt"]) == 0
+
     @pytest.mark.parametrize("command", ["test", "fit"])
     @pytest.mark.parametrize(
         ("path", "value", "word"),
         [
             ("class_path", "this.Model", "this.Model"),
             ("class_path", "this.\x1b[31mModel", r"this.\x1b[31mModel"),  # which would colour a terminal
-            ("config/optimizer", {"class_path": "this.Optimizer"}, "this.Optimizer"),
-            ("config/lr_schedule", {"class_path": "this.Schedule"}, "this.Schedule"),
             ("config", 5, "config"),
             ("config", [1], "config"),
             ("config/model", 5, "model"),
