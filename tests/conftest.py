@@ -1,15 +1,14 @@
 """Fixtures: a small data set in the official layout, and the real one where CIFAR10_DIR names it."""
 
 import os
-import pickle
 from pathlib import Path
 
 import lightning  # noqa: F401  - first, because its log handler keeps the stderr that it finds
-import numpy as np
 import pytest
 from tensorboard.summary.writer import event_file_writer
 
 from datamodules import reader
+from tests.helpers import batch_file, write_pickle
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
@@ -40,27 +39,6 @@ def _own_surroundings(monkeypatch, tmp_path):
     """Each test starts in an empty folder, without the real data unless it asks for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
-
-
-def batch_file(name: str, **changes) -> dict:
-    """What a batch file of the official layout holds, with plain pixels."""
-    number = reader.FILES.index(name)
-    rng = np.random.default_rng(number)
-    labels = rng.permutation(np.arange(reader.BATCH_SIZE) % 10)
-    data = np.zeros((reader.BATCH_SIZE, reader.IMAGE_BYTES), dtype=np.uint8)
-    data += (labels * 20 + 5 + number).astype(np.uint8)[:, None]
-    return {"batch_label": reader.BATCH_LABELS[name], "labels": labels.tolist(), "data": data} | changes
-
-
-class Malicious:
-    """Creates a file when it is unpickled."""
-
-    def __reduce__(self):
-        return (open, ("it-ran", "w"))
-
-
-def write_pickle(path: Path, value: object) -> None:
-    path.write_bytes(pickle.dumps(value, protocol=2))
 
 
 @pytest.fixture(scope="session")

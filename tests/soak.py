@@ -1,6 +1,6 @@
 """Kills training at random moments and resumes it, until it ends with the weights of a run that nothing cut short.
 
-    python tests/soak.py --kills 30
+    python -m tests.soak --kills 30
 
 It trains in a temporary folder, on drawn images, with dropout and augmentation on, and saves within epochs too. Half of
 the kills come at a random moment, start-up and evaluation included; the others wait for a checkpoint to be written.
@@ -19,13 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
-from curves import scalars
 
 import cli
 import zoo.lightning_cli  # noqa: F401  - once, for all the processes to come
+from tests.helpers import scalars
 from zoo import checkpoints
 
 FIT = ["fit", "--data.source=synthetic", "--data.val_size=40", "--data.test_size=40", "--data.crop_padding=2"]

@@ -18,7 +18,7 @@ from torch._dynamo.utils import counters
 
 import cli
 from datamodules.errors import InputError
-from tests.test_models import quiet_trainer, tiny_data
+from tests.helpers import quiet_trainer, tiny_data
 from zoo import compilation
 from zoo.torch_classifier import TorchClassifier
 

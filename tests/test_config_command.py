@@ -6,11 +6,11 @@ import re
 import sys
 from pathlib import Path
 
-import plugins
 import pytest
 import yaml
 
 import cli
+from tests import plugins
 from zoo import catalogue, registry
 
 MODELS = list(registry.BUILT_IN)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Malicious, batch_file, write_pickle
 from PIL import Image
 
 import cli
 from datamodules import download, reader, synthetic
+from tests.helpers import Malicious, batch_file, write_pickle
 from zoo.figures import samples
 
 

@@ -15,11 +15,11 @@ from types import SimpleNamespace
 import pytest
 import threadpoolctl
 import torch
-from conftest import write_pickle
 
 import cli
 from datamodules import reader
 from datamodules.errors import InputError
+from tests.helpers import write_pickle
 from zoo import installation, registry
 from zoo.commands import doctor
 from zoo.commands.doctor import Check

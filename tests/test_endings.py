@@ -11,19 +11,13 @@ import pytest
 import torch
 
 import cli
+from tests.helpers import run_of
 from zoo.callbacks.early_stopping import EpochEarlyStopping
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", *DATA, "--data.batch_size=16"]
 FIT += ["--trainer.enable_model_summary=false", "--trainer.max_epochs=9"]
 STUCK = [*FIT, "--optimizer.lr=0"]
-
-
-def run_of(*command: str) -> Path:
-    before = set(Path("runs").glob("*/2*"))
-    assert cli.main(list(command)) == 0
-    (run,) = set(Path("runs").glob("*/2*")) - before
-    return run
 
 
 def epochs_of(run: Path) -> int:

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plugins
 import pytest
 
 import cli
 from datamodules.errors import InputError
+from tests import plugins
 from zoo import installation, registry
 from zoo.commands import list as list_command
 

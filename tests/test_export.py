@@ -20,12 +20,12 @@ import torch
 from PIL import ExifTags, Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from test_models import quiet_trainer, tiny_data
 from torch import Tensor, nn
 
 import cli
 from datamodules import reader
 from datamodules.errors import InputError, RunError
+from tests.helpers import quiet_trainer, tiny_data
 from zoo import pictures, registry, trained
 from zoo.classifier import Classifier
 from zoo.cnn import CNN, ImprovedCNN

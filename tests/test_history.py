@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
-from test_models import quiet_trainer, tiny_data
 
+from tests.helpers import quiet_trainer, tiny_data
 from zoo.callbacks.history import History
 from zoo.callbacks.speed import Speed
 from zoo.mlp import MLP

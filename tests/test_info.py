@@ -4,12 +4,12 @@ import inspect
 import json
 from pathlib import Path
 
-import plugins
 import pytest
 import torch
 from torch import nn
 
 import cli
+from tests import plugins
 from zoo import anatomy, registry
 from zoo.mlp import MLP
 

@@ -8,11 +8,10 @@ import lightning as L
 import pytest
 import torch
 import yaml
-from curves import scalars
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
-from test_models import quiet_trainer, tiny_data
 
 import cli
+from tests.helpers import quiet_trainer, run_of, scalars, tiny_data
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.history import History
 from zoo.mlp import MLP
@@ -69,13 +68,6 @@ DATA = ["--data.source=synthetic", "--data.train_size=40", "--data.val_size=10",
 FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", *DATA, "--trainer.enable_model_summary=false"]
 FIT += ["--lr_schedule=Cosine", "--lr_schedule.warmup=0", "--optimizer=SGD", f"--optimizer.lr={LR}"]
 FIT += ["--trainer.log_every_n_steps=1", "--data.batch_size=4"]
-
-
-def run_of(*command: str, code: int = 0) -> Path:
-    before = set(Path("runs").glob("*/2*"))
-    assert cli.main(list(command)) == code
-    (run,) = set(Path("runs").glob("*/2*")) - before
-    return run
 
 
 def logged_rates(run: Path) -> list[float]:

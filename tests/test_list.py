@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import plugins
 import pytest
 
 import cli
+from tests import plugins
 from zoo import about, catalogue, registry
 from zoo import config as configs
 from zoo.about import About, Result

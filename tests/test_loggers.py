@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from curves import scalars
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_models import quiet_trainer, tiny_data
 
 import cli
+from tests.helpers import quiet_trainer, run_of, scalars, tiny_data
 from zoo.callbacks.batch_log import BatchLog
 from zoo.mlp import MLP
 
@@ -52,13 +51,6 @@ def test_all_loggers_get_all_metrics(tmp_path):
             assert [event.value for event in board.Scalars(name)] == pytest.approx(values), name
     assert len(first["val/acc"]) == len(first["train/acc"]) == 2
     assert first["test/acc"] == pytest.approx([model.results["test"]["acc"]])
-
-
-def run_of(*command: str) -> Path:
-    before = set(Path("runs").glob("*/2*"))
-    assert cli.main(list(command)) == 0
-    (run,) = set(Path("runs").glob("*/2*")) - before
-    return run
 
 
 @pytest.mark.parametrize(

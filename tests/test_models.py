@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from datamodules.cifar10 import Batch, CIFAR10DataModule
 from datamodules.errors import InputError
 from datamodules.synthetic import CLASS_NAMES
+from tests.helpers import quiet_trainer, tiny_data
 from zoo import registry
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.mlp import MLP
@@ -24,22 +25,6 @@ MODELS = list(registry.BUILT_IN)
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8))
-
-
-def quiet_trainer(**options) -> L.Trainer:
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return L.Trainer(accelerator="cpu", **quiet | {"max_epochs": 1, "num_sanity_val_steps": 0} | options)
-
-
-def tiny_data(**options) -> CIFAR10DataModule:
-    return CIFAR10DataModule(
-        source="synthetic", **{"train_size": 64, "val_size": 32, "test_size": 32, "batch_size": 16} | options
-    )
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from curves import scalars
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -22,6 +21,7 @@ from torch import nn
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from tests.helpers import scalars
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.graceful_stop import GracefulStop

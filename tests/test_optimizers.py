@@ -7,9 +7,9 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from test_models import quiet_trainer, tiny_data
 
 from datamodules.errors import InputError
+from tests.helpers import quiet_trainer, tiny_data
 from zoo.callbacks.lookahead import Lookahead
 from zoo.mlp import MLP
 from zoo.optimizers import DecoupledSGD, MuonSGD, by_role, orthogonalized

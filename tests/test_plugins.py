@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-import plugins
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 import cli
+from tests import plugins
 from zoo import checkpoints, registry
 from zoo.testing import check_model, check_two_processes
 from zoo.torch_classifier import TorchClassifier

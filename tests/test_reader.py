@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Malicious, batch_file, write_pickle
 
 from datamodules import reader
 from datamodules.errors import InputError
+from tests.helpers import Malicious, batch_file, write_pickle
 
 
 def read(root, split="test", **options):

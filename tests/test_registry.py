@@ -6,11 +6,11 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import plugins
 import pytest
 
 import cli
 from datamodules.errors import InputError
+from tests import plugins
 from zoo import registry
 from zoo.classifier import Classifier
 

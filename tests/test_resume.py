@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from curves import scalars
 from PIL import Image
 
 import cli
 from datamodules.errors import InputError
+from tests.helpers import run_of, scalars
 from zoo import checkpoints, files, runs
 from zoo import resume as resumption
 from zoo.numpy_mlp import NumPyMLP
@@ -29,14 +29,6 @@ FIT = ["fit", "--model=ImprovedCNN", *DATA, "--trainer.max_epochs=3", "--trainer
 FIT += ["--lr_schedule=Cosine", "--trainer.enable_model_summary=false"]
 MLP = ["fit", "--model=MLP", *DATA, "--trainer.max_epochs=2", "--trainer.enable_model_summary=false"]
 STEPS = 15
-
-
-def run_of(*command: str, code: int = 0) -> Path:
-    """Run a command that makes a run, and return the run."""
-    before = set(Path("runs").glob("*/2*"))
-    assert cli.main(list(command)) == code
-    (run,) = set(Path("runs").glob("*/2*")) - before
-    return run
 
 
 def weights(run: Path, name: str = "last") -> dict:

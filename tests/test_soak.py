@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def test_killed_runs_end_as_if_nothing_had_happened():
-    script = Path(__file__).parent / "soak.py"
-    done = subprocess.run([sys.executable, script, "--kills=4", "--per_run=2"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.soak", "--kills=4", "--per_run=2"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "after 4 kills" in done.stdout

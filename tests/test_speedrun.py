@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 import yaml
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from test_models import quiet_trainer, tiny_data
 from torch.utils.flop_counter import FlopCounterMode
 
 import cli
 from datamodules.cifar10 import Batch
 from datamodules.errors import InputError
+from tests.helpers import quiet_trainer, tiny_data
 from zoo import config
 from zoo.callbacks import history
 from zoo.callbacks.lookahead import Lookahead

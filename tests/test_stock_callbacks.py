@@ -8,6 +8,7 @@ import torch
 import yaml
 
 import cli
+from tests.helpers import run_of
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 DATA += ["--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.enable_model_summary=false"]
@@ -18,13 +19,6 @@ STOCK = "lightning.pytorch.callbacks."
 def callbacks(*entries: tuple[str, dict]) -> str:
     listed = [{"class_path": name if "." in name else STOCK + name, "init_args": args} for name, args in entries]
     return f"--trainer.callbacks={json.dumps(listed)}"
-
-
-def run_of(*command: str) -> Path:
-    before = set(Path("runs").glob("*/2*"))
-    assert cli.main(list(command)) == 0
-    (run,) = set(Path("runs").glob("*/2*")) - before
-    return run
 
 
 def content() -> dict[Path, bytes]:

@@ -15,7 +15,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from curves import scalars
 from PIL import Image
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 from tensorboard.backend.application import TensorBoardWSGI
@@ -32,6 +31,7 @@ from werkzeug.test import Client
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
+from tests.helpers import run_of, scalars
 from zoo import trained
 from zoo.callbacks import dead_units, embeddings, histograms, observing, run_summary
 from zoo.inference import probabilities
@@ -49,14 +49,6 @@ BINARY = ["fit", "--model=MLP", "--optimizer=SGD", "--optimizer.lr=0.02", "--opt
 BINARY += ["--data.task=binary", "--lr_schedule=Cosine", "--name=two-classes"]
 CNN = ["fit", "--model=CNN", *DATA]
 SMALL = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", *DATA]
-
-
-def run_of(*command: str, code: int = 0) -> Path:
-    """Run a command that makes a run, and return the run."""
-    before = set(Path("runs").glob("*/2*"))
-    assert cli.main(list(command)) == code
-    (run,) = set(Path("runs").glob("*/2*")) - before
-    return run.resolve()
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import plugins
 import pytest
 import yaml
 from PIL import Image
 
 import cli
 from datamodules.errors import printable_lines
+from tests import plugins
 from zoo import registry
 from zoo.commands import output
 

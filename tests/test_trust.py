@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plugins
 import pytest
 import torch
 import yaml
@@ -20,6 +19,7 @@ import yaml
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from tests import plugins
 from zoo import checkpoints, registry, resume, runs, trained, trust
 from zoo import config as configs
 from zoo.callbacks.ending import Ending

@@ -11,12 +11,12 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import pytest
-import second_device
 import torch
 from PIL import Image
-from second_device import NAME, Counts, counts
 
 import cli
+from tests.second_device import second_device
+from tests.second_device.second_device import NAME, Counts, counts
 from zoo import devices, trained
 from zoo.commands import export
 from zoo.lightning_cli import ZooCLI

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from second_device import compiler
+
+from tests.second_device.second_device import compiler
 
 
 @pytest.mark.second_device

@@ -1,0 +1,50 @@
+"""`pytest -p tests.cpu_seconds`: print the CPU-seconds of test files and slow tests, subprocesses included."""
+
+import os
+from collections import Counter
+
+import pytest
+
+SLOWEST = 40
+
+
+def _spent() -> float:
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    before = _spent()
+    item.user_properties.append(("cpu_seconds", before))
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "teardown":
+        spent = [_spent() - value for name, value in item.user_properties if name == "cpu_seconds"]
+        report.user_properties = [("cpu_seconds", seconds) for seconds in spent]
+    return report
+
+
+class _Table:
+    def __init__(self) -> None:
+        self.tests: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "teardown":
+            self.tests[report.nodeid] += sum(value for name, value in report.user_properties if name == "cpu_seconds")
+
+    def pytest_terminal_summary(self, terminalreporter):
+        files: Counter[str] = Counter()
+        for test, seconds in self.tests.items():
+            files[test.partition("::")[0]] += seconds
+        terminalreporter.section(f"{sum(files.values()):.0f} CPU-seconds")
+        for name, seconds in [*files.most_common(), *self.tests.most_common(SLOWEST)]:
+            terminalreporter.write_line(f"{seconds:7.1f}  {name}")
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Table())

@@ -1,0 +1,88 @@
+"""What several test modules share: small data and trainers, runs and their contents, files of the official layout."""
+
+import pickle
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import cli
+from datamodules import reader
+from datamodules.cifar10 import CIFAR10DataModule
+
+# Training.
+
+
+def tiny_data(**options) -> CIFAR10DataModule:
+    """Return drawn images: 64 to train on, 32 for validation and 32 for the test, in batches of 16."""
+    return CIFAR10DataModule(
+        source="synthetic", **{"train_size": 64, "val_size": 32, "test_size": 32, "batch_size": 16} | options
+    )
+
+
+def quiet_trainer(**options) -> L.Trainer:
+    """Return a trainer for one epoch on the CPU that prints, logs and saves nothing."""
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return L.Trainer(accelerator="cpu", **quiet | {"max_epochs": 1, "num_sanity_val_steps": 0} | options)
+
+
+# Runs.
+
+
+def run_of(*command: str, code: int = 0) -> Path:
+    """Run a command that makes a run below the working directory, and return the run's absolute path.
+
+    Args:
+        command: `fit` and its options.
+        code: the expected exit code.
+    """
+    before = set(Path("runs").glob("*/2*"))
+    assert cli.main(list(command)) == code
+    (run,) = set(Path("runs").glob("*/2*")) - before
+    return run.resolve()
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return a run's TensorBoard curves by tag, over epochs and over steps, without timings, which differ."""
+    found = {}
+    for folder in ("tensorboard", "tensorboard/steps"):
+        log = EventAccumulator(str(run / folder))
+        log.Reload()
+        found |= {tag: [(event.step, event.value) for event in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
+    return {tag: curve for tag, curve in found.items() if not tag.startswith(("perf/", "hp/"))}
+
+
+# Files of CIFAR-10.
+
+
+def batch_file(name: str, **changes) -> dict:
+    """Return the content of a batch file of the official layout; each image has one colour.
+
+    Args:
+        name: of the file.
+        changes: entries to replace.
+    """
+    number = reader.FILES.index(name)
+    rng = np.random.default_rng(number)
+    labels = rng.permutation(np.arange(reader.BATCH_SIZE) % 10)
+    data = np.zeros((reader.BATCH_SIZE, reader.IMAGE_BYTES), dtype=np.uint8)
+    data += (labels * 20 + 5 + number).astype(np.uint8)[:, None]
+    return {"batch_label": reader.BATCH_LABELS[name], "labels": labels.tolist(), "data": data} | changes
+
+
+def write_pickle(path: Path, value: object) -> None:
+    """Pickle `value` by the protocol of the official files."""
+    path.write_bytes(pickle.dumps(value, protocol=2))
+
+
+class Malicious:
+    """Creates the file "it-ran" when it is unpickled."""
+
+    def __reduce__(self):
+        return (open, ("it-ran", "w"))
