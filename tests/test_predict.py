@@ -23,7 +23,6 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from zoo import pictures
 from zoo.figures import contact_sheet, mosaic
-from zoo.lightning_cli import ZooCLI
 from zoo.trained import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
@@ -616,10 +615,6 @@ def test_the_trainer_in_a_script_predicts_the_same(run, runs):
     found = torch.cat(trainer.predict(trained.model, data))
     expected = torch.tensor([[float(row[name]) for name in trained.class_names] for row in rows])
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
-
-
-def test_lightning_has_no_predict_of_its_own():
-    assert list(ZooCLI.subcommands()) == ["fit", "validate", "test"]
 
 
 def test_help_states_the_rule(capsys):

@@ -252,13 +252,12 @@ class ZooCLI(LightningCLI):
 
     # Arguments.
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Return Lightning's commands, and which arguments of the trainer's methods are none of theirs.
+    def subcommands(self) -> dict[str, set[str]]:
+        """Return the command at hand, and which arguments of the trainer's method are not options of it.
 
-        Without its `predict`: the project has one of its own, for pictures of any kind (`zoo.commands.predict`).
+        Lightning builds a parser for each command that this returns. `cli.main` has refused all other commands.
         """
-        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+        return {self.argv[0]: LightningCLI.subcommands()[self.argv[0]]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is set beside model, data and trainer."""

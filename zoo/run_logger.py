@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import io
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from zoo import files
@@ -104,6 +107,21 @@ class RunLogger(TensorBoardLogger):
             epoch = epochs_done(trainer)
             for name, value in figures.items():
                 self.experiment.add_scalar(name, value, epoch)
+
+    @rank_zero_only
+    def log_picture(self, tag: str, png: bytes, epoch: int) -> None:
+        """Log a PNG file as it is; `SummaryWriter.add_image` would encode its pixels again.
+
+        Args:
+            tag: the name in TensorBoard.
+            png: the content of the file; its pixels have three or four channels.
+            epoch: the number of the epoch, from 1.
+        """
+        with Image.open(io.BytesIO(png)) as opened:
+            width, height = opened.size
+            colours = len(opened.getbands())
+        image = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=png)
+        self.experiment.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
 
     @rank_zero_only
     def flush(self) -> None:

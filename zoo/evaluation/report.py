@@ -72,10 +72,10 @@ def _draw(
 ) -> None:
     from zoo.figures import confusion_matrix, learning_curves, png  # matplotlib takes a second to import
 
-    figure = confusion_matrix.draw(summary["confusion"], data.class_names, title)
-    files.write(directory / "confusion_matrix.png", png.render(figure))
-    if (writer := run_logger.of(trainer)) is not None:
-        writer.add_figure(f"{stage}/confusion_matrix", figure, run_logger.epochs_done(trainer))
+    picture = png.encode(confusion_matrix.pixels(summary["confusion"], data.class_names, title))
+    files.write(directory / "confusion_matrix.png", picture)
+    for logger in run_logger.all_of(trainer):
+        logger.log_picture(f"{stage}/confusion_matrix", picture, run_logger.epochs_done(trainer))
     if (directory / "metrics.csv").is_file():
         curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
         files.write(directory / "learning_curves.png", png.render(curves))

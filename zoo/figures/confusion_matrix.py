@@ -43,7 +43,7 @@ def draw(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: 
 
 
 def pixels(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> np.ndarray:
-    """Draw the same as a table, in a twentieth of the time: for pictures that are drawn while a network trains.
+    """Draw the same as a table, in a twentieth of the time, for the pictures of a run.
 
     Args:
         confusion: counts, k x k, truth by prediction.

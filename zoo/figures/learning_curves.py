@@ -20,7 +20,9 @@ def draw(history: Mapping[str, Sequence[float]], title: str) -> Figure:
         history: columns of a run's `metrics.csv` (see `zoo.callbacks.history.read`).
         title: stands above; name the data.
     """
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure = Figure(figsize=(8, 3.2))
+    # A constrained layout would draw everything twice.
+    figure.subplots_adjust(left=0.08, right=0.99, bottom=0.15, top=0.9, wspace=0.22)
     figure.suptitle(title, fontsize=10)
     for position, (name, label) in enumerate((("loss", "cross-entropy"), ("acc", "accuracy")), start=1):
         axes = figure.add_subplot(1, 2, position)

@@ -7,10 +7,16 @@ from matplotlib.figure import Figure
 from PIL import Image  # comes with matplotlib
 
 
-def encode(pixels: np.ndarray) -> bytes:
-    """Return pixels, uint8 (height, width, 3), as a PNG file."""
+def encode(pixels: np.ndarray, smallest: bool = True) -> bytes:
+    """Return pixels as a PNG file.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+        smallest: whether to compress the file as far as possible, which takes several times as long.
+    """
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG", optimize=True)
+    options = {"optimize": True} if smallest else {"compress_level": 1}
+    Image.fromarray(pixels).save(content, "PNG", **options)
     return content.getvalue()
 
 
