@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
-import lightning  # noqa: F401  - first, because its log handler keeps the stderr that it finds
+import lightning as L  # first, because its log handler keeps the stderr that it finds
 import pytest
 from tensorboard.summary.writer import event_file_writer
 
 from datamodules import reader
 from tests.helpers import batch_file, write_pickle
+from zoo import lightning_cli
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
@@ -61,3 +62,11 @@ def damaged_layout(official_layout, tmp_path) -> Path:
     for name in reader.FILES:
         (folder / name).symlink_to(official_layout / reader.FOLDER / name)
     return folder.parent
+
+
+@pytest.fixture(autouse=True)
+def _draw_only_where_somebody_looks(request, monkeypatch):
+    """Leave out TensorBoard's pictures and projector, half of a short fit, but for tests marked `pictures`."""
+    if "pictures" not in request.keywords:
+        for callback in ("Pictures", "Embeddings"):
+            monkeypatch.setattr(lightning_cli, callback, L.Callback)

@@ -34,6 +34,24 @@ class TinyNet(TorchClassifier):
 TINY_PARAMETERS = (3 * 16 * 4 + 4) + (256 * 10 + 10)
 TINY_FLOPS = 2 * (3 * 16 * 4 * 64 + 256 * 10)  # of 8 x 8 places
 
+SMALL = '''
+from torch import nn
+from zoo.torch_classifier import TorchClassifier
+
+class SmallNet(TorchClassifier):
+    """What a step can depend on beside its batch: running statistics, and random numbers.
+
+    Args:
+        dropout: probability that a feature is dropped.
+        num_classes: see `Classifier`.
+    """
+
+    def __init__(self, dropout: float = 0.5, *, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        layers = [nn.Conv2d(3, 8, 4, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout)]
+        self.net = nn.Sequential(*layers, nn.Linear(512, self.num_outputs))
+'''
+
 
 def install(
     monkeypatch,

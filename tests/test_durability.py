@@ -23,6 +23,8 @@ from zoo.callbacks.pr_curves import PRCurves
 from zoo.evaluation import report, results
 from zoo.mlp import MLP
 
+pytestmark = pytest.mark.pictures
+
 FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", "--data.source=synthetic", "--data.train_size=32"]
 FIT += ["--data.val_size=20", "--data.test_size=20", "--data.batch_size=16", "--trainer.max_epochs=2"]
 FIT += ["--trainer.enable_model_summary=false"]

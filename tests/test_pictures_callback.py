@@ -30,6 +30,8 @@ from zoo.numpy_mlp import NumPyMLP
 from zoo.run_logger import RunLogger
 from zoo.torch_classifier import TorchClassifier
 
+pytestmark = pytest.mark.pictures
+
 ALWAYS = {"images/augmented", "images/predictions", "images/worst_mistakes", "val/confusion_matrix"}
 SMALL = {"source": "synthetic", "train_size": 48, "val_size": 40, "test_size": 20, "batch_size": 16}
 FIT = ["fit", *(f"--data.{name}={value}" for name, value in SMALL.items()), "--data.crop_padding=2"]

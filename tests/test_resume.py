@@ -1,4 +1,4 @@
-"""Runs that are cut short and go on: by the command line, on small synthetic data, with dropout and augmentation."""
+"""Runs that are cut short and go on: by the command line, with dropout, batch norm and augmentation."""
 
 import csv
 import errno
@@ -17,18 +17,31 @@ from PIL import Image
 
 import cli
 from datamodules.errors import InputError
+from tests import forked, plugins
 from tests.helpers import run_of, scalars
-from zoo import checkpoints, files, runs
+from zoo import checkpoints, files, registry, runs
 from zoo import resume as resumption
 from zoo.numpy_mlp import NumPyMLP
 
+ROOT = Path(cli.__file__).parent
 # Five batches an epoch, the last one smaller.
 DATA = ["--data.source=synthetic", "--data.train_size=36", "--data.val_size=20", "--data.test_size=20"]
 DATA += ["--data.batch_size=8", "--data.crop_padding=2", "--data.horizontal_flip=true"]
-FIT = ["fit", "--model=ImprovedCNN", *DATA, "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1"]
+FIT = ["fit", "--model=SmallNet", *DATA, "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1"]
 FIT += ["--lr_schedule=Cosine", "--trainer.enable_model_summary=false"]
 MLP = ["fit", "--model=MLP", *DATA, "--trainer.max_epochs=2", "--trainer.enable_model_summary=false"]
 STEPS = 15
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_net(tmp_path_factory):
+    """A package with a small model that has dropout and batch norm."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("small_zoo")
+        plugins.install(patch, folder, plugins.SMALL, ["SmallNet"], "small-zoo")
+        patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{ROOT}")
+        yield
+    registry.entries.cache_clear()
 
 
 def weights(run: Path, name: str = "last") -> dict:
@@ -117,10 +130,8 @@ class TestStoppedBySignal:
 
     def test_twice_stops_at_once(self):
         """The second Ctrl-C is not waited with; a process of its own, because it ends it."""
-        environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent)}
         twice = json.dumps([{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 1, "name": "SIGINT"}}] * 2)
-        command = [sys.executable, cli.__file__, *FIT, f"--trainer.callbacks={twice}"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = forked.run(*FIT, f"--trainer.callbacks={twice}")
         assert done.returncode == 130, done.stderr
         assert done.stderr.startswith("error: stopped by SIGINT at once: no checkpoint was saved yet"), done.stderr
         assert done.stderr.count("\n") == 1
@@ -163,9 +174,7 @@ class TestResume:
         """The last one is of the middle of an epoch where the process is killed."""
         code = "import cli, os, sys; from tests import callbacks as c; c.signal.raise_signal = lambda n: os._exit(9); "
         code += "cli.main(sys.argv[1:])"
-        command = [sys.executable, "-c", code, *FIT, signal_at(8), "--save_every_n_steps=3"]
-        root = Path(cli.__file__).parent
-        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True)
+        done = forked.run(*FIT, signal_at(8), "--save_every_n_steps=3", code=code)
         assert done.returncode == 9, done.stderr
         (run,) = Path("runs").glob("*/*")
         assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
@@ -198,14 +207,14 @@ class TestFromACheckpoint:
         assert cli.main(["test", "--ckpt", path]) == 0
         (written,) = [*finished.glob("test/*/metrics.json"), *Path("test").glob("*/metrics.json")]
         found = json.loads(written.read_text())
-        assert found["model"] == "ImprovedCNN"
+        assert found["model"] == "SmallNet"
         assert found["test/images"] == 20
         if which != "last":
             assert found["test/loss"] == json.loads((finished / "metrics.json").read_text())["test/loss"]
 
     def test_of_the_named_model(self, finished):
         newer = run_of(*MLP)
-        assert cli.main(["test", "--model=ImprovedCNN", "--ckpt_path=best"]) == 0
+        assert cli.main(["test", "--model=SmallNet", "--ckpt_path=best"]) == 0
         assert len(list(finished.glob("test/*/metrics.json"))) == 1
         assert cli.main(["test", "--ckpt_path=best"]) == 0
         assert len(list(newer.glob("test/*/metrics.json"))) == 1
@@ -232,8 +241,8 @@ class TestFromACheckpoint:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--model=CNN"], ["zoo.cnn.CNN", "zoo.cnn.ImprovedCNN"]),
-            (["--config=cnn"], ["zoo.cnn.CNN", "zoo.cnn.ImprovedCNN"]),
+            (["--model=CNN"], ["zoo.cnn.CNN", "small_zoo.SmallNet"]),
+            (["--config=cnn"], ["zoo.cnn.CNN", "small_zoo.SmallNet"]),
             (["--model.dropout=0.25"], ["--model.dropout=0.25", "has dropout 0.5"]),
             (["--data.task=binary"], ["--data.task asks for 2 classes", "num_classes 10"]),
         ],
@@ -496,7 +505,7 @@ class TestOptimizer:
 
     def test_another_batch_size_waits_for_the_end_of_the_epoch(self, whole, capsys):
         run = run_of(*FIT, signal_at(7), code=143)
-        before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
         capsys.readouterr()
         for command in (["--resume", f"--config={run}/config.yaml"], ["--ckpt_path=last"]):
             assert cli.main(["fit", *command, "--data.batch_size=4"]) == 2
@@ -591,7 +600,8 @@ def test_a_folder_of_runs_stands_for_the_newest_with_a_checkpoint(whole):
     (newest.parent / "2999-01-01_00-00-00").mkdir()
     shutil.copy(newest / "config.yaml", newest.parent / "2999-01-01_00-00-00")
     for folder in ("runs", newest.parent):
-        assert resumption.of_checkpoint(str(folder), Path("runs")).path == newest / "checkpoints" / "best.ckpt"
+        path = resumption.of_checkpoint(str(folder), Path("runs")).path
+        assert path.resolve() == newest / "checkpoints" / "best.ckpt"
 
 
 def test_overfitted_batches():

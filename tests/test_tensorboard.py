@@ -41,6 +41,8 @@ from zoo.numpy_mlp import NumPyMLP
 from zoo.scratch import activations as scratch
 from zoo.torch_classifier import TorchClassifier
 
+pytestmark = pytest.mark.pictures
+
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=30", "--data.test_size=40"]
 DATA += ["--data.batch_size=16", "--trainer.enable_model_summary=false", "--trainer.max_epochs=2"]
 NUMPY = ["fit", "--model=NumPyMLP", "--model.hidden_sizes=[6]", "--model.activation=sigmoid", *DATA]
