@@ -465,7 +465,6 @@ def test_a_file_where_a_folder_should_be(capsys):
     [
         "fti",
         "fit --config malformed.yaml",
-        "fit --model CNN --trainer.max_epoch 3",
         "predict list.yml",
         "export --format onx",
     ],

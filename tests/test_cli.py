@@ -17,6 +17,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
+from tests import forked
 from zoo import config as configs
 from zoo.commands import help
 
@@ -40,8 +41,8 @@ def config_of(run: Path) -> dict:
 def a_run(tmp_path_factory):
     """A run of CNN, with what it printed."""
     folder = tmp_path_factory.mktemp("run")
-    command = [sys.executable, cli.__file__, "fit", "--config", "cnn", *SYNTHETIC]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    done = forked.run("fit", "--config", "cnn", *SYNTHETIC, f"--runs_dir={folder}/runs")
+    assert done.returncode == 0, done.stderr
     (run,) = (folder / "runs").glob("*/*")
     return run, done.stdout, done.stderr
 
@@ -188,20 +189,24 @@ def test_early_stopping_is_one_option():
     assert len(list(csv.DictReader((run / "metrics.csv").open()))) == 2
 
 
-def test_another_model_does_not_inherit_arguments():
-    run = fit("--config", "linear", "--model", "MLP", *SYNTHETIC)
-    assert config_of(run)["model"]["init_args"]["hidden_sizes"] == [], "the same class keeps them"
+def test_another_model_does_not_inherit_arguments(capsys):
+    def config(*options: str) -> dict:
+        assert cli.main(["fit", *options, *SYNTHETIC, "--print_config"]) == 0
+        return yaml.safe_load(capsys.readouterr().out)
+
+    found = config("--config", "linear", "--model", "MLP")
+    assert found["model"]["init_args"]["hidden_sizes"] == [], "the same class keeps them"
     Path("a.yaml").write_text("model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}")
-    run = fit("--config", "a.yaml", "--model", "CNN", *SYNTHETIC)
-    assert config_of(run)["model"]["class_path"] == "zoo.cnn.CNN"
+    found = config_of(fit("--config", "a.yaml", "--model", "CNN", *SYNTHETIC, "--trainer.max_epochs=1"))
+    assert found["model"]["class_path"] == "zoo.cnn.CNN"
     Path("b.yaml").write_text("model: MLP\noptimizer: {class_path: SGD, init_args: {lr: 0.2, weight_decay: 0.3}}")
-    run = fit("--config", "b.yaml", "--optimizer", "AdamW", *SYNTHETIC)
-    assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0.01, "AdamW's own, not SGD's of the config"
-    assert config_of(run)["optimizer"]["init_args"]["lr"] == 1e-3
-    run = fit("--config", "b.yaml", "--optimizer", "torch.optim.SGD", *SYNTHETIC)
-    assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0.3, "the same class keeps them"
-    run = fit("--model", "CNN", "--optimizer", "SGD", *SYNTHETIC)
-    assert config_of(run)["optimizer"]["init_args"]["weight_decay"] == 0, "SGD's own, not the default AdamW's"
+    found = config("--config", "b.yaml", "--optimizer", "AdamW")
+    assert found["optimizer"]["init_args"]["weight_decay"] == 0.01, "AdamW's own, not SGD's of the config"
+    assert found["optimizer"]["init_args"]["lr"] == 1e-3
+    found = config("--config", "b.yaml", "--optimizer", "torch.optim.SGD")
+    assert found["optimizer"]["init_args"]["weight_decay"] == 0.3, "the same class keeps them"
+    found = config("--model", "CNN", "--optimizer", "SGD")
+    assert found["optimizer"]["init_args"]["weight_decay"] == 0, "SGD's own, not the default AdamW's"
 
 
 def test_optimizer_options_reach_the_default_optimizer():

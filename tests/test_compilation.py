@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -18,6 +17,7 @@ from torch._dynamo.utils import counters
 
 import cli
 from datamodules.errors import InputError
+from tests import forked
 from tests.helpers import quiet_trainer, tiny_data
 from zoo import compilation
 from zoo.torch_classifier import TorchClassifier
@@ -105,10 +105,19 @@ class CountGraphs(L.Callback):
         return self.counts
 
 
+# The compiler that torch would take from the environment, were it imported anew.
+WITH_COMPILER = """
+import os, sys, cli
+from torch._inductor import config
+config.cpp.cxx = (None, os.environ.get("CXX", config.cpp.cxx[1]))
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess:
     """Run a command of its own, which reads nothing that another one has compiled."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": "cache"} | environment
-    return subprocess.run([sys.executable, cli.__file__, *words], env=environment, capture_output=True, text=True)
+    environment = {"PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": "cache"} | environment
+    return forked.run(*words, code=WITH_COMPILER, **environment)
 
 
 def state(run: Path, which: str = "last") -> dict[str, torch.Tensor]:

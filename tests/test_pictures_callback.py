@@ -2,10 +2,7 @@
 
 import errno
 import io
-import os
 import random
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from torch import nn
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
+from tests import forked
 from zoo.callbacks import observing, pictures
 from zoo.callbacks.pictures import Pictures, has_pictures
 from zoo.cnn import CNN, ImprovedCNN
@@ -350,11 +348,9 @@ class TestForWhom:
             fit(NumPyMLP([]), Pictures())
 
     def test_of_two_processes_the_first_one_draws(self):
-        root = Path(cli.__file__).parent
-        command = [sys.executable, cli.__file__, *FIT, "--model=CNN", "--trainer.max_epochs=2", "--data.val_size=41"]
+        command = [*FIT, "--model=CNN", "--trainer.max_epochs=2", "--data.val_size=41"]
         command += ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
-        environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = forked.run(*command)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         (run,) = Path("runs").glob("*/*")

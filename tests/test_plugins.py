@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 import cli
-from tests import plugins
+from tests import forked, plugins
 from zoo import checkpoints, registry
 from zoo.testing import check_model, check_two_processes
 from zoo.torch_classifier import TorchClassifier
@@ -43,9 +43,7 @@ def installed(tmp_path_factory) -> Path:
 
 
 def run(arguments: list[str], *path: Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path))), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "cli.py"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return forked.run(*arguments, PYTHONPATH=os.pathsep.join(map(str, path)))
 
 
 def test_real_commands_know_it(installed):

@@ -4,10 +4,6 @@ import copy
 import csv
 import io
 import json
-import os
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +27,7 @@ from werkzeug.test import Client
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
+from tests import forked
 from tests.helpers import run_of, scalars
 from zoo import trained
 from zoo.callbacks import dead_units, embeddings, histograms, observing, run_summary
@@ -604,11 +601,9 @@ def test_the_command_to_look_at_it(capsys):
 def test_two_processes():
     """The curves are of all test images, each once; the rest is written once."""
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", "--config=histograms"]
-    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, cli.__file__, *CNN, *options, "--data.test_size=41"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = forked.run(*CNN, *options, "--data.test_size=41")
     assert done.returncode == 0, done.stderr
-    assert not done.stderr, shlex.join(command)
+    assert not done.stderr
     (run,) = Path("runs").glob("*/*")
     board, name = Board(Path("runs")), of_board(run)
     assert board.rows()[name]["batch size"] == 32
