@@ -299,6 +299,15 @@ class TestLayers:
         expected = model.net[:3](floats)
         torch.testing.assert_close(layers.features(model, IMAGES), expected, rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.parametrize("make", [MLP, NumPyMLP])
+    def test_the_first_weights_of_a_dense_layer_are_pictures(self, make):
+        """Without hidden layers, a logit is the sum of its picture times the pixels, plus a bias."""
+        model = build(make, hidden_sizes=[])
+        change = model.normalize(IMAGES[:1]) - model.normalize(IMAGES[1:2])
+        expected = (model(IMAGES[:1]) - model(IMAGES[1:2]))[0]
+        found = (layers.first_weights(model) * change).sum((1, 2, 3))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
     def test_whom_the_first_units_are_for(self):
         names = ("first", "second")
         for make in (Mirrored, MLP, CNN):
