@@ -137,6 +137,13 @@ def test_the_square_in_the_middle_is_what_counts():
     assert np.array_equal(pictures.read(save("tall.png", upright)).pixels, NOISE.transpose(2, 1, 0))
 
 
+@pytest.mark.parametrize("side", [20, 50])
+def test_pictures_are_resized_by_pillows_bicubic_filter(side):
+    pixels = RNG.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(pictures.read(save("a.png", pixels)).pixels, expected.transpose(2, 0, 1))
+
+
 def test_shrinking_is_antialiased():
     """A fine chequerboard becomes grey; taking every tenth pixel would make it black or white."""
     board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
