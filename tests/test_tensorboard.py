@@ -43,7 +43,12 @@ from zoo.scratch import activations as scratch
 from zoo.torch_classifier import TorchClassifier
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=30", "--data.test_size=40"]
-DATA += ["--data.batch_size=16", "--trainer.enable_model_summary=false", "--trainer.max_epochs=2"]
+DATA += [
+    "--data.batch_size=16",
+    "--data.eval_batch_size=16",
+    "--trainer.enable_model_summary=false",
+    "--trainer.max_epochs=2",
+]
 NUMPY = ["fit", "--model=NumPyMLP", "--model.hidden_sizes=[6]", "--model.activation=sigmoid", *DATA]
 NUMPY += ["--data.crop_padding=2", "--data.horizontal_flip=true", "--data.cutout=8", "--seed_everything=3"]
 BINARY = ["fit", "--model=MLP", "--optimizer=SGD", "--optimizer.lr=0.02", "--optimizer.momentum=0.9", *DATA]
