@@ -271,6 +271,10 @@ class TestOcclusion:
 
 
 class TestLayers:
+    @pytest.fixture(autouse=True)
+    def _small_batches(self, monkeypatch):
+        monkeypatch.setattr(inference, "BATCH_SIZE", 2)
+
     def test_a_model_without_layers(self):
         model = build(OwnWeights)
         for method in ("features", "neighbours"):
@@ -636,6 +640,11 @@ class TestFigures:
         assert_apart(written, picture.shape[1])
         assert [label.text for label in written if label.text in names] == list(names)
         assert picture.shape[1] >= units.LEAST, "a single unit has a heading, too"
+        beside = [label for label in written if label.text.startswith("val ")]
+        assert [label.text for label in beside] == ["val 1", "val 22222"]
+        for label, image in zip(beside, asked, strict=True):
+            shown = picture[label.y - 64 : label.y, label.x : label.x + 64]
+            np.testing.assert_array_equal(shown, image.repeat(2, 1).repeat(2, 2).transpose(1, 2, 0))
         best, worst = (
             np.unravel_index(of, values[:, :160].shape) for of in (values[:, :160].argmax(), values[:, :160].argmin())
         )

@@ -509,9 +509,15 @@ def drawn(figure) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_sheet_shows_the_pixels_that_the_network_saw(count):
-    big = np.broadcast_to(np.array(RED, np.uint8), (128, 64, 3))
-    shown = [contact_sheet.Shown(f"{k}.png", "cat", big, np.roll(NOISE, k, 0).transpose(2, 0, 1)) for k in range(count)]
-    sheet = drawn(contact_sheet.sheet(shown, "title"))
+    big = [np.full((128, 64, 3), (200, 30, 40 * number), np.uint8) for number in range(count)]
+    shown = [
+        contact_sheet.Shown(f"{k}.png", f"cat {k}", big[k], np.roll(NOISE, k, 0).transpose(2, 0, 1))
+        for k in range(count)
+    ]
+    figure = contact_sheet.sheet(shown, "title")
+    told = [text.get_text() for text in figure.texts[2:]]
+    assert told == [text for picture in shown for text in (picture.name, picture.verdict)]
+    sheet = drawn(figure)
     for number in range(count):
         row, column = divmod(number, 4)
         x = column * contact_sheet.WIDTH + contact_sheet.SPACE
@@ -520,7 +526,7 @@ def test_the_sheet_shows_the_pixels_that_the_network_saw(count):
         expected = np.roll(NOISE, number, 0)
         assert np.array_equal(saw[::4, ::4], expected)
         assert np.array_equal(saw, np.kron(expected, np.ones((4, 4, 1), np.uint8))), "blocks of one colour, no blur"
-        assert (sheet[y : y + 128, x + 32 : x + 96] == RED).all()
+        assert np.array_equal(sheet[y : y + 128, x + 32 : x + 96], big[number])
         assert (sheet[y : y + 128, x : x + 32] == contact_sheet.BACKGROUND).all()
 
 
