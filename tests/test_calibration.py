@@ -8,6 +8,8 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from zoo.evaluation.answers import Answers, balanced_accuracy, scores, softmax
 from zoo.evaluation.calibration import TEMPERATURES, bins, fit_temperature, quality, scaled
+from zoo.figures import reliability
+from zoo.inference import BATCH_SIZE
 from zoo.mlp import MLP
 from zoo.numpy_mlp import NumPyMLP
 
@@ -93,12 +95,13 @@ def test_temperature_ends_at_its_range():
 def test_scores_give_the_models_own_probabilities_and_loss(model, classes):
     network = model(num_classes=classes).eval()
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (40, 3, 32, 32), dtype=np.uint8)
-    labels = rng.integers(0, classes, 40)
+    images = rng.integers(0, 256, (240, 3, 32, 32), dtype=np.uint8)
+    labels = rng.integers(0, classes, 240)
     answers = Answers(scores(network, images), labels)
     with torch.no_grad():
-        logits = network(torch.from_numpy(images))
-    assert answers.scores.shape == (40, classes)
+        logits = torch.cat([network(batch) for batch in torch.from_numpy(images).split(BATCH_SIZE)])
+    assert len(images) > 2 * BATCH_SIZE
+    assert answers.scores.shape == (240, classes)
     np.testing.assert_allclose(answers.probabilities, network.predict_probabilities(logits), atol=1e-6)
     np.testing.assert_array_equal(answers.predictions, network.predict_classes(logits))
     loss = float(network.loss(logits, torch.from_numpy(labels)))
@@ -114,3 +117,23 @@ def test_absurd_logits_stay_finite():
     answers = Answers(np.array([[1e30, 0.0], [0.0, 1e30]]), np.array([0, 1]))
     assert np.isfinite(list(quality(answers))).all()
     assert np.isfinite(fit_temperature(answers))
+
+
+def test_the_diagram_has_the_accuracy_as_bars_and_the_confidence_as_lines():
+    confidences = np.array([0.1] * 20 + [0.4] * 3 + [0.9] * 10 + [0.7] * 2)
+    right = np.arange(35) % 3 > 0
+    found = bins(confidences, right, 4)
+    first, second = reliability.draw({"one": found, "two": bins(confidences, ~right, 4)}).axes
+    for axes, of_axes in ((first, right), (second, ~right)):
+        heights = {bar.get_x(): bar.get_height() for bar in axes.patches}
+        parts = {0.0: slice(20), 0.25: slice(20, 23), 0.5: slice(33, 35), 0.75: slice(23, 33)}
+        assert heights == pytest.approx({left: of_axes[part].mean() for left, part in parts.items()})
+        (lines,) = axes.collections
+        starts = {line[0, 0]: line[0, 1] for line in lines.get_segments()}
+        assert starts == pytest.approx({0.0: 0.1, 0.25: 0.4, 0.5: 0.7, 0.75: 0.9})
+
+
+def test_confidences_are_shares_of_all_answers():
+    confidences, right = np.array([0.1, 0.9, 0.9, 0.9, 0.6]), np.array([False, True, True, False, True])
+    (axes,) = reliability.draw_confidences(confidences, right, 2).axes
+    assert [bar.get_height() for bar in axes.patches] == pytest.approx([0, 60, 20, 20])

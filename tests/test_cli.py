@@ -18,8 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cli
 from tests import forked
+from tests.helpers import tiny_data
 from zoo import config as configs
 from zoo.commands import help
+from zoo.interpretation import layers
+from zoo.trained import load
 
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 SYNTHETIC = ["--config", "synthetic", *TINY, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4"]
@@ -312,7 +315,14 @@ def test_logger_and_checkpoints_can_be_switched_off():
 
 def test_collapse_overlay_counts_dead_units():
     run = fit("--config", "cnn", "--config", "collapse", *SYNTHETIC)
-    assert all(0 <= float(row["val/dead_units"]) <= 1 for row in csv.DictReader((run / "metrics.csv").open()))
+    model, data = load(str(run / "checkpoints" / "last.ckpt")).model, tiny_data()
+    data.setup("fit")
+    relus = [name for name, module in model.named_modules() if isinstance(module, torch.nn.ReLU)]
+    found = layers.outputs(model, data.val.images.permute(0, 3, 1, 2), relus).values()
+    dead = torch.cat([(output == 0).movedim(1, 0).flatten(1).all(1) for output in found])
+    assert 0 < dead.sum() < len(dead)
+    *_, last = csv.DictReader((run / "metrics.csv").open())
+    assert float(last["val/dead_units"]) == pytest.approx(dead.double().mean().item())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

@@ -220,6 +220,16 @@ def test_a_run_that_was_resumed_with_other_settings_is_none_of_one_piece(compare
     assert column(rows, "max_epochs until epoch 2") == ["", "2"]
 
 
+def test_a_run_that_was_resumed_twice_tells_both(compare):
+    make("MLP/2026-01-01")
+    resumed = make("MLP/2026-01-02", config={"seed_everything": 1})
+    for epochs, size in ((2, 32), (4, 16)):
+        (resumed / f"config_{epochs}_epochs.yaml").write_text(yaml.safe_dump(merged(CONFIG, {"data.batch_size": size})))
+    rows, _ = compare("runs")
+    assert column(rows, "batch_size until epoch 2") == ["", "32"]
+    assert column(rows, "batch_size until epoch 4") == ["", "16"]
+
+
 def test_of_a_repeated_seed_the_newest_run_counts(compare):
     for name, accuracy in (("2026-01-01_9", 0.1), ("2026-01-01_10", 0.3), ("2025-12-31", 0.2)):
         make(f"MLP/{name}", accuracy)
@@ -444,6 +454,8 @@ def test_different_data_and_tasks_have_tables_of_their_own(compare, text, refusa
     rows, _ = compare("runs")
     kinds = [("synthetic", "multiclass"), (data["source"], data["task"]), (data["source"], data["task"])]
     assert [(row["data"], row["task"]) for row in rows] == kinds
+    if data["task"] == "binary":
+        assert column(rows, "recall of disc_mean") == ["", "1.0", "1.0"]
     assert [(row["name"], row["batch_size"], row["n"]) for row in rows] == [
         ("a", "64", "2"), ("b", "16", "1"), ("b", "64", "1"),
     ]  # fmt: skip

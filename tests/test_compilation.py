@@ -163,7 +163,7 @@ class TestCompiled:
             if "counts" not in name:
                 torch.testing.assert_close(state(run)[name], value, rtol=1e-4, atol=1e-5)
         for row, expected in zip(rows(run), rows(plain), strict=True):
-            for name in ("train/loss", "val/loss", "val/acc"):
+            for name in ("train/loss", "val/loss", "val/acc", "val/dead_units"):
                 assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-4)
 
     def test_callbacks_see_the_layers(self, compiled):

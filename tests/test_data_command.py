@@ -301,6 +301,18 @@ def test_show_cifar10(run, official_layout, monkeypatch):
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes(), "the same seed, the same picture"
 
 
+def test_images_stand_in_the_column_of_their_class_in_their_order():
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 32, 32), dtype=np.uint8)
+    (canvas,) = samples.columns(images, ["a", "b"], "t").images
+    found, step = np.asarray(canvas.get_array()), 32 * samples.FACTOR + samples.SPACE
+    top = found.shape[0] - 3 * step
+    for column, of_class in enumerate(images):
+        for row, image in enumerate(of_class):
+            y, x = top + row * step, samples.SPACE + column * step
+            shown = found[y : y + 32 * samples.FACTOR, x : x + 32 * samples.FACTOR]
+            assert np.array_equal(shown, image.transpose(1, 2, 0).repeat(samples.FACTOR, 0).repeat(samples.FACTOR, 1))
+
+
 def test_the_names_stand_above_their_columns():
     images = np.zeros((10, 1, 3, 32, 32), np.uint8)
     figure = samples.columns(images, [*reader.CLASS_NAMES], "CIFAR-10, training images")

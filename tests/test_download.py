@@ -1,5 +1,6 @@
 """The download, from a server on this machine that behaves in every way that servers do."""
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -11,9 +12,10 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,6 +238,86 @@ def test_no_good_server_ends_in_one_line(server, way):
     assert server.asked() == [way] * (2 if sent_something else 1)
     assert [path.name for path in DATA.glob("*")] == [download.PART] * sent_something
     assert DATA.exists() == sent_something, "what was made and is empty is taken away"
+
+
+class Paced:
+    """Stands for `urlopen` and the clock: servers that send 100 bytes a time, each at its own pace.
+
+    Args:
+        pace: returns how many seconds the next 100 bytes take, given the server's name, how often it was asked before,
+            and the position; None: the connection breaks off.
+    """
+
+    def __init__(self, pace: Callable[[str, int, int], float | None]) -> None:
+        self.pace, self.now = pace, 0.0
+        self.asked: list[tuple[str, int]] = []  # the server, and the first byte that was wanted
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def urlopen(self, request, timeout):
+        start = int(request.get_header("Range", "bytes=0-").removeprefix("bytes=")[:-1])
+        times = sum(request.host == host for host, _ in self.asked)
+        self.asked.append((request.host, start))
+        position = start
+
+        def read1(size):
+            nonlocal position
+            seconds = self.pace(request.host, times, position)
+            if seconds is None:
+                return b""
+            self.now += seconds
+            content = BYTES[position : position + min(size, 100)]
+            position += len(content)
+            return content
+
+        headers = {"Content-Range": f"bytes {start}-{len(BYTES) - 1}/{len(BYTES)}"}
+        response = SimpleNamespace(status=206 if start else 200, headers=headers, length=len(BYTES), read1=read1)
+        return contextlib.nullcontext(response)
+
+
+@pytest.fixture
+def paced(monkeypatch) -> Callable[..., list[tuple[str, int]]]:
+    """Download from servers of a pace, of which less than 1,000 bytes a second is too slow; return who was asked."""
+
+    def fetch(pace: Callable[[str, int, int], float | None], *hosts: str) -> list[tuple[str, int]]:
+        servers = Paced(pace)
+        monkeypatch.setattr(download, "time", servers)
+        monkeypatch.setattr(download.urllib.request, "urlopen", servers.urlopen)
+        monkeypatch.setattr(download, "SPEED_WINDOW_SECONDS", 1.0)
+        monkeypatch.setattr(download, "MIN_BYTES_PER_SECOND", 1_000)
+        files = {name: md5(content) for name, content in CONTENTS.items()}
+        download.fetch(DATA, archive=Archive([f"http://{host}/" for host in hosts], len(BYTES), md5(BYTES), files, 1))
+        assert_whole()
+        return servers.asked
+
+    return fetch
+
+
+def test_slow_servers_are_asked_again_the_quickest_first(paced):
+    """One of them sends most at first, but takes longer. All but the slowest break off when they are asked again."""
+    seconds = {"fading": 5, "a": 0.4, "b": 0.15, "c": 0.2}
+
+    def pace(host, times, position):
+        if times and host != "a":
+            return None
+        return 0.06 if position < 3_000 else seconds[host]
+
+    asked = paced(pace, *seconds)
+    assert [host for host, _ in asked] == ["fading", "a", "b", "c", "b", "c", "fading", "a"]
+
+
+def test_a_server_that_starts_fast_and_then_crawls_is_left(paced):
+    """Its last window counts, and not its average of more than 1,000 bytes a second."""
+    (_, start), (host, resumed) = paced(
+        lambda host, times, position: 1e-3 if host == "good" or position < 20_000 else 0.25, "fading", "good"
+    )
+    assert (start, host) == (0, "good")
+    assert 20_000 <= resumed < 21_000
+
+
+def test_a_server_that_is_a_little_faster_than_too_slow_is_kept(paced):
+    assert paced(lambda host, times, position: 0.09, "steady", "other") == [("steady", 0)]
 
 
 @pytest.mark.usefixtures("_impatient")

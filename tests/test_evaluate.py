@@ -21,8 +21,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from zoo.evaluation import html, latency, markdown, test_sets, writer
+from zoo.evaluation import html, latency, markdown, mistakes, test_sets, writer
 from zoo.evaluation.document import Fact, Facts, Gallery, Listing, Picture, Report, Section, Table, Text, Tile, as_json
+from zoo.inference import BATCH_SIZE
 from zoo.mlp import MLP
 from zoo.trained import load
 
@@ -218,6 +219,38 @@ def test_confused_pairs_are_told_in_words(evaluate, runs):
     assert int(images) == 4
 
 
+def test_pairs_are_in_the_order_of_their_share_of_the_true_class():
+    confusion = np.array([[185, 10, 5], [3, 3, 0], [0, 2, 3]])
+    expected = [(1, 0, 3, 6), (2, 1, 2, 5), (0, 1, 10, 200), (0, 2, 5, 200)]
+    assert mistakes.most_confused(confusion, 9) == expected
+    assert mistakes.most_confused(confusion, 2) == expected[:2]
+
+
+class Timed(MLP):
+    """Takes 2 s for a batch by the clock of the test, and 3 ms for a single image; at first 10 times as long."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.now, self.calls = 0.0, []
+
+    def forward(self, images):
+        slow = 10 if self.calls.count(len(images)) < 2 else 1
+        self.calls.append(len(images))
+        self.now += slow * (2 if len(images) > 1 else 0.003)
+        return super().forward(images)
+
+
+def test_speed_is_that_of_a_batch_and_of_an_image(monkeypatch):
+    model = Timed()
+    monkeypatch.setattr("time.perf_counter", lambda: model.now)
+    monkeypatch.setattr(latency, "WARM_UP", 1)
+    monkeypatch.setattr(latency, "TURNS", {"batch": 3, "single": 5})
+    found = latency.measure(model, np.zeros((7, 3, 32, 32), np.uint8))
+    assert found.images_per_second == pytest.approx(BATCH_SIZE / 2)
+    assert found.milliseconds == pytest.approx(3)
+    assert model.calls == [BATCH_SIZE] * 4 + [1] * 6
+
+
 def test_robustness_has_every_cell(evaluate, runs):
     found = evaluate("mlp", "--corruption_images=40")["robustness"]
     labels, predicted, _ = answers(of(runs, "mlp"))
@@ -345,6 +378,9 @@ def test_the_verdict_names_the_better_one():
     plain = _verdict(150, 3800, 0.365, (0.35, 0.38), mcnemar(150, 3800))
     assert plain.endswith("would have a probability of less than 1e-300.")
     assert "too close to call" in _verdict(5, 14, 0.0009, (0.0001, 0.0018), mcnemar(5, 14))
+    exact, _, approximate = mcnemar(4, 13)
+    assert exact < 0.05 < approximate
+    assert "B is better" in _verdict(4, 13, 0.009, (0.001, 0.018), mcnemar(4, 13)), "the exact probability decides"
 
 
 def test_models_of_other_tasks_are_not_compared(refusal, runs, photographs):

@@ -12,6 +12,7 @@ from zoo.figures import (
     feature_maps,
     filters,
     grid,
+    learning_curves,
     lettering,
     predictions,
 )
@@ -222,6 +223,12 @@ class TestActivationMaps:
         expected = image[..., 0] * 0.299 + image[..., 1] * 0.587 + image[..., 2] * 0.114
         np.testing.assert_allclose(shown[..., 0], expected, atol=1)
 
+    def test_where_a_map_is_highest_a_fifth_of_the_grey_is_left(self):
+        image = np.full((8, 8, 3), 200, np.uint8)
+        highest = np.array(matplotlib.colormaps["inferno"](1.0)[:3]) * 255
+        shown = activation_maps.overlay(image, np.ones((2, 2)))
+        np.testing.assert_allclose(shown, np.broadcast_to(0.2 * 200 + 0.8 * highest, (8, 8, 3)), atol=1)
+
     @pytest.mark.parametrize("size", [(1, 1), (4, 4), (7, 5), (32, 32)])
     def test_each_place_of_the_map_covers_its_part_of_the_image(self, size):
         image, strength = np.zeros((32, 32, 3), np.uint8), np.zeros(size)
@@ -273,6 +280,16 @@ class TestConfusionMatrix:
         assert darkness["airplane", "airplane"] == darkness["bird", "bird"] == max(darkness.values())
         assert darkness["airplane", "automobile"] > darkness["bird", "airplane"] > darkness["airplane", "bird"]
 
+    def test_the_figure_has_the_truth_in_rows(self):
+        axes = confusion_matrix.draw(self.CONFUSION, NAMES, "title").axes[0]
+        expected = np.array([[75, 25, 0], [0, 0, 0], [12.5, 12.5, 75]])
+        np.testing.assert_allclose(axes.images[0].get_array(), expected)
+        numbers = {text.get_position()[::-1]: text.get_text() for text in axes.texts}
+        assert numbers == {(0, 0): "75", (0, 1): "25", (2, 0): "12", (2, 1): "12", (2, 2): "75"}
+        assert (axes.get_ylabel(), axes.get_xlabel()) == ("truth", "prediction")
+        for ticks in (axes.get_yticklabels(), axes.get_xticklabels()):
+            assert tuple(tick.get_text() for tick in ticks) == NAMES
+
     @pytest.mark.parametrize("names", [NAMES, ("airplane", "not airplane")])
     def test_no_name_runs_into_another(self, names, written):
         k = len(names)
@@ -287,3 +304,20 @@ class TestConfusionMatrix:
         colour = np.array(matplotlib.colormaps["Blues"](confusion_matrix.DARKEST)[:3])
         linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
         assert (linear @ [0.2126, 0.7152, 0.0722] + 0.05) / 0.05 > 4.5
+
+
+@pytest.mark.parametrize("stages", [("train", "val"), ("train",)])
+def test_each_stage_has_its_curve_of_loss_and_of_accuracy(stages):
+    curves = {
+        "train/loss": [2.0, 1.5, 1.0],
+        "val/loss": [2.1, 1.7, 1.6],
+        "train/acc": [0.2, 0.4, 0.6],
+        "val/acc": [0.25, float("nan"), 0.5],
+    }
+    shown = {name: values for name, values in curves.items() if name.startswith(stages)}
+    figure = learning_curves.draw({"epoch": [1, 2, 3], **shown}, "title")
+    for axes, quantity in zip(figure.axes, ("loss", "acc"), strict=True):
+        assert [line.get_label() for line in axes.lines] == list(stages)
+        for line, stage in zip(axes.lines, stages, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+            np.testing.assert_array_equal(line.get_ydata(), curves[f"{stage}/{quantity}"])

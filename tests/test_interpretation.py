@@ -271,6 +271,10 @@ class TestOcclusion:
 
 
 class TestLayers:
+    @pytest.fixture(autouse=True)
+    def _small_batches(self, monkeypatch):
+        monkeypatch.setattr(inference, "BATCH_SIZE", 2)
+
     def test_a_model_without_layers(self):
         model = build(OwnWeights)
         for method in ("features", "neighbours"):
@@ -298,6 +302,15 @@ class TestLayers:
         torch.testing.assert_close(found, model.net[0](floats), rtol=1e-4, atol=1e-5)
         expected = model.net[:3](floats)
         torch.testing.assert_close(layers.features(model, IMAGES), expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("make", [MLP, NumPyMLP])
+    def test_the_first_weights_of_a_dense_layer_are_pictures(self, make):
+        """Without hidden layers, a logit is the sum of its picture times the pixels, plus a bias."""
+        model = build(make, hidden_sizes=[])
+        change = model.normalize(IMAGES[:1]) - model.normalize(IMAGES[1:2])
+        expected = (model(IMAGES[:1]) - model(IMAGES[1:2]))[0]
+        found = (layers.first_weights(model) * change).sum((1, 2, 3))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
     def test_whom_the_first_units_are_for(self):
         names = ("first", "second")
@@ -627,6 +640,11 @@ class TestFigures:
         assert_apart(written, picture.shape[1])
         assert [label.text for label in written if label.text in names] == list(names)
         assert picture.shape[1] >= units.LEAST, "a single unit has a heading, too"
+        beside = [label for label in written if label.text.startswith("val ")]
+        assert [label.text for label in beside] == ["val 1", "val 22222"]
+        for label, image in zip(beside, asked, strict=True):
+            shown = picture[label.y - 64 : label.y, label.x : label.x + 64]
+            np.testing.assert_array_equal(shown, image.repeat(2, 1).repeat(2, 2).transpose(1, 2, 0))
         best, worst = (
             np.unravel_index(of, values[:, :160].shape) for of in (values[:, :160].argmax(), values[:, :160].argmin())
         )

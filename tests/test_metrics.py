@@ -66,6 +66,14 @@ def test_two_classes_agree_with_sklearn(seed):
     assert found["majority_acc"] == pytest.approx(labels.double().mean().item())
 
 
+@pytest.mark.parametrize("present", [0, 1])
+def test_balanced_accuracy_is_the_recall_of_the_only_class_that_occurs(present):
+    labels, predictions = torch.full((10,), present), torch.tensor([present] * 7 + [1 - present] * 3)
+    found = report_of(predictions, labels, 2)
+    assert found["balanced_acc"] == pytest.approx(0.7)
+    assert found["majority_acc"] == 1
+
+
 def test_answering_not_airplane_always():
     """Accuracy 0.900 and F1 0.947 without having learned a thing: why balanced accuracy is reported."""
     labels = torch.arange(10_000) % 10 != 0

@@ -934,10 +934,16 @@ def test_a_trainer_that_asks_for_another_precision_is_refused_without_a_command_
 
 def test_learns_after_an_evaluation():
     """Whose memory for pixels, made in inference mode, cannot be written to outside it."""
-    model, data = NumPyMLP(), CIFAR10DataModule(source="synthetic", train_size=64, val_size=16, test_size=100)
-    trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False)
-    trainer.test(model, data, verbose=False)
-    trainer.fit(model, data)
+    found = []
+    for evaluated in (True, False):
+        model, data = make_model(8), small_data(test_size=100)  # more images at once than a training batch has
+        before = values(model)
+        if evaluated:
+            make_trainer().test(model, data, verbose=False)
+        fit(model, data)
+        found.append(values(model))
+        assert not torch.equal(found[-1], before)
+    assert torch.equal(*found)
 
 
 def test_an_optimizers_zero_grad_keeps_the_memory_shared():

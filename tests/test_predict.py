@@ -136,6 +136,13 @@ def test_the_square_in_the_middle_is_what_counts():
     assert np.array_equal(pictures.read(save("tall.png", upright)).pixels, NOISE.transpose(2, 1, 0))
 
 
+@pytest.mark.parametrize("side", [20, 50])
+def test_pictures_are_resized_by_pillows_bicubic_filter(side):
+    pixels = RNG.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(pictures.read(save("a.png", pixels)).pixels, expected.transpose(2, 0, 1))
+
+
 def test_shrinking_is_antialiased():
     """A fine chequerboard becomes grey; taking every tenth pixel would make it black or white."""
     board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
@@ -501,9 +508,15 @@ def drawn(figure) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_sheet_shows_the_pixels_that_the_network_saw(count):
-    big = np.broadcast_to(np.array(RED, np.uint8), (128, 64, 3))
-    shown = [contact_sheet.Shown(f"{k}.png", "cat", big, np.roll(NOISE, k, 0).transpose(2, 0, 1)) for k in range(count)]
-    sheet = drawn(contact_sheet.sheet(shown, "title"))
+    big = [np.full((128, 64, 3), (200, 30, 40 * number), np.uint8) for number in range(count)]
+    shown = [
+        contact_sheet.Shown(f"{k}.png", f"cat {k}", big[k], np.roll(NOISE, k, 0).transpose(2, 0, 1))
+        for k in range(count)
+    ]
+    figure = contact_sheet.sheet(shown, "title")
+    told = [text.get_text() for text in figure.texts[2:]]
+    assert told == [text for picture in shown for text in (picture.name, picture.verdict)]
+    sheet = drawn(figure)
     for number in range(count):
         row, column = divmod(number, 4)
         x = column * contact_sheet.WIDTH + contact_sheet.SPACE
@@ -512,7 +525,7 @@ def test_the_sheet_shows_the_pixels_that_the_network_saw(count):
         expected = np.roll(NOISE, number, 0)
         assert np.array_equal(saw[::4, ::4], expected)
         assert np.array_equal(saw, np.kron(expected, np.ones((4, 4, 1), np.uint8))), "blocks of one colour, no blur"
-        assert (sheet[y : y + 128, x + 32 : x + 96] == RED).all()
+        assert np.array_equal(sheet[y : y + 128, x + 32 : x + 96], big[number])
         assert (sheet[y : y + 128, x : x + 32] == contact_sheet.BACKGROUND).all()
 
 

@@ -125,6 +125,15 @@ def test_a_plugin_for_a_newer_version(tmp_path, monkeypatch, capsys, requirement
             registry.load("TinyNet")
 
 
+def test_a_release_candidate_is_new_enough(tmp_path, monkeypatch, capsys):
+    plugins.install(monkeypatch, tmp_path / "ours", package=registry.DISTRIBUTION, version="0.2.0rc1", models=())
+    plugins.install(monkeypatch, tmp_path / "theirs")
+    with next((tmp_path / "theirs").glob("*.dist-info/METADATA")).open("a") as file:
+        file.write("Requires-Dist: cifar10-zoo>=0.1,<99\n")
+    assert "TinyNet" in registry.entries()
+    assert not capsys.readouterr().err
+
+
 def test_an_interrupted_installation_does_no_harm(tmp_path, monkeypatch, capsys):
     plugins.install(monkeypatch, tmp_path)
     (tmp_path / "tiny_zoo-1.0.dist-info" / "METADATA").unlink()

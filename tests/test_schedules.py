@@ -20,20 +20,18 @@ def test_cosine_is_torchs():
 
 
 def test_linear_is_torchs_triangle():
-    """OneCycleLR with linear annealing from 0 to the peak and back to 0."""
+    """OneCycleLR with linear annealing from 0.1 to the peak and back to 0."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=1.0, total_steps=101, pct_start=0.2, anneal_strategy="linear", div_factor=1e9,
+        optimizer, max_lr=1.0, total_steps=101, pct_start=21 / 101, anneal_strategy="linear", div_factor=10,
         final_div_factor=1e9,
     )  # fmt: skip
-    ours = Linear(warmup=0.2)
-    shift = 0.0
-    for step in range(100):
-        # torch counts the rise in steps 0..19.2 of 100: a shift of at most one step.
-        shift = max(shift, abs(ours(step / 100) - optimizer.param_groups[0]["lr"]))
+    ours = Linear(warmup=0.2, start=0.1)  # torch's peak is at step 101 * pct_start - 1 = 20, its end at step 100
+    for step in range(101):
+        assert ours(step / 100) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
         optimizer.step()
-        theirs.step()
-    assert shift < 0.06
+        if step < 100:
+            theirs.step()
 
 
 def test_step_multiplies_at_milestones():
@@ -59,10 +57,13 @@ def test_is_finite_and_never_negative(cls):
         assert 0 <= factor <= 1
 
 
-@pytest.mark.parametrize("warmup", [0.0, 1.0])
-def test_a_warmup_of_nothing_or_everything(warmup):
-    for cls in (Linear, Cosine):
-        assert cls(warmup=warmup)(0.999) >= 0
+def test_a_warmup_of_nothing_or_everything():
+    points = (0.0, 0.25, 0.75, 1.0)
+    assert [Linear(warmup=0.0)(f) for f in points] == pytest.approx([1, 0.75, 0.25, 0])
+    assert [Cosine(warmup=0.0)(f) for f in points] == pytest.approx([1, (2 + 2**0.5) / 4, (2 - 2**0.5) / 4, 0])
+    for schedule in (Linear(warmup=1.0), Cosine(warmup=1.0)):
+        assert [schedule(f) for f in (0.0, 0.25, 0.75, 0.999)] == pytest.approx([0, 0.25, 0.75, 0.999])
+        assert schedule(1.0) == 0
 
 
 def test_constant():

@@ -448,7 +448,7 @@ TINY = [
 
 
 def test_speedrun(capsys):
-    arguments = ["--seeds", "2", *TINY, "--json", "figures.json"]
+    arguments = ["--seeds", "2", *TINY, "--data.test_size=200", "--json", "figures.json"]
     assert cli.main(["speedrun", *arguments]) == 0
     head, first, second, mean, verdict = capsys.readouterr().out.splitlines()
     assert head.startswith("speedrun94: synthetic, 2 epochs, ")
@@ -466,9 +466,13 @@ def test_speedrun(capsys):
         assert min(run["whitening_seconds"], run["test_seconds"]) > 0
         assert run["seconds"] == run["whitening_seconds"] + run["train_seconds"] + run["test_seconds"]
         assert f"in {run['seconds']:.2f} s" in line
-    average = np.mean([run["acc_tta"] for run in content["runs"]])
-    spread = np.std([run["acc_tta"] for run in content["runs"]], ddof=1)
-    assert f"augmentation {average:.4f} ± {spread:.4f} " in mean
+    figures = {name: [run[name] for run in content["runs"]] for name in ("acc", "acc_tta", "seconds")}
+    means = {name: np.mean(values) for name, values in figures.items()}
+    spreads = {name: np.std(values, ddof=1) for name, values in figures.items()}
+    assert spreads["acc"] > 0
+    assert f"accuracy {means['acc']:.4f} ± {spreads['acc']:.4f} " in mean
+    assert f"augmentation {means['acc_tta']:.4f} ± {spreads['acc_tta']:.4f} " in mean
+    assert mean.endswith(f"in {means['seconds']:.2f} ± {spreads['seconds']:.2f} s")
 
 
 def test_a_run_is_found_wherever_it_is_and_has_one_process(capsys):

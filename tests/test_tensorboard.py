@@ -23,12 +23,13 @@ from tensorboard.plugins.pr_curve.pr_curves_plugin import PrCurvesPlugin
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from tensorboard.plugins.text.text_plugin import TextPlugin
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from werkzeug.test import Client
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from tests import forked
-from tests.helpers import run_of, scalars
+from tests.helpers import quiet_trainer, run_of, scalars
 from zoo import trained
 from zoo.callbacks import dead_units, embeddings, histograms, observing, run_summary
 from zoo.inference import probabilities
@@ -41,7 +42,12 @@ from zoo.torch_classifier import TorchClassifier
 pytestmark = pytest.mark.pictures
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=30", "--data.test_size=40"]
-DATA += ["--data.batch_size=16", "--trainer.enable_model_summary=false", "--trainer.max_epochs=2"]
+DATA += [
+    "--data.batch_size=16",
+    "--data.eval_batch_size=16",
+    "--trainer.enable_model_summary=false",
+    "--trainer.max_epochs=2",
+]
 NUMPY = ["fit", "--model=NumPyMLP", "--model.hidden_sizes=[6]", "--model.activation=sigmoid", *DATA]
 NUMPY += ["--data.crop_padding=2", "--data.horizontal_flip=true", "--data.cutout=8", "--seed_everything=3"]
 BINARY = ["fit", "--model=MLP", "--optimizer=SGD", "--optimizer.lr=0.02", "--optimizer.momentum=0.9", *DATA]
@@ -399,6 +405,18 @@ class TestDeadUnits:
     def test_a_number_for_each_image_is_of_one_unit(self):
         assert dead_units.alive(torch.tensor([0.0, 2.0])).tolist() == [True]
         assert dead_units.alive(torch.tensor(0.0)).tolist() == [False]
+
+    def test_a_unit_that_fires_in_one_batch_is_alive(self):
+        """One unit fires for the black images of the first batch, one for the white ones of the second, one never."""
+        model = MLP([3])
+        with torch.no_grad():
+            model.net[1].weight.copy_(torch.tensor([[-1.0], [1.0], [0.0]]).expand(3, 3072))
+            model.net[1].bias.copy_(torch.tensor([0.0, 0.0, -1.0]))
+        images = torch.tensor([0, 0, 255, 255], dtype=torch.uint8).reshape(4, 1, 1, 1).expand(4, 3, 32, 32)
+        trainer = quiet_trainer(callbacks=[dead_units.DeadUnits()])
+        for shown, expected in ((images, 1 / 3), (images[:2], 2 / 3)):
+            trainer.validate(model, DataLoader(TensorDataset(shown, torch.arange(len(shown))), 2), verbose=False)
+            assert trainer.callback_metrics["val/dead_units"].item() == pytest.approx(expected)
 
     def test_a_module_that_is_used_in_several_places(self, monkeypatch):
         monkeypatch.syspath_prepend(Path(__file__).parent)
