@@ -704,6 +704,44 @@ def test_help(capsys):
     assert "compare" in capsys.readouterr().out
 
 
+# The keys of a config by which runs may differ and still be repetitions of one another.
+FREE = {
+    "seed_everything", "name", "runs_dir", "save_every_n_steps", "weights_only", "compile",
+    "data.seed", "data.data_dir", "data.download", "data.mirrors", "data.verify_checksums", "data.eval_batch_size",
+    "data.device",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.benchmark", "trainer.inference_mode",
+    "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "trainer.enable_autolog_hparams", "trainer.profiler", "trainer.detect_anomaly", "trainer.default_root_dir",
+    "trainer.model_registry", "trainer.num_sanity_val_steps", "trainer.limit_predict_batches",
+}  # fmt: skip
+
+
+def leaves(config: dict, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the keys of all values of a config, null ones too."""
+    return [
+        key
+        for name, value in config.items()
+        for key in (leaves(value, (*above, name)) if isinstance(value, dict) else [(*above, name)])
+    ]
+
+
+def assert_each_key_but_the_free_ones_makes_a_row(compare, run: Path) -> None:
+    """Of a folder with a copy of a run for each key, in which that key has another value."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    keys = {".".join(part for part in key if part not in ("class_path", "init_args")): key for key in leaves(config)}
+    assert len(keys) > 70
+    assert keys.keys() >= FREE
+    for number, key in enumerate([*keys, ""], start=1):
+        copy = Path("copies", key or "unchanged", "1")
+        copy.mkdir(parents=True)
+        shutil.copy(run / "metrics.json", copy)
+        changes = {"seed_everything": number} | ({".".join(keys[key]): f"other {number}"} if key else {})
+        (copy / "config.yaml").write_text(json.dumps(merged(config, changes)))
+    rows, _ = compare("copies")
+    assert {row["name"] for row in rows if row["n"] == "1"} == keys.keys() - FREE
+    assert [row["n"] for row in rows if row["n"] != "1"] == [str(len(FREE) + 1)]
+
+
 def test_a_run_of_fit(compare):
     tiny = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--trainer.max_epochs=2"]
     for seed in (0, 1):
@@ -718,3 +756,4 @@ def test_a_run_of_fit(compare):
         values = [facts[name] for facts in found]
         assert float(row[f"{name}_mean"]) == pytest.approx(statistics.mean(values))
         assert float(row[f"{name}_std"]) == pytest.approx(statistics.stdev(values))
+    assert_each_key_but_the_free_ones_makes_a_row(compare, next(Path("runs").glob("*/*")))
