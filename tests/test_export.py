@@ -323,6 +323,16 @@ class TestFiles:
         found = safetensors.probabilities("m.safetensors", images(3))
         np.testing.assert_array_equal(found, expected(model, images(3)))
 
+    def test_safetensors_does_not_choose_what_is_imported(self, checkpoint, tmp_path, monkeypatch):
+        Path("chosen.py").write_text("from zoo.mlp import MLP\nopen('it-ran', 'w')\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        about = {"model": "chosen.MLP", "class": "chosen.MLP", "arguments": "{}"}
+        model = trained.load(str(checkpoint(MLP))).model
+        Path("m.safetensors").write_bytes(safetensors.content(model, about))
+        with pytest.raises(ImportError, match="its class is in chosen: where you trust that, import it first"):
+            safetensors.probabilities("m.safetensors", images(1))
+        assert not Path("it-ran").exists()
+
     def test_npz_is_plain_arrays(self, export, checkpoint):
         export("--ckpt", checkpoint(NumPyMLP), "--format", "npz", "--out", "m.npz")
         with np.load("m.npz", allow_pickle=False) as net:
