@@ -18,6 +18,7 @@ import yaml
 from matplotlib.collections import PolyCollection
 
 import cli
+from tests.helpers import Hostile, in_markdown
 from zoo.figures import comparison
 
 CONFIG: dict[str, Any] = {
@@ -410,6 +411,45 @@ def test_markdown(text):
     assert heads == "| name | model | n | epochs | parameters | seconds | val/acc | test/acc | test/f1 |"
     assert rule.count("---") == 9
     assert cells == r"| a\|b | MLP | 1 | 3 | 197,322 | 10.0 | 0.5100 | 0.5000 | 0.4900 |"
+
+
+def hostile_runs(text: Hostile) -> list[str]:
+    """Two runs with a hostile text in every field that is shown; return these texts."""
+    shared = {"data": {"source": text(), "task": text()}, "hardware": text(), "versions": {"torch": text()}}
+    key, names, settings = text(), [text(), text()], [text(), text()]
+    for name, setting in zip(names, settings, strict=True):
+        facts = shared | {"model": f"{name}Net"}
+        config = merged(CONFIG, {"data.task": "binary", "seed_everything": setting})
+        config["optimizer"]["init_args"][key] = setting
+        config["model"]["class_path"] = f"{name}Net"
+        make(f"{name}/1", facts=facts, curve=[0.1])
+        Path("runs", name, "1", "config.yaml").write_text(yaml.safe_dump(config))
+    return [*shared["data"].values(), key, *names, *settings]
+
+
+def test_no_text_is_more_than_a_cell(compare, text, drawn):
+    hostile = Hostile()
+    shown = hostile_runs(hostile)
+    rows, _ = compare("runs", "--plot=curves.png")
+    (first, second), cells = rows, [cell for row in rows for cell in (*row.keys(), *row.values())]
+    assert first.keys() == second.keys()
+    assert None not in first
+    for one in shown:
+        assert one in cells or f"{one}Net" in cells
+    assert {curve.label for curve in drawn[0][0]} == {f"{name} (n=1)" for name in (first["name"], second["name"])}
+
+    title, _, heads, *lines = text("runs").splitlines()
+    assert title == f"{shown[0]}, {shown[1]}"
+    assert len(lines) == 2
+    for one in shown[2:]:
+        assert one in "".join((heads, *lines))
+
+    title, _, *lines = text("runs", "--format=markdown").splitlines()
+    assert title == in_markdown(f"{shown[0]}, {shown[1]}")
+    for one in shown[2:]:
+        assert in_markdown(one) in "".join(lines)
+    pipes = {re.sub(r"\\.", "", line).count("|") for line in lines}
+    assert pipes == {1 + len(first) - 2 - 3}  # the CSV has the data and the task, too, and three spreads
 
 
 # What must not be compared.
