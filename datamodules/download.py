@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from datamodules import lookalikes, reader
-from datamodules.errors import InputError, one_line
+from datamodules.errors import InputError, one_line, printable
 from datamodules.paths import user_path
 
 # To connect, and between two pieces of an answer: a server that is silent for longer has stalled.
@@ -148,7 +148,7 @@ def _alone(data_dir: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"Another process is downloading CIFAR-10 to '{data_dir}': waiting for it", flush=True)
+        print(f"Another process is downloading CIFAR-10 to '{printable(data_dir)}': waiting for it", flush=True)
         try:
             lock.acquire()
         except FileNotFoundError:  # it failed, and took away the folder that it had made
@@ -193,10 +193,12 @@ def _download(part: Path, addresses: Sequence[str], archive: Archive) -> None:
     if _size(part) >= archive.size:
         if _keep_if_right(part, archive):
             return
-        print(f"'{part}' is as long as the archive, but its MD5 sum is wrong: downloading it anew", flush=True)
+        print(
+            f"'{printable(part)}' is as long as the archive, but its MD5 sum is wrong: downloading it anew", flush=True
+        )
     if found := lookalikes.recognized(part.parent):
         print(f"Before the download: {one_line(found)}", flush=True)
-    print(f"Downloading CIFAR-10 ({_megabytes(archive.size)}) to '{part.parent}'", flush=True)
+    print(f"Downloading CIFAR-10 ({_megabytes(archive.size)}) to '{printable(part.parent)}'", flush=True)
     reasons: dict[str, str] = {}
     asked = list(addresses)
     try:
@@ -208,7 +210,7 @@ def _download(part: Path, addresses: Sequence[str], archive: Archive) -> None:
                     _complete(part, address, archive, patient)
                     return
                 except _Left as left:
-                    print(f"  {_host(address)} is left: {left}", flush=True)
+                    print(f"  {_host(address)} is left: {printable(left)}", flush=True)
                     reasons[address] = str(left)
                     if left.received:
                         speeds[address] = left.received / max(time.monotonic() - began, 1e-3)

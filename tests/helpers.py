@@ -1,6 +1,7 @@
-"""What several test modules share: small data and trainers, runs and their contents, files of the official layout."""
+"""What several test modules share: data, trainers, runs and their contents, hostile texts, files of CIFAR-10."""
 
 import pickle
+import re
 from pathlib import Path
 
 import lightning as L
@@ -56,6 +57,26 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
         log.Reload()
         found |= {tag: [(event.step, event.value) for event in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
     return {tag: curve for tag, curve in found.items() if not tag.startswith(("perf/", "hp/"))}
+
+
+# Texts of strangers.
+
+
+class Hostile:
+    """Makes texts that would be HTML or Markdown if a writer did not escape them, and keeps them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __call__(self) -> str:
+        # Letters around the number tell all texts apart: x1y is not a part of x11y.
+        self.texts.append(f"x{len(self.texts)}y <b>&amp;\" onload='z' *_`|~$[#]\\")
+        return self.texts[-1]
+
+
+def in_markdown(text: str) -> str:
+    """Return a text as Markdown in which nothing is markup: with a backslash before whatever could be."""
+    return re.sub(r"([\\`*_\[\]<>#|&~$])", r"\\\1", text)
 
 
 # Files of CIFAR-10.

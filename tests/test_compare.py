@@ -18,6 +18,7 @@ import yaml
 from matplotlib.collections import PolyCollection
 
 import cli
+from tests.helpers import Hostile, in_markdown
 from zoo.figures import comparison
 
 CONFIG: dict[str, Any] = {
@@ -422,6 +423,45 @@ def test_markdown(text):
     assert cells == r"| a\|b | MLP | 1 | 3 | 197,322 | 10.0 | 0.5100 | 0.5000 | 0.4900 |"
 
 
+def hostile_runs(text: Hostile) -> list[str]:
+    """Two runs with a hostile text in every field that is shown; return these texts."""
+    shared = {"data": {"source": text(), "task": text()}, "hardware": text(), "versions": {"torch": text()}}
+    key, names, settings = text(), [text(), text()], [text(), text()]
+    for name, setting in zip(names, settings, strict=True):
+        facts = shared | {"model": f"{name}Net"}
+        config = merged(CONFIG, {"data.task": "binary", "seed_everything": setting})
+        config["optimizer"]["init_args"][key] = setting
+        config["model"]["class_path"] = f"{name}Net"
+        make(f"{name}/1", facts=facts, curve=[0.1])
+        Path("runs", name, "1", "config.yaml").write_text(yaml.safe_dump(config))
+    return [*shared["data"].values(), key, *names, *settings]
+
+
+def test_no_text_is_more_than_a_cell(compare, text, drawn):
+    hostile = Hostile()
+    shown = hostile_runs(hostile)
+    rows, _ = compare("runs", "--plot=curves.png")
+    (first, second), cells = rows, [cell for row in rows for cell in (*row.keys(), *row.values())]
+    assert first.keys() == second.keys()
+    assert None not in first
+    for one in shown:
+        assert one in cells or f"{one}Net" in cells
+    assert {curve.label for curve in drawn[0][0]} == {f"{name} (n=1)" for name in (first["name"], second["name"])}
+
+    title, _, heads, *lines = text("runs").splitlines()
+    assert title == f"{shown[0]}, {shown[1]}"
+    assert len(lines) == 2
+    for one in shown[2:]:
+        assert one in "".join((heads, *lines))
+
+    title, _, *lines = text("runs", "--format=markdown").splitlines()
+    assert title == in_markdown(f"{shown[0]}, {shown[1]}")
+    for one in shown[2:]:
+        assert in_markdown(one) in "".join(lines)
+    pipes = {re.sub(r"\\.", "", line).count("|") for line in lines}
+    assert pipes == {1 + len(first) - 2 - 3}  # the CSV has the data and the task, too, and three spreads
+
+
 # What must not be compared.
 
 
@@ -716,6 +756,44 @@ def test_help(capsys):
     assert "compare" in capsys.readouterr().out
 
 
+# The keys of a config by which runs may differ and still be repetitions of one another.
+FREE = {
+    "seed_everything", "name", "runs_dir", "save_every_n_steps", "weights_only", "compile",
+    "data.seed", "data.data_dir", "data.download", "data.mirrors", "data.verify_checksums", "data.eval_batch_size",
+    "data.device",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.benchmark", "trainer.inference_mode",
+    "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
+    "trainer.enable_autolog_hparams", "trainer.profiler", "trainer.detect_anomaly", "trainer.default_root_dir",
+    "trainer.model_registry", "trainer.num_sanity_val_steps", "trainer.limit_predict_batches",
+}  # fmt: skip
+
+
+def leaves(config: dict, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the keys of all values of a config, null ones too."""
+    return [
+        key
+        for name, value in config.items()
+        for key in (leaves(value, (*above, name)) if isinstance(value, dict) else [(*above, name)])
+    ]
+
+
+def assert_each_key_but_the_free_ones_makes_a_row(compare, run: Path) -> None:
+    """Of a folder with a copy of a run for each key, in which that key has another value."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    keys = {".".join(part for part in key if part not in ("class_path", "init_args")): key for key in leaves(config)}
+    assert len(keys) > 70
+    assert keys.keys() >= FREE
+    for number, key in enumerate([*keys, ""], start=1):
+        copy = Path("copies", key or "unchanged", "1")
+        copy.mkdir(parents=True)
+        shutil.copy(run / "metrics.json", copy)
+        changes = {"seed_everything": number} | ({".".join(keys[key]): f"other {number}"} if key else {})
+        (copy / "config.yaml").write_text(json.dumps(merged(config, changes)))
+    rows, _ = compare("copies")
+    assert {row["name"] for row in rows if row["n"] == "1"} == keys.keys() - FREE
+    assert [row["n"] for row in rows if row["n"] != "1"] == [str(len(FREE) + 1)]
+
+
 def test_a_run_of_fit(compare):
     tiny = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--trainer.max_epochs=2"]
     for seed in (0, 1):
@@ -730,3 +808,4 @@ def test_a_run_of_fit(compare):
         values = [facts[name] for facts in found]
         assert float(row[f"{name}_mean"]) == pytest.approx(statistics.mean(values))
         assert float(row[f"{name}_std"]) == pytest.approx(statistics.stdev(values))
+    assert_each_key_but_the_free_ones_makes_a_row(compare, next(Path("runs").glob("*/*")))

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from datamodules import cifar10, reader
-from datamodules.augmentation import Augmentation, pad
+from datamodules.augmentation import Augmentation, augment, pad, random_bits
 from datamodules.cifar10 import SPLIT_SEED, CIFAR10DataModule, EpochSampler, ImageDataset, TrainLoader, stratified_order
 from datamodules.errors import InputError
 
@@ -61,10 +61,16 @@ def test_samples_keep_their_labels_and_pixels(official_layout):
         np.testing.assert_array_equal(batch.images, whole.images[batch.indices])
 
 
-def test_hold_out_does_not_depend_on_the_run(official_layout):
-    a = open_module(official_layout, seed=1, batch_size=7, stage="fit")
-    b = open_module(official_layout, seed=2, task="binary", stage="validate")
-    assert torch.equal(a.val.indices, b.val.indices)
+@pytest.mark.parametrize("options", [{"seed": 1, "batch_size": 7}, {"seed": 2, "task": "binary"}], ids=str)
+def test_hold_out_and_subsets_do_not_depend_on_the_run(monkeypatch, options):
+    """They are the first ones of the stratified order of seed 10, which the next test pins."""
+    labels = np.arange(500) % 10
+    monkeypatch.setattr(reader, "read", lambda *args, **kwargs: (np.zeros((500, 3, 32, 32), np.uint8), labels, True))
+    data = module("anywhere", **options)
+    data.setup()
+    order = stratified_order(labels, np.random.default_rng(10))
+    for part, start, end in ((data.val, 0, 100), (data.train, 100, 400), (data.test, 0, 50)):
+        assert part.indices.tolist() == sorted(order[start:end])
 
 
 def test_the_hold_out_is_the_same_for_ever():
@@ -166,6 +172,13 @@ def test_order_depends_on_seed_and_epoch_alone(official_layout):
         assert not torch.equal(orders[*a, 32], orders[*b, 32])
 
 
+def test_order_is_a_hash_of_its_own():
+    """It is that of stream 1: cutout and crops follow from stream 0, and dropout from stream 2."""
+    data = open_module(seed=3)
+    order = random_bits(3, 2, torch.arange(300), stream=1).argsort()
+    assert torch.equal(joined(epoch(data, 2), "indices"), data.train.indices[order])
+
+
 @pytest.mark.parametrize(("images", "processes"), [(300, 2), (301, 2), (301, 4), (1, 3)])
 def test_processes_share_the_order(images, processes):
     dataset = ImageDataset(torch.zeros(images, 32, 32, 3), torch.zeros(images), torch.arange(images))
@@ -241,6 +254,36 @@ def test_more_is_fetched_at_once_on_a_gpu(monkeypatch, device, fetches):
     assert max(fetched) == {"cpu": 64, "meta": 192}[device]
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"batch_size": 16}, "batch_size 32, and cannot go on with 16"),
+        ({"train_size": 299}, "images 300, and cannot go on with 299"),
+        ({"seed": 1}, "seed 0, and cannot go on with 1"),
+        ({"world_size": 2}, "processes 1, and cannot go on with 2"),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_an_epoch_goes_on_with_the_same_batches_alone(changes, problem):
+    def loader(world_size=1, **options):
+        data = open_module(**{"batch_size": 32, "stage": "fit"} | options)
+        data.trainer = SimpleNamespace(world_size=world_size, global_rank=0, lightning_module=None)
+        return data.train_dataloader()
+
+    begun = loader()
+    batches = iter(begun)
+    next(batches), next(batches)
+    state = begun.state_dict()
+    if problem:
+        with pytest.raises(InputError, match=problem):
+            loader(**changes).load_state_dict(state)
+        return
+    again = loader()
+    again.load_state_dict(state)
+    assert torch.equal(joined(again, "indices"), joined(batches, "indices"))
+
+
 def watched(fetch, makers):
     def watched_fetch(*args):
         makers.add(threading.current_thread())
@@ -258,6 +301,16 @@ def test_what_fails_in_a_thread_is_told(monkeypatch):
     monkeypatch.setattr(ImageDataset, "fetch", fail)
     with pytest.raises(MemoryError, match="no room"):
         next(iter(loader))
+
+
+def test_a_sample_looks_as_its_number_says():
+    """Its number in the split, not its position in the subset that is trained on."""
+    data = open_module(seed=5, **AUGMENTED)
+    found = looks(data, 3)
+    everything = torch.arange(300)
+    expected = augment(data.train.images, everything, data.train.indices, data.train.augmentation, seed=5, epoch=3)
+    for index, image in zip(data.train.indices.tolist(), expected.permute(0, 3, 1, 2), strict=True):
+        assert torch.equal(found[index], image)
 
 
 def test_a_sample_looks_different_in_another_epoch_or_run():

@@ -21,7 +21,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from tests.helpers import Hostile, in_markdown
 from zoo.evaluation import html, latency, markdown, mistakes, test_sets, writer
+from zoo.evaluation.corruptions import corrupt
 from zoo.evaluation.document import Fact, Facts, Gallery, Listing, Picture, Report, Section, Table, Text, Tile, as_json
 from zoo.inference import BATCH_SIZE
 from zoo.mlp import MLP
@@ -120,6 +122,7 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.sources: list[str] = []
         self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str]] = []
         self.titles: list[str] = []
         self.text: list[str] = []
         self.feed(text)
@@ -130,6 +133,7 @@ class Page(HTMLParser):
         self.tags.add(tag)
         attributes = dict(attrs)
         assert len(attributes) == len(attrs)
+        self.attributes += attrs
         if tag not in VOID:
             self.open.append(tag)
         if "id" in attributes:
@@ -149,6 +153,10 @@ class Page(HTMLParser):
         self.text.append(data)
         if self.open and self.open[-1] == "h2":
             self.titles[-1] += data
+
+    def words(self) -> str:
+        """Return the text, with ordinary spaces."""
+        return "".join(self.text).replace("\xa0", " ")
 
 
 def page() -> Page:
@@ -258,6 +266,15 @@ def test_robustness_has_every_cell(evaluate, runs):
     assert found["clean"] == pytest.approx((labels == predicted).mean())
     cells = [row[f"severity {s}"] for name, row in found["corruptions"].items() if name != "mean" for s in range(1, 6)]
     assert len(cells) == 60
+    trained = load(of(runs, "mlp"))
+    data = trained.data()
+    data.setup("test")
+    pixels = data.test.images.permute(0, 3, 1, 2).numpy()
+    for name, severity in (("gaussian_noise", 5), ("motion_blur", 4), ("contrast", 3), ("jpeg", 5), ("pixelate", 1)):
+        with torch.no_grad():
+            logits = trained.model(torch.from_numpy(corrupt(pixels, name, severity, seed=0)))
+        expected = (trained.model.predict_classes(logits).numpy() == labels).mean()
+        assert found["corruptions"][name][f"severity {severity}"] == pytest.approx(expected)
     assert found["mean_corruption_accuracy"] == pytest.approx(np.mean(cells))
     assert found["corruptions"]["mean"]["mean"] == pytest.approx(np.mean(cells))
 
@@ -284,6 +301,8 @@ def test_the_temperature_is_of_the_validation_set(evaluate, runs):
     nll = [torch.nn.functional.cross_entropy(z / (found["temperature"] * f), target) for f in (0.99, 1, 1.01)]
     assert min(nll) == nll[1]
     assert found["validation_images"] == 32
+    headline = f"{100 * found['quality']['temperature scaled']['ECE']:.2f} % with temperature scaling"
+    assert headline in page().words()
 
 
 def test_no_validation_set(evaluate, refusal, runs):
@@ -511,7 +530,7 @@ def test_the_page_is_whole_and_needs_nothing_else(evaluate, runs):
 def test_all_forms_have_the_same_figures(evaluate):
     report = evaluate("cnn")
     text = Path("report", "report.md").read_text()
-    html_text = "".join(page().text).replace("\xa0", " ")
+    html_text = page().words()
     summary, calibration = report["summary"], report["calibration"]
     figures = [f"{100 * summary['accuracy']:.2f} %", f"{summary['f1']:.4f}", f"{summary['parameters']:,}"]
     figures += [f"{calibration['temperature']:.4f}", f"{calibration['quality']['as it is']['Brier']:.4f}"]
@@ -556,7 +575,7 @@ def test_every_block_in_every_form(tmp_path):
     report = small_report()
     found = Page(html.write(report))
     assert "i" not in found.tags
-    text = "".join(found.text).replace("\xa0", " ")
+    text = found.words()
     written = markdown.write(report)
     for expected in ("12,345", "50.0 %", "10.0 % to 25.0 %"):
         assert expected in text
@@ -569,6 +588,49 @@ def test_every_block_in_every_form(tmp_path):
     assert content["one"]["nan"] is None
     assert content["one"]["table"]["row"] == {"a": 12345, "b": "word|"}
     assert {path.name for path in (tmp_path / "new" / "pictures").iterdir()} == {"drawn.svg", "tiles_01.png"}
+
+
+def hostile_report(text: Hostile) -> Report:
+    """A report with a hostile text in every field that a writer shows; keys and formats are never from outside."""
+    blocks = [
+        Text(text(), "https://arxiv.org/?a=<b>&amp;\"onload='z'"),
+        Facts({"a": Fact(text(), text(), "", text())}),
+        Table("table", text(), {text(): "", text(): ""}, {text(): [text(), text()]}, text()),
+        Table("plain", text(), {"a": ","}, {"row": [1]}),
+        Picture("drawn", "svg", b"<svg/>", text(), text(), 100),
+        Gallery(
+            "tiles", [Tile(np.zeros((32, 32, 3), np.uint8), {"a": Fact(text(), text()), "b": Fact(text(), text())})]
+        ),
+        Listing("code", text(), text()),
+    ]
+    return Report(text(), text(), [Fact(text(), text(), "", text())], [Section("one", text(), blocks)])
+
+
+def test_no_text_of_a_page_is_markup():
+    text = Hostile()
+    report = hostile_report(text)
+    found = Page(html.write(report))
+    assert found.tags.isdisjoint({"b", "script"})
+    known = "id class lang charset name content href src alt style scope role tabindex aria-label width height"
+    assert {name for name, _ in found.attributes} <= set(known.split())
+    paragraph, _, table, headed, drawn, *_ = report.sections[0].blocks
+    assert set(text.texts) - {one for one in text.texts if one in found.words()} == {drawn.description}
+    values = {name: [value for its_name, value in found.attributes if its_name == name] for name in known.split()}
+    assert values["alt"] == [drawn.description, ""]
+    assert values["aria-label"] == ["Contents", "Facts", table.caption, headed.head, drawn.description]
+    assert paragraph.source in values["href"]
+    assert paragraph.source.removeprefix("https://") in found.words()
+
+
+def test_no_text_of_a_report_in_markdown_is_markup():
+    text = Hostile()
+    report = hostile_report(text)
+    written = markdown.write(report)
+    (listed,) = (block.text for block in report.sections[0].blocks if isinstance(block, Listing))
+    notes = {report.highlights[0].note}  # which Markdown does not show
+    for one in set(text.texts) - {listed} - notes:
+        assert in_markdown(one) in written
+    assert f"\n```\n{listed}\n```\n" in written
 
 
 # Where it goes.

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import yaml
 from PIL import ExifTags, Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -25,11 +26,12 @@ from torch import Tensor, nn
 import cli
 from datamodules import reader
 from datamodules.errors import InputError, RunError
-from tests.helpers import quiet_trainer, tiny_data
+from tests.helpers import Hostile, in_markdown, quiet_trainer, tiny_data
 from zoo import pictures, registry, trained
+from zoo.about import About
 from zoo.classifier import Classifier
 from zoo.cnn import CNN, ImprovedCNN
-from zoo.exporting import check, npz, program, safetensors
+from zoo.exporting import card, check, metadata, npz, program, safetensors
 from zoo.mlp import MLP
 from zoo.numpy_classifier import NumPyClassifier
 from zoo.numpy_mlp import NumPyMLP
@@ -323,6 +325,16 @@ class TestFiles:
         found = safetensors.probabilities("m.safetensors", images(3))
         np.testing.assert_array_equal(found, expected(model, images(3)))
 
+    def test_safetensors_does_not_choose_what_is_imported(self, checkpoint, tmp_path, monkeypatch):
+        Path("chosen.py").write_text("from zoo.mlp import MLP\nopen('it-ran', 'w')\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        about = {"model": "chosen.MLP", "class": "chosen.MLP", "arguments": "{}"}
+        model = trained.load(str(checkpoint(MLP))).model
+        Path("m.safetensors").write_bytes(safetensors.content(model, about))
+        with pytest.raises(ImportError, match="its class is in chosen: where you trust that, import it first"):
+            safetensors.probabilities("m.safetensors", images(1))
+        assert not Path("it-ran").exists()
+
     def test_npz_is_plain_arrays(self, export, checkpoint):
         export("--ckpt", checkpoint(NumPyMLP), "--format", "npz", "--out", "m.npz")
         with np.load("m.npz", allow_pickle=False) as net:
@@ -356,6 +368,45 @@ class TestCard:
         assert f"onnxruntime {onnxruntime.__version__}" in card
         assert "MIT" in card
         assert str(run_dir.parent.parent) not in card
+
+    def test_no_text_is_markup(self, checkpoint, monkeypatch):
+        """Whatever a checkpoint, its run, its package and the name of a file hold."""
+        text, code = Hostile(), Hostile()
+        facts = {"seed": text(), "checkpoint": "checkpoints/best.ckpt", "test/images": 9, "test/acc": 0.5}
+        facts |= {"data": {"train": 8, "source": text(), "task": text()}, "test/acc_per_class": {text(): 0.5}}
+        Path("run", "checkpoints").mkdir(parents=True)
+        Path("run", "metrics.json").write_text(json.dumps(facts))
+        Path("run", "config.yaml").write_text(yaml.safe_dump({"seed_everything": "a\n```\n<b>"}))
+        Path("run", "config_<b>_epochs.yaml").touch()
+        entry = registry.Entry("Net", f"`{code()}:Net", text())
+        monkeypatch.setattr(metadata, "entry", lambda trained: entry)
+        model = trained.load(str(checkpoint(MLP))).model
+        model.__class__ = type(text(), (MLP,), {"__doc__": text(), "about": About(paper=text())})
+        config = {"model": {"init_args": {code(): code()}}, "data": {"source": "synthetic", "task": "multiclass"}}
+        file = card.File(code(), 1, "onnx", "x", (), npz.probabilities, check.Checked(0.0, text()))
+        written = card.text(Trained(model, Path("run/checkpoints/best.ckpt"), config, (text(), text()), 1), file)
+
+        blocks = r"^(`{3,})(?:python|yaml)\n.*?^ {0,3}\1 *$"
+        spans = r"(?<![`\\])(`+)(?!`).+?(?<!`)\1(?!`)"
+        prose = re.sub(spans, "", re.sub(blocks, "", written, flags=re.DOTALL | re.MULTILINE))
+        for one in text.texts:
+            assert in_markdown(one) in prose
+        plain = re.sub(r"\\.", "", prose)
+        assert not re.search("[<`*~$]", plain)
+        assert {line.count("|") for line in plain.splitlines() if "|" in line} == {3}
+        for one in code.texts:
+            assert any(shown in written for shown in (one, repr(one)[1:-1]))
+        other = {"checkpoint": text()}
+        Path("run", "metrics.json").write_text(json.dumps(facts | other))
+        written = card.text(Trained(model, Path("run/checkpoints/best.ckpt"), config, ("a", "b"), 1), file)
+        assert f"another checkpoint, {in_markdown(other['checkpoint'])}." in written
+
+    def test_its_code_takes_any_name_of_a_file(self, export, checkpoint, capfd):
+        name = "a \"'`\\.npz"
+        assert export("--ckpt", checkpoint(NumPyMLP), "--format", "npz", "--out", name)[0] == 0
+        Image.fromarray(images(1)[0].transpose(1, 2, 0)).save("picture.png")
+        exec("".join(code_of(Path(name))), {})
+        assert capfd.readouterr().out.split()[0] in tiny_data().class_names
 
     def test_figures_of_another_checkpoint_are_not_shown(self, export, run_dir):
         assert export("--ckpt", run_dir / "checkpoints/last.ckpt", "--format", "safetensors", "--out", "m.st")[0] == 0

@@ -24,15 +24,15 @@ class Net(TorchClassifier):
 
 
 class Spoil(L.Callback):
-    """Writes NaN into a tensor at the end of an epoch, before the checkpoint is saved."""
+    """Writes NaN, or another value, into a tensor at the end of an epoch, before the checkpoint is saved."""
 
-    def __init__(self, name: str, epoch: int = 0) -> None:
-        self.name, self.epoch = name, epoch
+    def __init__(self, name: str, epoch: int = 0, value: float = torch.nan) -> None:
+        self.name, self.epoch, self.value = name, epoch, value
 
     def on_train_epoch_end(self, trainer, pl_module):
         if trainer.current_epoch == self.epoch:
             tensor = pl_module.state_dict()[self.name]
-            tensor.view(-1)[0] = torch.nan
+            tensor.view(-1)[0] = self.value
 
 
 def fit(path=None, *callbacks, epochs=1):
@@ -55,10 +55,30 @@ def test_buffers_that_start_so_may_hold_infinities():
     assert fit("last.ckpt", epochs=2).global_step == 4, "and after a resume"
 
 
-@pytest.mark.parametrize("name", ["net.2.weight", "net.1.running_var", "float8_e4m3fn", "complex64"])
-def test_what_started_finite_has_to_stay_so(name):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("net.2.weight", torch.nan),
+        ("net.2.weight", -torch.inf),
+        ("net.1.running_var", torch.inf),
+        ("float8_e4m3fn", torch.nan),  # it has no infinity
+        ("float8_e5m2", torch.inf),
+        ("complex64", torch.nan),
+    ],
+)
+def test_what_started_finite_has_to_stay_so(name, value):
     with pytest.raises(RunError, match="training diverged: the weights"):
-        fit(None, Spoil(name))
+        fit(None, Spoil(name, value=value))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_the_sum_of_the_losses_has_to_be_finite(value):
+    class AddToLoss(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            pl_module.count("train", torch.zeros(1, 10), torch.tensor([0]), torch.tensor(value))
+
+    with pytest.raises(RunError, match="training diverged: the loss"):
+        fit(None, AddToLoss())
 
 
 def test_what_started_finite_has_to_stay_so_in_a_resumed_run():

@@ -86,6 +86,14 @@ def test_images_per_second_are_those_of_the_steps(clock, monkeypatch, tmp_path):
     assert speeds == [{"perf/seconds_per_epoch": 24, "perf/images_per_second": 40 / 4}] * 2
 
 
+def test_images_of_all_processes_are_counted():
+    """Each process counts its own."""
+    model, trainer = MLP(hidden_sizes=[4]), SimpleNamespace(world_size=2)
+    model.trainer = trainer
+    model.count("train", torch.zeros(5, 10), torch.zeros(5, dtype=torch.long), torch.tensor(1.0))
+    assert model.images_trained() == 10
+
+
 def test_an_epoch_that_began_elsewhere_has_no_speed():
     history = History()
     history.rows = [{"seconds": 2.0, "train_seconds": 1.0}]

@@ -2,8 +2,11 @@
 
 import copy
 import csv
+import html
 import io
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from tensorboard.backend.application import TensorBoardWSGI
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.pr_curve.pr_curves_plugin import PrCurvesPlugin
@@ -29,7 +33,7 @@ from werkzeug.test import Client
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from tests import forked
-from tests.helpers import quiet_trainer, run_of, scalars
+from tests.helpers import Hostile, quiet_trainer, run_of, scalars
 from zoo import trained
 from zoo.callbacks import dead_units, embeddings, histograms, observing, run_summary
 from zoo.inference import probabilities
@@ -237,6 +241,15 @@ class TestTexts:
         assert list(found)[-1] == "trainer"
         assert "null" not in text
 
+    def test_what_a_user_wrote_is_no_markup(self):
+        """As TensorBoard itself renders it."""
+        text = Hostile()
+        argv = ["fit", f"--name={text()}", "`--model=`"]
+        page = markdown_to_safe_html(run_summary.environment_text(argv, quiet_trainer()))
+        (shown,) = re.findall(r"<p><code>(.*?)</code></p>", page)
+        assert shlex.split(html.unescape(shown)) == ["python", "cli.py", *argv]
+        assert "<table>" in page
+
     def test_environment(self, three_runs):
         for run, command in zip(three_runs[:2], (NUMPY, BINARY), strict=True):
             shown = Board(run.parent).text(f"{run.name}/tensorboard", "environment")
@@ -315,6 +328,13 @@ class TestPRCurves:
 
 
 class TestProjector:
+    def test_a_name_stays_in_its_cell(self):
+        embeddings.write(
+            Path(), "2 images", torch.eye(2), ["a\tb", "c"], ["d\ne", "c"], np.zeros((2, 3, 32, 32), np.uint8)
+        )
+        lines = Path("projector/classes.tsv").read_text().splitlines()
+        assert [line.split("\t") for line in lines[1:]] == [["a b", "d e", "wrong"], ["c", "c", "right"]]
+
     def test_shows_what_the_best_checkpoint_makes_of_validation_images(self, three_runs):
         for run in three_runs:
             board, query = Board(run.parent), {"run": f"{run.name}/tensorboard"}

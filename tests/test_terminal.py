@@ -10,21 +10,28 @@ import yaml
 from PIL import Image
 
 import cli
-from datamodules.errors import printable_lines
+from datamodules import download
+from datamodules.errors import InputError, printable_lines
 from tests import plugins
 from zoo import registry
 from zoo.commands import output
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 QUICK += ["--data.batch_size=16", "--trainer.max_epochs=1", "--trainer.enable_model_summary=false"]
-# An escape sequence, its one-character form, and an override of the writing direction.
-EVIL = "\x1b[31m\x9b32m\u202eevil"
+# An escape sequence, its one-character form, an override of the writing direction, what Matplotlib takes for a formula
+# with an error, and a line that could be taken for one of the program's own.
+SHORT = "\x1b[31m\x9b32m\u202eevil $^$"
+EVIL = f"{SHORT}\nforged"
 
 
 @pytest.fixture(autouse=True)
 def _registry_as_installed():
     yield
     registry.entries.cache_clear()
+
+
+def assert_harmless(text: str) -> None:
+    assert all(line.isprintable() and not line.startswith("forged") for line in text.split("\n")), text
 
 
 @pytest.fixture
@@ -34,16 +41,16 @@ def screen(capsys):
     def screen(*arguments: str, code: int = 0) -> str:
         assert cli.main(list(arguments)) == code
         captured = capsys.readouterr()
-        for text in (captured.out, captured.err):
-            assert all(line.isprintable() for line in text.split("\n")), text
+        assert_harmless(captured.out)
+        assert_harmless(captured.err)
         return captured.out + captured.err
 
     return screen
 
 
 def test_the_boundary(capsys):
-    output.say(f"a {EVIL}\nb")
-    assert capsys.readouterr().out == "a \\x1b[31m\\x9b32m\\u202eevil\nb\n"
+    output.say(f"a {SHORT}\nb")
+    assert capsys.readouterr().out == "a \\x1b[31m\\x9b32m\\u202eevil $^$\nb\n"
     assert printable_lines("ä ± 日本\n") == "ä ± 日本\n"
     content = {"name": EVIL, "other": "ä ± 日本 \U000e0001"}
     output.say_json(content)
@@ -54,18 +61,23 @@ def test_the_boundary(capsys):
 
 
 def test_what_a_package_says_of_its_model(screen, tmp_path, monkeypatch):
-    code = plugins.TINY.replace("A convolution", f"A {EVIL} convolution").replace("channels of", f"{EVIL} channels of")
+    code = plugins.TINY.replace("A convolution", f"A {SHORT} convolution")
+    code = code.replace("channels of", f"{SHORT} channels of")
     code = code.replace('family="tiny", tags=("small",)', f"family={EVIL!r}, tags=({EVIL!r},)")
     plugins.install(monkeypatch, tmp_path / "site", code=code, package="tiny-zoo")
-    metadata = tmp_path / "site/tiny_zoo-1.0.dist-info/METADATA"
-    metadata.write_text(f"Metadata-Version: 2.1\nName: tiny-zoo{EVIL}\nVersion: 1.0\n")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert "\\x1b[31m" in screen("info", "TinyNet")
+    assert screen("list").count("\\x1b[31m") == 2, "its family and its tag, which are known from now on"
+    assert json.loads(screen("info", "TinyNet", "--json"))["family"] == EVIL
+    metadata = tmp_path / "site/tiny_zoo-1.0.dist-info/METADATA"
+    metadata.write_text(f"Metadata-Version: 2.1\nName: tiny-zoo{SHORT}\nVersion: 1.0\n")
     registry.entries.cache_clear()
     assert "\\x1b[31m" in screen("info", "TinyNet")
     assert "\\x1b[31m" in screen("list")
-    assert json.loads(screen("info", "TinyNet", "--json"))["family"] == EVIL
-    assert any(model["package"] == f"tiny-zoo{EVIL}" for model in json.loads(screen("list", "--json")))
+    assert any(model["package"] == f"tiny-zoo{SHORT}" for model in json.loads(screen("list", "--json")))
     assert "\\x1b[31m" in screen("config", "TinyNet")
+    assert "\\x1b[31m" in screen("config", "TinyNet", f"--out={EVIL}.yaml")
+    assert "\\x1b[31m" in screen("config", f"--check={EVIL}.yaml")
     assert "unknown model" in screen("info", f"Tin{EVIL}", code=2)
 
 
@@ -102,7 +114,7 @@ def test_compare(screen, run, file_format):
     config = yaml.safe_load((other / "config.yaml").read_text())
     config["optimizer"]["init_args"] |= {EVIL: 2, "foreach": EVIL * 2}
     (other / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "\\x1b[31m" in screen("compare", str(evil), str(other), f"--format={file_format}", "--plot=x.png")
+    assert "\\x1b" in screen("compare", str(evil), str(other), f"--format={file_format}", "--plot=x.png")
 
 
 def test_the_commands_on_a_checkpoint(screen, run):
@@ -110,7 +122,12 @@ def test_the_commands_on_a_checkpoint(screen, run):
     Path(f"pictures{EVIL}").mkdir()
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(f"pictures{EVIL}/{EVIL}.png")
     Path(f"pictures{EVIL}/no{EVIL}.png").write_text("none")
-    for command in ("predict", "predict --format=csv", "predict --format=json", "explain --method=saliency"):
+    for command in (
+        "predict --sheet=x.png",
+        "predict --format=csv",
+        "predict --format=json",
+        "explain --method=saliency",
+    ):
         words = command.split()
         assert "\\x1b[31m" in screen(words[0], f"pictures{EVIL}", *words[1:], "--ckpt", str(evil))
     for command in ("evaluate --corruption_images=0", "export --format=safetensors", "test"):
@@ -129,3 +146,16 @@ def test_data(screen):
     (Path(f"data{EVIL}") / "cifar-10-python.tar.gz").write_text("none")
     assert "\\x1b[31m" in screen("data", "check", f"--data_dir=data{EVIL}", code=1)
     assert "\\x1b[31m" in screen("data", "show", "--source=synthetic", f"--out={EVIL}.png")
+
+
+def test_a_download(capsys):
+    """From a port of this machine where nobody answers, after a wrong archive."""
+    folder = Path(f"data{EVIL}")
+    folder.mkdir()
+    (folder / download.PART).write_bytes(b"12345")
+    archive = download.Archive(["http://127.0.0.1:9/archive"], size=5, md5="", files={}, room=5)
+    with pytest.raises(InputError):
+        download.fetch(folder, archive=archive)
+    out = capsys.readouterr().out
+    assert_harmless(out)
+    assert out.count("\\x1b[31m") == 2

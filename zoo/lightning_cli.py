@@ -30,7 +30,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.errors import Ended, InputError, RunError, printable_lines
+from datamodules.errors import Ended, InputError, RunError, printable
 from datamodules.paths import user_path
 from zoo import (
     callback_checks,
@@ -820,4 +820,4 @@ def _early_stopping(patience: int, monitor: str | None) -> EpochEarlyStopping:
 
 @rank_zero_only
 def _say(text: str) -> None:
-    print(printable_lines(text), flush=True)
+    print(printable(text), flush=True)

@@ -13,6 +13,7 @@ from tensorboard.plugins.projector import ProjectorConfig
 from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
 from torch import Tensor
 
+from datamodules.errors import one_line
 from zoo import files, inference
 from zoo.callbacks import observing
 from zoo.classifier import Classifier
@@ -74,7 +75,8 @@ def write(
     points = io.StringIO()
     np.savetxt(points, features.numpy(), fmt="%.4g", delimiter="\t")
     rows = ["class\tanswer\tverdict"]
-    rows += [f"{a}\t{b}\t{'right' if a == b else 'wrong'}" for a, b in zip(labels, answers, strict=True)]
+    verdicts = ("right" if label == answer else "wrong" for label, answer in zip(labels, answers, strict=True))
+    rows += ["\t".join(map(one_line, row)) for row in zip(labels, answers, verdicts, strict=True)]
     picture = io.BytesIO()
     Image.fromarray(sprite(images)).save(picture, "PNG", compress_level=1)
 

@@ -19,7 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import text
 
 from zoo import config as configs
-from zoo import files
+from zoo import files, markup
 from zoo.callbacks import observing
 from zoo.callbacks.history import History
 from zoo.classifier import Classifier
@@ -209,7 +209,7 @@ def environment_text(argv: Sequence[str], trainer: L.Trainer) -> str:
     command = without_places(shlex.join(["python", "cli.py", *argv]))
     rows = {"hardware": report.hardware(trainer)} | results.versions()
     first, *others = (f"| {name} | {value} |" for name, value in rows.items())
-    return "\n".join([f"`{command}`", "", first, "|-|-|", *others, ""])
+    return "\n".join([markup.code(command), "", first, "|-|-|", *others, ""])
 
 
 def without_places(of: str) -> str:

@@ -23,6 +23,7 @@ from zoo import runs
 from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
 from zoo.evaluation import results
+from zoo.markup import escaped
 
 # Keys of a config on which it does not depend what is learnt, and how well it is tested. It does depend on the number
 # of devices, and on whether the data are the official ones: `metrics.json` says which they were.
@@ -491,11 +492,10 @@ def _print_text(tables: Sequence[Table]) -> None:
 
 def _print_markdown(tables: Sequence[Table]) -> None:
     for number, table in enumerate(tables):
-        heads, *lines = _lines(table.rows, table.settings())
-        output.say("\n" * (number > 0) + f"{_title(table.rows, SPREAD)}\n")
-        for line in (heads, ["---"] * len(heads), *lines):
-            escaped = [cell.replace("|", "\\|") for cell in line]
-            output.say(f"| {' | '.join(escaped)} |")
+        heads, *lines = (tuple(map(escaped, line)) for line in _lines(table.rows, table.settings()))
+        output.say("\n" * (number > 0) + f"{escaped(_title(table.rows, SPREAD))}\n")
+        for line in (heads, ("---",) * len(heads), *lines):
+            output.say(f"| {' | '.join(line)} |")
 
 
 def _print_csv(tables: Sequence[Table]) -> None:

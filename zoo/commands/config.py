@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(text)
         return 0
     output.write("--out", options.out, text.encode(), replace=False)
-    output.say(f"Config: {options.out}; train with it: {command}")
+    output.say_line(f"Config: {options.out}; train with it: {command}")
     return 0
 
 
@@ -97,9 +97,11 @@ def _check(path: Path) -> int:
         print(f"{printable(key)}: {error_line(name)}")
     if found:
         count = "1 class or function" if len(found) == 1 else f"{len(found)} classes or functions"
-        print(f"{path} names {count} that this project does not know. fit --config would import and run them.")
+        output.say_line(
+            f"{path} names {count} that this project does not know. fit --config would import and run them."
+        )
         return 1
-    print(f"{path} names no classes but known ones of this project, torch and lightning.")
+    output.say_line(f"{path} names no classes but known ones of this project, torch and lightning.")
     return 0
 
 
@@ -151,7 +153,7 @@ def _head(name: str, own: str, command: str) -> list[str]:
     return [
         f"# A config of {name} to start from, {values}.",
         "#",
-        f"#   {command}",
+        f"#   {printable(command)}",
         "#",
         f"# All about the model: python cli.py info {name}. All options: python cli.py fit --help all",
     ]

@@ -87,7 +87,7 @@ def prepare(data_dir: Path, mirrors: list[str]) -> None:
         InputError: see `datamodules.download.fetch`.
     """
     if (location := reader.find(data_dir)) is not None:
-        output.say(f"'{location}' is there: nothing is downloaded")
+        output.say_line(f"'{location}' is there: nothing is downloaded")
         return
     download.fetch(data_dir, mirrors)
 
@@ -101,24 +101,24 @@ def check(data_dir: Path) -> int:
     location = reader.find(data_dir)
     if location is None:
         way_out = f"download it by: python cli.py data prepare --data_dir {data_dir}"
-        output.say(one_line(f"{reader.missing(data_dir)}: {way_out}"))
+        output.say_line(one_line(f"{reader.missing(data_dir)}: {way_out}"))
         return 1
     verdicts = reader.check(location)
     for verdict in verdicts:
         size = "-" if verdict.size is None else f"{verdict.size:,} bytes"
-        output.say(f"{verdict.name:<12}  {size:>16}  {_in_words(verdict)}")
+        output.say_line(f"{verdict.name:<12}  {size:>16}  {_in_words(verdict)}")
 
     if all(verdict.official for verdict in verdicts):
-        output.say(f"'{location}' is the official CIFAR-10")
+        output.say_line(f"'{location}' is the official CIFAR-10")
         return 0
     unusable = [verdict.name for verdict in verdicts if verdict.problem]
     if not unusable:
-        output.say(
+        output.say_line(
             f"'{location}' has the structure of CIFAR-10, but other contents: if that is meant to be (a re-encoded "
             "copy), train with --data.verify_checksums=false; if not, move it away and run: python cli.py data prepare"
         )
         return 0
-    output.say(
+    output.say_line(
         f"'{location}' cannot be used because of {', '.join(unusable)}: move it away, and download it anew by: "
         "python cli.py data prepare"
     )
@@ -162,7 +162,7 @@ def show(options: argparse.Namespace) -> None:
 
     figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
     output.write("--out", options.out, mosaic.as_png(figure), replace=was_there)
-    output.say(f"drawn: {options.out}")
+    output.say_line(f"drawn: {options.out}")
 
 
 def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:

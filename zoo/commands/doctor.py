@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
             for finding in answer.result():
                 found.append(finding)
                 if not options.json:
-                    output.say(_line(finding))
+                    output.say_line(_line(finding))
     levels = [finding.level for finding in found]
     if options.json:
         output.say_json([finding._asdict() for finding in found])

@@ -63,7 +63,8 @@ def main(argv: list[str]) -> int:
         output.say(f"  {fact.label:<25} {fact.shown():<9} {fact.note}".rstrip())
     if verdict:
         output.say(f"\n{verdict}")
-    output.say(f"\nreport: {out / writer.HTML}")
+    output.say("")
+    output.say_line(f"report: {out / writer.HTML}")
     return 0
 
 

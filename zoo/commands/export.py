@@ -66,10 +66,10 @@ def main(argv: list[str]) -> int:
         if isinstance(error, FileExistsError) and out.exists():
             raise InputError(f"{out} was written by another process in the meantime, and is left as it is") from error
         raise InputError(f"{out} cannot be written: {error}") from error
-    output.say(f"from:  {origin.path}")
-    output.say(f"file:  {out} ({len(content) / 1e6:.2f} MB)")
-    output.say(f"card:  {_card(out)}")
-    output.say(
+    output.say_line(f"from:  {origin.path}")
+    output.say_line(f"file:  {out} ({len(content) / 1e6:.2f} MB)")
+    output.say_line(f"card:  {_card(out)}")
+    output.say_line(
         f"check: on {checked.images}, the largest difference of a probability is {checked.difference:.1e} "
         f"(allowed: {check.TOLERANCE:.0e})"
     )

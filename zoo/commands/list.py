@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError, did_you_mean, one_line
 from zoo import about, catalogue, registry
 from zoo.commands import output
 from zoo.commands.parser import Parser, check_unknown
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         output.say_json([as_json(row.entry, row.facts) for row in chosen])
     else:
-        output.say("\n".join([*_table(chosen), "", NOTE, f"Tags, for --tag: {', '.join(tags)}"]))
+        output.say("\n".join([*_table(chosen), "", NOTE, f"Tags, for --tag: {one_line(', '.join(tags))}"]))
     return 0
 
 
@@ -80,7 +80,7 @@ def as_json(entry: registry.Entry, facts: catalogue.Facts) -> dict[str, Any]:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     """Return the lines of a table; its last column goes on in a further line where it would be too wide."""
-    lines = [HEADS, *map(_cells, rows)]
+    lines = [tuple(map(one_line, cells)) for cells in (HEADS, *map(_cells, rows))]
     *widths, _ = (max(map(len, cells)) for cells in zip(*lines, strict=True))
     table = []
     for *cells, last in lines:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datamodules.errors import InputError, one_line, printable_lines
+from datamodules.errors import InputError, one_line, printable, printable_lines
 from zoo import files
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ def say(text: str) -> None:
     It can hold names that come from files, packages and runs of strangers: what steers a terminal in them is escaped.
     """
     print(printable_lines(text), flush=True)
+
+
+def say_line(text: str) -> None:
+    """Print a line of the result, with the line breaks in it escaped: the name of a folder can hold some."""
+    print(printable(text), flush=True)
 
 
 def say_json(content: Any) -> None:

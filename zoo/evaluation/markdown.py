@@ -1,12 +1,11 @@
 """A report as Markdown, with its pictures as files of a folder beside it."""
 
-import re
 from collections.abc import Iterator, Sequence
 
-from datamodules.errors import one_line
 from zoo.evaluation.document import Block, Facts, Gallery, Listing, Picture, Report, Table, Text, shown
 from zoo.figures import png
 from zoo.figures.mosaic import enlarge
+from zoo.markup import code_block, escaped
 
 FOLDER = "pictures"
 FACTOR = 3  # pixels a side of each pixel of a tile: a viewer that enlarged it would blur it
@@ -14,10 +13,10 @@ FACTOR = 3  # pixels a side of each pixel of a tile: a viewer that enlarged it w
 
 def write(report: Report) -> str:
     """Return a report as Markdown."""
-    highlights = [f"- {_escaped(fact.label)}: **{_escaped(fact.shown())}**" for fact in report.highlights]
-    paragraphs = [f"# {_escaped(report.title)}", _escaped(report.subtitle), "\n".join(highlights)]
+    highlights = [f"- {escaped(fact.label)}: **{escaped(fact.shown())}**" for fact in report.highlights]
+    paragraphs = [f"# {escaped(report.title)}", escaped(report.subtitle), "\n".join(highlights)]
     for section in report.sections:
-        paragraphs += [f"## {_escaped(section.title)}", *map(_block, section.blocks)]
+        paragraphs += [f"## {escaped(section.title)}", *map(_block, section.blocks)]
     return "\n\n".join(paragraphs) + "\n"
 
 
@@ -35,39 +34,32 @@ def pictures(report: Report) -> Iterator[tuple[str, bytes]]:
 def _block(block: Block) -> str:
     match block:
         case Text(text, source):
-            return _escaped(text) + (f" (<{source}>)" if source else "")
+            return escaped(text) + (f" (<{source}>)" if source else "")
         case Facts(facts):
-            return _table(["", "", ""], [map(_escaped, (f.label, f.shown(), f.note)) for f in facts.values()])
+            return _table(["", "", ""], [map(escaped, (f.label, f.shown(), f.note)) for f in facts.values()])
         case Table(_, head, columns, rows, caption):
             lines = [
                 [name, *(shown(value, pattern) for value, pattern in zip(row, columns.values(), strict=True))]
                 for name, row in rows.items()
             ]
-            table = _table([head, *columns], [map(_escaped, line) for line in lines])
-            return f"{table}\n\n{_escaped(caption)}" if caption else table
+            table = _table([head, *columns], [map(escaped, line) for line in lines])
+            return f"{table}\n\n{escaped(caption)}" if caption else table
         case Picture(key, suffix, _, description, caption):
-            return f"![{_escaped(description)}]({FOLDER}/{key}.{suffix})\n\n{_escaped(caption)}"
+            return f"![{escaped(description)}]({FOLDER}/{key}.{suffix})\n\n{escaped(caption)}"
         case Gallery(key, tiles):
             labels = [fact.label for fact in tiles[0].facts.values()]
             lines = [
-                [f"![]({FOLDER}/{_tile_name(key, number)})", *(_escaped(fact.shown()) for fact in tile.facts.values())]
+                [f"![]({FOLDER}/{_tile_name(key, number)})", *(escaped(fact.shown()) for fact in tile.facts.values())]
                 for number, tile in enumerate(tiles, start=1)
             ]
             return _table(["image", *labels], lines)
         case Listing(_, title, text):
-            longest = max((len(run) for run in re.findall("`+", text)), default=0)
-            fence = "`" * max(3, longest + 1)
-            return f"{_escaped(title)}:\n\n{fence}\n{text.rstrip()}\n{fence}"
+            return f"{escaped(title)}:\n\n{code_block(text)}"
 
 
 def _table(heads: Sequence[str], lines: Sequence[Iterator[str] | Sequence[str]]) -> str:
-    rows = [map(_escaped, heads), ["---"] * len(heads), *lines]
+    rows = [map(escaped, heads), ["---"] * len(heads), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _escaped(text: str) -> str:
-    """Return text on one line, in which nothing is Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>#|&~$])", r"\\\1", one_line(text))
 
 
 def _tile_name(key: str, number: int) -> str:

@@ -17,6 +17,7 @@ from zoo import config as configs
 from zoo.evaluation import results
 from zoo.exporting import metadata
 from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
+from zoo.markup import code, code_block, escaped
 from zoo.registry import DISTRIBUTION
 from zoo.trained import Trained
 
@@ -73,8 +74,8 @@ def text(trained: Trained, file: File) -> str:
 
 def _text(trained: Trained, file: File, facts: Mapping[str, Any]) -> str:
     sections = [
-        f"# {type(trained.model).__name__} as {file.title}",
-        f"`{file.name}` ({file.size / 1e6:.2f} MB) classifies colour images of 32 x 32 pixels as one of "
+        f"# {escaped(type(trained.model).__name__)} as {file.title}",
+        f"{code(file.name)} ({file.size / 1e6:.2f} MB) classifies colour images of 32 x 32 pixels as one of "
         f"{len(trained.class_names)} classes.",
         _model(trained),
         _interface(trained),
@@ -92,24 +93,24 @@ def _text(trained: Trained, file: File, facts: Mapping[str, Any]) -> str:
 def _model(trained: Trained) -> str:
     kind, arguments = type(trained.model), trained.config["model"]["init_args"]
     entry = metadata.entry(trained)
-    origin = f" of the package {entry.distribution}" if entry.distribution else ", which is of no package"
+    origin = f" of the package {escaped(entry.distribution)}" if entry.distribution else ", which is of no package"
     lines = [
         "## Model",
         "",
-        f"- class: `{entry.class_path}`{origin}",
-        f"- arguments: {', '.join(f'`{name}={value!r}`' for name, value in arguments.items())}",
+        f"- class: {code(entry.class_path)}{origin}",
+        f"- arguments: {', '.join(code(f'{name}={value!r}') for name, value in arguments.items())}",
         f"- parameters: {sum(p.numel() for p in trained.model.parameters() if p.requires_grad):,}",
     ]
     if kind.__doc__:
-        lines.append(f"- in short: {kind.__doc__.strip().splitlines()[0]}")
+        lines.append(f"- in short: {escaped(kind.__doc__.strip().splitlines()[0])}")
     if paper := about.of(kind).paper:
-        lines.append(f"- paper: {paper}")
+        lines.append(f"- paper: {escaped(paper)}")
     return "\n".join(lines)
 
 
 def _interface(trained: Trained) -> str:
     k = len(trained.class_names)
-    classes = ", ".join(f"{number} {name}" for number, name in enumerate(trained.class_names))
+    classes = ", ".join(f"{number} {escaped(name)}" for number, name in enumerate(trained.class_names))
     return f"""\
 ## Input and output
 
@@ -146,7 +147,7 @@ square.paste(picture, mask=picture)
 left, top = (picture.width - side) // 2, (picture.height - side) // 2
 square = square.crop((left, top, left + side, top + side)).resize((32, 32), Image.Resampling.BICUBIC)
 pixels = np.array(square)  # (32, 32, 3)
-(row,) = probabilities("{file.name}", pixels.transpose(2, 0, 1)[None])
+(row,) = probabilities({file.name!r}, pixels.transpose(2, 0, 1)[None])
 classes = {list(trained.class_names)!r}
 print(classes[row.argmax()], row.max())
 ```"""
@@ -157,14 +158,15 @@ def _training(trained: Trained, facts: Mapping[str, Any]) -> str:
     data = f"{trained.config['data']['source']}, {trained.config['data']['task']}"
     if facts:
         data = f"{facts['data']['train']:,} images of {facts['data']['source']}, {facts['data']['task']}"
-    lines = ["## Training", "", f"- epochs: {trained.epochs:,}", f"- data: {data}"]
+    lines = ["## Training", "", f"- epochs: {trained.epochs:,}", f"- data: {escaped(data)}"]
     if not (run / runs.CONFIG).is_file():
         return "\n".join([*lines, "- the checkpoint lies in no run, so there is no more to tell of its training"])
     earlier = sorted(path.name for path in run.glob("config_*_epochs.yaml"))
     if earlier:
-        lines.append(f"- the run was resumed with another config; the earlier ones lie beside it: {', '.join(earlier)}")
+        names = ", ".join(map(escaped, earlier))
+        lines.append(f"- the run was resumed with another config; the earlier ones lie beside it: {names}")
     config = yaml.safe_dump(_essential(configs.read(run / runs.CONFIG)), sort_keys=False, allow_unicode=True)
-    return "\n".join([*lines, "", "```yaml", config.strip(), "```"])
+    return "\n".join([*lines, "", code_block(config, "yaml")])
 
 
 def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,16 +203,17 @@ def _results(trained: Trained, facts: Mapping[str, Any]) -> str:
     if not facts:
         return "## Results\n\nNone were measured: its run has no results on the test set."
     if (run / str(facts.get("checkpoint"))).resolve() != trained.path.resolve():
-        return f"## Results\n\nNone were measured: those of its run are of another checkpoint, {facts['checkpoint']}."
+        other = escaped(facts["checkpoint"])
+        return f"## Results\n\nNone were measured: those of its run are of another checkpoint, {other}."
     data, values = facts["data"], {name: facts.get(key) for key, name in FIGURES.items()}
     values |= {f"accuracy on {name}": value for name, value in facts["test/acc_per_class"].items()}
-    rows = [f"| {name} | {value:.4f} |" for name, value in values.items() if value is not None]
+    rows = [f"| {escaped(name)} | {value:.4f} |" for name, value in values.items() if value is not None]
     return "\n".join(
         [
             "## Results",
             "",
-            f"On {facts['test/images']:,} test images of {data['source']}, {data['task']}. It is one run, of seed "
-            f"{facts.get('seed')}: other seeds give other figures.",
+            f"On {facts['test/images']:,} test images of {escaped(data['source'])}, {escaped(data['task'])}. It is "
+            f"one run, of seed {escaped(facts.get('seed'))}: other seeds give other figures.",
             "",
             "| figure | value |",
             "| --- | --- |",
@@ -224,7 +227,7 @@ def _check(file: File) -> str:
     return f"""\
 ## Check
 
-The file was run by the code above on {file.checked.images}, in batches of {sizes}.
+The file was run by the code above on {escaped(file.checked.images)}, in batches of {sizes}.
 The largest difference of a probability from the original model's is {file.checked.difference:.1e}
 (allowed: {TOLERANCE:.0e})."""
 
@@ -247,5 +250,5 @@ def _limits(trained: Trained) -> str:
 
 def _license(trained: Trained) -> str:
     of_model = metadata.entry(trained).distribution or "another origin"
-    other = "" if of_model == DISTRIBUTION else f" The model's class is of {of_model}, which has a license of its own."
-    return f"## License\n\nThe code of {DISTRIBUTION} is under the MIT license.{other}"
+    foreign = f" The model's class is of {escaped(of_model)}, which has a license of its own."
+    return f"## License\n\nThe code of {DISTRIBUTION} is under the MIT license.{foreign * (of_model != DISTRIBUTION)}"
