@@ -8,12 +8,14 @@ import pytest
 from tensorboard.summary.writer import event_file_writer
 
 from datamodules import reader
+from tests import guards
 from tests.helpers import batch_file, write_pickle
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
 
-def pytest_configure():
+def pytest_configure(config):
+    config.pluginmanager.register(guards)
     # TensorBoard reads the files of one second by their process's running number as text, and so its tenth before its
     # ninth: commands have a process each, and these tests one for all of them.
     event_file_writer._global_uid = event_file_writer.AtomicCounter(10**6)
@@ -35,7 +37,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch, tmp_path):
+def _own_surroundings(nothing_is_left, monkeypatch, tmp_path):
     """Each test starts in an empty folder, without the real data unless it asks for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)

@@ -32,6 +32,7 @@ def site(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
+    registry.entries.cache_clear()
     return folder
 
 
@@ -56,13 +57,6 @@ def install(site) -> Callable[..., Path]:
 def no_checkout(site, monkeypatch) -> None:
     """Take the code for one that pip has copied to `site`."""
     monkeypatch.setattr(installation, "HOME", site)
-
-
-@pytest.fixture(autouse=True)
-def _fresh_registry():
-    registry.entries.cache_clear()
-    yield
-    registry.entries.cache_clear()
 
 
 def only(findings, subject: str | None = None) -> Finding:
@@ -612,6 +606,7 @@ def test_a_good_plugin(install, site):
 
 def test_no_plugins(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    registry.entries.cache_clear()
     assert only(doctor.plugins()).level == OK
 
 

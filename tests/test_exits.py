@@ -12,18 +12,12 @@ import pytest
 import cli
 from datamodules.errors import InputError
 from tests import plugins
-from zoo import installation, registry
+from zoo import installation
 from zoo.commands import list as list_command
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 QUICK += ["--data.batch_size=16", "--trainer.max_epochs=1", "--trainer.enable_model_summary=false"]
 ROOT = Path(cli.__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def _registry_as_installed():
-    yield
-    registry.entries.cache_clear()
 
 
 def one_error(capsys) -> str:

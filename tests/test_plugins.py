@@ -21,13 +21,6 @@ ROOT = Path(__file__).parents[1]
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 
 
-@pytest.fixture(autouse=True)
-def _registry_as_installed():
-    """What a test adds to the path is forgotten after it."""
-    yield
-    registry.entries.cache_clear()
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """The folder that pip installed the example into, from a copy: building leaves files beside the source."""

@@ -21,12 +21,6 @@ QUICK += ["--data.batch_size=16", "--trainer.max_epochs=1", "--trainer.enable_mo
 EVIL = "\x1b[31m\x9b32m\u202eevil"
 
 
-@pytest.fixture(autouse=True)
-def _registry_as_installed():
-    yield
-    registry.entries.cache_clear()
-
-
 @pytest.fixture
 def screen(capsys):
     """Return what a command prints, once it is certain that a terminal would obey none of it."""

@@ -337,8 +337,6 @@ class TestAModelWithOptions:
     @pytest.fixture(autouse=True)
     def _installed(self, monkeypatch, tmp_path):
         plugins.install(monkeypatch, tmp_path / "packages", OPTIONS, ["OptionsNet"], "options-net")
-        yield
-        registry.entries.cache_clear()
 
     def test_plain_options_go_through_every_command(self):
         options = f"--model.options={json.dumps(NESTED)}"
