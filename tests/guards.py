@@ -97,7 +97,8 @@ def restored(folder: Path) -> Iterator[None]:
         if (value := setting.read()) != settings[name]:
             leaks.append(f"{name}: {value} instead of {settings[name]}")
             setting.write(settings[name])
-    changed = {name for name, _ in os.environ.items() ^ environment.items()} - OF_PYTEST
+    now = dict(os.environ)
+    changed = set() if now == environment else {name for name, _ in now.items() ^ environment.items()} - OF_PYTEST
     leaks += [f"the environment variable {name}" for name in sorted(changed - OF_LIBRARIES)]
     for name in changed:
         os.environ.pop(name, None)
@@ -107,7 +108,7 @@ def restored(folder: Path) -> Iterator[None]:
         # A command adds the working directory, where it looks for models.
         leaks += [f"{place} in sys.path" for place in Counter(sys.path) - Counter([*path, ""])]
         sys.path[:] = path
-    for name in sys.modules.keys() - modules:
+    for name in sys.modules.keys() - modules if len(sys.modules) != len(modules) else ():
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
             del sys.modules[name]
     if registry.entries() is not models:
