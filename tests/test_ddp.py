@@ -24,12 +24,10 @@ FIT = ["fit", *DATA, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", 
 CNN = ["--model=CNN", "--optimizer=SGD", "--optimizer.lr=0.01", "--optimizer.momentum=0.9"]
 
 
-def run(
-    *command: str, launcher: tuple[str, ...] = (sys.executable,), timeout: float | None = None
-) -> subprocess.CompletedProcess:
+def run(*command: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = [*launcher, cli.__file__, *command]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(words, env=environment, capture_output=True, text=True)
 
 
 def weights(run_dir: Path) -> dict:
@@ -175,7 +173,7 @@ def test_a_diverged_run_ends_in_both():
 def test_a_process_that_is_killed_takes_the_other_one_with_it(rank):
     """The call returns once both have closed their outputs."""
     callback = f'[{{"class_path": "tests.callbacks.KilledAtStart", "init_args": {{"rank": {rank}}}}}]'
-    done = run(*FIT, "--model=MLP", "--data.batch_size=8", f"--trainer.callbacks={callback}", *DDP, timeout=600)
+    done = run(*FIT, "--model=MLP", "--data.batch_size=8", f"--trainer.callbacks={callback}", *DDP)
     (run_dir,) = Path("runs").glob("*/*")
     if rank == 0:
         assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")

@@ -31,14 +31,14 @@ def installed(tmp_path_factory) -> Path:
         if path.is_file():
             (source / path.name).write_bytes(path.read_bytes())
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet", "--target", str(folder / "site")]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], check=True, timeout=300)
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], check=True)
     return folder / "site"
 
 
 def run(arguments: list[str], *path: Path) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path))), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "cli.py"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_real_commands_know_it(installed):
@@ -376,6 +376,5 @@ def test_the_example_of_the_contract_runs():
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr

@@ -120,7 +120,7 @@ class TestStoppedBySignal:
         environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent)}
         twice = json.dumps([{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 1, "name": "SIGINT"}}] * 2)
         command = [sys.executable, cli.__file__, *FIT, f"--trainer.callbacks={twice}"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 130, done.stderr
         assert done.stderr.startswith("error: stopped by SIGINT at once: no checkpoint was saved yet"), done.stderr
         assert done.stderr.count("\n") == 1

@@ -604,7 +604,7 @@ def test_two_processes():
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", "--config=histograms"]
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, cli.__file__, *CNN, *options, "--data.test_size=41"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, shlex.join(command)
     (run,) = Path("runs").glob("*/*")
