@@ -80,7 +80,7 @@ def tool(folder: Path, name: str, script: str) -> None:
 
 @pytest.mark.parametrize(("asked", "level"), [(">=3.11", OK), (">=3.99", PROBLEM), ("<3.11", PROBLEM)])
 def test_python(monkeypatch, asked, level):
-    monkeypatch.setattr(installation, "_pyproject", lambda: {"requires-python": asked})
+    monkeypatch.setattr(installation, "pyproject", lambda: {"requires-python": asked})
     finding = only(installation.python_version())
     assert finding.level == level
     assert level == OK or asked in finding.text
@@ -694,7 +694,9 @@ def played(monkeypatch) -> Callable[..., None]:
     """Play the findings."""
 
     def played(*findings: Finding) -> None:
-        monkeypatch.setattr(doctor, "_checks", lambda: [Check("Group", "x", list, ""), Check("Group", "y", list, "")])
+        monkeypatch.setattr(
+            doctor, "all_checks", lambda: [Check("Group", "x", list, ""), Check("Group", "y", list, "")]
+        )
         answers = iter([list(findings), []])
         monkeypatch.setattr(doctor, "apart", lambda check: next(answers))
 
