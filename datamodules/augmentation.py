@@ -51,7 +51,7 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def _mix(bits: Tensor) -> Tensor:
+def mix(bits: Tensor) -> Tensor:
     """SplitMix64's finalizer, elementwise on int64: every input bit changes every output bit."""
     for shift, multiplier in _MULTIPLIERS:
         # `>>` of a signed integer copies the sign into the high bits: mask them away.
@@ -60,7 +60,7 @@ def _mix(bits: Tensor) -> Tensor:
 
 
 def _key(*numbers: int) -> int:
-    """Mix integers into one of 64 bits, as `_mix` does."""
+    """Mix integers into one of 64 bits, as `mix` does."""
     bits = 0
     for number in numbers:
         bits = (bits + (number + 1) * _INCREMENT) & _MASK64
@@ -82,7 +82,7 @@ def random_bits(seed: int, epoch: int, indices: Tensor, stream: int = 0) -> Tens
     Returns:
         int64 (n,), on the device of `indices`, and the same on each.
     """
-    return _mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
+    return mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
 
 
 def _uniform(bits: Tensor, field: int, n: int) -> Tensor:
@@ -144,7 +144,7 @@ def augment(
     images = rows.index_select(0, starts.view(-1)).view(-1, 32, 32, 3)
 
     if augmentation.horizontal_flip:
-        mirror = _mirror if padded.device.type == "cpu" else _mirror_without_waiting
+        mirror = mirror_chosen if padded.device.type == "cpu" else mirror_without_waiting
         mirror(images, _flipped(bits, indices, augmentation, seed, epoch))
     if augmentation.cutout:
         start_row = _uniform(bits, 3, 32) - augmentation.cutout // 2
@@ -165,7 +165,7 @@ def _flipped(bits: Tensor, indices: Tensor, augmentation: Augmentation, seed: in
     return _uniform(bits, 2, 2).bool()
 
 
-def _mirror(images: Tensor, chosen: Tensor) -> None:
+def mirror_chosen(images: Tensor, chosen: Tensor) -> None:
     """Mirror those of images, uint8 (b, 32, 32, 3), that are `chosen`, bool (b,).
 
     They are put in place eight bytes at a time, which takes a fifth of the time that single ones do.
@@ -175,7 +175,7 @@ def _mirror(images: Tensor, chosen: Tensor) -> None:
     _words(images).index_copy_(0, positions, _words(mirrored))
 
 
-def _mirror_without_waiting(images: Tensor, chosen: Tensor) -> None:
+def mirror_without_waiting(images: Tensor, chosen: Tensor) -> None:
     """Do the same on a GPU, which would have to be waited for to know how many are chosen: it mirrors all of them."""
     words = _words(images)
     torch.where(chosen[:, None], _words(images.flip(2)), words, out=words)

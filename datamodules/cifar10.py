@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import lightning as L
@@ -442,12 +442,41 @@ def _padded(planes: Tensor, chosen: Tensor, padding: int, border: Literal["zeros
 
 
 def _ahead(blocks: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield blocks, each of which a thread makes while the one before it is in use."""
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, blocks, None)
+    """Yield blocks, each of which a thread makes while the one before it is in use.
+
+    Each block has a thread of its own: one for all would wait for the next block for ever after an error in the loop.
+    """
+    following = _Next(blocks)
+    try:
         while (block := following.result()) is not None:
-            following = thread.submit(next, blocks, None)
+            following = _Next(blocks)
             yield block
+    finally:
+        following.join()
+
+
+class _Next(Thread):
+    """Takes the next block in a thread that starts at once."""
+
+    def __init__(self, blocks: Iterator[Batch]) -> None:
+        super().__init__(name="next-block")
+        self._blocks = blocks
+        self._block: Batch | None = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._block = next(self._blocks, None)
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> Batch | None:
+        """Return the block, None if there is none left, or raise what kept it from being made."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._block
 
 
 def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

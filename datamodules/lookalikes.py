@@ -65,7 +65,7 @@ def _look(data_dir: Path) -> str:
             return f"'{folder}' holds picture files in a folder for each class; what can be read is the python version"
         for archive in (entry for entry in entries if entry.suffix.lower() in PACKED and entry.is_file()):
             archives += 1
-            if archives <= MOST_ARCHIVES and (text := _in_archive(archive)):
+            if archives <= MOST_ARCHIVES and (text := in_archive(archive)):
                 return text
     return ""
 
@@ -92,7 +92,7 @@ def _form(names: Iterable[str]) -> str:
     return next((form for known, form in FORMS.items() if any(re.fullmatch(known, name) for name in names)), "")
 
 
-def _in_archive(path: Path) -> str:
+def in_archive(path: Path) -> str:
     """Return what there is to say of an archive; "" if it is none, or of something else."""
     try:
         names = {part for name in _members(path) for part in Path(name).parts}

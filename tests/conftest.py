@@ -1,6 +1,7 @@
 """Fixtures: a small data set in the official layout, and the real one where CIFAR10_DIR names it."""
 
 import os
+import re
 from pathlib import Path
 
 import lightning as L  # first, because its log handler keeps the stderr that it finds
@@ -8,16 +9,37 @@ import pytest
 from tensorboard.summary.writer import event_file_writer
 
 from datamodules import reader
+from tests import guards
 from tests.helpers import batch_file, write_pickle
 from zoo import lightning_cli
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
 
-def pytest_configure():
+def pytest_configure(config):
+    config.pluginmanager.register(guards)
     # TensorBoard reads the files of one second by their process's running number as text, and so its tenth before its
     # ninth: commands have a process each, and these tests one for all of them.
     event_file_writer._global_uid = event_file_writer.AtomicCounter(10**6)
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Name a case by characters that `-k` takes, and no more than one line of them; None leaves it to pytest."""
+    text = _text(val)
+    words = re.sub(r"[^\w.:+/-]+", "-", text or "", flags=re.ASCII).strip("-")
+    return words[:48].rstrip("-") or None
+
+
+def _text(value: object) -> str | None:
+    """Return a text for plain values and collections of them, None for others, whose texts can hold an address."""
+    if isinstance(value, str | int | float | Path | None):
+        return str(value)
+    if isinstance(value, type):
+        return value.__name__
+    parts = [*value.items()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+    if parts is None or None in (texts := [_text(part) for part in parts]):
+        return None
+    return "-".join(texts) or "empty"
 
 
 def pytest_collection_modifyitems(items):
@@ -36,7 +58,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch, tmp_path):
+def _own_surroundings(nothing_is_left, monkeypatch, tmp_path):
     """Each test starts in an empty folder, without the real data unless it asks for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)

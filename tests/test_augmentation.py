@@ -9,10 +9,10 @@ import torch.nn.functional as F
 
 from datamodules.augmentation import (
     Augmentation,
-    _mirror,
-    _mirror_without_waiting,
-    _mix,
     augment,
+    mirror_chosen,
+    mirror_without_waiting,
+    mix,
     pad,
     random_bits,
 )
@@ -57,7 +57,7 @@ def test_mix_is_splitmix64s():
     increment = 0x9E3779B97F4A7C15
     states = torch.tensor([((k * increment + 2**63) & MASK) - 2**63 for k in (1, 2, 3)])
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    assert [value & MASK for value in _mix(states).tolist()] == published
+    assert [value & MASK for value in mix(states).tolist()] == published
 
 
 @pytest.mark.parametrize(("seed", "epoch", "stream"), [(0, 0, 0), (7, 3, 1), (-5, 2, 2), (2**63, 10**6, 1)])
@@ -131,7 +131,7 @@ def mirrored(horizontal_flip, seed: int, epoch: int) -> torch.Tensor:
     return augment(left_is_bright, positions, torch.arange(10_000), augmentation, seed, epoch)[:, 0, 0, 0] == 0
 
 
-@pytest.mark.parametrize("mirror", [_mirror, _mirror_without_waiting])
+@pytest.mark.parametrize("mirror", [mirror_chosen, mirror_without_waiting])
 @pytest.mark.parametrize("chosen", [[True, False, True], [False] * 3, [True] * 3])
 def test_on_every_device_those_that_are_chosen_are_mirrored(mirror, chosen):
     images = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)

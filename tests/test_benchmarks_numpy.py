@@ -30,7 +30,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def networks(monkeypatch) -> list:
     """The networks that are made, NumPy's and PyTorch's."""
     made: list = []
-    for owner, name in ((numpy_nets, "_network"), (torch.nn, "Sequential")):
+    for owner, name in ((numpy_nets, "new_network"), (torch.nn, "Sequential")):
         make = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *layers, make=make: made.append(make(*layers)) or made[-1])
     return made
@@ -45,17 +45,17 @@ def learnt(contestant, networks) -> np.ndarray:
 def test_the_bare_loops_learn_the_same(data, networks):
     """From numbers, from bytes, and in PyTorch, which starts from NumPy's weights."""
     pixels, inputs, labels = data
-    bare = learnt(numpy_nets._bare(inputs, labels), networks)
-    np.testing.assert_allclose(learnt(numpy_nets._gathering(pixels, labels), networks), bare, atol=1e-4)
+    bare = learnt(numpy_nets.bare(inputs, labels), networks)
+    np.testing.assert_allclose(learnt(numpy_nets.gathering(pixels, labels), networks), bare, atol=1e-4)
 
-    start, contestant = numpy_nets._network(), numpy_nets._eager(inputs, labels)
+    start, contestant = numpy_nets.new_network(), numpy_nets.eager(inputs, labels)
     eager = [layer for layer in networks[-1] if isinstance(layer, torch.nn.Linear)]
     with torch.no_grad():
         for layer, given in zip(eager, start.layers, strict=True):
             layer.weight.copy_(torch.from_numpy(given.weights.T))
             layer.bias.copy_(torch.from_numpy(given.bias))
     assert contestant() == contestant() == IMAGES
-    trained = numpy_nets._network()
+    trained = numpy_nets.new_network()
     trained.parameters[:] = bare
     for layer, other, before in zip(eager, trained.layers, start.layers, strict=True):
         assert np.abs(other.weights - before.weights).max() > 1e-3
@@ -64,7 +64,7 @@ def test_the_bare_loops_learn_the_same(data, networks):
 
 
 def test_each_turn_has_an_order_of_its_own():
-    orders = numpy_nets._orders(IMAGES)
+    orders = numpy_nets.shuffles(IMAGES)
     first, second = next(orders), next(orders)
     assert [len(batch) for batch in first] == [len(batch) for batch in second] == [64, 64, 22]
     assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == list(range(IMAGES))
@@ -75,7 +75,7 @@ def test_the_products_are_those_of_a_training_step(data, monkeypatch):
     """As many operations as PyTorch counts in its own loop."""
     _, inputs, labels = data
     with FlopCounterMode(display=False) as counter:
-        numpy_nets._eager(inputs, labels)()
+        numpy_nets.eager(inputs, labels)()
     operations, multiply = [], np.matmul
 
     def matmul(a, b, out):
@@ -83,7 +83,7 @@ def test_the_products_are_those_of_a_training_step(data, monkeypatch):
         return multiply(a, b, out=out)
 
     monkeypatch.setattr(np, "matmul", matmul)
-    assert numpy_nets._products(inputs)() == IMAGES
+    assert numpy_nets.products(inputs)() == IMAGES
     assert sum(operations) == counter.get_total_flops()
 
 
@@ -94,7 +94,7 @@ def test_scikit_learn_has_the_same_network_and_batches(data, monkeypatch):
     made, make = [], neural_network.MLPClassifier
     monkeypatch.setattr(neural_network, "MLPClassifier", lambda *args, **kw: made.append(make(*args, **kw)) or made[-1])
     _, inputs, labels = data
-    contestant = numpy_nets._sklearn(inputs, labels)
+    contestant = numpy_nets.scikit_learn(inputs, labels)
     assert contestant() == contestant() == IMAGES
     (network,) = made
     assert (network.t_, network.batch_size, network.activation) == (2 * IMAGES, 64, "relu")
@@ -115,7 +115,7 @@ def test_all_threads_are_given_back(monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        numpy_nets._with_all_threads(contestant)()
+        numpy_nets.with_all_threads(contestant)()
     assert (seen, limits) == ([before + 1], [(before + 1, {"user_api": "blas"})])
     assert torch.get_num_threads() == before
 
@@ -169,7 +169,7 @@ def test_without_scikit_learn_the_ratios_say_so(arguments, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     stopwatch = numpy_nets.measure(rounds=2, images=64)
     assert not any("scikit" in name for name in stopwatch.seconds)
-    lines = benchmark._ratios(stopwatch, numpy_nets.COMPARISONS)
+    lines = benchmark.ratios(stopwatch, numpy_nets.COMPARISONS)
     assert sum(line.endswith("scikit-learn, MLPClassifier: no scikit-learn") for line in lines) == 1
     assert sum(line.endswith(": no scikit-learn") for line in lines) == 2
 
@@ -180,7 +180,7 @@ def test_a_signal_in_a_turn_of_the_others_ends_it_at_once(number):
     handlers = {signal.SIGINT: lambda *args: pytest.fail("waits"), signal.SIGTERM: lambda *args: pytest.fail("waits")}
     before = {which: signal.signal(which, handler) for which, handler in handlers.items()}
     try:
-        with pytest.raises(RunError, match=r"^interrupted$") as ended, through_fit._ended_by_signals():
+        with pytest.raises(RunError, match=r"^interrupted$") as ended, through_fit.ended_by_signals():
             signal.raise_signal(number)
         assert ended.value.exit_code == 128 + number
         assert all(signal.getsignal(which) is handler for which, handler in handlers.items())

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import lightning as L
@@ -84,17 +83,19 @@ def test_the_first_steps_have_the_same_options():
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_an_interruption_ends_what_was_started(tmp_path):
     """Not only the process in between, but that which it started."""
-    file = tmp_path / "number"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said = []
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job of a shell ignores
 
     def interrupt():
-        while not (file.exists() and file.read_text()):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        with pipe.open() as lines:
+            said.append(lines.readline())
+            os.kill(os.getpid(), signal.SIGINT)
+            said.append(lines.read())  # until the process has ended
 
     code = (
-        f"import os, pathlib, time; file = pathlib.Path({str(file)!r}); file.write_text(str(os.getpid())); "
-        "time.sleep(5); file.with_name('it-went-on').touch()"
+        f"import time; pipe = open({str(pipe)!r}, 'w', 1); print('here', file=pipe); time.sleep(60); pipe.write('on')"
     )
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -104,7 +105,7 @@ def test_an_interruption_ends_what_was_started(tmp_path):
     finally:
         signal.signal(signal.SIGINT, before)
     thread.join()
-    assert not file.with_name("it-went-on").exists()
+    assert said == ["here\n", ""]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")

@@ -34,7 +34,7 @@ def few(monkeypatch):
     monkeypatch.setattr(steps, "COMPARISONS", [pair for pair in steps.COMPARISONS if pair[0].startswith("CNN")])
     monkeypatch.setattr(steps, "PRODUCT_SIZE", 64)
     monkeypatch.setattr(steps, "CONVOLUTION_CHANNELS", 8)
-    monkeypatch.setattr(steps, "_can_compile", lambda: False)
+    monkeypatch.setattr(steps, "can_compile", lambda: False)
 
 
 def test_the_command_shows_steps_and_yardsticks(few, capsys):
@@ -58,13 +58,13 @@ def test_operations_are_those_of_the_layers():
     """Counted by hand: twice the multiplications, forward and for both gradients; none for the pixels'."""
     first, second = 32 * 32 * 32 * 27, 16 * 16 * 64 * 32 * 9
     dense = 4096 * 128 + 128 * 10
-    images, labels = steps._noise(4)
+    images, labels = steps.noise(4)
     assert steps.operations_of_step(CNN(), images, labels) == 2 * (2 * first + 3 * (second + dense))
 
 
 def test_the_layers_alone_do_the_operations_of_a_step():
     """Counted by PyTorch: the same ones, with nothing left out, in the memory order of a step."""
-    images, labels = steps._noise(4)
+    images, labels = steps.noise(4)
     model, formats = CNN(), []
     alone = steps.operations_alone(model, images, labels, 1)
     for layer in (model.net[0], model.net[3]):
@@ -99,7 +99,7 @@ def optimizers():
 
 def test_a_step_starts_from_no_gradient(monkeypatch):
     """The second step of two does not add to the gradient of the first."""
-    images, labels = steps._noise(8)
+    images, labels = steps.noise(8)
     model = CNN()
     gradients, backward = [], torch.Tensor.backward
     monkeypatch.setattr(
@@ -115,7 +115,7 @@ ALL = steps.VARIANTS | {"float16": steps.Variant(dtype=torch.float16)}
 @pytest.mark.parametrize("name", [name for name, it in ALL.items() if it.compile_mode is None])
 def test_variants_take_the_steps_of_fit(name, optimizers):
     """All learn the same as a step without them, as far as their precision goes."""
-    images, labels = steps._noise(8)
+    images, labels = steps.noise(8)
     torch.manual_seed(0)
     model, other = CNN(), CNN()
     other.load_state_dict(model.state_dict())
@@ -137,7 +137,7 @@ def test_variants_take_the_steps_of_fit(name, optimizers):
 
 def test_the_loss_is_scaled_for_float16(monkeypatch):
     """Whose small gradients would be 0."""
-    images, labels = steps._noise(8)
+    images, labels = steps.noise(8)
     losses, backward = [], torch.Tensor.backward
     monkeypatch.setattr(torch.Tensor, "backward", lambda loss: losses.append(float(loss.detach())) or backward(loss))
     steps.steps(CNN(), images, labels, 1)()

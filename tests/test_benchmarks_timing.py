@@ -69,7 +69,7 @@ def test_ratios_are_those_of_each_round():
 
 def test_table():
     stopwatch = measured()
-    assert benchmark._table(stopwatch) == [
+    assert benchmark.table(stopwatch) == [
         "",
         "seconds for 100 images  median  images/s",
         "a                        4.000        25",
@@ -77,7 +77,7 @@ def test_table():
         "the end                  1.000          ",
     ]
     stopwatch.operations, stopwatch.megabytes = {"a": 8e9}, {"a": [10, 20, 60]}
-    assert benchmark._table(stopwatch) == [
+    assert benchmark.table(stopwatch) == [
         "",
         "seconds for 100 images  median  images/s  GFLOP/s  MB at most",
         "a                        4.000        25      200          20",
@@ -89,11 +89,11 @@ def test_table():
 def test_table_of_runs():
     stopwatch = Stopwatch()
     stopwatch.add("--help", 0.25)
-    assert benchmark._table(stopwatch) == ["", "seconds for a run  median", "--help              0.250"]
+    assert benchmark.table(stopwatch) == ["", "seconds for a run  median", "--help              0.250"]
 
 
 def test_ratios_and_why_there_are_none():
-    assert benchmark._ratios(measured(), [("a", "b"), ("b", "a"), ("a", "c"), ("c", "b")]) == [
+    assert benchmark.ratios(measured(), [("a", "b"), ("b", "a"), ("a", "c"), ("c", "b")]) == [
         "median ratio (the middle half of the rounds)",
         "   4.00  (3.00 to 4.50)  a / b",
         "   0.25  (0.22 to 0.38)  b / a",

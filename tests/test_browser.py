@@ -85,7 +85,7 @@ class Page:
         return self.texts()
 
 
-def wait_for(condition, found, seconds: float = 60):
+def wait_for(condition, found, seconds: float = 300):
     """Return what a condition gives as soon as that is true; fail with what was `found` where it does not get true."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -135,7 +135,7 @@ def board(run, tmp_path_factory) -> str:
         yield wait_for(lambda: re.search(r"http://\S+", log.read_text()), log.read_text).group()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait()
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ def test_what_is_compiled_for(options, trainer_options, sizes):
 
     class Sizes(L.Callback):
         def on_train_start(self, trainer, model):
-            self.expected = compilation._batch_sizes(trainer)
+            self.expected = compilation.batch_sizes(trainer)
 
         def on_train_batch_start(self, trainer, model, batch, batch_idx):
             seen.append(len(batch.labels))
@@ -291,7 +291,7 @@ def test_a_step_that_is_only_compiled_leaves_no_trace():
     model.net[-1].register_forward_hook(lambda layer, inputs, output: seen.append(len(output)))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     generator = torch.get_rng_state()
-    compilation._take_step(model, 6, quiet_trainer())
+    compilation.take_step(model, 6, quiet_trainer())
     assert (seen, model.states) == ([6, 6], ["warm", "cold"])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -311,7 +311,7 @@ def test_the_step_of_a_network_with_two_heads_goes_through_both():
     model = TwoHeads()
     gradients = []
     model.net[-1].register_full_backward_hook(lambda layer, inputs, outputs: gradients.append(outputs[0]))
-    compilation._take_step(model, 6, quiet_trainer())
+    compilation.take_step(model, 6, quiet_trainer())
     expected = torch.ones(6, 10)
     expected[:, 0] = 2
     assert len(gradients) == 2

@@ -18,12 +18,6 @@ TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--
 QUICK = ["--data.source=synthetic", *TINY, "--trainer.fast_dev_run=true"]
 
 
-@pytest.fixture(autouse=True)
-def _fresh_registry():
-    yield
-    registry.entries.cache_clear()
-
-
 @pytest.fixture
 def run(capsys):
     """Run a command that succeeds; return what it prints."""

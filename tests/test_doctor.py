@@ -32,6 +32,7 @@ def site(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
+    registry.entries.cache_clear()
     return folder
 
 
@@ -58,13 +59,6 @@ def no_checkout(site, monkeypatch) -> None:
     monkeypatch.setattr(installation, "HOME", site)
 
 
-@pytest.fixture(autouse=True)
-def _fresh_registry():
-    registry.entries.cache_clear()
-    yield
-    registry.entries.cache_clear()
-
-
 def only(findings, subject: str | None = None) -> Finding:
     """The one finding, or the one on a subject."""
     (finding,) = [f for f in findings if subject in (None, f.subject)]
@@ -86,7 +80,7 @@ def tool(folder: Path, name: str, script: str) -> None:
 
 @pytest.mark.parametrize(("asked", "level"), [(">=3.11", OK), (">=3.99", PROBLEM), ("<3.11", PROBLEM)])
 def test_python(monkeypatch, asked, level):
-    monkeypatch.setattr(installation, "_pyproject", lambda: {"requires-python": asked})
+    monkeypatch.setattr(installation, "pyproject", lambda: {"requires-python": asked})
     finding = only(installation.python_version())
     assert finding.level == level
     assert level == OK or asked in finding.text
@@ -562,9 +556,28 @@ def test_little_room(monkeypatch):
 
 # Plugins.
 
+HANGS = "import os, time; open(f'hangs-{os.getpid()}', 'w').close(); time.sleep(3600)"
+
+
+@pytest.fixture
+def _no_patience(monkeypatch) -> None:
+    """Let time be up for a process as soon as it hangs, however slow the machine is."""
+    communicate = subprocess.Popen.communicate
+
+    def until_it_hangs(process, input=None, timeout=None):
+        while True:
+            try:
+                return communicate(process, input, 0.05)
+            except subprocess.TimeoutExpired as late:
+                if timeout is not None and Path(f"hangs-{process.pid}").exists():
+                    raise subprocess.TimeoutExpired(process.args, timeout, late.output) from None
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", until_it_hangs)
+
+
 PLUGINS = {
     "Crashes": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-    "Hangs": "import time; time.sleep(600)",
+    "Hangs": HANGS,
     "Asks": "input()",
     "Leaves": "import os; os._exit(0)",
     "Raises": "print('loud', flush=True); raise KeyError('cause')",
@@ -578,14 +591,14 @@ def add_models(install, site: Path, package: str, **sources: str) -> None:
         (site / f"{name.lower()}_module.py").write_text(source)
 
 
-def test_broken_plugins(install, site, monkeypatch):
-    monkeypatch.setattr(doctor, "PLUGIN_SECONDS", 10)
+@pytest.mark.usefixtures("_no_patience")
+def test_broken_plugins(install, site):
     add_models(install, site, "their-models", **PLUGINS)
     findings = list(doctor.plugins())
     assert len(findings) == len(PLUGINS)
     causes = {
         "Crashes": "signal 11",
-        "Hangs": "takes longer than 10 seconds",
+        "Hangs": "takes longer than 60 seconds",
         "Asks": "EOFError",
         "Leaves": "it ended its process",
         "Raises": "KeyError: 'cause'",
@@ -612,6 +625,7 @@ def test_a_good_plugin(install, site):
 
 def test_no_plugins(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    registry.entries.cache_clear()
     assert only(doctor.plugins()).level == OK
 
 
@@ -647,9 +661,10 @@ def test_a_check_that_does_not_end_well(look, source):
     assert last == Finding(PROBLEM, "subject", f"the look at it failed: {ENDS[source]}", "the fix")
 
 
+@pytest.mark.usefixtures("_no_patience")
 def test_a_check_that_hangs(look):
     """With a process of its own that holds its output open."""
-    source = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(600)"
+    source = f"import subprocess; subprocess.Popen(['sleep', '60']); {HANGS}"
     last = doctor.apart(look(source), seconds=5)[-1]
     assert last == Finding(PROBLEM, "subject", "the look at it failed: it takes longer than 5 seconds", "the fix")
 
@@ -679,7 +694,9 @@ def played(monkeypatch) -> Callable[..., None]:
     """Play the findings."""
 
     def played(*findings: Finding) -> None:
-        monkeypatch.setattr(doctor, "_checks", lambda: [Check("Group", "x", list, ""), Check("Group", "y", list, "")])
+        monkeypatch.setattr(
+            doctor, "all_checks", lambda: [Check("Group", "x", list, ""), Check("Group", "y", list, "")]
+        )
         answers = iter([list(findings), []])
         monkeypatch.setattr(doctor, "apart", lambda check: next(answers))
 

@@ -381,25 +381,25 @@ def test_a_model_is_not_better_than_itself(evaluate, runs):
 
 
 def test_the_verdict_names_the_better_one():
-    from zoo.evaluation.sections.comparison import _verdict
+    from zoo.evaluation.sections.comparison import conclusion
     from zoo.evaluation.significance import mcnemar
 
-    better = _verdict(100, 200, 0.1, (0.06, 0.14), mcnemar(100, 200))
+    better = conclusion(100, 200, 0.1, (0.06, 0.14), mcnemar(100, 200))
     assert better.startswith("B is better than A on images like these: it is right about 10.00 percentage points")
     assert "+6.00 to +14.00" in better
-    worse = _verdict(200, 100, -0.1, (-0.14, -0.06), mcnemar(200, 100))
+    worse = conclusion(200, 100, -0.1, (-0.14, -0.06), mcnemar(200, 100))
     assert worse.startswith("A is better than B on images like these")
     assert "+6.00 to +14.00" in worse
-    unclear = _verdict(10, 12, 0.002, (-0.01, 0.014), mcnemar(10, 12))
+    unclear = conclusion(10, 12, 0.002, (-0.01, 0.014), mcnemar(10, 12))
     assert unclear.startswith("These images do not tell A and B apart: B is right about 0.20 percentage points more")
     assert "-1.00 to +1.40" in unclear
     assert "disagree" not in unclear
-    plain = _verdict(150, 3800, 0.365, (0.35, 0.38), mcnemar(150, 3800))
+    plain = conclusion(150, 3800, 0.365, (0.35, 0.38), mcnemar(150, 3800))
     assert plain.endswith("would have a probability of less than 1e-300.")
-    assert "too close to call" in _verdict(5, 14, 0.0009, (0.0001, 0.0018), mcnemar(5, 14))
+    assert "too close to call" in conclusion(5, 14, 0.0009, (0.0001, 0.0018), mcnemar(5, 14))
     exact, _, approximate = mcnemar(4, 13)
     assert exact < 0.05 < approximate
-    assert "B is better" in _verdict(4, 13, 0.009, (0.001, 0.018), mcnemar(4, 13)), "the exact probability decides"
+    assert "B is better" in conclusion(4, 13, 0.009, (0.001, 0.018), mcnemar(4, 13)), "the exact probability decides"
 
 
 def test_models_of_other_tasks_are_not_compared(refusal, runs, photographs):
@@ -837,4 +837,4 @@ def test_its_help_and_bad_files_need_no_torch():
         "assert 'torch' not in sys.modules"
     )
     root = Path(cli.__file__).parent
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(root)}, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(root)})

@@ -12,18 +12,12 @@ import pytest
 import cli
 from datamodules.errors import InputError
 from tests import plugins
-from zoo import installation, registry
+from zoo import installation
 from zoo.commands import list as list_command
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 QUICK += ["--data.batch_size=16", "--trainer.max_epochs=1", "--trainer.enable_model_summary=false"]
 ROOT = Path(cli.__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def _registry_as_installed():
-    yield
-    registry.entries.cache_clear()
 
 
 def one_error(capsys) -> str:
@@ -148,14 +142,14 @@ def test_lightnings_exit_after_ctrl_c_is_an_interruption(monkeypatch, capsys):
 )
 def test_closed_streams(closed, code, error):
     command = f"exec '{sys.executable}' '{cli.__file__}' list {closed}"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, error)
     assert ("ImprovedCNN" in done.stdout) == (code == 0)
 
 
 def test_an_error_goes_nowhere_where_stderr_is_closed():
     command = f"exec '{sys.executable}' '{cli.__file__}' lsit 2>&-"
-    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True)
     assert (done.returncode, done.stdout) == (2, "")
 
 
@@ -164,7 +158,7 @@ def test_no_later_file_takes_the_place_of_a_closed_stream():
     Path("new").touch()
     command = f"exec '{sys.executable}' -c \"{code}\" >&- <&-"
     done = subprocess.run(
-        ["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60,
+        ["sh", "-c", command], stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.stderr.endswith("True\n")
@@ -209,7 +203,7 @@ def test_an_unknown_backend_of_matplotlib_is_ignored(tmp_path):
     """In a process of its own: in this one, matplotlib is imported already."""
     environment = os.environ | {"MPLBACKEND": "nonsense"}
     command = [sys.executable, cli.__file__, "data", "show", "--source=synthetic"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "drawn: samples.png\n")
     assert done.stderr == "note: MPLBACKEND=nonsense is unknown to matplotlib, and is ignored\n"
 

@@ -99,8 +99,6 @@ def _plugins(monkeypatch) -> None:
     points = [EntryPoint(name, f"{__name__}:{name}", registry.ENTRY_POINT_GROUP) for name in PLUGINS]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     registry.entries.cache_clear()
-    yield
-    registry.entries.cache_clear()
 
 
 @pytest.fixture(scope="module")

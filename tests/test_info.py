@@ -19,8 +19,6 @@ MODELS = list(registry.BUILT_IN)
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield
-    registry.entries.cache_clear()
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_a_folder_that_may_not_be_searched_costs_nothing(monkeypatch, capsys):
 
 def test_of_many_archives_a_few_are_looked_into(monkeypatch):
     looked = []
-    monkeypatch.setattr(lookalikes, "_in_archive", lambda path: looked.append(path) or "")
+    monkeypatch.setattr(lookalikes, "in_archive", lambda path: looked.append(path) or "")
     put(*(f"{number}.zip" for number in range(100)))
     assert lookalikes.recognized(Path("data")) == ""
     assert len(looked) == lookalikes.MOST_ARCHIVES

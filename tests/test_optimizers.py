@@ -293,8 +293,9 @@ def test_lookahead_starts_each_training_from_the_weights():
 
 def test_lookahead_moves_once_a_step_of_several_batches(monkeypatch):
     steps = []
-    monkeypatch.setattr(Lookahead, "_move", lambda self, weights, kept: steps.append(self._step))
-    quiet_trainer(callbacks=[Lookahead(2)], max_epochs=2, accumulate_grad_batches=2).fit(small_net(), tiny_data())
+    trainer = quiet_trainer(callbacks=[Lookahead(2)], max_epochs=2, accumulate_grad_batches=2)
+    monkeypatch.setattr(Lookahead, "move", lambda *args: steps.append(trainer.global_step))
+    trainer.fit(small_net(), tiny_data())
     assert steps == [2, 4, 4], "and a last time at the end"
 
 

@@ -121,7 +121,7 @@ class TestWhichPictures:
         trainer = fit(NumPyMLP([8]), Pictures())
         images = trainer.datamodule.val.images.numpy().transpose(0, 3, 1, 2)
         assert how_many(drawn()["images/predictions"][1], images) == pictures.EXAMPLES
-        labels = pictures._choose(trainer.datamodule).labels
+        labels = pictures.choose(trainer.datamodule).labels
         assert sorted(labels[:10]) == [*range(10)], "the classes take turns"
 
     def test_without_validation_images_they_are_training_images_that_are_not_augmented(self):
@@ -132,7 +132,7 @@ class TestWhichPictures:
         plain.setup("fit")
         images = plain.train.images.numpy().transpose(0, 3, 1, 2)
         assert how_many(found["images/predictions"][1], images) == pictures.EXAMPLES
-        assert pictures._choose(trainer.datamodule).kind == "training"
+        assert pictures.choose(trainer.datamodule).kind == "training"
 
     def test_augmented_images_are_those_that_the_first_epoch_trains_on(self):
         augmentation = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8}
@@ -156,12 +156,12 @@ class TestWhichPictures:
 
         scene = self.scene(np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]]), np.array([0, 0, 0, 1]))
         monkeypatch.setattr(predictions, "draw", draw)
-        ((tag, _),) = pictures._worst_mistakes(scene)
+        ((tag, _),) = pictures.worst_mistakes(scene)
         assert tag == "images/worst_mistakes"
         assert titles[0].startswith("The 3 wrong answers of which it is surest, of 3 to 4 validation images")
 
     def test_a_model_without_mistakes_has_no_worst_ones(self):
-        assert not [*pictures._worst_mistakes(self.scene(np.eye(2), np.array([0, 1])))]
+        assert not [*pictures.worst_mistakes(self.scene(np.eye(2), np.array([0, 1])))]
 
     def scene(self, probabilities, labels) -> pictures.Scene:
         images = torch.zeros(len(labels), 3, 32, 32, dtype=torch.uint8)
@@ -274,7 +274,7 @@ class TestTrainingDoesNotNotice:
 class TestForWhom:
     @pytest.mark.parametrize("logger", [False, "foreign"])
     def test_other_loggers_get_none(self, logger, monkeypatch):
-        monkeypatch.setattr(Pictures, "_add", lambda *args: pytest.fail("drawn"))
+        monkeypatch.setattr(Pictures, "add", lambda *args: pytest.fail("drawn"))
         fit(NumPyMLP([]), Pictures(), logger=TensorBoardLogger("foreign") if logger else False)
         for file in Path("foreign").glob("**/events*"):
             log = EventAccumulator(str(file))
@@ -283,7 +283,7 @@ class TestForWhom:
 
     @pytest.mark.parametrize("option", ["--trainer.logger=false", "--trainer.fast_dev_run=true"])
     def test_runs_without_a_logger_draw_none(self, option, monkeypatch):
-        monkeypatch.setattr(Pictures, "_add", lambda *args: pytest.fail("drawn"))
+        monkeypatch.setattr(Pictures, "add", lambda *args: pytest.fail("drawn"))
         assert cli.main([*FIT, "--model=NumPyMLP", "--trainer.max_epochs=1", option]) == 0
 
     def test_seconds_are_logged(self):

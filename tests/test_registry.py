@@ -15,13 +15,6 @@ from zoo import registry
 from zoo.classifier import Classifier
 
 
-@pytest.fixture(autouse=True)
-def _registry_as_installed():
-    """What a test adds to the path is forgotten after it."""
-    yield
-    registry.entries.cache_clear()
-
-
 @pytest.fixture
 def points(monkeypatch):
     """Entry points of made-up packages, in place of the installed ones."""

@@ -14,8 +14,7 @@ import cli
 import zoo.optimizers
 from datamodules.errors import InputError
 from zoo import checkpoints, restoring
-from zoo.classifier import EveryStepLR
-from zoo.classifier import _describe as describe
+from zoo.classifier import EveryStepLR, describe_optimizer
 from zoo.mlp import MLP
 
 TINY = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
@@ -222,7 +221,7 @@ def test_sound_states_of_every_optimizer_are_taken(name):
         content: dict = {}
         optimizer = model.make_optimizer(model.parameter_groups())
         schedule = EveryStepLR(optimizer, [partial(float) for _ in optimizer.param_groups])
-        content["optimizer"] = describe(optimizer)
+        content["optimizer"] = describe_optimizer(optimizer)
         for _ in range(steps):
             for parameter in model.parameters():
                 parameter.grad = torch.ones_like(parameter)
@@ -243,7 +242,7 @@ def test_an_optimizer_that_kept_nothing_may_be_given_momentum():
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    content = {"optimizer": describe(optimizer), "global_step": 1}
+    content = {"optimizer": describe_optimizer(optimizer), "global_step": 1}
     content |= {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": [schedule.state_dict()]}
     restoring.check_optimizer(content, model)
     for now in (partial(torch.optim.SGD, lr=0.01, momentum=0.9), partial(torch.optim.AdamW, lr=0.01)):

@@ -718,7 +718,7 @@ class TestNumPyModels:
     def test_a_signal_within_a_call_waits_for_its_end(self, monkeypatch, capsys):
         """The 36 steps of an epoch are two calls or three: they end with its end, and with every 25th step of all."""
         command = [*NUMPY, "--data.batch_size=1", "--trainer.log_every_n_steps=50", "--optimizer.lr=0.0005"]
-        expected, steps, learn = run_of(*command), [], NumPyMLP._learn
+        expected, steps, learn = run_of(*command), [], NumPyMLP.learn
 
         def learn_and_signal(self, *args):
             steps.append(None)
@@ -726,7 +726,7 @@ class TestNumPyModels:
                 signal.raise_signal(signal.SIGTERM)
             return learn(self, *args)
 
-        monkeypatch.setattr(NumPyMLP, "_learn", learn_and_signal)
+        monkeypatch.setattr(NumPyMLP, "learn", learn_and_signal)
         run = run_of(*command, code=143)
         assert "after step 50: go on with" in capsys.readouterr().err
         assert len(steps) == 50

@@ -510,7 +510,7 @@ def test_what_is_done_is_kept(monkeypatch, capsys):
             raise InputError("no more")
         return run
 
-    monkeypatch.setattr(speedrun, "_fit", fit)
+    monkeypatch.setattr(speedrun, "fit_seed", fit)
     assert cli.main(["speedrun", "--seeds=2", "--json=figures.json"]) == 2
     assert json.loads(Path("figures.json").read_text())["runs"] == [run]
 
@@ -521,19 +521,19 @@ OFFICIAL = {"source": "CIFAR-10", "task": "multiclass", "test": 10_000}
 def test_the_verdict():
     accuracies = ((0.95, 3.0), (0.94, 1.0), (0.93, 2.5))
     runs = [{"acc_tta": accuracy, "seconds": seconds, "data": OFFICIAL} for accuracy, seconds in accuracies]
-    assert speedrun._verdict("speedrun94", runs).startswith("target 94%: reached in 2.50 s (median; ")
-    assert speedrun._verdict("speedrun95", runs) == "target 95%: not reached"
+    assert speedrun.verdict("speedrun94", runs).startswith("target 94%: reached in 2.50 s (median; ")
+    assert speedrun.verdict("speedrun95", runs) == "target 95%: not reached"
     unknown = [{"acc_tta": None, "seconds": 1.0, "data": OFFICIAL}]
-    assert speedrun._verdict("speedrun94", unknown).startswith("target 94%: not measured")
-    assert speedrun._verdict("speedrun96", [{**runs[0], "acc_tta": 0.9599}]) == "target 96%: not reached"
+    assert speedrun.verdict("speedrun94", unknown).startswith("target 94%: not measured")
+    assert speedrun.verdict("speedrun96", [{**runs[0], "acc_tta": 0.9599}]) == "target 96%: not reached"
     copy = {"data": OFFICIAL | {"source": "CIFAR-10 copy (not the official files)"}}
-    assert speedrun._verdict("speedrun95", [run | copy for run in runs]).endswith("which is for the official images")
+    assert speedrun.verdict("speedrun95", [run | copy for run in runs]).endswith("which is for the official images")
 
 
 @pytest.mark.parametrize("data", [{"source": "synthetic"}, {"task": "binary"}, {"test": 40}])
 def test_no_verdict_on_anything_but_the_test_set(data):
     runs = [{"acc_tta": 0.99, "seconds": 1.0, "data": OFFICIAL | data}]
-    assert speedrun._verdict("speedrun94", runs).startswith("target 94%: not asked")
+    assert speedrun.verdict("speedrun94", runs).startswith("target 94%: not asked")
 
 
 # As the scripts at commit f1c599c of the records' repository have them, named as the configs name them.

@@ -548,7 +548,7 @@ class TestHistograms:
     def test_large_weights_saturate(self, model, name, images):
         output = histograms.activations(model, images)
         assert output.keys() == {name}
-        module = histograms._activation(model, name)
+        module = histograms.activation_of(model, name)
         before = histograms.flatness(module, output[name])[1]
         with torch.no_grad():
             next(p for p in model.parameters() if p.ndim == 2).mul_(1000)

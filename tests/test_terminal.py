@@ -24,12 +24,6 @@ SHORT = "\x1b[31m\x9b32m\u202eevil $^$"
 EVIL = f"{SHORT}\nforged"
 
 
-@pytest.fixture(autouse=True)
-def _registry_as_installed():
-    yield
-    registry.entries.cache_clear()
-
-
 def assert_harmless(text: str) -> None:
     assert all(line.isprintable() and not line.startswith("forged") for line in text.split("\n")), text
 

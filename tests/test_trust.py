@@ -210,7 +210,7 @@ def test_what_is_offered_for_copying_runs_no_code_of_theirs(theirs, capsys):
     assert "$(" not in said.out + said.err
     ending = Ending()
     ending.path = theirs / "checkpoints/last.ckpt"
-    assert f"fit --resume '{theirs}' --trainer.max_time" in ending._way_on()
+    assert f"fit --resume '{theirs}' --trainer.max_time" in ending.way_on()
     change(theirs, trainer__plugins=["evil"])
     assert "--resume 'x; touch it-ran/theirs' --config" in refused(["fit", f"--resume={theirs}"], capsys)
 
@@ -337,8 +337,6 @@ class TestAModelWithOptions:
     @pytest.fixture(autouse=True)
     def _installed(self, monkeypatch, tmp_path):
         plugins.install(monkeypatch, tmp_path / "packages", OPTIONS, ["OptionsNet"], "options-net")
-        yield
-        registry.entries.cache_clear()
 
     def test_plain_options_go_through_every_command(self):
         options = f"--model.options={json.dumps(NESTED)}"

@@ -365,7 +365,7 @@ class Classifier(L.LightningModule, ABC):
         checkpoint["class_path"] = entry.class_path if entry else f"{type(self).__module__}.{type(self).__qualname__}"
         if entry is not None and entry.distribution != registry.DISTRIBUTION:
             checkpoint["package"] = entry.distribution  # for whom it is missing
-        checkpoint["optimizer"] = _describe(self.make_optimizer(self.parameter_groups()))
+        checkpoint["optimizer"] = describe_optimizer(self.make_optimizer(self.parameter_groups()))
         checkpoint["results"] = {stage: self.results[stage] for stage in ("val",) if stage in self.results}
         checkpoint["train_metrics"] = {
             name: self.trainer.strategy.reduce(cast(Tensor, value).clone(), reduce_op="sum")
@@ -397,7 +397,7 @@ class Classifier(L.LightningModule, ABC):
             checkpoint: its "optimizer", "optimizer_states" and "lr_schedulers", which are changed.
         """
         optimizer = self.make_optimizer(self.parameter_groups())
-        before, now = checkpoint["optimizer"], _describe(optimizer)
+        before, now = checkpoint["optimizer"], describe_optimizer(optimizer)
         if before == now:
             return
         (scheduler,) = checkpoint["lr_schedulers"]
@@ -483,7 +483,7 @@ def _batches_per_step(accumulation: list[tuple[int, int]], epoch: int) -> int:
     return [batches for start, batches in accumulation if start <= epoch][-1]
 
 
-def _describe(optimizer: Optimizer) -> dict[str, Any]:
+def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     """Return what an optimizer, before its first step, was asked for: its class, and the values of each group."""
     groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     return {"class_path": f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", "groups": groups}

@@ -96,8 +96,8 @@ class CompiledSteps(L.Callback):
             return
         _say("Compiling: it can take minutes, the first time")
         start = time.perf_counter()
-        for size in _batch_sizes(trainer):
-            _take_step(pl_module, size, trainer)
+        for size in batch_sizes(trainer):
+            take_step(pl_module, size, trainer)
         _say(f"Compiled in {time.perf_counter() - start:.0f} s")
 
     def on_train_batch_start(self, *args: Any) -> None:
@@ -122,7 +122,7 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _batch_sizes(trainer: L.Trainer) -> list[int]:
+def batch_sizes(trainer: L.Trainer) -> list[int]:
     """Return the sizes that the batches of an epoch have: one, or that of the last one, too."""
     loader = cast(TrainLoader, trainer.train_dataloader)
     size = cast(int, loader.batch_size)
@@ -131,7 +131,7 @@ def _batch_sizes(trainer: L.Trainer) -> list[int]:
     return [size] * (whole > 0) + [rest] * bool(has_rest)
 
 
-def _take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
+def take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
     """Go through a step without its update, in each state that the network trains in, and leave no trace of it."""
     device = trainer.strategy.root_device
     pixels = torch.zeros(size, 32, 32, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)

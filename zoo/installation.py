@@ -174,7 +174,7 @@ def requirements(extra: str = "") -> "list[Requirement]":
     """
     from packaging.requirements import Requirement
 
-    if project := _pyproject():
+    if project := pyproject():
         return [Requirement(r) for r in (project["optional-dependencies"][extra] if extra else project["dependencies"])]
     # In metadata an extra is a condition: "onnx>=1.17; extra == 'export'".
     found = [
@@ -191,7 +191,7 @@ def python_version() -> Iterator[Finding]:
     """Look at Python's version."""
     from packaging.specifiers import SpecifierSet
 
-    project = _pyproject()
+    project = pyproject()
     asked = project["requires-python"] if project else metadata.metadata(PROJECT)["Requires-Python"] or ""
     found = f"{platform.python_version()}, '{sys.executable}'"
     if SpecifierSet(asked).contains(platform.python_version(), prereleases=True):
@@ -324,7 +324,7 @@ def _version_finding(requirement: "Requirement", level: str) -> Finding | None:
     return Finding(level, requirement.name, text, f"pip install '{requirement}'")
 
 
-def _pyproject() -> dict[str, Any] | None:
+def pyproject() -> dict[str, Any] | None:
     """Return the table `project` of the checkout's pyproject.toml; None where the code lies in no checkout."""
     try:
         table = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -375,7 +375,7 @@ def _outdated(distribution: metadata.Distribution) -> bool:
     """Whether the requirements of the checkout are not those that it was installed with."""
     from packaging.requirements import Requirement
 
-    project = _pyproject()
+    project = pyproject()
     if project is None:
         return False
     installed = {str(r) for r in map(Requirement, distribution.requires or []) if "extra" not in str(r.marker)}

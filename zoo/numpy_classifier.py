@@ -240,17 +240,17 @@ class NumPyClassifier(Classifier):
         further_steps = self.steps_in_a_call() - 1  # asked before the first step, which Lightning counts
         # What overflows in a run that diverges is told by the loss, as with PyTorch.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            learnt = [self._learn(batch, optimizer.step, scheduler)]
+            learnt = [self.learn(batch, optimizer.step, scheduler)]
             # The others leave out what Lightning and PyTorch wrap around a step, nearly as much work as the update.
             step = getattr(plain, "update", plain.step)
             for further in _further_batches(self, further_steps):
-                learnt.append(self._learn(further, step, scheduler))
+                learnt.append(self.learn(further, step, scheduler))
         classes, labels, losses = zip(*learnt, strict=True)
         loss_sums = torch.tensor(losses) * torch.tensor([len(of_batch) for of_batch in labels])
         self._metrics_of("train").update(torch.from_numpy(np.concatenate(classes)), torch.cat(labels), loss_sums)
         return {"loss": torch.tensor(losses[-1])}
 
-    def _learn(self, batch: Batch, step: Callable[[], Any], scheduler: LRScheduler) -> tuple[np.ndarray, Tensor, float]:
+    def learn(self, batch: Batch, step: Callable[[], Any], scheduler: LRScheduler) -> tuple[np.ndarray, Tensor, float]:
         """Make a step; return the predicted classes, the labels, and the mean loss, of before the step."""
         network = self.network
         logits = network.forward(self.normalized(batch.images))

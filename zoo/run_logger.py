@@ -138,13 +138,18 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def close(self) -> None:
-        """Close all files, and drop a test that is not published: no thread of theirs is left."""
-        if self._test is not None:
-            self._test.drop()
-            self._test = None
-        if self._experiment is not None:
-            self._experiment.close()
-        self._close_steps()
+        """Close all files, and drop a test that is not published.
+
+        No thread of theirs is left, also if one of them cannot be written: the others are closed before the error is
+        raised.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._close_steps)
+            if self._experiment is not None:
+                stack.callback(self._experiment.close)
+            if self._test is not None:
+                stack.callback(self._test.drop)
+                self._test = None
 
     def _close_steps(self) -> None:
         if "_steps" in self.__dict__:
@@ -182,13 +187,14 @@ class _TestEvents:
         self._folder.cleanup()
 
     def drop(self) -> None:
-        self._close()
-        self._folder.cleanup()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._folder.cleanup)
+            self._close()
 
     def _close(self) -> None:
-        for name in ("by_epoch", "by_step"):
-            if name in self.__dict__:
-                getattr(self, name).close()
+        with contextlib.ExitStack() as stack:
+            for name in {"by_epoch", "by_step"} & self.__dict__.keys():
+                stack.callback(getattr(self, name).close)
 
 
 @contextlib.contextmanager

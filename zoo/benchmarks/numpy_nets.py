@@ -71,17 +71,17 @@ def measure(rounds: int, images: int) -> Stopwatch:
 
     stopwatch = Stopwatch(images)
     contestants = {
-        PRODUCTS: _products(inputs),
-        BARE: _bare(inputs, labels),
-        EAGER: _eager(inputs, labels),
-        GATHERING: _gathering(pixels, labels),
-        PRODUCTS + ALL_THREADS: _with_all_threads(_products(inputs)),
-        BARE + ALL_THREADS: _with_all_threads(_bare(inputs, labels)),
-        EAGER + ALL_THREADS: _with_all_threads(_eager(inputs, labels)),
+        PRODUCTS: products(inputs),
+        BARE: bare(inputs, labels),
+        EAGER: eager(inputs, labels),
+        GATHERING: gathering(pixels, labels),
+        PRODUCTS + ALL_THREADS: with_all_threads(products(inputs)),
+        BARE + ALL_THREADS: with_all_threads(bare(inputs, labels)),
+        EAGER + ALL_THREADS: with_all_threads(eager(inputs, labels)),
     }
     if importlib.util.find_spec("sklearn"):
-        contestants[SKLEARN] = _sklearn(inputs, labels)
-        contestants[SKLEARN + ALL_THREADS] = _with_all_threads(_sklearn(inputs, labels))
+        contestants[SKLEARN] = scikit_learn(inputs, labels)
+        contestants[SKLEARN + ALL_THREADS] = with_all_threads(scikit_learn(inputs, labels))
     else:
         stopwatch.missing |= dict.fromkeys((SKLEARN, SKLEARN + ALL_THREADS), "no scikit-learn")
     options = {
@@ -101,12 +101,13 @@ def measure(rounds: int, images: int) -> Stopwatch:
     return stopwatch
 
 
-def _network() -> Network:
+def new_network() -> Network:
+    """Return the network of the NumPy loops, with the same initial weights each time."""
     rng = np.random.default_rng(0)
     return Network([Dense(INPUTS, HIDDEN, ReLU(), he, rng), Dense(HIDDEN, CLASSES, Identity(), he, rng)])
 
 
-def _orders(images: int) -> Iterator[list[np.ndarray]]:
+def shuffles(images: int) -> Iterator[list[np.ndarray]]:
     """Yield, for each epoch, the images of its batches."""
     rng = np.random.default_rng(0)
     while True:
@@ -114,7 +115,7 @@ def _orders(images: int) -> Iterator[list[np.ndarray]]:
         yield [order[start : start + BATCH_SIZE] for start in range(0, images, BATCH_SIZE)]
 
 
-def _products(inputs: np.ndarray) -> Contestant:
+def products(inputs: np.ndarray) -> Contestant:
     """The matrix products of an epoch, which no dense network can do without: of the first layer, forward and backward,
     and of the last, forward, backward, and back to the first.
     """
@@ -137,7 +138,7 @@ def _products(inputs: np.ndarray) -> Contestant:
 
 def _learn(batches: Callable[[], Batches], images: int) -> Contestant:
     """An epoch of the lesson's loop, through as many images in batches."""
-    network, loss = _network(), CategoricalCrossEntropy()
+    network, loss = new_network(), CategoricalCrossEntropy()
     optimizer = Momentum(network.parameters, network.gradients, BETA)
 
     def epoch() -> float:
@@ -147,13 +148,15 @@ def _learn(batches: Callable[[], Batches], images: int) -> Contestant:
     return epoch
 
 
-def _bare(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
-    orders = _orders(len(inputs))
+def bare(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
+    """Return an epoch of a NumPy loop over normalized images: float32 (n, 3072), labels int64 (n,)."""
+    orders = shuffles(len(inputs))
     return _learn(lambda: ((inputs[chosen], labels[chosen]) for chosen in next(orders)), len(inputs))
 
 
-def _gathering(pixels: np.ndarray, labels: np.ndarray) -> Contestant:
-    orders = _orders(len(pixels))
+def gathering(pixels: np.ndarray, labels: np.ndarray) -> Contestant:
+    """Return an epoch of a NumPy loop that gathers and normalizes bytes: uint8 (n, 3072), labels int64 (n,)."""
+    orders = shuffles(len(pixels))
     scale = np.tile(np.float32(1 / (255 * np.array(STD))), INPUTS // 3)
     shift = np.tile(np.float32(-np.array(MEAN) / STD), INPUTS // 3)
     rows = np.empty((BATCH_SIZE, INPUTS), np.float32)
@@ -167,8 +170,9 @@ def _gathering(pixels: np.ndarray, labels: np.ndarray) -> Contestant:
     return _learn(batches, len(pixels))
 
 
-def _eager(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
-    x, y, orders = torch.from_numpy(inputs), torch.from_numpy(labels), _orders(len(inputs))
+def eager(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
+    """Return an epoch of eager PyTorch over normalized images: float32 (n, 3072), labels int64 (n,)."""
+    x, y, orders = torch.from_numpy(inputs), torch.from_numpy(labels), shuffles(len(inputs))
     network = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=BETA)
 
@@ -186,7 +190,8 @@ def _eager(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
     return epoch
 
 
-def _sklearn(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
+def scikit_learn(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
+    """Return an epoch of scikit-learn over normalized images: float32 (n, 3072), labels int64 (n,)."""
     from sklearn.neural_network import MLPClassifier
 
     network = MLPClassifier(
@@ -206,7 +211,7 @@ def _sklearn(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
     return epoch
 
 
-def _with_all_threads(contestant: Contestant) -> Contestant:
+def with_all_threads(contestant: Contestant) -> Contestant:
     """Let a contestant have a thread for each core, as it has where nobody asks for fewer."""
     cores = os.cpu_count() or 1
 

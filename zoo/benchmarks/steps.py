@@ -121,9 +121,9 @@ def measure(rounds: int, images: int) -> Stopwatch:
     """
     stopwatch = Stopwatch(images)
     contestants: dict[str, Contestant] = {}
-    compiles = _can_compile()
+    compiles = can_compile()
     for subject in SUBJECTS:
-        model, batch = subject.model, _noise(subject.batch_size)
+        model, batch = subject.model, noise(subject.batch_size)
         of_subject = {_name(model): steps(model(), *batch, subject.steps)}
         for name, variant in VARIANTS.items():
             if variant.compile_mode is None or compiles:
@@ -140,7 +140,8 @@ def measure(rounds: int, images: int) -> Stopwatch:
     return stopwatch
 
 
-def _can_compile() -> bool:
+def can_compile() -> bool:
+    """Return whether this machine has the compiler that torch.compile needs."""
     try:
         compilation.check_compiler(DEVICE)
     except InputError:
@@ -148,7 +149,7 @@ def _can_compile() -> bool:
     return True
 
 
-def _noise(n: int) -> tuple[Tensor, Tensor]:
+def noise(n: int) -> tuple[Tensor, Tensor]:
     """Return images, uint8 (n, 3, 32, 32), in the memory order of the loader's, and labels, int64 (n,)."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (n, 32, 32, 3), dtype=torch.uint8, generator=generator)

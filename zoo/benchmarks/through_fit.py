@@ -41,7 +41,7 @@ class TakeTurns(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock, let the others run, and start it again."""
         self._stop(trainer)
-        with _ended_by_signals():
+        with ended_by_signals():
             type(self).others()
         self._started, self._stepped = time.perf_counter(), None
 
@@ -67,7 +67,7 @@ def _now(trainer: L.Trainer) -> float:
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end a run at once: with `fit`'s own handlers they wait for the end of a training step."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:

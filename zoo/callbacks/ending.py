@@ -40,10 +40,11 @@ class Ending(L.Callback):
             if isinstance(callback, EarlyStopping) and callback.stopping_reason_message is not None:
                 return callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
             if isinstance(callback, Timer) and (callback.time_remaining() or 1) <= 0:
-                return f"the time limit is reached{self._way_on()}"
+                return f"the time limit is reached{self.way_on()}"
         return "a callback asked for it"
 
-    def _way_on(self) -> str:
+    def way_on(self) -> str:
+        """Return how to resume the run, to end a sentence about the time limit."""
         if self.path is None or not self.path.is_file():
             return ", and no checkpoint is saved"
         run = shlex.quote(str(self.path.parent.parent))

@@ -61,7 +61,7 @@ class Histograms(L.Callback):
                 for name, values in of_layers.items():
                     writer.add_histogram(f"{kind}/{name}", values.detach().float().cpu(), epoch, bins=BINS)
             for name, output in outputs.items():
-                kind, share = flatness(_activation(model, name), output)
+                kind, share = flatness(activation_of(model, name), output)
                 writer.add_scalar(f"{kind}/{name}", share, epoch)
 
 
@@ -99,7 +99,7 @@ def gradients(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Te
 
 def activations(model: Classifier, images: Tensor) -> dict[str, Tensor]:
     """Return what activations put out for uint8 images (n, 3, 32, 32), by layer, see `zoo.interpretation.layers`."""
-    wanted = [name for name in layers.names(model) if isinstance(_activation(model, name), tuple(FLATNESS))]
+    wanted = [name for name in layers.names(model) if isinstance(activation_of(model, name), tuple(FLATNESS))]
     return layers.outputs(model, images, wanted)
 
 
@@ -114,7 +114,8 @@ def flatness(activation: object, output: Tensor) -> tuple[str, float]:
     return kind, share(output).float().mean().item()
 
 
-def _activation(model: Classifier, name: str) -> object:
+def activation_of(model: Classifier, name: str) -> object:
+    """Return the activation of a hidden layer: a module, or a NumPy network's activation."""
     if isinstance(model, NumPyClassifier):
         return model.network.layers[int(name.removeprefix("layers."))].activation
     return model.get_submodule(name)

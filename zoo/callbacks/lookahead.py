@@ -65,16 +65,16 @@ class Lookahead(L.Callback):
         steps = pl_module.training_steps()
         if step % self.every_n_steps == 0:
             kept = self.keep * (step / steps) ** 3
-            self._move(_weights(pl_module), kept)
+            self.move(_weights(pl_module), kept)
         if step == steps:
-            self._move(_weights(pl_module), 1.0)
+            self.move(_weights(pl_module), 1.0)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Forget the slow weights: another training starts from its own."""
         self._slow = {}
 
     @torch.no_grad()
-    def _move(self, weights: dict[str, Tensor], kept: float) -> None:
+    def move(self, weights: dict[str, Tensor], kept: float) -> None:
         """Keep that share of the slow weights, and set the weights to them."""
         for name, weight in weights.items():
             weight.copy_(self._slow[name].lerp_(weight, 1 - kept))

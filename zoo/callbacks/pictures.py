@@ -87,10 +87,10 @@ class Pictures(L.Callback):
         logger, data = observing.logger(trainer), observing.data(trainer)
         if logger is None:
             return
-        self._shown = _choose(data)
+        self._shown = choose(data)
         if logger.is_new:
             with self._timed(logger, 0):
-                self._add(logger, 0, "augmented images", partial(_augmented, data))
+                self.add(logger, 0, "augmented images", partial(_augmented, data))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Draw, where it is time to."""
@@ -118,7 +118,7 @@ class Pictures(L.Callback):
                 return
             for what, draw in missing.items():
                 self._drawn[what] = epoch
-                self._add(logger, epoch, what, partial(draw, scene))
+                self.add(logger, epoch, what, partial(draw, scene))
 
     @contextmanager
     def _timed(self, logger: RunLogger, epoch: int) -> Iterator[None]:
@@ -129,7 +129,7 @@ class Pictures(L.Callback):
             logger.experiment.add_scalar("perf/pictures_seconds", time.perf_counter() - began, epoch)
         self._timed_epoch = epoch
 
-    def _add(self, logger: RunLogger, epoch: int, what: str, draw: Callable[[], Drawn]) -> None:
+    def add(self, logger: RunLogger, epoch: int, what: str, draw: Callable[[], Drawn]) -> None:
         """Add pictures to TensorBoard; those that could not be drawn once are not tried again."""
         if what in self._failed:
             return
@@ -153,7 +153,7 @@ def has_pictures(epoch: int, is_last: bool) -> bool:
 # Which images.
 
 
-def _choose(data: CIFAR10DataModule) -> Shown:
+def choose(data: CIFAR10DataModule) -> Shown:
     """Return the images that are classified."""
     kind, images, labels = observing.held_out(data, CLASSIFIED)
     order = _in_turn(labels.numpy())
@@ -219,7 +219,8 @@ def _predictions(scene: Scene) -> Drawn:
     )
 
 
-def _worst_mistakes(scene: Scene) -> Drawn:
+def worst_mistakes(scene: Scene) -> Drawn:
+    """Draw the wrong predictions with the highest probability, if there are any."""
     wrong = np.flatnonzero(scene.probabilities.argmax(1) != scene.shown.labels)
     worst = wrong[np.argsort(-scene.probabilities[wrong].max(1), kind="stable")][:MISTAKES]
     if not len(worst):
@@ -289,4 +290,4 @@ PICTURES: dict[str, Callable[[Scene], Drawn]] = {
     "feature maps": _features,
     "class-activation maps": _class_activation,
 }
-LAST_PICTURES: dict[str, Callable[[Scene], Drawn]] = {"worst mistakes": _worst_mistakes}
+LAST_PICTURES: dict[str, Callable[[Scene], Drawn]] = {"worst mistakes": worst_mistakes}

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         RunError: where a contestant fails or is interrupted.
         Ended: with code 143 for SIGTERM, once all temporary files and processes are gone.
     """
-    options = _parse(argv)
+    options = parse(argv)
     from zoo.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     with _ended_by_sigterm():
         script = {"script": options.script} if options.benchmark == RECORD else {}
         stopwatch = benchmark.measure(options.rounds, options.images, **script)
-    print("\n".join([*_table(stopwatch), "", *_ratios(stopwatch, benchmark.COMPARISONS), *stopwatch.notes]))
+    print("\n".join([*table(stopwatch), "", *ratios(stopwatch, benchmark.COMPARISONS), *stopwatch.notes]))
     if options.json is not None:
         content = {
             "benchmark": options.benchmark,
@@ -106,7 +106,7 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores{gpu}, Python {found['python']}, {packages}"
 
 
-def _table(stopwatch: Any) -> list[str]:
+def table(stopwatch: Any) -> list[str]:
     """Return a row for each contestant of a Stopwatch, with the medians."""
     images = stopwatch.images
     head, rows = ["seconds for " + (f"{images:,} images" if images else "a run"), "median"], []
@@ -133,7 +133,7 @@ def _line(row: list[str], widths: list[int]) -> str:
     return "  ".join([name.ljust(widths[0]), *(it.rjust(width) for it, width in zip(figures, widths[1:], strict=True))])
 
 
-def _ratios(stopwatch: Any, comparisons: list[tuple[str, str]]) -> list[str]:
+def ratios(stopwatch: Any, comparisons: list[tuple[str, str]]) -> list[str]:
     """Return a row for each pair of contestants."""
     lines = ["median ratio (the middle half of the rounds)"]
     for name, other in comparisons:
@@ -150,7 +150,8 @@ def _number(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.5f}"
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     parser = Parser(
         prog="python cli.py benchmark",
         description=ABOUT,

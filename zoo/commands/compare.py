@@ -133,7 +133,7 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: for a misspelled command line, and for runs that cannot be read or must not be compared.
     """
-    options = _options(argv)
+    options = parse(argv)
     rows = _rows(_read_all(options.runs))
     _note_versions(rows)
     named = [_named(name, rows) for name in options.by or ()]
@@ -148,7 +148,8 @@ def main(argv: list[str]) -> int:
 # The command line.
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     about = "Compare finished runs. Those that differ in nothing but the seed are one row: mean and standard deviation."
     by = "show these keys of the configs, such as optimizer.lr, in place of all that differ"
     parser = Parser(prog="python cli.py compare", description=about, allow_abbrev=False)
@@ -262,10 +263,10 @@ def _read(path: Path) -> Run | None:
     return run._replace(settings=settings | _before(path, settings))
 
 
-def _load(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _load(path: Path, reader: Callable[[str], Any]) -> dict[str, Any]:
     """Return the names and values that a file holds; none where there is no such file."""
     try:
-        content = parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+        content = reader(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(content, dict):
             raise ValueError(f"it holds no names and values, but a {type(content).__name__}")
     except (OSError, ValueError, RecursionError) as error:

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, a model that there is not or that cannot be imported, a config that
             cannot be read, or a file that is there already or cannot be written.
     """
-    options = _options(argv)
+    options = parse(argv)
     if options.check is not None:
         return _check(configs.find(options.check))
     entry = registry.find(options.model)
@@ -65,7 +65,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     parser = Parser(
         prog="python cli.py config", description="Write a commented config, or check one.", allow_abbrev=False
     )

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
             f"unknown command 'data {argv[0]}'." + did_you_mean(argv[0], ACTIONS) if argv else "data needs a command."
         )
         raise InputError(f"{problem} Commands are: {', '.join(f'data {action}' for action in ACTIONS)}")
-    options, unknown = _parser().parse_known_args(argv)
+    options, unknown = build_parser().parse_known_args(argv)
     check_unknown(f"data {options.action}", unknown, (key for key in vars(options) if key != "action"))
     if options.action == "show":
         show(options)
@@ -46,7 +46,8 @@ def main(argv: list[str]) -> int:
     return check(options.data_dir)
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """Return the parser of `data`."""
     parser = Parser(prog="python cli.py data", description="Get CIFAR-10, or look it over.")
     actions = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=Parser)
     for action, text in ACTIONS.items():

@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line.
     """
     options = _parse(argv)
-    checks = _checks()
+    checks = all_checks()
     found: list[Finding] = []
     group = ""
     with ThreadPoolExecutor(len(checks)) as pool:
@@ -110,7 +110,7 @@ def _summary(problems: int, warnings: int) -> str:
     return " and ".join(counts)
 
 
-def _checks() -> list[Check]:
+def all_checks() -> list[Check]:
     """Return the checks, quick ones first."""
     reinstall = installation.install_command()
     return [

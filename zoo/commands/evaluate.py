@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line; checkpoints, data or test sets that cannot be read or do not fit each
             other; a report that is there already or cannot be written.
     """
-    options = _options(argv)
+    options = parse(argv)
     from zoo.evaluation import test_sets  # needs no torch: what is wrong with these files is told at once
 
     cifar10_c = test_sets.cifar10_c(options.cifar10_c) if options.cifar10_c else None
@@ -68,7 +68,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     parser = Parser(prog="python cli.py evaluate", description=ABOUT, allow_abbrev=False)
     add_checkpoint(parser)
     add = parser.add_argument

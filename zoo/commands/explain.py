@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, images or a checkpoint that cannot be read, a layer, a class or an
             image that does not exist, a method that does not fit the model, or a place that cannot be written.
     """
-    options = _options(argv)
+    options = parse(argv)
     paths = pictures.find(options.pictures)
     # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
     from zoo.installation import check_torch
@@ -78,7 +78,8 @@ def main(argv: list[str]) -> int:
 # The command line.
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     methods = "\n".join(f"  {name:<21} {text}" for name, text in METHODS.items())
     parser = Parser(
         prog="python cli.py explain",

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
             missing, or a model that cannot be exported.
         RunError: where the exported file is not equal to the model.
     """
-    options = _options(argv)
+    options = parse(argv)
     _check_installed(options.format)
     if options.out is not None:
         _check_free(options.out, options.overwrite)
@@ -76,7 +76,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     parser = Parser(prog="python cli.py export", description=__doc__, allow_abbrev=False)
     add_checkpoint(parser)
     parser.add_argument("--format", metavar="FORMAT", required=True, help=f"one of {', '.join(FORMATS)}")

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: for a misspelled command line, or a model that there is not, or that cannot be imported.
     """
-    options = _options(argv)
+    options = parse(argv)
     entry = registry.find(options.model)
     from zoo.installation import check_torch
 
@@ -39,7 +39,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     parser = Parser(prog="python cli.py info", description="All about a model.", allow_abbrev=False)
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--json", action="store_true", help="the same, for programs")

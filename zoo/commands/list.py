@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: for a misspelled command line, or where no model matches it.
     """
-    options = _options(argv)
+    options = parse(argv)
     rows = [Row(entry, catalogue.known(entry)) for entry in registry.entries().values()]
     tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
     if options.tag is not None and options.tag not in tags:
@@ -52,7 +52,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     parser = Parser(prog="python cli.py list", description="The models of the zoo.", allow_abbrev=False)
     parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob as 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")

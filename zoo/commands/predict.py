@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, a path that does not exist, a checkpoint or data that cannot be
             read, and where none of the files is a picture.
     """
-    options = _options(argv)
+    options = parse(argv)
     paths = pictures.find(options.pictures)
     _check_outputs(options, {path: f"is one of the pictures ({path})" for path in paths})
     options.there = {path for path in (options.out, options.sheet) if path is not None and path.exists()}
@@ -85,7 +85,8 @@ def main(argv: list[str]) -> int:
 # The command line.
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the options on the command line."""
     parser = Parser(prog="python cli.py predict", description=ABOUT, allow_abbrev=False)
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern")

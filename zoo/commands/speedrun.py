@@ -45,14 +45,14 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: for a misspelled command line, and for what `fit` refuses.
     """
-    options, words = _parse(argv)
+    options, words = parse(argv)
     from zoo.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
     found: list[dict[str, Any]] = []
     was_there = options.json is not None and options.json.exists()
     for seed in range(options.seeds):
-        run = _fit(options, words, seed)
+        run = fit_seed(options, words, seed)
         if not found:
             print(_surroundings(options.recipe, run))
         found.append(run)
@@ -62,11 +62,11 @@ def main(argv: list[str]) -> int:
             text = f"{json.dumps(content, indent=2)}\n"
             output.write("--json", options.json, text.encode(), replace=was_there or len(found) > 1)
     print(_line(f"mean of {len(found)}", found))
-    print(_verdict(options.recipe, found))
+    print(verdict(options.recipe, found))
     return 0
 
 
-def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options of the command, and the words for `fit`."""
     parser = Parser(
         prog="python cli.py speedrun",
@@ -100,7 +100,7 @@ def _at_least_1(text: str) -> int:
     return int(text)
 
 
-def _fit(options: argparse.Namespace, words: Sequence[str], seed: int) -> dict[str, Any]:
+def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> dict[str, Any]:
     """Train and test with a seed, as `fit` does; return the figures, and what they were measured with.
 
     The seconds are those that the records count: whitening, training steps, and the test with its views. Start-up,
@@ -152,7 +152,7 @@ def _summary(values: Sequence[float | None], figure: str) -> str:
     return f"{statistics.mean(numbers):{form}}{spread}{unit}"
 
 
-def _verdict(recipe: str, found: Sequence[dict[str, Any]]) -> str:
+def verdict(recipe: str, found: Sequence[dict[str, Any]]) -> str:
     """Return whether the recipe has reached on average what it is for, and how soon."""
     target, data = f"target {TARGETS[recipe]:.0%}", found[0]["data"]
     if data["source"] == "synthetic" or (data["task"], data["test"]) != ("multiclass", TEST_IMAGES):

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: the options; by default those of the process.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = build_parser().parse_args(argv)
         images, labels = read_images(options)
         # Products of matrices as small as these gain little from a second core, and suffer where it is busy.
         with threadpool_limits(1, user_api="blas"):
@@ -127,7 +127,8 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the lesson."""
     parser = _Parser(prog="python -m zoo.scratch", description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--source", choices=["cifar10", "synthetic"], default="cifar10", help="default: %(default)s")
     parser.add_argument(

@@ -24,7 +24,7 @@ def section(subject: Subject, other: Trained) -> tuple[Section, str]:
     test = mcnemar(only_first, only_second)
     difference = (only_second - only_first) / n
     interval = bootstrap(only_first, only_second, n, np.random.default_rng(SEED))
-    verdict = _verdict(only_first, only_second, difference, interval, test)
+    verdict = conclusion(only_first, only_second, difference, interval, test)
     facts = {
         "a": Fact("A", f"{subject.name}, {printable(subject.trained.path)}"),
         "b": Fact("B", f"{type(other.model).__name__}, {printable(other.path)}"),
@@ -62,7 +62,18 @@ def _underflow(probability: float) -> str:
     return "" if probability else "; less than 1e-300"
 
 
-def _verdict(only_first: int, only_second: int, difference: float, interval: tuple[float, float], test: McNemar) -> str:
+def conclusion(
+    only_first: int, only_second: int, difference: float, interval: tuple[float, float], test: McNemar
+) -> str:
+    """Return in one paragraph which of two models is better, if the images tell them apart.
+
+    Args:
+        only_first: images that only A classifies correctly.
+        only_second: images that only B classifies correctly.
+        difference: of their accuracies, B - A.
+        interval: the 95% confidence interval of the difference.
+        test: McNemar's, of the two counts.
+    """
     if only_first == only_second:
         return f"These images do not tell A and B apart: each alone is right about {only_first:,} of them."
     better, worse = ("B", "A") if difference > 0 else ("A", "B")
