@@ -45,7 +45,7 @@ PRELOADED = (
 OURS = ("cli", "datamodules", "tests", "zoo")
 EVALUATING = ("fit", "validate", "test")  # the commands of zoo.lightning_cli
 TEST_SECONDS = 120  # a test that takes longer does not end
-FIRST_TESTS = 30  # the likeliest tests, tried before whole files
+PORTIONS = (30, 120)  # so many of the likeliest tests are tried before whole test files
 
 
 class Outcome(NamedTuple):
@@ -153,41 +153,48 @@ def _name(node: ast.AST) -> str:
     return next((value for key in ("name", "id", "arg") if isinstance(value := getattr(node, key, None), str)), "")
 
 
-def _about(fault: Fault) -> dict[str, float]:
-    """Return the words of a fault and of the function around it, with their weights."""
+def _about(fault: Fault) -> set[str]:
+    """Return the words of a fault and of the function around it."""
     text = (ROOT / fault.file).read_text(encoding="utf-8")
     line = text[: text.index(fault.before)].count("\n") + 1
     kinds = (ast.ClassDef, ast.FunctionDef)
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
     around = [node for node in nodes if node.lineno <= line <= (node.end_lineno or 0)]
-    names = _words(" ".join([fault.file, fault.before, fault.after, fault.why, *(node.name for node in around)]))
-    return dict.fromkeys(_words(ast.unparse(around[-1])) if around else (), 0.5) | dict.fromkeys(names, 1.0)
+    names = [node.name for node in around] + [ast.unparse(node) for node in around[-1:]]
+    return _words(" ".join([fault.file, fault.before, fault.after, fault.why, *names]))
 
 
-def concerned(fault: Fault) -> tuple[list[str], list[str]]:
-    """Return the tests that concern a fault, in the order in which they are tried.
+def concerned(fault: Fault) -> list[str]:
+    """Return the tests that concern a fault by their pytest ids, in the order in which they are tried.
 
     A test concerns a fault if its file imports the faulty module, directly or by other modules. First come the tests
-    that share the rarest words with the fault and the function around it, of the files that are nearest by imports.
-
-    Returns:
-        The first tests; all test files.
+    that share the rarest words with the fault and the function around it, and whose files are near by imports.
     """
     distances = _distances(_module(Path(fault.file)))
     if fault.tests:
         distances = {module: 1 for module in distances if str(_modules()[module]) in fault.tests}
     every = [words for module in _modules() if module.startswith("tests.test_") for words in _tests(module).values()]
-    rarity = {
-        word: weight * math.log(len(every) / (1 + sum(word in words for words in every)))
-        for word, weight in _about(fault).items()
-    }
+    rarity = {word: math.log(len(every) / (1 + sum(word in words for words in every))) for word in _about(fault)}
     scores = {
-        test: sum(rarity[word] for word in words & rarity.keys()) / math.sqrt((20 + len(words)) * steps)
+        test: sum(rarity[word] for word in words & rarity.keys()) / math.sqrt(60 + len(words)) / steps**0.25
         for module, steps in distances.items()
         for test, words in _tests(module).items()
     }
-    tests = sorted(scores, key=lambda test: -scores[test])
-    return tests[:FIRST_TESTS], list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    return sorted(scores, key=lambda test: -scores[test])
+
+
+def _portions(tests: Sequence[str]) -> Iterator[list[str]]:
+    """Yield what pytest is asked for, one portion after the other: the likeliest tests, then whole test files."""
+    start = 0
+    for end in PORTIONS:
+        files = list(dict.fromkeys(map(_file, tests[start:end])))
+        yield sorted(tests[start:end], key=lambda test: files.index(_file(test)))  # fixtures of a file are made once
+        start = end
+    yield from ([file] for file in dict.fromkeys(map(_file, tests)))
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
 
 
 # Running them.
@@ -214,6 +221,9 @@ class _Reporter:
             self._tell("fails", report.nodeid)
 
 
+_running: list[int] = []  # processes of pytest
+
+
 def _run(tree: Path, arguments: Sequence[str]) -> tuple[str | None, str]:
     """Run pytest in a process of its own.
 
@@ -232,20 +242,35 @@ def _run(tree: Path, arguments: Sequence[str]) -> tuple[str | None, str]:
             for number in (1, 2):
                 os.dup2(output.fileno(), number)
             os._exit(_pytest(tree, arguments, _Reporter(end)))
+        _running.append(process)
         os.close(end)
         try:
             failed = _watch(process, pipe, arguments[-1])
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(process, 0)
+            _kill(process)
             os.close(pipe)
         output.seek(0)
         return failed, output.read().decode(errors="replace")
 
 
+def _kill(process: int) -> None:
+    """Kill a process of `_running` with all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process, 0)
+    _running.remove(process)
+
+
+def _stop(*_: Any) -> None:
+    """Handle SIGTERM in a worker."""
+    for process in list(_running):
+        _kill(process)
+    os._exit(1)
+
+
 def _pytest(tree: Path, arguments: Sequence[str], reporter: _Reporter) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(tree)
     for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
         del sys.modules[name]
@@ -326,8 +351,8 @@ def judge(fault: Fault, place: Path, seconds: float) -> Outcome:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
     began, told = time.monotonic(), ""
-    tests, files = concerned(fault)
-    for targets in (tests, *([file] for file in files)):
+    tests = concerned(fault)
+    for targets in filter(None, _portions(tests)):
         if time.monotonic() - began > seconds:
             break
         with _planted(tree, fault):
@@ -336,7 +361,7 @@ def judge(fault: Fault, place: Path, seconds: float) -> Outcome:
         if failed is not None:
             verdict = "killed" if _passes_without(tree, failed.removesuffix(" (does not end)")) else "red"
             return Outcome(fault, verdict, failed, time.monotonic() - began, told)
-    return Outcome(fault, "survived", f"tried {files[0]} first", time.monotonic() - began, told)
+    return Outcome(fault, "survived", f"tried {tests[0]} first", time.monotonic() - began, told)
 
 
 # The command.
@@ -361,21 +386,26 @@ def main() -> int:
     chosen = [fault for fault in FAULTS if options.k.lower() in " ".join(map(str, fault)).lower()]
     if options.list:
         for fault in chosen:
-            print("\n    ".join([str(fault), *concerned(fault)[0][:3]]))
+            print("\n    ".join([str(fault), *concerned(fault)[:3]]))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which ends the processes of the tests, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     outcomes, began = [], time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=os.path.realpath(tempfile.gettempdir())) as folder:
         context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(options.jobs, mp_context=context) as workers:
-            for outcome in workers.map(partial(judge, place=Path(folder).resolve(), seconds=options.seconds), chosen):
-                outcomes.append(outcome)
-                print(_line(outcome), flush=True)
-                if options.v:
-                    print(outcome.output, flush=True)
+        with ProcessPoolExecutor(options.jobs, context, partial(signal.signal, signal.SIGTERM, _stop)) as workers:
+            try:
+                for outcome in workers.map(partial(judge, place=Path(folder), seconds=options.seconds), chosen):
+                    outcomes.append(outcome)
+                    print(_line(outcome), flush=True)
+                    if options.v:
+                        print(outcome.output, flush=True)
+            except BaseException:
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
+                raise
     others = [outcome for outcome in outcomes if outcome.verdict != "killed"]
     print("\n".join(["", *map(_line, others)]) if others else "")
     killed, survived = len(chosen) - len(others), sum(outcome.verdict == "survived" for outcome in others)
