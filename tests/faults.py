@@ -102,7 +102,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("(step + 0.5) / self.training_steps()", "step / self.training_steps()"),
         ('fraction >= group["stops_at"]', 'fraction > group["stops_at"] + 1'),
         ("self.log_dict(dict(figures))\n", "pass\n", "metrics for other loggers"),
-        ("self._resumed_metrics = checkpoint.get(", "checkpoint.get(", "metrics of half an epoch"),
+        ("self._resumed_metrics = checkpoint.get(", "checkpoint.get(", "a run that was stopped within an epoch goes on as if nothing had happened"),
         ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
         ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()"),
     ],

@@ -45,7 +45,7 @@ PRELOADED = (
 OURS = ("cli", "datamodules", "tests", "zoo")
 EVALUATING = ("fit", "validate", "test")  # the commands of zoo.lightning_cli
 TEST_SECONDS = 120  # a test that takes longer does not end
-PORTIONS = (30, 120)  # so many of the likeliest tests are tried before whole test files
+PORTIONS = (10, 30, 120)  # so many of the likeliest tests are tried before whole test files
 
 
 class Outcome(NamedTuple):
@@ -224,15 +224,16 @@ class _Reporter:
 _running: list[int] = []  # processes of pytest
 
 
-def _run(tree: Path, arguments: Sequence[str]) -> tuple[str | None, str]:
+def _run(tree: Path, arguments: Sequence[str], until: float = math.inf) -> tuple[str | None, str]:
     """Run pytest in a process of its own.
 
     Args:
         tree: a copy of the project.
         arguments: of pytest.
+        until: when pytest is stopped, as `time.monotonic` counts.
 
     Returns:
-        The first test that fails, None if all pass; and the output.
+        The first test that fails, None if all that ran pass; and the output.
     """
     pipe, end = os.pipe()
     with tempfile.TemporaryFile() as output:
@@ -245,7 +246,7 @@ def _run(tree: Path, arguments: Sequence[str]) -> tuple[str | None, str]:
         _running.append(process)
         os.close(end)
         try:
-            failed = _watch(process, pipe, arguments[-1])
+            failed = _watch(process, pipe, arguments[-1], until)
         finally:
             _kill(process)
             os.close(pipe)
@@ -286,16 +287,17 @@ def _pytest(tree: Path, arguments: Sequence[str], reporter: _Reporter) -> int:
     return code
 
 
-def _watch(process: int, pipe: int, target: str) -> str | None:
-    """Wait for pytest, and return the first test that fails or does not end; None if all pass.
+def _watch(process: int, pipe: int, target: str, until: float) -> str | None:
+    """Wait for pytest, and return the first test that fails or does not end; None if all that ran pass.
 
     Args:
         process: pytest's.
         pipe: what its `_Reporter` writes to.
         target: that is blamed if pytest cannot even start.
+        until: when to stop waiting.
     """
     running, failed, text, began = target, None, "", time.monotonic()
-    while select.select([pipe], [], [], max(0.0, began + TEST_SECONDS - time.monotonic()))[0]:
+    while select.select([pipe], [], [], max(0.0, min(began + TEST_SECONDS, until) - time.monotonic()))[0]:
         content = os.read(pipe, 65536)
         if not content:
             _, status = os.waitpid(process, 0)
@@ -308,7 +310,7 @@ def _watch(process: int, pipe: int, target: str) -> str | None:
                 failed = failed or test
             else:
                 running, began = test, time.monotonic()
-    return failed or f"{running} (does not end)"
+    return failed or (None if time.monotonic() >= until else f"{running} (does not end)")
 
 
 @contextlib.contextmanager
@@ -343,7 +345,7 @@ def judge(fault: Fault, place: Path, seconds: float) -> Outcome:
     Args:
         fault: to plant.
         place: of the copies.
-        seconds: after which no further test file is tried.
+        seconds: after which no further test is tried.
     """
     tree = place / str(os.getpid())
     if not tree.exists():
@@ -356,7 +358,7 @@ def judge(fault: Fault, place: Path, seconds: float) -> Outcome:
         if time.monotonic() - began > seconds:
             break
         with _planted(tree, fault):
-            failed, output = _run(tree, targets)
+            failed, output = _run(tree, targets, began + seconds)
         told += output
         if failed is not None:
             verdict = "killed" if _passes_without(tree, failed.removesuffix(" (does not end)")) else "red"
