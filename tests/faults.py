@@ -102,7 +102,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("(step + 0.5) / self.training_steps()", "step / self.training_steps()"),
         ('fraction >= group["stops_at"]', 'fraction > group["stops_at"] + 1'),
         ("self.log_dict(dict(figures))\n", "pass\n", "metrics for other loggers"),
-        ("self._resumed_metrics = checkpoint.get(", "checkpoint.get(", "a run that was stopped within an epoch goes on as if nothing had happened"),
+        (
+            "self._resumed_metrics = checkpoint.get(",
+            "checkpoint.get(",
+            "a run that was stopped within an epoch goes on as if nothing had happened",
+        ),
         ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
         ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()"),
     ],
@@ -160,12 +164,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         (
             "np.random.default_rng(SPLIT_SEED))\n            if self.val_size",
             "np.random.default_rng(self.seed))\n            if self.val_size",
+            "a hold-out that depends on the run",
         ),
         ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
         ('"images": len(cast(ImageDataset, self.dataset))}', '"images": 0}'),
         ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
         ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
-        ("chosen = np.sort(chosen)", "pass", "images in a random order"),
         (
             "augmentation if augmentation and augmentation.changes_images else None",
             "augmentation",
@@ -204,7 +208,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # What a stranger's file may do.
     "zoo/checkpoints.py": [
-        ("torch.load(path, weights_only=True, ", "torch.load(path, weights_only=False, "),
+        ("torch.load(path, weights_only=True, ", "torch.load(path, weights_only=False, ", "a malicious checkpoint"),
         ("entry.compress_type != zipfile.ZIP_STORED", "False"),
     ],
     "zoo/checkpoint_content.py": [

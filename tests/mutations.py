@@ -153,33 +153,40 @@ def _name(node: ast.AST) -> str:
     return next((value for key in ("name", "id", "arg") if isinstance(value := getattr(node, key, None), str)), "")
 
 
-def _about(fault: Fault) -> set[str]:
-    """Return the words of a fault and of the function around it."""
+def _about(fault: Fault) -> dict[str, float]:
+    """Return the words of a fault and of the function around it, with their weights."""
     text = (ROOT / fault.file).read_text(encoding="utf-8")
-    line = text[: text.index(fault.before)].count("\n") + 1
+    line = text[: text.index(fault.before)].count("\n")
     kinds = (ast.ClassDef, ast.FunctionDef)
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
-    around = [node for node in nodes if node.lineno <= line <= (node.end_lineno or 0)]
-    names = [node.name for node in around] + [ast.unparse(node) for node in around[-1:]]
-    return _words(" ".join([fault.file, fault.before, fault.after, fault.why, *names]))
+    around = [node for node in nodes if node.lineno <= line + 1 <= (node.end_lineno or 0)]
+    names = [fault.file, fault.before, fault.after, fault.why, text.splitlines()[line], *(node.name for node in around)]
+    function = _words(" ".join(ast.unparse(node) for node in around[-1:]))
+    return dict.fromkeys(function, 0.5) | dict.fromkeys(_words(" ".join(names)), 1.0)
 
 
 def concerned(fault: Fault) -> list[str]:
     """Return the tests that concern a fault by their pytest ids, in the order in which they are tried.
 
     A test concerns a fault if its file imports the faulty module, directly or by other modules. First come the tests
-    that share the rarest words with the fault and the function around it, and whose files are near by imports.
+    that share the rarest words with the fault and the function around it, in files that are called like the module and
+    near by imports. Weights and powers are those for which the tests that kill the faults came earliest.
     """
     distances = _distances(_module(Path(fault.file)))
     if fault.tests:
         distances = {module: 1 for module in distances if str(_modules()[module]) in fault.tests}
     every = [words for module in _modules() if module.startswith("tests.test_") for words in _tests(module).values()]
-    rarity = {word: math.log(len(every) / (1 + sum(word in words for words in every))) for word in _about(fault)}
-    scores = {
-        test: sum(rarity[word] for word in words & rarity.keys()) / math.sqrt(60 + len(words)) / steps**0.25
-        for module, steps in distances.items()
-        for test, words in _tests(module).items()
+    weights = {
+        word: weight * math.log(len(every) / (1 + sum(word in words for words in every)))
+        for word, weight in _about(fault).items()
     }
+    name = _words(fault.file) - {"zoo"}
+    scores = {}
+    for module, steps in distances.items():
+        alike = 5 * len(name & _words(module))
+        for test, words in _tests(module).items():
+            shared = alike + sum(weights[word] for word in words & weights.keys())
+            scores[test] = shared / math.sqrt(30 + len(words)) / steps**0.25
     return sorted(scores, key=lambda test: -scores[test])
 
 
