@@ -207,6 +207,20 @@ def test_synthetic_images_tell_a_hidden_layer_from_a_linear_model(seed):
     assert accuracies[0] + 0.1 < accuracies[1] < 0.75
 
 
+def test_dropout_in_training_alone():
+    torch.manual_seed(0)
+    model, images = ImprovedCNN(dropout=0.75), torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    shares = {}
+    model.net[-1].register_forward_pre_hook(
+        lambda layer, inputs: shares.update({model.training: (inputs[0] == 0).float().mean()})
+    )
+    with torch.no_grad():
+        model.train()(images)
+        model.eval()(images)
+    dropped = 1 - (1 - shares[True]) / (1 - shares[False])
+    assert dropped == pytest.approx(0.75, abs=0.03)
+
+
 @pytest.mark.parametrize(
     ("build", "culprit"),
     [(lambda: ImprovedCNN(dropout=1.0), "dropout=1.0"), (lambda: MLP(hidden_sizes=[64, 0]), "hidden_sizes")],

@@ -1,0 +1,446 @@
+"""Deliberate faults, each of which some test has to notice: the table of `python -m tests.mutations`.
+
+A fault is a change of one place in the code. Code that moves takes its faults along: a text that is gone, or is there
+twice, fails `tests/test_faults.py`.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Fault(NamedTuple):
+    """A deliberate mistake.
+
+    Attributes:
+        file: that it is planted in, from the root of the project.
+        before: the text that it replaces, which occurs once in the file.
+        after: the text in its place.
+        why: what goes wrong, if the texts do not say so.
+        tests: the test files that concern it, if imports lead to others.
+    """
+
+    file: str
+    before: str
+    after: str
+    why: str = ""
+    tests: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        before, after = (" ".join(text.split()) for text in (self.before, self.after))
+        return f"{self.file}: {before} -> {after or 'nothing'}{f' ({self.why})' if self.why else ''}"
+
+
+def problem(fault: Fault) -> str | None:
+    """Return what keeps a fault from being planted, None if nothing does."""
+    path = ROOT / fault.file
+    if missing := [name for name in (fault.file, *fault.tests) if not (ROOT / name).is_file()]:
+        return f"{fault}: there is no {missing[0]}"
+    found = path.read_text(encoding="utf-8").count(fault.before)
+    if found != 1:
+        return f"{fault}: the text before occurs {found} times"
+    return f"{fault}: the text after is the text before" if fault.before == fault.after else None
+
+
+# By file: the text before, the text after, what goes wrong, the test files.
+TABLE: dict[str, list[tuple[Any, ...]]] = {
+    # The NumPy lesson.
+    "zoo/scratch/activations.py": [
+        ("return (a > 0).astype(a.dtype)", "return (a >= 0).astype(a.dtype)"),
+        ("np.exp(np.minimum(z, 0)), 1 + np.exp(-np.abs(z))", "1, 1 + np.exp(-z)"),
+        ("return 1 - a * a", "return 1 - a"),
+    ],
+    "zoo/scratch/initializers.py": [
+        ("np.sqrt(6 / (num_inputs", "np.sqrt(3 / (num_inputs"),
+        ("np.sqrt(2 / num_inputs)", "np.sqrt(2 / num_outputs)"),
+    ],
+    "zoo/scratch/layers.py": [
+        ("np.sum(delta, axis=0,", "np.mean(delta, axis=0,"),
+        ("if n > len(self._array):", "if n != len(self._array):", "memory for each batch"),
+    ],
+    "zoo/scratch/losses.py": [
+        ("(a - y) / len(logits)", "(a - y)", "a sum, not a mean"),
+        ("np.log1p(np.exp(-np.abs(logits)))", "np.log1p(np.exp(-logits))"),
+        ("gradient * sigmoid.derivative(", "gradient * (", "the notebooks' gradient"),
+    ],
+    "zoo/scratch/network.py": [
+        ("self.bind(self.parameters, self.gradients)\n\n    def forward", "\n    def forward"),
+    ],
+    "zoo/scratch/optimizers.py": [
+        ("            change += g\n", "", "Nesterov without the gradient"),
+        ("(1 - self.beta2**self.step_count) ** 0.5", "1 - self.beta2**self.step_count"),
+        ("self.step_count = int(state[", "int(state["),
+    ],
+    "zoo/scratch/regularizers.py": [
+        ("gradient += self.strength * weights", "gradient += 2 * self.strength * weights"),
+    ],
+    "zoo/scratch/training.py": [
+        ("total += len(labels) * train_step(", "total += train_step("),
+    ],
+    "zoo/scratch/batches.py": [
+        ("else rng.permutation(len(images))", "else rng.integers(len(images), size=len(images))"),
+    ],
+    # NumPy networks under Lightning.
+    "zoo/numpy_classifier.py": [
+        ("network.gradients /= self.trainer.world_size", "pass", "", ("tests/test_ddp.py",)),
+        ("loop._batches_that_stepped += n", "pass"),
+        ("left.append(trainer.max_steps - steps)", "pass"),
+        ("        scheduler.step()\n", ""),
+        ("setattr(self._rule, name, group[name])", "pass", "options of a resumed run"),
+        ("self.clip_gradients(self.trainer.optimizers[0], *self._clip)", "pass"),
+    ],
+    "zoo/numpy_mlp.py": [
+        ("self.pixel_shift = self.pixel_shift.new_zeros(self.pixel_shift.shape)", "pass"),
+    ],
+    # All models.
+    "zoo/classifier.py": [
+        ("confusion.sum()) * self.trainer.world_size", "confusion.sum())", "images of all processes"),
+        ("-(-batches // accumulated)", "batches // accumulated", "the last step of an epoch"),
+        ("(loss.float() * len(labels))", "(loss * len(labels))", "a sum in half precision"),
+        ("if schedulers else [(0, ", "if False else [(0, ", "a schedule of accumulation"),
+        ("(step + 0.5) / self.training_steps()", "step / self.training_steps()"),
+        ('fraction >= group["stops_at"]', 'fraction > group["stops_at"] + 1'),
+        ("self.log_dict(dict(figures))\n", "pass\n", "metrics for other loggers"),
+        (
+            "self._resumed_metrics = checkpoint.get(",
+            "checkpoint.get(",
+            "a run that was stopped within an epoch goes on as if nothing had happened",
+        ),
+        ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
+        ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()"),
+    ],
+    "zoo/torch_classifier.py": [
+        (
+            "torch.channels_last else normalized.contiguous()",
+            "torch.channels_last else normalized",
+            "LeNet with x.view(n, -1)",
+        ),
+        ("logits = logits.float()", "pass", "a loss in half precision"),
+    ],
+    "zoo/metrics.py": [
+        ("_mean(recall[true > 0])", "_mean(recall)"),
+        ("return result if result.dtype == state.dtype else state.to(result.device)", "return result"),
+        ("cells = labels * self.num_classes + predictions", "cells = predictions * self.num_classes + labels"),
+    ],
+    "zoo/cnn.py": [
+        ("nn.Dropout(dropout)", "nn.Dropout(0.0)"),
+    ],
+    "zoo/inputs.py": [
+        ("and images.shape[1:] == IMAGE", "and images.ndim == 4"),
+        ("(differentiable and images.requires_grad)", "images.is_floating_point()"),
+    ],
+    # Optimizers and schedules.
+    "zoo/optimizers.py": [
+        ("update = gradient.add(velocity, alpha=momentum)", "update = velocity"),
+        ("x = x.T  # the smaller", "pass  # the smaller", "filters with more rows than columns"),
+        ("growth = 1 + 1 / (1 - momentum)", "growth = 1 / (1 - momentum)"),
+    ],
+    "zoo/schedules.py": [
+        ("return fraction / self.warmup", "return 1.0"),
+        ("1 - (1 - self.final) * _after", "1 - _after"),
+    ],
+    "zoo/callbacks/lookahead.py": [
+        ("self.keep * (step / steps) ** 3", "self.keep"),
+        ("        if step == steps:\n", "        if False:\n"),
+    ],
+    # The network of the speed records.
+    "zoo/speedrun.py": [
+        ("norm.weight.requires_grad_(False)", "norm.weight = None", "sync_batchnorm converts parameters"),
+        ("(values + WHITENING_EPS).sqrt()", "(values + WHITENING_EPS)"),
+        ("(self.net(view) + self.net(view.flip(3)))", "2 * self.net(view)"),
+        ("self.label_smoothing if self.training else 0.0", "self.label_smoothing"),
+    ],
+    "zoo/commands/speedrun.py": [
+        ("statistics.stdev(numbers)", "statistics.pstdev(numbers)"),
+    ],
+    # Data.
+    "datamodules/cifar10.py": [
+        (
+            "np.random.default_rng(SPLIT_SEED))\n            if (self.test_size",
+            "np.random.default_rng(SPLIT_SEED + self.seed))\n            if (self.test_size",
+            "test subsets that follow the run's seed",
+        ),
+        (
+            "np.random.default_rng(SPLIT_SEED))\n            if self.val_size",
+            "np.random.default_rng(self.seed))\n            if self.val_size",
+            "a hold-out that depends on the run",
+        ),
+        ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
+        ('"images": len(cast(ImageDataset, self.dataset))}', '"images": 0}'),
+        ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
+        ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
+        (
+            "augmentation if augmentation and augmentation.changes_images else None",
+            "augmentation",
+            "a copy of each batch",
+        ),
+    ],
+    "datamodules/augmentation.py": [
+        ("_key(stream, seed, epoch)", "_key(stream, seed + epoch)", "runs of several seeds that are not independent"),
+        ("(in_first_epoch + epoch) % 2", "in_first_epoch % 2"),
+        ("height - 1 : bottom - 1", "height : bottom", "a border that repeats the last row"),
+    ],
+    "datamodules/reader.py": [
+        ("if altered and verify_checksums:", "if False:"),
+        ("if batch_label != BATCH_LABELS[name]:", "if False:"),
+        (
+            "return self._ALLOWED[module, name]",
+            "return self._ALLOWED.get((module, name)) or super().find_class(module, name)",
+        ),
+        ("if self.left < 0:", "if False:", "an archive that unpacks to gigabytes"),
+    ],
+    "datamodules/download.py": [
+        ("key=lambda address: speeds[address], reverse=True)", "key=lambda address: speeds[address])"),
+        (
+            "                    window_began, window_bytes = time.monotonic(), 0",
+            "                    pass",
+            "a server that starts fast",
+        ),
+        ("chunk[max(0, start - position) :]", "chunk", "a server without ranges"),
+        ("right = _md5(part) == archive.md5", "right = True"),
+    ],
+    "datamodules/synthetic.py": [
+        ("spawn_key=(splits.index(split),)", "spawn_key=(0,)", "test images that are training images"),
+    ],
+    "datamodules/paths.py": [
+        ("return Path(os.path.expanduser(text))", "return Path(text)"),
+    ],
+    # What a stranger's file may do.
+    "zoo/checkpoints.py": [
+        ("torch.load(path, weights_only=True, ", "torch.load(path, weights_only=False, ", "a malicious checkpoint"),
+        ("entry.compress_type != zipfile.ZIP_STORED", "False"),
+    ],
+    "zoo/checkpoint_content.py": [
+        ("    _check_tensors(content)\n", ""),
+        ("> MOST_VALUES:", "> MOST_VALUES**3:"),
+        ("_check_epochs(_at(content,", "_at(_at(content,"),
+    ],
+    "zoo/trust.py": [
+        ("return classes(kind).get(path)", "return classes(kind).get(path) or configs.import_class(path)"),
+        ("if configs.reads_as_yaml(value):\n            raise", "if False:\n            raise"),
+        ('in ("class_path", "dict_kwargs")', 'in ("dict_kwargs",)'),
+        ("(is_place and not inside)", "False"),
+    ],
+    "zoo/restoring.py": [
+        ('_check_finite(theirs, "param_groups")', "pass"),
+        ("callback, states))", "callback, {}))", "states of callbacks that are not tried"),
+        ("_check_filled(before, optimizer", "_has_tensors, (before, optimizer"),
+    ],
+    "zoo/exporting/safetensors.py": [
+        ('if metadata["model"] not in registry.entries() and module not in sys.modules:', "if False:"),
+    ],
+    "zoo/runs.py": [
+        ("    check_links(run)  # the lock", "    # the lock"),
+        ("entry.is_dir(follow_symlinks=False)", "entry.is_dir()"),
+        ("started, number = (name[1], int(name[2] or 1))", "started, number = (name[1], 1)"),
+        ("taken.acquire(timeout=0)", "pass"),
+    ],
+    "zoo/resume.py": [
+        ("runs.check_links(run)\n    path = run / runs.CONFIG", "path = run / runs.CONFIG"),
+        ('NOT_OF_DATA = ("mirrors", "download")', "NOT_OF_DATA = ()"),
+        ("if name in init_args and not _is_same(init_args[name], value):", "if False:"),
+    ],
+    "zoo/interpretation/neighbours.py": [
+        ("> training.nbytes + LARGEST_KEY", "> 10**12"),
+    ],
+    # Runs.
+    "zoo/trainer.py": [
+        ('os.path.join(super().default_root_dir, ".no_run_yet")', "super().default_root_dir", "hpc_ckpt files"),
+    ],
+    "zoo/slurm.py": [
+        ("SLURMEnvironment(auto_requeue=False)", "SLURMEnvironment(auto_requeue=True)"),
+    ],
+    "zoo/files.py": [
+        ("os.replace(beside, path)", "path.write_bytes(content)"),
+    ],
+    "zoo/lightning_cli.py": [
+        ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}'),
+        ("options[key] = type(value)(user_path(value))", "pass"),
+        ("self._set_aside(self.run_dir / results.FILE)", "pass"),
+        (
+            "paths = [callback.best_model_path for callback in (self.best, self.last)",
+            "paths = [callback.best_model_path for callback in (self.last, self.best)",
+        ),
+        ("self.datamodule.seed = self.config[", "self.config["),
+    ],
+    "zoo/option_checks.py": [
+        ("if there > 1 else None", "if there > 99 else None"),
+    ],
+    "zoo/evaluation/report.py": [
+        (
+            "    _draw(trainer, data, stage, _title(",
+            "    results.write_json(directory / results.FILE, content)\n    _draw(trainer, data, stage, _title(",
+            "metrics.json before all else is there",
+        ),
+    ],
+    "zoo/processes.py": [
+        ("        for process in others:\n            process.kill()\n            process.wait()\n", ""),
+        ("                os._exit(told.exit_code)", "                pass"),
+    ],
+    "zoo/signals.py": [
+        ("return 128 + self.number", "return 1"),
+    ],
+    # Callbacks.
+    "zoo/callbacks/step_seed.py": [
+        ("random_bits(self.seed, self._epoch, numbers", "random_bits(self.seed, 0, numbers"),
+        ("batches * trainer.world_size + trainer.global_rank", "batches", "the same dropout in all processes"),
+    ],
+    "zoo/callbacks/finite.py": [
+        (".isfinite().all()", ".isnan().logical_not().all()"),
+        (
+            "name not in parameters and not _is_finite(t)}",
+            "name in parameters and not _is_finite(t)}",
+            "-inf in the buffer of a mask",
+        ),
+    ],
+    "zoo/callbacks/early_stopping.py": [
+        ("self.wait_count += 1", "pass"),
+        ('{**state_dict, "patience": self.patience}', "state_dict"),
+    ],
+    "zoo/callbacks/dead_units.py": [
+        ("known |= fired", "known &= fired"),
+    ],
+    "zoo/callbacks/history.py": [
+        ("seconds - self._validated", "seconds"),
+        ("self.rows = rows", "pass"),
+    ],
+    "zoo/callbacks/batch_log.py": [
+        ("for logger in trainer.loggers:", "for logger in trainer.loggers[:1]:"),
+    ],
+    "zoo/callbacks/graceful_stop.py": [
+        ("self._saved = False, True", "self._saved = False, False"),
+    ],
+    "zoo/callbacks/run_checkpoint.py": [
+        ('mode="max"', 'mode="min"'),
+    ],
+    "zoo/callbacks/embeddings.py": [
+        (".flip(1)[:, :n]", "[:, :n]"),
+    ],
+    # Before a run.
+    "zoo/model_check.py": [
+        (
+            "model.train().register_forward_hook",
+            "model.eval().register_forward_hook",
+            "auxiliary heads in training mode",
+        ),
+        ("        _check_plain(model)\n", "", "get_extra_state"),
+        ('(1, "one image")', '(2, "one image")'),
+    ],
+    "zoo/testing.py": [
+        ("            _check_as_fit(model)\n", ""),
+    ],
+    "zoo/compilation.py": [
+        ("if any(isinstance(module, torch.jit.ScriptModule) for module in model.net.modules()):", "if False:"),
+        ("buffer.copy_(content)", "pass"),
+    ],
+    "zoo/registry.py": [
+        ("contains(installed, prereleases=True)", "contains(installed)"),
+        ("if entry.name in owners:", "if False:"),
+    ],
+    # Evaluation.
+    "zoo/evaluation/composition.py": [
+        (
+            "calibration.fit_temperature(subject.val) if",
+            "calibration.fit_temperature(answers) if",
+            "a temperature of the test labels",
+        ),
+    ],
+    "zoo/evaluation/calibration.py": [
+        ('side="left"', 'side="right"'),
+        ("np.nansum(gaps * self.counts)", "np.nansum(gaps)"),
+        ("Answers(answers.scores / temperature", "Answers(answers.scores * temperature"),
+    ],
+    "zoo/evaluation/significance.py": [
+        ("(abs(only_first - only_second) - 1) ** 2", "abs(only_first - only_second) ** 2"),
+        ("[0.025, 0.975]", "[0.05, 0.95]"),
+        ("min(1.0, 2 * ways / 2**tosses)", "min(1.0, ways / 2**tosses)"),
+    ],
+    "zoo/evaluation/sections/comparison.py": [
+        ("if test.exact < LEVEL:", "if test.approximate < LEVEL:"),
+    ],
+    "zoo/evaluation/mistakes.py": [
+        ("-pair.images / pair.of", "-pair.images"),
+    ],
+    "zoo/evaluation/latency.py": [
+        ('watch.median("batch"), watch.median("single")', 'watch.median("single"), watch.median("batch")'),
+    ],
+    "zoo/evaluation/corruptions.py": [
+        ("[seed, severity, zlib.crc32(name.encode())]", "[seed, severity]"),
+        ("[seed, severity, zlib", "[seed, zlib"),
+        (
+            "rng.random(x.shape) < c, rng.integers(0, 2, x.shape)",
+            "rng.random(x[:, :1].shape) < c, rng.integers(0, 2, x[:, :1].shape)",
+            "impulses shared by the colours",
+        ),
+        ("rng.uniform(0, np.pi, len(x))", "rng.uniform(0, np.pi, 1)", "one angle for all images"),
+        (
+            "rng.standard_normal((n, height, width))",
+            "rng.standard_normal((1, height, width))",
+            "one fog for all images",
+        ),
+        ('subsampling="4:2:0"', 'subsampling="4:4:4"'),
+    ],
+    "zoo/evaluation/robustness.py": [
+        ("if classes == 2 else", "if classes == 0 else"),
+    ],
+    "zoo/evaluation/html.py": [
+        ("<small>{_escaped(note)}</small>", "<small>{note}</small>"),
+        ('<span class="note">{_escaped(fact.note)}', '<span class="note">{fact.note}'),
+        ('alt="{_escaped(picture.description)}"', 'alt="{picture.description}"'),
+        ("escape(one_line(text))", "escape(one_line(text), quote=False)"),
+        ('href="{escape(source)}"', 'href="{source}"'),
+        ("{_escaped(shown(value, pattern))}", "{shown(value, pattern)}"),
+    ],
+    # What a network looks at.
+    "zoo/interpretation/layers.py": [
+        ("weights.T.reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)", "weights.T.reshape(-1, 3, 32, 32)"),
+        ("        and not isinstance(module, torch.jit.ScriptModule)\n", "", "hooks on TorchScript"),
+        (
+            "if not found and any(isinstance(module, torch.jit.ScriptModule)",
+            "if found and any(isinstance(module, torch.jit.ScriptModule)",
+        ),
+    ],
+    "zoo/interpretation/class_activation.py": [
+        ("gradients.mean((2, 3), keepdim=True)", "gradients"),
+        ("logits.squeeze(1) * (2 * classes - 1)", "logits.squeeze(1)"),
+    ],
+    "zoo/interpretation/attribution.py": [
+        ("return found.amax(1)", "return found.mean(1)"),
+    ],
+    "zoo/interpretation/pixels.py": [
+        ("_forward(ctx.network, inputs)  #", "pass  #"),
+    ],
+    # Commands.
+    "zoo/commands/compare.py": [
+        ('    "data.device",\n', '    "data.device", "data.drop_last",\n'),
+        ('"trainer.accelerator",', '"trainer.accelerator", "trainer.accumulate_grad_batches",'),
+        ('"trainer.devices",', '"trainer.devices", "trainer.precision",'),
+        ('"processes": _processes(facts)} | _settings(config)', '"processes": 1} | _settings(config)'),
+        (
+            "newest = {run.seed: run for run in sorted(alike, key=",
+            "newest = {run.seed: run for run in sorted(alike, reverse=True, key=",
+        ),
+    ],
+    "zoo/commands/predict.py": [
+        ("data.test.labels.tolist(), probabilities", "data.test.labels.flip(0).tolist(), probabilities"),
+    ],
+    "zoo/pictures.py": [
+        ("FILTER = Image.Resampling.BICUBIC", "FILTER = Image.Resampling.BILINEAR"),
+        ("ImageOps.exif_transpose(image, in_place=True)", "pass"),
+        ("if image.width * image.height > MOST_PIXELS:", "if False:"),
+    ],
+    "zoo/exporting/card.py": [
+        ("Image.Resampling.BICUBIC)", "Image.Resampling.BILINEAR)", "not as predict resizes"),
+    ],
+    "zoo/exporting/check.py": [
+        ("if not difference <= TOLERANCE:", "if difference > TOLERANCE:", "NaN"),
+    ],
+    "zoo/exporting/npz.py": [
+        ("images.transpose(0, 2, 3, 1).reshape", "images.reshape"),
+    ],
+    "zoo/exporting/program.py": [
+        ("torch.tensor(layer.weights.T)", "torch.tensor(layer.weights.T) * 1.001"),
+    ],
+}
+FAULTS = tuple(Fault(file, *entry) for file, entries in TABLE.items() for entry in entries)
