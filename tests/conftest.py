@@ -8,6 +8,7 @@ import lightning as L  # first, because its log handler keeps the stderr that it
 import pytest
 from tensorboard.summary.writer import event_file_writer
 
+import cli
 from datamodules import reader
 from tests import guards
 from tests.helpers import batch_file, write_pickle
@@ -86,9 +87,26 @@ def damaged_layout(official_layout, tmp_path) -> Path:
     return folder.parent
 
 
-@pytest.fixture(autouse=True)
-def _draw_only_where_somebody_looks(request, monkeypatch):
-    """Leave out TensorBoard's pictures and projector, half of a short fit, but for tests marked `pictures`."""
-    if "pictures" not in request.keywords:
-        for callback in ("Pictures", "Embeddings"):
-            monkeypatch.setattr(lightning_cli, callback, L.Callback)
+@pytest.fixture(scope="module", autouse=True)
+def _draw_only_where_somebody_looks(request):
+    """Leave out TensorBoard's pictures and projector, half of a short fit, but for modules marked `pictures`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.node.get_closest_marker("pictures"):
+            for callback in ("Pictures", "Embeddings"):
+                patch.setattr(lightning_cli, callback, L.Callback)
+        yield
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Path:
+    """A folder of runs on drawn images: cnn, mlp, all (without a validation set), and numpy, for two classes, which is
+    the newest. Read only.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    common = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
+    common += ["--trainer.max_epochs=1", f"--runs_dir={folder}", "--trainer.enable_progress_bar=false"]
+    models = {"cnn": ["--model=CNN"], "mlp": ["--model=MLP"], "all": ["--model=MLP", "--data.val_size=0"]}
+    models["numpy"] = ["--model=NumPyMLP", "--data.task=binary"]
+    for name, options in models.items():
+        assert cli.main(["fit", *common, f"--name={name}", *options]) == 0
+    return folder

@@ -31,6 +31,7 @@ MISSING = [
 ]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.pictures,
     pytest.mark.skipif(
         bool(MISSING) and os.environ.get("CI_BROWSER") != "1", reason=f"no browser: {', '.join(MISSING)} is missing"
     ),

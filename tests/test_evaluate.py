@@ -35,18 +35,6 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    """A folder of runs on drawn images: cnn, mlp, all (without a validation set), and numpy, for two classes."""
-    folder = tmp_path_factory.mktemp("runs")
-    common = [*TINY, "--trainer.max_epochs=1", f"--runs_dir={folder}", "--trainer.enable_progress_bar=false"]
-    assert cli.main(["fit", "--model=CNN", *common, "--name=cnn"]) == 0
-    assert cli.main(["fit", "--model=MLP", *common, "--name=mlp"]) == 0
-    assert cli.main(["fit", "--model=MLP", *common, "--name=all", "--data.val_size=0"]) == 0
-    assert cli.main(["fit", "--model=NumPyMLP", *common, "--name=numpy", "--data.task=binary"]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
 def photographs(tmp_path_factory, official_layout) -> Path:
     """A run on files in the layout of CIFAR-10."""
     folder = tmp_path_factory.mktemp("photographs")

@@ -31,16 +31,6 @@ NOISE = RNG.integers(0, 256, (32, 32, 3), dtype=np.uint8)
 RED, WHITE = (200, 30, 40), (255, 255, 255)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    """A folder of runs: of a native model, and of a NumPy model for two classes, which is the newest."""
-    folder = tmp_path_factory.mktemp("runs")
-    common = [*TINY, "--trainer.max_epochs=1", f"--runs_dir={folder}", "--trainer.enable_progress_bar=false"]
-    assert cli.main(["fit", "--model=CNN", *common, "--name=cnn"]) == 0
-    assert cli.main(["fit", "--model=NumPyMLP", *common, "--name=numpy", "--data.task=binary"]) == 0
-    return folder
-
-
 @pytest.fixture
 def run(runs, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run `predict` on the runs' newest model, or on that of `ckpt`; return exit code, output and errors."""
