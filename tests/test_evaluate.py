@@ -166,7 +166,9 @@ def test_figures_are_those_of_scikit_learn(evaluate, runs, name):
         labels, predicted, labels=range(k), zero_division=np.nan
     )
     for label, row in enumerate(report["classes"]["per_class"].values()):
-        assert row["images"] == images[label]
+        assert (row["images"], row["answers"]) == (images[label], (predicted == label).sum())
+        of_label = binomtest(int(counts[label, label]), int(images[label])).proportion_ci(method="wilson")
+        assert row["95 % interval"] == pytest.approx({"low": of_label.low, "high": of_label.high})
         assert row["accuracy (recall)"] == pytest.approx(recall[label])
         expected = None if np.isnan(precision[label]) else pytest.approx(precision[label])
         assert row["precision"] == expected
@@ -202,6 +204,14 @@ def test_mistakes_are_the_surest_wrong_answers(evaluate, runs):
     assert len(found) == min(24, wrong.sum())
     expected = np.sort(probabilities.max(1)[wrong])[::-1][: len(found)]
     assert [row["probability"] for row in found.values()] == pytest.approx(expected.tolist(), rel=1e-5)
+    data = CIFAR10DataModule(source="synthetic", train_size=64, val_size=32, test_size=40)
+    data.setup("test")
+    positions = [data.test.indices.tolist().index(row["index"]) for row in found.values()]
+    told = [(row["truth"], row["answer"], row["probability"]) for row in found.values()]
+    names = data.class_names
+    assert told == [
+        (names[labels[i]], names[predicted[i]], pytest.approx(probabilities[i].max(), rel=1e-5)) for i in positions
+    ]
 
 
 def test_confused_pairs_are_told_in_words(evaluate, runs):
@@ -213,6 +223,13 @@ def test_confused_pairs_are_told_in_words(evaluate, runs):
     pairs = confusion_matrix(labels, predicted, labels=range(10)) * (1 - np.eye(10, dtype=int))
     assert pairs[names.index(truth), names.index(answer)] == int(count) == pairs.max()
     assert int(images) == 4
+    table = report["most_confused"]
+    shares = [row["share"] for row in table.values()]
+    assert shares == sorted(shares, reverse=True)
+    assert len(table) == min(10, (pairs > 0).sum())
+    for pair, row in table.items():
+        truth, answer = (names.index(name) for name in pair.split(" taken for "))
+        assert row == {"images": pairs[truth, answer], "of": 4, "share": pairs[truth, answer] / 4}
 
 
 def test_pairs_are_in_the_order_of_their_share_of_the_true_class():
@@ -265,6 +282,8 @@ def test_robustness_has_every_cell(evaluate, runs):
         assert found["corruptions"][name][f"severity {severity}"] == pytest.approx(expected)
     assert found["mean_corruption_accuracy"] == pytest.approx(np.mean(cells))
     assert found["corruptions"]["mean"]["mean"] == pytest.approx(np.mean(cells))
+    for severity, of_severity in enumerate(np.reshape(cells, (12, 5)).T, start=1):
+        assert found["corruptions"]["mean"][f"severity {severity}"] == pytest.approx(of_severity.mean())
 
 
 def test_without_corruptions(evaluate):
@@ -279,6 +298,12 @@ def test_stage_val(evaluate, runs):
     assert report["summary"]["images"] == 32
     assert report["summary"]["accuracy"] == pytest.approx((labels == predicted).mean())
     assert report["data"].startswith("32 validation images")
+    data = CIFAR10DataModule(source="synthetic", train_size=64, val_size=32)
+    data.setup("fit")
+    wrong = set(data.val.indices[torch.from_numpy(labels != predicted)].tolist())
+    shown = {row["index"] for row in report["mistakes"]["mistakes"].values()}
+    assert shown <= wrong
+    assert len(shown) == min(24, len(wrong))
     assert any("flatters" in text for text in report["calibration"]["text"])
 
 
