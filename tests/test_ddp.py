@@ -1,6 +1,5 @@
 """Two processes on the CPU, started as a user starts them."""
 
-import csv
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 import cli
+from tests.helpers import rows, weights
 from zoo.callbacks import run_summary
 
 ROOT = Path(cli.__file__).parent
@@ -30,16 +30,9 @@ def run(*command: str, launcher: tuple[str, ...] = (sys.executable,)) -> subproc
     return subprocess.run(words, env=environment, capture_output=True, text=True)
 
 
-def weights(run_dir: Path) -> dict:
-    return torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-
-
-def rows(run_dir: Path) -> list[dict[str, float]]:
-    with (run_dir / "metrics.csv").open() as file:
-        return [
-            {k: float(v) for k, v in row.items() if k != "data" and not k.endswith("seconds")}
-            for row in csv.DictReader(file)
-        ]
+def numbers(run_dir: Path) -> list[dict[str, float]]:
+    """The rows of `metrics.csv` without texts."""
+    return [{name: float(value) for name, value in row.items() if name != "data"} for row in rows(run_dir)]
 
 
 def results(run_dir: Path) -> dict:
@@ -49,7 +42,7 @@ def results(run_dir: Path) -> dict:
 def assert_learnt_the_same(found: Path, expected: Path, rel: float, **tolerance: float) -> None:
     """Two runs have the same weights and figures, as far as sums in another order allow."""
     torch.testing.assert_close(weights(found), weights(expected), **tolerance)
-    for row, expected_row in zip(rows(found), rows(expected), strict=True):
+    for row, expected_row in zip(numbers(found), numbers(expected), strict=True):
         assert row == pytest.approx(expected_row, rel=rel)
     assert results(found)["test/confusion"] == results(expected)["test/confusion"]
     assert results(found)["test/loss"] == pytest.approx(results(expected)["test/loss"], rel=rel)
@@ -74,7 +67,7 @@ def stop_and_resume(command: list[str], callback: str, stopped: str) -> subproce
     done = run("fit", "--resume", f"--config={config}")
     assert done.returncode == 0, done.stderr
     (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
-    for row, expected in zip(rows(b), rows(a), strict=True):  # the losses are summed in another order
+    for row, expected in zip(numbers(b), numbers(a), strict=True):  # the losses are summed in another order
         assert row == pytest.approx(expected, rel=1e-5)
     for name, value in weights(a).items():
         assert torch.equal(value, weights(b)[name]), name
