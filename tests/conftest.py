@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from types import FunctionType
 
 import lightning as L  # first, because its log handler keeps the stderr that it finds
 import pytest
@@ -26,16 +27,21 @@ def pytest_configure(config):
 
 def pytest_make_parametrize_id(config, val, argname):
     """Name a case by characters that `-k` takes, and no more than one line of them; None leaves it to pytest."""
-    text = _text(val)
-    words = re.sub(r"[^\w.:+/-]+", "-", text or "", flags=re.ASCII).strip("-")
-    return words[:48].rstrip("-") or None
+    if isinstance(val, str | dict | list | tuple | Path | FunctionType):
+        words = re.sub(r"[^\w.:+/]+", "-", _text(val) or "", flags=re.ASCII)
+        return words[:48].strip("-") or None
+    return None
 
 
 def _text(value: object) -> str | None:
-    """Return a text for plain values and collections of them, None for others, whose texts can hold an address."""
+    """Return a text for plain values, collections of them and functions; None for others, which can hold an address."""
     if isinstance(value, str | int | float | Path | None):
         return str(value)
-    if isinstance(value, type):
+    if isinstance(value, FunctionType) and value.__name__ == "<lambda>":
+        code = value.__code__
+        constants = [_text(value) for value in code.co_consts if value is not None]
+        return "-".join([*code.co_names, *filter(None, constants)])
+    if isinstance(value, type | FunctionType):
         return value.__name__
     parts = [*value.items()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
     if parts is None or None in (texts := [_text(part) for part in parts]):
@@ -63,6 +69,12 @@ def _own_surroundings(nothing_is_left, monkeypatch, tmp_path):
     """Each test starts in an empty folder, without the real data unless it asks for them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CIFAR10_DIR", raising=False)
+
+
+@pytest.fixture
+def _own_cache(monkeypatch, tmp_path):
+    """Keep what commands remember of models in the test's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 """What several test modules share: data, trainers, runs and their contents, hostile texts, files of CIFAR-10."""
 
+import csv
 import pickle
 import re
 from pathlib import Path
 
 import lightning as L
 import numpy as np
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
@@ -33,6 +35,36 @@ def quiet_trainer(**options) -> L.Trainer:
     return L.Trainer(accelerator="cpu", **quiet | {"max_epochs": 1, "num_sanity_val_steps": 0} | options)
 
 
+def random_images(n: int) -> torch.Tensor:
+    """Return the same random pixels each time, uint8 (n, 3, 32, 32)."""
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, 3, 32, 32), dtype=np.uint8))
+
+
+# Commands.
+
+
+def refusal(capsys, *command: object, notes: tuple[str, ...] = ()) -> str:
+    """Run a command that is refused with exit code 2 and one line on stderr, and return the line.
+
+    Args:
+        capsys: the fixture.
+        command: the command and its options.
+        notes: the beginnings of other lines that may stand on stderr.
+    """
+    capsys.readouterr()
+    assert cli.main([str(word) for word in command]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = [line for line in output.err.splitlines() if not line.startswith(notes)]
+    assert line.startswith("error: ")
+    return line
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Return all paths below a folder: of a file its bytes, of a folder none."""
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
 # Runs.
 
 
@@ -47,6 +79,17 @@ def run_of(*command: str, code: int = 0) -> Path:
     assert cli.main(list(command)) == code
     (run,) = set(Path("runs").glob("*/2*")) - before
     return run.resolve()
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    """Return the weights in a run's checkpoint of that name."""
+    return torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's `metrics.csv`, without the seconds, which differ."""
+    with (run / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in csv.DictReader(file)]
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:

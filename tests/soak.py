@@ -9,7 +9,6 @@ Exits with 1 where anything differs.
 
 import argparse
 import contextlib
-import csv
 import logging
 import os
 import random
@@ -23,7 +22,7 @@ import torch
 
 import cli
 import zoo.lightning_cli  # noqa: F401  - once, for all the processes to come
-from tests.helpers import scalars
+from tests.helpers import rows, scalars, weights
 from zoo import checkpoints
 
 FIT = ["fit", "--data.source=synthetic", "--data.val_size=40", "--data.test_size=40", "--data.crop_padding=2"]
@@ -85,18 +84,15 @@ def _is_writing(run_dir: Path, since: float) -> bool:
 
 def state(run: Path) -> tuple[dict, list, dict]:
     """What a run has come to: its last weights, the rows of its CSV without the seconds, its curves."""
-    weights = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    with (run / "metrics.csv").open() as file:
-        rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in csv.DictReader(file)]
-    return weights, rows, scalars(run)
+    return weights(run), rows(run), scalars(run)
 
 
 def differences(run: Path, reference: Path) -> list[str]:
     """What of a run is not as in the reference."""
-    (weights, rows, curves), (expected, expected_rows, expected_curves) = state(run), state(reference)
-    found = [f"weights {name}" for name in expected if not torch.equal(weights[name], expected[name])]
-    if rows != expected_rows:
-        found.append(f"epochs {[row['epoch'] for row in rows]}")
+    (ends, epochs, curves), (expected, expected_epochs, expected_curves) = state(run), state(reference)
+    found = [f"weights {name}" for name in expected if not torch.equal(ends[name], expected[name])]
+    if epochs != expected_epochs:
+        found.append(f"epochs {[row['epoch'] for row in epochs]}")
     return found + [f"curve {tag}" for tag in expected_curves if curves.get(tag) != expected_curves[tag]]
 
 

@@ -13,7 +13,7 @@ import torch
 
 import cli
 from datamodules import reader
-from tests.helpers import Malicious, batch_file, write_pickle
+from tests.helpers import Malicious, batch_file, contents, write_pickle
 
 TINY = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=20", "--data.test_size=20"]
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 25))
@@ -268,11 +268,7 @@ def files() -> dict[Path, bytes]:
     """What is there before a command, and has to be there after it."""
     for name, text in FILES.items():
         Path(name).write_text(text)
-    return content()
-
-
-def content() -> dict[Path, bytes]:
-    return {path: path.read_bytes() if path.is_file() else b"" for path in Path().rglob("*")}
+    return contents(Path())
 
 
 def run(arguments: list[str], capsys) -> tuple[int, str]:
@@ -288,7 +284,7 @@ def assert_one_line(error: str, expected: list[str]) -> None:
         assert text in error
 
 
-@pytest.mark.parametrize("command", CASES, ids=lambda command: command[:100])
+@pytest.mark.parametrize("command", CASES)
 def test_one_line(command, files, capsys):
     arguments = command.split()
     if arguments[0] == "fit" and "--data.source" not in command and "config" not in command and len(arguments) > 1:
@@ -296,7 +292,7 @@ def test_one_line(command, files, capsys):
     code, error = run(arguments, capsys)
     assert_one_line(error, CASES[command])
     assert code == 2
-    assert content() == files, "something was written"
+    assert contents(Path()) == files, "something was written"
 
 
 BROKEN_NET = """

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cli
 from tests import forked
-from tests.helpers import tiny_data
+from tests.helpers import tiny_data, weights
 from zoo import config as configs
 from zoo.commands import help
 from zoo.interpretation import layers
@@ -140,7 +140,7 @@ def test_config_repeats_the_run(a_run, monkeypatch):
     run, _, _ = a_run
     again = fit("--config", str(run / "config.yaml"))
     assert (again / "metrics.csv").read_text().splitlines()[0] == (run / "metrics.csv").read_text().splitlines()[0]
-    first, second = (torch.load(r / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for r in (run, again))
+    first, second = weights(run), weights(again)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 

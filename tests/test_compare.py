@@ -18,6 +18,7 @@ import yaml
 from matplotlib.collections import PolyCollection
 
 import cli
+from tests import helpers
 from tests.helpers import Hostile, in_markdown
 from zoo.figures import comparison
 
@@ -108,12 +109,7 @@ def refusal(capsys) -> Callable[..., str]:
     """Call in a wrong way; return the one line that says so."""
 
     def refusal(*arguments: str) -> str:
-        assert cli.main(["compare", *arguments]) == 2
-        output = capsys.readouterr()
-        assert output.out == ""
-        (line,) = output.err.splitlines()
-        assert line.startswith("error: ")
-        return line
+        return helpers.refusal(capsys, "compare", *arguments)
 
     return refusal
 

@@ -1,6 +1,5 @@
 """Two processes on the CPU."""
 
-import csv
 import json
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import torch
 
 import cli
 from tests.forked import launch, run
+from tests.helpers import rows, weights
 from zoo.callbacks import run_summary
 
 DDP = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
@@ -22,16 +22,9 @@ FIT = ["fit", *DATA, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", 
 CNN = ["--model=CNN", "--optimizer=SGD", "--optimizer.lr=0.01", "--optimizer.momentum=0.9"]
 
 
-def weights(run_dir: Path) -> dict:
-    return torch.load(run_dir / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-
-
-def rows(run_dir: Path) -> list[dict[str, float]]:
-    with (run_dir / "metrics.csv").open() as file:
-        return [
-            {k: float(v) for k, v in row.items() if k != "data" and not k.endswith("seconds")}
-            for row in csv.DictReader(file)
-        ]
+def numbers(run_dir: Path) -> list[dict[str, float]]:
+    """The rows of `metrics.csv` without texts."""
+    return [{name: float(value) for name, value in row.items() if name != "data"} for row in rows(run_dir)]
 
 
 def results(run_dir: Path) -> dict:
@@ -41,7 +34,7 @@ def results(run_dir: Path) -> dict:
 def assert_learnt_the_same(found: Path, expected: Path, rel: float, **tolerance: float) -> None:
     """Two runs have the same weights and figures, as far as sums in another order allow."""
     torch.testing.assert_close(weights(found), weights(expected), **tolerance)
-    for row, expected_row in zip(rows(found), rows(expected), strict=True):
+    for row, expected_row in zip(numbers(found), numbers(expected), strict=True):
         assert row == pytest.approx(expected_row, rel=rel)
     assert results(found)["test/confusion"] == results(expected)["test/confusion"]
     assert results(found)["test/loss"] == pytest.approx(results(expected)["test/loss"], rel=rel)
@@ -66,7 +59,7 @@ def stop_and_resume(command: list[str], callback: str, stopped: str) -> subproce
     done = run("fit", "--resume", f"--config={config}")
     assert done.returncode == 0, done.stderr
     (a,), (b,) = Path("whole").glob("*/*"), Path("cut").glob("*/*")
-    for row, expected in zip(rows(b), rows(a), strict=True):  # the losses are summed in another order
+    for row, expected in zip(numbers(b), numbers(a), strict=True):  # the losses are summed in another order
         assert row == pytest.approx(expected, rel=1e-5)
     for name, value in weights(a).items():
         assert torch.equal(value, weights(b)[name]), name

@@ -21,6 +21,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from tests import helpers
 from tests.helpers import Hostile, in_markdown
 from zoo.evaluation import html, latency, markdown, mistakes, test_sets, writer
 from zoo.evaluation.corruptions import corrupt
@@ -75,14 +76,7 @@ def refusal(runs, capsys) -> Callable[..., str]:
 
     def refusal(*arguments: object, ckpt: str | None = None) -> str:
         chosen = ["--ckpt", ckpt or of(runs, "mlp")]
-        capsys.readouterr()
-        assert cli.main(["evaluate", FEW, *chosen, *map(str, arguments)]) == 2
-        output = capsys.readouterr()
-        assert output.out == ""
-        lines = [line for line in output.err.splitlines() if not line.startswith("note: ")]
-        assert len(lines) == 1
-        assert lines[0].startswith("error: ")
-        return lines[0]
+        return helpers.refusal(capsys, "evaluate", FEW, *chosen, *arguments, notes=("note: ",))
 
     return refusal
 

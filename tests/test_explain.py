@@ -16,6 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
+from tests import helpers
 from zoo import files
 from zoo.commands import explain
 from zoo.figures import explanation, lettering
@@ -67,15 +68,9 @@ def refusal(capsys) -> Callable[..., str]:
 
     def refusal(*arguments: object) -> str:
         before = sorted(Path().rglob("*"))
-        capsys.readouterr()
-        assert cli.main(["explain", *map(str, arguments)]) == 2
-        output = capsys.readouterr()
-        assert output.out == ""
-        lines = [line for line in output.err.splitlines() if not line.startswith(("note: ", "skipped "))]
-        assert len(lines) == 1
-        assert lines[0].startswith("error: ")
+        line = helpers.refusal(capsys, "explain", *arguments, notes=("note: ", "skipped "))
         assert sorted(Path().rglob("*")) == before
-        return lines[0]
+        return line
 
     return refusal
 

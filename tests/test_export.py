@@ -244,7 +244,6 @@ class TestEveryModel:
             {"hidden_sizes": [4], "activation": "sigmoid"},
             {"hidden_sizes": []},
         ],
-        ids=str,
     )
     def test_numpy_networks(self, export, checkpoint, arguments, file_format):
         path = checkpoint(NumPyMLP, **arguments)

@@ -10,15 +10,13 @@ from torch import nn
 
 import cli
 from tests import plugins
+from tests.helpers import refusal
 from zoo import anatomy, registry
 from zoo.mlp import MLP
 
 MODELS = list(registry.BUILT_IN)
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("_own_cache")
 
 
 @pytest.fixture
@@ -196,15 +194,6 @@ def test_a_model_that_cannot_be_built_with_its_defaults(run, monkeypatch, tmp_pa
     assert json.loads(run("info", "Bare", "--json"))["parameters"] is None
 
 
-def fail(capsys, *arguments: str) -> str:
-    assert cli.main(list(arguments)) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith("error: ")
-    assert output.err.count("\n") == 1
-    return output.err
-
-
 CASES = {
     "info ImprovdCNN": ["unknown model 'ImprovdCNN'", "Did you mean 'ImprovedCNN'?"],
     "info": ["info needs a model", "NumPyMLP, MLP, CNN, ImprovedCNN"],
@@ -215,13 +204,13 @@ CASES = {
 
 @pytest.mark.parametrize("command", CASES)
 def test_bad_input_is_one_line(command, capsys):
-    error = fail(capsys, *command.split())
+    error = refusal(capsys, *command.split())
     assert all(text in error for text in CASES[command])
 
 
 def test_a_plugin_that_cannot_be_loaded(capsys, monkeypatch, tmp_path):
     plugins.install(monkeypatch, tmp_path / "site", code="import no_such_module_anywhere", models=["Net"])
-    error = fail(capsys, "info", "Net")
+    error = refusal(capsys, "info", "Net")
     assert "tiny-zoo" in error
     assert "no_such_module_anywhere" in error
 
@@ -229,4 +218,4 @@ def test_a_plugin_that_cannot_be_loaded(capsys, monkeypatch, tmp_path):
 def test_a_plugin_whose_facts_are_none(capsys, monkeypatch, tmp_path):
     code = plugins.TINY.replace("about = About(", "about = dict(")
     plugins.install(monkeypatch, tmp_path / "site", code=code)
-    assert "TinyNet.about is a dict, expected a zoo.about.About" in fail(capsys, "info", "TinyNet")
+    assert "TinyNet.about is a dict, expected a zoo.about.About" in refusal(capsys, "info", "TinyNet")

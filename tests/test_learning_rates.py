@@ -77,7 +77,7 @@ def logged_rates(run: Path) -> list[float]:
 ACCUMULATE = "lightning.pytorch.callbacks.GradientAccumulationScheduler"
 
 
-@pytest.mark.parametrize("step", [12, 21, None], ids=["mid epoch", "mid accumulating epoch", "end of epoch"])
+@pytest.mark.parametrize("step", [12, 21, None], ids=["mid-epoch", "mid-accumulating-epoch", "end-of-epoch"])
 def test_a_resumed_run_accumulates_as_one_that_was_not_interrupted(step):
     """Epochs of 10 batches: steps 1 to 10, 11 to 20, 21 and 22, 23 and 24."""
     accumulate = {"class_path": ACCUMULATE, "init_args": {"scheduling": {0: 1, 2: 8}}}
@@ -124,7 +124,7 @@ class OwnSchedule(MLP):
         (net(Cosine()), Halves(), [LR * 0.5 ** (step + 1) for step in range(8)]),
         (OwnSchedule([4]), None, [LR * 0.1 ** (step // 2) for step in range(8)]),
     ],
-    ids=["a callback's", "a model's own"],
+    ids=["of-a-callback", "of-a-model"],
 )
 def test_the_logged_rate_is_the_one_in_force(model, callback, expected, tmp_path):
     history, rates, logger = History(), Rates(), L.pytorch.loggers.CSVLogger(tmp_path)

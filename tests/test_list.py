@@ -17,10 +17,7 @@ from zoo.about import About, Result
 
 MODELS = list(registry.BUILT_IN)
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("_own_cache")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def report_of(predictions, labels, k, pieces=3):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("absent", [(), (3,), (0, 9)], ids=["all", "one absent", "two absent"])
+@pytest.mark.parametrize("absent", [(), (3,), (0, 9)], ids=["all", "one-absent", "two-absent"])
 def test_ten_classes_agree_with_sklearn(seed, absent):
     generator = torch.Generator().manual_seed(seed)
     labels, predictions = torch.randint(0, 10, (2, 500), generator=generator)

@@ -3,7 +3,6 @@
 import math
 
 import lightning as L
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from datamodules.cifar10 import Batch, CIFAR10DataModule
 from datamodules.errors import InputError
 from datamodules.synthetic import CLASS_NAMES
-from tests.helpers import quiet_trainer, tiny_data
+from tests.helpers import quiet_trainer, random_images, tiny_data
 from zoo import registry
 from zoo.cnn import CNN, ImprovedCNN
 from zoo.mlp import MLP
@@ -24,7 +23,7 @@ MODELS = list(registry.BUILT_IN)
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8))
+    return random_images(6)
 
 
 @pytest.mark.parametrize("name", MODELS)

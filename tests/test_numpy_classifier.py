@@ -1,7 +1,6 @@
 """NumPy models through Lightning: shared memory, torch as the oracle, and several steps in a call."""
 
 import copy
-import csv
 import json
 import pickle
 import warnings
@@ -21,7 +20,7 @@ from torch import nn
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from tests.helpers import scalars
+from tests.helpers import rows, scalars
 from zoo.callbacks.batch_log import BatchLog
 from zoo.callbacks.finite import StopWhenNotFinite
 from zoo.callbacks.graceful_stop import GracefulStop
@@ -762,10 +761,6 @@ COMMAND += ["--data.crop_padding=2", "--trainer.max_epochs=2", "--trainer.enable
 
 def left_behind(run: Path) -> dict:
     """All that a run leaves, without what tells the time."""
-    with (run / "metrics.csv").open() as file:
-        rows = [
-            {name: value for name, value in row.items() if not name.endswith("seconds")} for row in csv.DictReader(file)
-        ]
     curves = scalars(run)
     results = json.loads((run / "metrics.json").read_text())
     del results["fit_seconds"]
@@ -773,7 +768,7 @@ def left_behind(run: Path) -> dict:
     for name in ("best", "last"):
         checkpoints[name] = torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)
         del checkpoints[name]["callbacks"], checkpoints[name]["config"]
-    return {"rows": rows, "curves": curves, "results": results, "checkpoints": checkpoints}
+    return {"rows": rows(run), "curves": curves, "results": results, "checkpoints": checkpoints}
 
 
 def command_line(options: str, capsys) -> tuple[int, str, str]:

@@ -103,7 +103,7 @@ class TestWhichPictures:
             ),
             (Patches, "multiclass", set()),
         ],
-        ids=["numpy", "neuron", "cnn", "batch norm", "other"],
+        ids=["numpy", "neuron", "cnn", "batch-norm", "other"],
     )
     def test_every_kind_of_model(self, model, task, further, capsys):
         fit(model(), Pictures(), task=task)
@@ -217,7 +217,7 @@ class TestWhen:
 
 
 class TestTrainingDoesNotNotice:
-    @pytest.mark.parametrize("model", [lambda: NumPyMLP([8]), ImprovedCNN], ids=["numpy", "dropout and batch norm"])
+    @pytest.mark.parametrize("model", [lambda: NumPyMLP([8]), ImprovedCNN], ids=["numpy", "dropout-and-batch-norm"])
     def test_same_weights_bit_for_bit(self, model):
         """No `StepSeed`: dropout goes on drawing from the one generator."""
         found = []

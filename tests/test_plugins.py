@@ -13,6 +13,7 @@ from torch import nn
 
 import cli
 from tests import forked, plugins
+from tests.helpers import contents
 from zoo import checkpoints, registry
 from zoo.testing import check_model, check_two_processes
 from zoo.torch_classifier import TorchClassifier
@@ -75,7 +76,7 @@ def test_its_numpy_model_goes_on_and_says_what_it_needs(beside_us, monkeypatch, 
     assert checkpoints.read(run / "checkpoints/last.ckpt")["package"] == "cifar10-zoo-example"
     assert cli.main(["fit", "--resume", "--trainer.max_epochs=2"]) == 0
 
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = contents(run)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(beside_us)])
     registry.entries.cache_clear()
     capsys.readouterr()
@@ -87,7 +88,7 @@ def test_its_numpy_model_goes_on_and_says_what_it_needs(beside_us, monkeypatch, 
         assert cli.main(command) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "it came with the package 'cifar10-zoo-example'" in line
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
 
 
 def test_a_class_that_its_package_hands_on_is_found_again(tmp_path, monkeypatch):

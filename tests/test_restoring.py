@@ -13,6 +13,7 @@ import torch
 import cli
 import zoo.optimizers
 from datamodules.errors import InputError
+from tests.helpers import contents
 from zoo import checkpoints, restoring
 from zoo.classifier import EveryStepLR, describe_optimizer
 from zoo.mlp import MLP
@@ -181,10 +182,10 @@ def test_nothing_is_lost_of_a_run_that_cannot_go_on(content, capsys):
     (run,) = Path("runs").glob("*/*")
     path = run / "checkpoints/last.ckpt"
     torch.save(changed(torch.load(path, weights_only=True), "callbacks > History > rows", 5), path)
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = contents(run)
     assert cli.main(["fit", "--resume", "--trainer.max_epochs=2"]) == 2
     assert "History cannot be restored" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert contents(run) == before
 
 
 def test_a_best_checkpoint_of_another_network_is_refused_in_one_line(content, capsys):

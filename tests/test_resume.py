@@ -1,6 +1,5 @@
 """Runs that are cut short and go on: by the command line, with dropout, batch norm and augmentation."""
 
-import csv
 import errno
 import io
 import json
@@ -18,7 +17,7 @@ from PIL import Image
 import cli
 from datamodules.errors import InputError
 from tests import forked, plugins
-from tests.helpers import run_of, scalars
+from tests.helpers import rows, run_of, scalars, weights
 from zoo import checkpoints, files, registry, runs
 from zoo import resume as resumption
 from zoo.numpy_mlp import NumPyMLP
@@ -44,20 +43,10 @@ def _small_net(tmp_path_factory):
     registry.entries.cache_clear()
 
 
-def weights(run: Path, name: str = "last") -> dict:
-    return torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
-
-
 def assert_same_weights(a: dict, b: dict) -> None:
     assert a.keys() == b.keys()
     for name in a:
         assert torch.equal(a[name], b[name]), name
-
-
-def rows(run: Path) -> list[dict]:
-    """The rows of `metrics.csv`, without the seconds, which no two runs share."""
-    with (run / "metrics.csv").open() as file:
-        return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in csv.DictReader(file)]
 
 
 def signal_at(step: int, callback: str = "SignalAt", **options) -> str:
@@ -97,7 +86,7 @@ class TestStoppedBySignal:
             ({"step": 9}, 10),  # in the last step of an epoch
             ({"step": 10, "validating": True}, 10),
         ],
-        ids=["first epoch", "mid epoch", "last step", "validation"],
+        ids=["first-epoch", "mid-epoch", "last-step", "validation"],
     )
     def test_goes_on_as_if_nothing_had_happened(self, whole, at, steps_done, capsys):
         number = {"SIGINT": 130}.get(at.get("name", ""), 143)
@@ -705,7 +694,7 @@ class TestNumPyModels:
             {"step": 10},
             {"step": 10, "every_n_steps": 10},
         ],
-        ids=lambda at: ", ".join(map(str, at.values())),
+        ids=lambda at: "-".join(map(str, at.values())),
     )
     def test_go_on_as_if_nothing_had_happened(self, numpy_run, at, capsys):
         command, expected = numpy_run

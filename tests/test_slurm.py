@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import cli
+from tests.helpers import weights
 from zoo import slurm
 
 FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", "--data.source=synthetic", "--data.train_size=32"]
@@ -27,10 +28,6 @@ def job(monkeypatch, tmp_path):
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(scontrol.parent), prepend=":")
     return scontrol
-
-
-def weights(run: Path) -> dict:
-    return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
 def test_a_job_that_is_queued_again_goes_on_with_its_run(job, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import cli
 from datamodules.cifar10 import Batch
 from datamodules.errors import InputError
-from tests.helpers import quiet_trainer, tiny_data
+from tests.helpers import quiet_trainer, random_images, tiny_data
 from zoo import config
 from zoo.callbacks import history
 from zoo.callbacks.lookahead import Lookahead
@@ -36,7 +36,7 @@ NET_96 = {"convolutions": 3, "batch_norm_momentum": 0.9, "logit_scale": 1 / 9}
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8))
+    return random_images(6)
 
 
 def batch_of(images: torch.Tensor) -> Batch:

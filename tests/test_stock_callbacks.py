@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import cli
-from tests.helpers import run_of
+from tests.helpers import contents, run_of
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 DATA += ["--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.enable_model_summary=false"]
@@ -19,10 +19,6 @@ STOCK = "lightning.pytorch.callbacks."
 def callbacks(*entries: tuple[str, dict]) -> str:
     listed = [{"class_path": name if "." in name else STOCK + name, "init_args": args} for name, args in entries]
     return f"--trainer.callbacks={json.dumps(listed)}"
-
-
-def content() -> dict[Path, bytes]:
-    return {path: path.read_bytes() if path.is_file() else b"" for path in Path().rglob("*")}
 
 
 REFUSED = {
@@ -41,7 +37,7 @@ REFUSED = {
 
 
 def assert_refused(command: list[str], words: list[str], capsys) -> None:
-    before = content()
+    before = contents(Path())
     capsys.readouterr()
     assert cli.main(command) == 2
     error = capsys.readouterr().err
@@ -49,7 +45,7 @@ def assert_refused(command: list[str], words: list[str], capsys) -> None:
     assert error.count("\n") == 1, error
     for word in words:
         assert word in error
-    assert content() == before, "something was written"
+    assert contents(Path()) == before, "something was written"
 
 
 @pytest.mark.parametrize(("callback", "model"), REFUSED)
@@ -73,9 +69,9 @@ def test_a_callback_refuses_in_a_resumed_run(capsys):
     """The run stays as it was: its config, its results."""
     run = run_of(*FIT)
     command = ["fit", f"--resume={run}", "--trainer.max_epochs=3", callbacks(("BackboneFinetuning", {}))]
-    before = {path: bytes for path, bytes in content().items() if "tensorboard" not in path.parts}
+    before = {path: bytes for path, bytes in contents(Path()).items() if "tensorboard" not in path.parts}
     assert cli.main(command) == 2
-    assert {path: bytes for path, bytes in content().items() if "tensorboard" not in path.parts} == before
+    assert {path: bytes for path, bytes in contents(Path()).items() if "tensorboard" not in path.parts} == before
     assert cli.main(command[:-1]) == 0
 
 

@@ -33,7 +33,7 @@ from werkzeug.test import Client
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from tests import forked
-from tests.helpers import Hostile, quiet_trainer, run_of, scalars
+from tests.helpers import Hostile, quiet_trainer, random_images, run_of, scalars
 from zoo import trained
 from zoo.callbacks import dead_units, embeddings, histograms, observing, run_summary
 from zoo.inference import probabilities
@@ -466,7 +466,7 @@ class TestHistograms:
         log = log_of(three_runs[0])
         assert not log.Tags()["histograms"]
 
-    @pytest.mark.parametrize("command", [NUMPY, CNN, [*BINARY, "--trainer.gradient_clip_val=0.1"]], ids=str)
+    @pytest.mark.parametrize("command", [NUMPY, CNN, [*BINARY, "--trainer.gradient_clip_val=0.1"]])
     def test_change_nothing(self, command):
         """The weights of two epochs are the same, bit for bit, and so are the curves; for NumPy, too."""
         plain, watched = run_of(*command), run_of(*command, "--config=histograms")
@@ -558,7 +558,7 @@ class TestHistograms:
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8))
+    return random_images(12)
 
 
 @pytest.fixture
@@ -574,7 +574,7 @@ def labels() -> torch.Tensor:
         ["--trainer.logger=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=csv"],
         ["--trainer.logger=lightning.pytorch.loggers.TensorBoardLogger", "--trainer.logger.save_dir=theirs"],
     ],
-    ids=["fast_dev_run", "no logger", "CSV", "Lightning's"],
+    ids=["fast_dev_run", "no-logger", "CSV", "of-Lightning"],
 )
 def test_nothing_without_a_log_of_ours(options, capsys):
     assert cli.main([*NUMPY, "--config=histograms", *options]) == 0
