@@ -138,7 +138,7 @@ def test_tensorboard(a_run):
 
 def test_config_repeats_the_run(a_run, monkeypatch):
     run, _, _ = a_run
-    again = fit("--config", str(run / "config.yaml"))
+    again = fit("--config", str(run / "config.yaml"), "--runs_dir=runs")
     assert (again / "metrics.csv").read_text().splitlines()[0] == (run / "metrics.csv").read_text().splitlines()[0]
     first, second = weights(run), weights(again)
     assert first.keys() == second.keys()
@@ -194,6 +194,7 @@ def test_early_stopping_is_one_option():
 
 def test_another_model_does_not_inherit_arguments(capsys):
     def config(*options: str) -> dict:
+        capsys.readouterr()
         assert cli.main(["fit", *options, *SYNTHETIC, "--print_config"]) == 0
         return yaml.safe_load(capsys.readouterr().out)
 
