@@ -16,7 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
-from tests import helpers
+from tests import forked, helpers
 from zoo import files
 from zoo.commands import explain
 from zoo.figures import explanation, lettering
@@ -362,11 +362,11 @@ assert cli.main(['explain', *{arguments}]) == 0
 assert not {{'torch', 'numpy.random', 'matplotlib'}} & set(sys.modules) or {bool(options)}
 assert 'captum' not in sys.modules
 """
-    root = Path(cli.__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"},
-    )  # fmt: skip
+    if options:
+        done = forked.run(code=code)
+    else:
+        environment = os.environ | {"PYTHONPATH": str(forked.ROOT), "COLUMNS": "200"}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     if not options:
         assert "integrated_gradients" in done.stdout

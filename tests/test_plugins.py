@@ -370,10 +370,5 @@ def test_the_example_of_the_contract_runs():
 
     text = (Classifier.__doc__ or "").split("my_net.py:\n", 1)[1].split("\n    `python my_net.py`", 1)[0]
     Path("my_net.py").write_text("\n".join(line[8:] for line in text.splitlines()))
-    done = subprocess.run(
-        [sys.executable, "my_net.py"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    done = forked.run(code="import runpy; runpy.run_path('my_net.py', run_name='__main__')")
     assert done.returncode == 0, done.stderr
