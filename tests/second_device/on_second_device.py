@@ -21,6 +21,8 @@ from zoo import devices, trained
 from zoo.commands import export
 from zoo.lightning_cli import ZooCLI
 
+pytestmark = pytest.mark.pictures
+
 ON_DEVICE = [f"--trainer.accelerator={NAME}", f"--trainer.strategy={NAME}"]
 DATA = [
     "--data.source=synthetic", "--data.train_size=64", "--data.val_size=20", "--data.test_size=30",
