@@ -20,6 +20,8 @@ import cli
 from tests import forked
 from tests.helpers import tiny_data, weights
 from zoo import config as configs
+from zoo import lightning_cli
+from zoo.callbacks.step_seed import StepSeed
 from zoo.commands import help
 from zoo.interpretation import layers
 from zoo.trained import load
@@ -222,9 +224,15 @@ def test_optimizer_options_reach_the_default_optimizer():
 
 
 def test_seeds():
-    runs = [fit("--model", "MLP", *SYNTHETIC, f"--seed_everything={seed}") for seed in (0, 0, 1)]
+    runs = [fit("--model", "MLP", *SYNTHETIC, f"--seed_everything={seed}") for seed in (0, 0)]
+    other = lightning_cli.main(["fit", "--model", "MLP", *SYNTHETIC, "--seed_everything=1"])
+    runs.append(other.run_dir)
     losses = [next(csv.DictReader((run / "metrics.csv").open()))["train/loss"] for run in runs]
     assert losses[0] == losses[1] != losses[2]
+    assert other.datamodule.seed == 1
+    untrained = ["--trainer.max_epochs=0", "--trainer.logger=false", "--seed_everything=1", "--data.seed=7"]
+    assert lightning_cli.main(["fit", "--model", "MLP", *SYNTHETIC, *untrained]).datamodule.seed == 7
+    assert [callback.seed for callback in other.trainer.callbacks if isinstance(callback, StepSeed)] == [1]
     assert config_of(runs[2])["data"]["seed"] is None, "it follows the run's: a saved config can be run with another"
     assert len({run.name for run in runs}) == 3
 

@@ -189,6 +189,6 @@ def test_pixelate_has_as_few_pixels_as_it_says(side):
 def test_a_subset_has_the_classes_in_proportion_and_is_always_the_same():
     labels = np.random.default_rng(1).permutation(np.arange(500) % 10)
     chosen = subset(labels, 100)
-    assert np.array_equal(chosen, subset(labels, 100))
+    assert chosen[:8].tolist() == [2, 5, 15, 18, 27, 39, 41, 54]
     assert np.bincount(labels[chosen]).tolist() == [10] * 10
     assert np.array_equal(subset(labels, 10_000), np.arange(500))

@@ -299,6 +299,8 @@ def test_show_cifar10(run, official_layout, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
     assert run("data", "show", "--rows", 2, "--out", "b.png")[0] == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes(), "the same seed, the same picture"
+    assert run("data", "show", "--rows", 2, "--seed", 1, "--out", "c.png")[0] == 0
+    assert not np.array_equal(shown("a.png", rows=2), shown("c.png", rows=2))
 
 
 def test_images_stand_in_the_column_of_their_class_in_their_order():
