@@ -45,3 +45,13 @@ def test_run_of_a_checkpoint():
     assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve() / "checkpoints"
     (run / "config.yaml").touch()
     assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve()
+
+
+def test_a_lock_that_is_a_link_empties_nothing(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / runs.LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(InputError, match="is a link to"):
+        runs.lock(run)
+    assert (tmp_path / "precious").read_text() == "content"
