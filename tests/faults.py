@@ -212,9 +212,9 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("entry.compress_type != zipfile.ZIP_STORED", "False"),
     ],
     "zoo/checkpoint_content.py": [
-        ("    _check_tensors(content)\n", ""),
-        ("> MOST_VALUES:", "> MOST_VALUES**3:"),
-        ("_check_epochs(_at(content,", "_at(_at(content,"),
+        ("    _check_tensors(content)\n", "", "sparse weights", ("tests/test_restoring.py",)),
+        ("> MOST_VALUES:", "> MOST_VALUES**3:", "hyper_parameters of 200,003 values", ("tests/test_restoring.py",)),
+        ("_check_epochs(_at(content,", "_at(_at(content,", "", ("tests/test_restoring.py",)),
     ],
     "zoo/trust.py": [
         ("return classes(kind).get(path)", "return classes(kind).get(path) or configs.import_class(path)"),

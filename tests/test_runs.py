@@ -1,5 +1,6 @@
 """Run directories."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ def test_the_newest_run_is_the_one_that_started_last(monkeypatch):
     assert runs.newest(Path("runs"), lambda run: True) == made[-1]
     assert runs.newest(Path("runs"), lambda run: run.parent.name == "MLP") == made[1]
     assert runs.newest(Path("nothing"), lambda run: True) is None
+    os.utime(made[-1] / "config.yaml", (0, 0))
+    assert runs.newest(Path("runs"), lambda run: True) == made[-1], "by its number, whatever the time of its config"
+    later = Path("elsewhere/2026-01-01_00-00-09")
+    later.mkdir(parents=True)
+    (later / "config.yaml").touch()
+    Path("runs/CNN", later.name).symlink_to(later.resolve())
+    Path("runs/others").symlink_to(later.parent.resolve())
+    assert runs.newest(Path("runs"), lambda run: True) == made[-1], "a link is not followed"
     made[0].rename("runs/CNN/old_copy")
     assert runs.newest(Path("runs"), lambda run: True) == made[-1], "a folder with another name is never the newest"
 
@@ -45,3 +54,13 @@ def test_run_of_a_checkpoint():
     assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve() / "checkpoints"
     (run / "config.yaml").touch()
     assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve()
+
+
+def test_a_lock_that_is_a_link_empties_nothing(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / runs.LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(InputError, match="is a link to"):
+        runs.lock(run)
+    assert (tmp_path / "precious").read_text() == "content"

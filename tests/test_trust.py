@@ -401,7 +401,8 @@ def test_a_place_in_the_run_is_taken(theirs):
     assert [path.name for path in Path("theirs/more").iterdir()] == ["epoch=1-x.ckpt"]
 
 
-def test_a_run_names_no_address_to_download_from(theirs, monkeypatch):
+@pytest.mark.parametrize("command", [RESUME, FROM], ids=["run", "checkpoint"])
+def test_nobody_else_names_an_address_to_download_from(theirs, command, monkeypatch):
     asked: list[Any] = []
 
     def fetch(data_dir, mirrors=(), *args, **options):
@@ -410,7 +411,7 @@ def test_a_run_names_no_address_to_download_from(theirs, monkeypatch):
 
     monkeypatch.setattr("datamodules.cifar10.fetch", fetch)
     change(theirs, data__source="cifar10", data__mirrors=["https://their.place/x"], data__data_dir="theirs/data")
-    assert cli.main(RESUME) == 2
+    assert cli.main(command) == 2
     assert asked == [("data", [])]
 
 
@@ -439,8 +440,15 @@ class TestLinks:
             assert "is a link to " in error
             assert "mine" in error
 
-    @pytest.mark.parametrize("command", [["predict", "--test_set", "--ckpt=theirs"], FROM, ["compare", "theirs"]])
+    @pytest.mark.parametrize(
+        "command",
+        [["predict", "--test_set", "--ckpt=theirs"], FROM, RESUME, ["compare", "theirs"]],
+        ids=["predict", "checkpoint", "run", "compare"],
+    )
     def test_nothing_is_read_through_them(self, linked, command, capsys):
+        for target in Path("mine").rglob("*"):
+            if target.is_file():
+                target.write_text("{")  # whoever reads it has something else to say
         assert "is a link to " in refused(command, capsys)
 
     @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
