@@ -159,11 +159,12 @@ def _run_lightning(argv: list[str]) -> None:
         print(help.page(argv[0]))
         return
     check_names(argv[1:])
-    from zoo.installation import check_torch
+    from zoo import installation
 
-    check_torch()
-    from zoo import slurm
-    from zoo.lightning_cli import main as run
+    with installation.quick_imports():
+        installation.check_torch()
+        from zoo import slurm
+        from zoo.lightning_cli import main as run
 
     words = slurm.take_up(argv) if argv[0] == "fit" else argv
     if words is not None:

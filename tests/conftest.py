@@ -5,15 +5,19 @@ import re
 from pathlib import Path
 from types import FunctionType
 
-import lightning as L  # first, because its log handler keeps the stderr that it finds
 import pytest
-from tensorboard.summary.writer import event_file_writer
 
-import cli
-from datamodules import reader
-from tests import guards
-from tests.helpers import batch_file, write_pickle
-from zoo import lightning_cli
+from zoo.installation import quick_imports
+
+with quick_imports():
+    import lightning as L  # first, because its log handler keeps the stderr that it finds
+    from tensorboard.summary.writer import event_file_writer
+
+    import cli
+    from datamodules import reader
+    from tests import guards
+    from tests.helpers import batch_file, write_pickle
+    from zoo import lightning_cli
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 

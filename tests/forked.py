@@ -154,8 +154,11 @@ def _spent(place: str) -> Path:
 
 
 def _serve(place: str) -> None:
-    for module in ("cli", "zoo.lightning_cli", "torch.utils.tensorboard", "matplotlib.backends.backend_agg"):
-        importlib.import_module(module)
+    from zoo.installation import quick_imports
+
+    with quick_imports():
+        for module in ("cli", "zoo.lightning_cli", "torch.utils.tensorboard", "matplotlib.backends.backend_agg"):
+            importlib.import_module(module)
 
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(place)

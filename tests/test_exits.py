@@ -1,6 +1,7 @@
 """How a command ends: with an exit code, and with a line where it is not 0, whatever a model's code does, whichever
 streams are closed, and whatever the environment variables of other programs hold."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -215,3 +216,18 @@ def test_the_backend_is_looked_at_before_torch_is_imported(monkeypatch):
     monkeypatch.setattr(installation, "torch_misfit", lambda: order.append("torch"))
     installation.check_torch()
     assert order == ["backend", "torch"]
+
+
+def test_garbage_is_collected_again_once_torch_is_imported(monkeypatch):
+    """Not before, and also where the import fails; the first import is the only one without."""
+    with installation.quick_imports():
+        assert gc.isenabled(), "torch is imported already"
+    monkeypatch.delitem(sys.modules, "torch")
+    frozen = gc.get_freeze_count()
+    with pytest.raises(ImportError), installation.quick_imports():
+        raise ImportError
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, frozen)
+    with installation.quick_imports():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen

@@ -3,6 +3,7 @@
 Imports nothing but the standard library before a function needs it: any of the rest may be what is broken.
 """
 
+import gc
 import json
 import os
 import platform
@@ -10,7 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module, metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -60,6 +61,24 @@ class Finding(NamedTuple):
     subject: str
     text: str
     fix: str = ""
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import large libraries in two thirds of the time: without looking for garbage among what they define.
+
+    Each of Python's collections goes through all objects there are, of which PyTorch and Lightning define a million.
+    What is imported within stays out of later collections, too. Only the first import of PyTorch is worth it.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def check_torch() -> None:
@@ -139,8 +158,9 @@ def torch_misfit() -> str:
     A torchvision built for another torch is one of the commonest broken installations there are.
     """
     try:
-        import torch  # noqa: F401
-        import torchvision  # noqa: F401
+        with quick_imports():
+            import torch  # noqa: F401
+            import torchvision  # noqa: F401
     except Exception as error:  # a missing file, symbol or operator; what half an import leaves
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         versions = [f"{name} {version(name) or '(not installed)'}" for name in ("torch", "torchvision")]
