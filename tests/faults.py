@@ -256,7 +256,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/lightning_cli.py": [
         ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}'),
-        ("options[key] = type(value)(user_path(value))", "pass"),
+        ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/test_paths.py",)),
         ("self._set_aside(self.run_dir / results.FILE)", "pass"),
         (
             "paths = [callback.best_model_path for callback in (self.best, self.last)",

@@ -80,7 +80,7 @@ JUNK: dict[tuple[str, str], tuple[Any, str]] = {
     ("its moments' rates", "optimizer_states > 0 > param_groups > 0 > betas"): ([0.9], "betas"),
     ("an endless rate", "optimizer_states > 0 > param_groups > 0 > lr"): (float("inf"), "lr is inf"),
     ("no number for a rate", "optimizer_states > 0 > param_groups > 0 > lr"): (float("nan"), "lr is nan"),
-    ("an endless first rate", "optimizer_states > 0 > param_groups > 0 > initial_lr"): (float("inf"), "initial_lr is inf"),
+    ("a first rate", "optimizer_states > 0 > param_groups > 0 > initial_lr"): (float("inf"), "initial_lr is inf"),
     ("moments of one parameter", "optimizer_states > 0 > state"): ({0: {}}, "state is empty for some"),
     ("no moments", "optimizer_states > 0 > state"): ({}, "state is empty after 2 steps"),
     ("a schedule's last step", "lr_schedulers > 0 > last_epoch"): (10**30, "last_epoch is 1e+30"),
