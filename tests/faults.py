@@ -108,7 +108,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "a run that was stopped within an epoch goes on as if nothing had happened",
         ),
         ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
-        ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()"),
+        ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()", "an infinite loss", ("tests/test_finite.py",)),
     ],
     "zoo/torch_classifier.py": [
         (
@@ -257,7 +257,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/lightning_cli.py": [
         ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}'),
         ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/test_paths.py",)),
-        ("self._set_aside(self.run_dir / results.FILE)", "pass"),
+        ("self._set_aside(self.run_dir / results.FILE)", "pass", "a finished run goes on; metrics_3_epochs.json"),
         (
             "paths = [callback.best_model_path for callback in (self.best, self.last)",
             "paths = [callback.best_model_path for callback in (self.last, self.best)",
