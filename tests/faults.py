@@ -255,14 +255,16 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("os.replace(beside, path)", "path.write_bytes(content)"),
     ],
     "zoo/lightning_cli.py": [
-        ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}'),
+        ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}', "one device by default"),
         ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/test_paths.py",)),
         ("self._set_aside(self.run_dir / results.FILE)", "pass", "a finished run goes on; metrics_3_epochs.json"),
         (
             "paths = [callback.best_model_path for callback in (self.best, self.last)",
             "paths = [callback.best_model_path for callback in (self.last, self.best)",
+            "the best checkpoint is tested",
+            ("tests/test_cli.py",),
         ),
-        ("self.datamodule.seed = self.config[", "self.config["),
+        ("self.datamodule.seed = given.seed_everything", "pass", "images have the seed of the run"),
     ],
     "zoo/option_checks.py": [
         ("if there > 1 else None", "if there > 99 else None"),

@@ -357,8 +357,9 @@ class ZooCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Hand the data module the run's seed, the model its optimizer and schedule; check that all can be built."""
         config = self.config_init[self.subcommand]
-        if config.data.seed is None:
-            self.datamodule.seed = self.config[self.subcommand].seed_everything
+        given = self.config[self.subcommand]  # that of `config.data` is 0 where none was given
+        if given.data.seed is None:
+            self.datamodule.seed = given.seed_everything
         # As a function, which copies of the model share: the parser's own holds the parser, which cannot be copied.
         self.model.make_optimizer = lambda parameters: config.optimizer(parameters)
         self.model.lr_schedule = config.lr_schedule
