@@ -108,7 +108,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "a run that was stopped within an epoch goes on as if nothing had happened",
         ),
         ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
-        ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()"),
+        ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()", "an infinite loss", ("tests/test_finite.py",)),
     ],
     "zoo/torch_classifier.py": [
         (
@@ -255,14 +255,16 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("os.replace(beside, path)", "path.write_bytes(content)"),
     ],
     "zoo/lightning_cli.py": [
-        ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}'),
-        ("options[key] = type(value)(user_path(value))", "pass"),
-        ("self._set_aside(self.run_dir / results.FILE)", "pass"),
+        ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}', "one device by default"),
+        ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/test_paths.py",)),
+        ("self._set_aside(self.run_dir / results.FILE)", "pass", "a finished run goes on; metrics_3_epochs.json"),
         (
             "paths = [callback.best_model_path for callback in (self.best, self.last)",
             "paths = [callback.best_model_path for callback in (self.last, self.best)",
+            "the best checkpoint is tested",
+            ("tests/test_cli.py",),
         ),
-        ("self.datamodule.seed = self.config[", "self.config["),
+        ("self.datamodule.seed = given.seed_everything", "pass", "images have the seed of the run"),
     ],
     "zoo/option_checks.py": [
         ("if there > 1 else None", "if there > 99 else None"),
@@ -303,7 +305,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/callbacks/history.py": [
         ("seconds - self._validated", "seconds"),
-        ("self.rows = rows", "pass"),
+        ("self.rows = rows", "pass", "a run that was stopped goes on as if nothing had happened"),
     ],
     "zoo/callbacks/batch_log.py": [
         ("for logger in trainer.loggers:", "for logger in trainer.loggers[:1]:"),
@@ -335,7 +337,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("buffer.copy_(content)", "pass"),
     ],
     "zoo/registry.py": [
-        ("contains(installed, prereleases=True)", "contains(installed)"),
+        ("contains(installed, prereleases=True)", "contains(installed, prereleases=False)"),
         ("if entry.name in owners:", "if False:"),
     ],
     # Evaluation.

@@ -2,9 +2,10 @@
 
     python -m tests.mutations -k scratch --jobs 4
 
-A fault is killed if a test fails with it and passes without it. Only the tests that reach the faulty module by imports
-run, the nearest test files first, and a fault's run ends at the first test that fails. Exits with 1 if a fault
-survives, or if the table does not fit the code. A fault takes some five to ten seconds, one that survives minutes.
+A fault is killed if a test fails with it and passes without it. The tests that reach the faulty module by imports run,
+the likeliest first (see `concerned`), until one fails. A test that takes two minutes counts as one that fails, and is
+marked. Exits with 1 if a fault survives, or if the table does not fit the code. A fault takes some five to ten seconds,
+one that survives minutes.
 """
 
 import argparse
@@ -54,7 +55,7 @@ class Outcome(NamedTuple):
     Attributes:
         fault: that was planted.
         verdict: "killed", "survived", or "red", if the test that failed fails without the fault too.
-        details: the test that failed, or how many test files passed.
+        details: the test that failed, or why there is none.
         seconds: that it took.
         output: of pytest.
     """
@@ -142,7 +143,7 @@ def _tests(module: str) -> dict[str, set[str]]:
         tests = node.body if isinstance(node, ast.ClassDef) and node.name.startswith("Test") else [node]
         for test in tests:
             if isinstance(test, ast.FunctionDef) and test.name.startswith("test"):
-                place = f"{path}::{node.name}" if test is not node else str(path)  # type: ignore[attr-defined]
+                place = f"{path}::{node.name}" if test is not node else str(path)
                 named = {_name(part) for part in ast.walk(test)} & texts.keys()
                 found[f"{place}::{test.name}"] = _words(ast.unparse(test)).union(*(texts[name] for name in named))
     return found
@@ -359,10 +360,10 @@ def judge(fault: Fault, place: Path, seconds: float) -> Outcome:
         for name in _tracked():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
-    began, told = time.monotonic(), ""
-    tests = concerned(fault)
-    for targets in filter(None, _portions(tests)):
+    began, told, details = time.monotonic(), "", "all tests pass"
+    for targets in filter(None, _portions(concerned(fault))):
         if time.monotonic() - began > seconds:
+            details = "all tests pass that there was time for"
             break
         with _planted(tree, fault):
             failed, output = _run(tree, targets, began + seconds)
@@ -370,7 +371,7 @@ def judge(fault: Fault, place: Path, seconds: float) -> Outcome:
         if failed is not None:
             verdict = "killed" if _passes_without(tree, failed.removesuffix(" (does not end)")) else "red"
             return Outcome(fault, verdict, failed, time.monotonic() - began, told)
-    return Outcome(fault, "survived", f"tried {tests[0]} first", time.monotonic() - began, told)
+    return Outcome(fault, "survived", details, time.monotonic() - began, told)
 
 
 # The command.
@@ -382,11 +383,17 @@ def _line(outcome: Outcome) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-k", metavar="TEXT", default="", help="only faults whose file, code or reason has this text")
+    parser.add_argument("-k", metavar="TEXT", default="", help="plant only faults whose file, code or reason has it")
     parser.add_argument("-v", action="store_true", help="print what pytest prints")
-    parser.add_argument("--list", action="store_true", help="print the faults and their test files, and run nothing")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="faults at a time (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=300, help="of a fault that survives (default: %(default)s)")
+    parser.add_argument(
+        "--list", action="store_true", help="print the faults and the likeliest tests of each, and run none"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="this many faults at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=300, help="give a fault up after so long (default: %(default)s)"
+    )
     options = parser.parse_args()
     problems = list(filter(None, map(problem, FAULTS)))
     if problems:

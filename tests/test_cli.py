@@ -451,3 +451,13 @@ def test_real_data(real_data):
     options = ["--data.data_dir", str(real_data), "--data.verify_checksums=false", "--data.train_size=10000"]
     run = fit("--config", "cnn", *options, "--data.test_size=2000", "--trainer.max_epochs=1")
     assert json.loads((run / "metrics.json").read_text())["test/acc"] > 0.3
+
+
+@pytest.mark.parametrize(("options", "seed"), [([], 3), (["--data.seed=5"], 5)], ids=["by default", "its own"])
+def test_the_images_have_the_seed_of_the_run(options, seed):
+    from zoo import lightning_cli
+
+    fast = ["--trainer.fast_dev_run=true", "--seed_everything=3"]
+    run = lightning_cli.main(["fit", "--model=MLP", *SYNTHETIC, *fast, *options])
+    assert run.datamodule.train_dataloader().sampler.seed == seed
+    assert run.datamodule.train.seed == seed, "of the augmentation"

@@ -95,9 +95,12 @@ def test_the_number_of_a_job(variables, expected, monkeypatch):
     assert slurm.job() == expected
 
 
-def test_a_chosen_view_of_slurm_is_kept(job):
+def test_lightning_does_not_queue_again_by_itself(job):
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
+    found = slurm.take_environment([])
+    assert isinstance(found, SLURMEnvironment)
+    assert not found.auto_requeue
     chosen = SLURMEnvironment()
     assert slurm.take_environment([chosen]) is chosen
     assert not chosen.auto_requeue
