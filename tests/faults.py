@@ -264,7 +264,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "the best checkpoint is tested",
             ("tests/test_cli.py",),
         ),
-        ("self.datamodule.seed = given.seed_everything", "pass", "images have the seed of the run"),
+        ("self.datamodule.seed = asked.seed_everything", "pass", "images have the seed of the run"),
     ],
     "zoo/option_checks.py": [
         ("if there > 1 else None", "if there > 99 else None"),
