@@ -311,7 +311,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("for logger in trainer.loggers:", "for logger in trainer.loggers[:1]:"),
     ],
     "zoo/callbacks/graceful_stop.py": [
-        ("self._saved = False, True", "self._saved = False, False"),
+        (
+            "self._saved = False, True",
+            "self._saved = False, False",
+            "a run stopped by a signal",
+            ("tests/test_resume.py",),
+        ),
     ],
     "zoo/callbacks/run_checkpoint.py": [
         ('mode="max"', 'mode="min"'),
