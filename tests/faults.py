@@ -319,7 +319,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
     ],
     "zoo/callbacks/run_checkpoint.py": [
-        ('mode="max"', 'mode="min"'),
+        ('mode="max"', 'mode="min"', "the best checkpoint", ("tests/test_cli.py",)),
     ],
     "zoo/callbacks/embeddings.py": [
         (".flip(1)[:, :n]", "[:, :n]"),
@@ -335,7 +335,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ('(1, "one image")', '(2, "one image")'),
     ],
     "zoo/testing.py": [
-        ("            _check_as_fit(model)\n", ""),
+        (
+            "            _check_as_fit(model)\n",
+            "",
+            "check_model fails what fit refuses",
+            ("tests/test_model_check.py",),
+        ),
     ],
     "zoo/compilation.py": [
         ("if any(isinstance(module, torch.jit.ScriptModule) for module in model.net.modules()):", "if False:"),
