@@ -311,10 +311,15 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("for logger in trainer.loggers:", "for logger in trainer.loggers[:1]:"),
     ],
     "zoo/callbacks/graceful_stop.py": [
-        ("self._saved = False, True", "self._saved = False, False"),
+        (
+            "self._saved = False, True",
+            "self._saved = False, False",
+            "a run stopped by a signal",
+            ("tests/test_resume.py",),
+        ),
     ],
     "zoo/callbacks/run_checkpoint.py": [
-        ('mode="max"', 'mode="min"'),
+        ('mode="max"', 'mode="min"', "the best checkpoint", ("tests/test_cli.py",)),
     ],
     "zoo/callbacks/embeddings.py": [
         (".flip(1)[:, :n]", "[:, :n]"),
@@ -330,10 +335,20 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ('(1, "one image")', '(2, "one image")'),
     ],
     "zoo/testing.py": [
-        ("            _check_as_fit(model)\n", ""),
+        (
+            "            _check_as_fit(model)\n",
+            "",
+            "check_model fails what fit refuses",
+            ("tests/test_model_check.py",),
+        ),
     ],
     "zoo/compilation.py": [
-        ("if any(isinstance(module, torch.jit.ScriptModule) for module in model.net.modules()):", "if False:"),
+        (
+            "if any(isinstance(module, torch.jit.ScriptModule) for module in model.net.modules()):",
+            "if False:",
+            "TorchScript is told where it does not serve",
+            ("tests/test_model_check.py",),
+        ),
         ("buffer.copy_(content)", "pass"),
     ],
     "zoo/registry.py": [
@@ -387,7 +402,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("if classes == 2 else", "if classes == 0 else"),
     ],
     "zoo/evaluation/html.py": [
-        ("<small>{_escaped(note)}</small>", "<small>{note}</small>"),
+        ("<small>{_escaped(note)}</small>", "<small>{note}</small>", "", ("tests/test_evaluate.py",)),
         ('<span class="note">{_escaped(fact.note)}', '<span class="note">{fact.note}'),
         ('alt="{_escaped(picture.description)}"', 'alt="{picture.description}"'),
         ("escape(one_line(text))", "escape(one_line(text), quote=False)"),
@@ -416,8 +431,13 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     # Commands.
     "zoo/commands/compare.py": [
         ('    "data.device",\n', '    "data.device", "data.drop_last",\n'),
-        ('"trainer.accelerator",', '"trainer.accelerator", "trainer.accumulate_grad_batches",'),
-        ('"trainer.devices",', '"trainer.devices", "trainer.precision",'),
+        (
+            '"trainer.accelerator",',
+            '"trainer.accelerator", "trainer.accumulate_grad_batches",',
+            "",
+            ("tests/test_compare.py",),
+        ),
+        ('"trainer.devices",', '"trainer.devices", "trainer.precision",', "", ("tests/test_compare.py",)),
         ('"processes": _processes(facts)} | _settings(config)', '"processes": 1} | _settings(config)'),
         (
             "newest = {run.seed: run for run in sorted(alike, key=",
