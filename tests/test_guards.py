@@ -62,7 +62,7 @@ def test_a_thread_that_goes_on_is_told(endless, tmp_path, monkeypatch):
 
 def test_models_of_a_test_are_forgotten(tmp_path):
     with restored(tmp_path), pytest.MonkeyPatch.context() as patch:
-        plugins.install(patch, tmp_path)
+        plugins.install(patch, tmp_path / "site")  # not where one stands: a command looks there, too
         assert registry.load("TinyNet").__module__ == "tiny_zoo"
     assert "TinyNet" not in registry.entries()
     assert "tiny_zoo" not in sys.modules
