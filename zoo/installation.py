@@ -65,10 +65,10 @@ class Finding(NamedTuple):
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import large libraries in two thirds of the time: without looking for garbage among what they define.
+    """Import large libraries more quickly: without looking for garbage among what they define.
 
     Each of Python's collections goes through all objects there are, of which PyTorch and Lightning define a million.
-    What is imported within stays out of later collections, too. Only the first import of PyTorch is worth it.
+    Only the first import of PyTorch is worth it.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield
@@ -76,7 +76,6 @@ def quick_imports() -> Iterator[None]:
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         gc.enable()
 
