@@ -62,10 +62,11 @@ def test_a_thread_that_goes_on_is_told(endless, tmp_path, monkeypatch):
 
 def test_models_of_a_test_are_forgotten(tmp_path):
     with restored(tmp_path), pytest.MonkeyPatch.context() as patch:
-        plugins.install(patch, tmp_path / "site")  # not where one stands: a command looks there, too
-        assert registry.load("TinyNet").__module__ == "tiny_zoo"
+        # Not where one stands, for a command looks there, too; and not by the name of a package of other tests.
+        plugins.install(patch, tmp_path / "site", package="forgotten-zoo")
+        assert registry.load("TinyNet").__module__ == "forgotten_zoo"
     assert "TinyNet" not in registry.entries()
-    assert "tiny_zoo" not in sys.modules
+    assert "forgotten_zoo" not in sys.modules
 
 
 def test_random_numbers_are_the_same_whatever_was_drawn_before(tmp_path):
