@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def resume(run: Path | None = None) -> int:
     """Go on with a run, by default the newest, and name its callback again, which no folder of a run may name."""
     run = run or runs.newest(Path("runs"), lambda run: True)
     return cli.main(["fit", f"--resume={run}", f"--config={run}/config.yaml"])
+
+
+def next_second() -> None:
+    """Wait until the clock is in another second: TensorBoard reads the files of one second by their process numbers."""
+    began = int(time.time())
+    while int(time.time()) == began:
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +172,7 @@ class TestResume:
         code = "import cli, os, sys; from tests import callbacks as c; c.signal.raise_signal = lambda n: os._exit(9); "
         code += "cli.main(sys.argv[1:])"
         done = forked.run(*FIT, signal_at(8), "--save_every_n_steps=3", code=code)
+        next_second()
         assert done.returncode == 9, done.stderr
         (run,) = Path("runs").glob("*/*")
         assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 6

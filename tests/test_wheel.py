@@ -26,7 +26,7 @@ def test_wheel_works_from_another_directory(tmp_path):
     assert shipped
     assert {*shipped, "zoo/catalogue.json"} <= set(names)
     (scripts,) = [name for name in names if name.endswith("entry_points.txt")]
-    assert "cifar10-zoo = cli:main" in (tmp_path / "installed" / scripts).read_text()
+    assert "cifar10-zoo = cli:run" in (tmp_path / "installed" / scripts).read_text()
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
