@@ -41,9 +41,9 @@ def run(*command: str, code: str | None = None, **environment: str) -> subproces
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = Process(command, os.environ | environment, code, out.fileno(), err.fileno())
-        process.wait()
+        returncode = process.wait()
         texts = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (out, err))
-        return subprocess.CompletedProcess(process.args, process.returncode or 0, *texts)
+        return subprocess.CompletedProcess(process.args, returncode, *texts)
 
 
 def launch(*command: str, launcher: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess:

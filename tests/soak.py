@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -20,8 +19,7 @@ from pathlib import Path
 
 import torch
 
-import cli
-import zoo.lightning_cli  # noqa: F401  - once, for all the processes to come
+from tests import forked
 from tests.helpers import rows, scalars, weights
 from zoo import checkpoints
 
@@ -34,31 +32,22 @@ RUNS = {
 }
 
 
-def start(*command: str) -> int:
-    """Start a command in a process of its own, and return the process's number.
-
-    A fork, because importing the libraries anew would take longer than the run.
-    """
-    process = os.fork()
-    if process == 0:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        torch.set_num_threads(1)
-        os._exit(cli.main(list(command)))
-    return process
+def start(*command: str) -> forked.Process:
+    """Start a command in a process of its own; its errors go to the file "log"."""
+    with open(os.devnull, "wb") as null, open("log", "ab") as log:
+        return forked.Process(command, os.environ, out=null.fileno(), err=log.fileno())
 
 
 def finish(*command: str) -> float:
     """Run a command to its end, and return the seconds it took."""
     started = time.perf_counter()
-    _, status = os.waitpid(start(*command), 0)
-    if status != 0:
-        sys.exit(f"{' '.join(command)} ended with status {status}: {Path('log').read_text()}")
+    code = start(*command).wait()
+    if code != 0:
+        sys.exit(f"{' '.join(command)} ended with code {code}: {Path('log').read_text()}")
     return time.perf_counter() - started
 
 
-def kill(process: int, run_dir: Path, seconds: float, at_write: bool) -> bool | None:
+def kill(process: forked.Process, run_dir: Path, seconds: float, at_write: bool) -> bool | None:
     """Kill `process`: after `seconds`, or when it writes a checkpoint; return whether it was writing one.
 
     None where it had ended by then.
@@ -66,11 +55,11 @@ def kill(process: int, run_dir: Path, seconds: float, at_write: bool) -> bool | 
     started, until = time.time(), time.perf_counter() + seconds
     while True:
         writing = _is_writing(run_dir, started)
-        if os.waitpid(process, os.WNOHANG)[0]:
+        if process.poll() is not None:
             return None
         if (at_write and writing) or (not at_write and time.perf_counter() >= until):
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
+            process.kill()
+            process.wait()
             return _is_writing(run_dir, started)
         time.sleep(0 if at_write else 0.001)
 
@@ -120,7 +109,7 @@ def soak(kills: int, per_run: int, seed: int) -> int:
             resume = ["--resume"] if list(runs_dir.glob("*/*/config.yaml")) else [*FIT[1:], *RUNS[name]]
             process = start("fit", *resume, f"--runs_dir={runs_dir}")
         else:
-            os.waitpid(process, 0)
+            process.wait()
         run = max(runs_dir.glob("*/*"), key=lambda path: (path / "metrics.json").is_file())
         found = differences(run, references[name][0])
         if not (run / "metrics.json").is_file():
