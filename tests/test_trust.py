@@ -448,7 +448,7 @@ class TestLinks:
     def test_nothing_is_read_through_them(self, linked, command, capsys):
         for target in Path("mine").rglob("*"):
             if target.is_file():
-                target.write_text("{")  # whoever reads it has something else to say
+                target.write_text("{")  # reading it would give another error
         assert "is a link to " in refused(command, capsys)
 
     @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])

@@ -270,7 +270,7 @@ def _in_run(wanted: str) -> Path:
     else `wanted` itself.
 
     Raises:
-        InputError: where there is no checkpoint, or for links in a run, see `zoo.runs.check_links`.
+        InputError: if there is no checkpoint, or if a run holds links (see `zoo.runs.check_links`).
     """
     path = user_path(wanted)
     if len(wanted) > 4096 or not path.is_dir():

@@ -130,7 +130,7 @@ def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:
 
 
 def _folders(place: Path) -> list[Path]:
-    """Return the folders in a folder, without links to folders; none where they cannot be listed."""
+    """Return the folders in a folder, without links; an empty result if the folder cannot be listed."""
     try:
         return [place / entry.name for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False)]
     except OSError:

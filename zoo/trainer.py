@@ -24,7 +24,7 @@ class ZooTrainer(L.Trainer):
 
     Attributes:
         run_dir: of the run, once it is known.
-        profile_dir: where profilers write their files; None, with which they print, where there is no run.
+        profile_dir: where profilers write their files; if None, as it is without a run, they print.
     """
 
     run_dir: Path | None = None

@@ -277,7 +277,7 @@ def names(config: Config) -> Iterator[tuple[str, str]]:
         if key in configs.CLASS_KEYS or key == "trainer":
             yield from _names(key, value)
         else:
-            found = _names(key, value)  # a plain text is no class there: "data" may be a folder and a module
+            found = _names(key, value)  # plain text, such as "data", can name a folder as well as a module
             yield from (pair for pair in found if pair[0].endswith(".class_path") or configs.reads_as_yaml(pair[1]))
 
 
