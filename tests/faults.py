@@ -444,6 +444,10 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "newest = {run.seed: run for run in sorted(alike, reverse=True, key=",
         ),
     ],
+    "cli.py": [
+        ("os._exit(code)", "os._exit(0)"),
+        ("    code = main()\n    sys.exit(code)", "    code = main()\n    leave()", "before its threads have ended"),
+    ],
     "zoo/commands/predict.py": [
         ("data.test.labels.tolist(), probabilities", "data.test.labels.flip(0).tolist(), probabilities"),
     ],
