@@ -5,11 +5,12 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
 
 from datamodules.errors import Ended, InputError, RunError, did_you_mean, error_line, foreign_exit
-from zoo.signals import Stopped, stopping_at_once
+from zoo.core.signals import Stopped, stopping_at_once
 
 # A module of `zoo.commands` each, which imports what it needs: most of them no torch.
 OWN = {
@@ -22,7 +23,6 @@ OWN = {
     "export": "write a trained model as ONNX, PyTorch program, safetensors or NumPy arrays",
     "data": "download CIFAR-10 (data prepare), check its files (data check), draw some images (data show)",
     "compare": "finished runs in a table for each data set, their seeds taken together, and a plot of their curves",
-    "benchmark": "the speed of NumPy nets, data path, training steps, fit and start-up, beside their peers",
     "speedrun": "run a record recipe several times: its accuracy over the seeds, and its seconds",
     "doctor": "look for what is wrong with the installation, and say how to mend it",
 }
@@ -79,6 +79,11 @@ def main(argv: list[str] | None = None) -> int:
     """
     if "" not in sys.path:
         sys.path.append("")  # so that a model of one's own is found where one stands
+    return reporting_errors(_run, sys.argv[1:] if argv is None else argv)
+
+
+def reporting_errors(command: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Run a command, print what goes wrong as one line, and return the exit code (see `main`)."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal cannot show a letter
     try:
@@ -86,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
             raise InputError("the standard output is closed: redirect it to a file, or to /dev/null")
         try:
             with stopping_at_once():
-                code = _run(sys.argv[1:] if argv is None else argv)
+                code = command(argv)
         except Ended as end:
             code = end.exit_code
         sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
@@ -170,7 +175,7 @@ def _run(argv: list[str]) -> int:
 def _run_lightning(argv: list[str]) -> None:
     """Run one of Lightning's commands, or print its help. What needs no torch, whose import takes seconds, is first."""
     from zoo.commands import help
-    from zoo.config import HELP, check_names, take_options
+    from zoo.runs.configs import HELP, check_names, take_options
 
     wanted = take_options(argv[1:], HELP)[0]
     for section in filter(None, wanted.values()):
@@ -181,12 +186,12 @@ def _run_lightning(argv: list[str]) -> None:
         print(help.page(argv[0]))
         return
     check_names(argv[1:])
-    from zoo import installation
+    from zoo.core import installation
 
     with installation.quick_imports():
         installation.check_torch()
-        from zoo import slurm
-        from zoo.lightning_cli import main as run
+        from zoo.training import slurm
+        from zoo.training.lightning_cli import main as run
 
     words = slurm.take_up(argv) if argv[0] == "fit" else argv
     if words is not None:

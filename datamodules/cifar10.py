@@ -13,11 +13,12 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from datamodules import reader, synthetic
+from datamodules import synthetic
 from datamodules.augmentation import Augmentation, augment, pad, random_bits
 from datamodules.download import fetch
 from datamodules.errors import InputError, did_you_mean
 from datamodules.paths import user_path
+from datamodules.readers import cifar
 
 T = TypeVar("T")
 
@@ -256,7 +257,7 @@ class CIFAR10DataModule(L.LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        self.data_dir = user_path(data_dir) if data_dir else reader.default_dir()
+        self.data_dir = user_path(data_dir) if data_dir else cifar.default_dir()
         self.source = _one_of("source", source, ("cifar10", "synthetic"))
         self.task = _one_of("task", task, ("multiclass", "binary"))
         self.batch_size = _in_range("batch_size", batch_size, 1)
@@ -282,7 +283,7 @@ class CIFAR10DataModule(L.LightningDataModule):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels; two of them for the binary task."""
-        names = synthetic.CLASS_NAMES if self.source == "synthetic" else reader.CLASS_NAMES
+        names = synthetic.CLASS_NAMES if self.source == "synthetic" else cifar.CLASS_NAMES
         return names if self.task == "multiclass" else (names[0], f"not {names[0]}")
 
     @property
@@ -309,14 +310,14 @@ class CIFAR10DataModule(L.LightningDataModule):
         Raises:
             InputError: where there is none and it cannot be downloaded.
         """
-        if self.source == "synthetic" or reader.find(self.data_dir) is not None:
+        if self.source == "synthetic" or cifar.find(self.data_dir) is not None:
             return
         advice = (
-            f"put {reader.FOLDER}/ or {reader.ARCHIVE} there, name its place by --data.data_dir or CIFAR10_DIR, "
+            f"put {cifar.FOLDER}/ or {cifar.ARCHIVE} there, name its place by --data.data_dir or CIFAR10_DIR, "
             "or try without it: --config synthetic"
         )
         if not self.download:
-            raise InputError(f"{reader.missing(self.data_dir)}: {advice}")
+            raise InputError(f"{cifar.missing(self.data_dir)}: {advice}")
         try:
             fetch(self.data_dir, self.mirrors)
         except InputError as error:
@@ -326,7 +327,7 @@ class CIFAR10DataModule(L.LightningDataModule):
         """Read and split what `stage` ("fit", "validate", "test", "predict" or None for all) needs, once.
 
         Raises:
-            InputError: see `datamodules.reader.read`; or where a size is larger than what there is.
+            InputError: see `datamodules.readers.cifar.read`; or where a size is larger than what there is.
         """
         if stage in ("fit", "validate", None) and self.train is None:
             images, labels = self._read("train")
@@ -393,7 +394,7 @@ class CIFAR10DataModule(L.LightningDataModule):
                 sizes = "--data.train_size and --data.val_size" if split == "train" else "--data.test_size"
                 raise InputError(f"{sizes} ask for {n:,} drawn images: lower them to {MOST_SYNTHETIC:,} at the most")
             return synthetic.generate(n, split=split)
-        images, labels, official = reader.read(self.data_dir, split, verify_checksums=self.verify_checksums)
+        images, labels, official = cifar.read(self.data_dir, split, verify_checksums=self.verify_checksums)
         self._official &= official
         return images, labels
 

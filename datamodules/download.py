@@ -4,7 +4,7 @@ The official server has been throttled to about an hour since June 2026
 (https://github.com/pytorch/vision/issues/9536), so others are asked where it stalls or crawls. They need not be
 trusted: nothing is unpacked before the whole archive has the official MD5 sum.
 
-Everything grows under names that `reader.find` does not take for data, and the finished folder gets its own by one
+Everything grows under names that `cifar.find` does not take for data, and the finished folder gets its own by one
 rename: a process that is killed leaves a part to resume, or data that are whole.
 """
 
@@ -26,9 +26,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from datamodules import lookalikes, reader
 from datamodules.errors import InputError, one_line, printable
 from datamodules.paths import user_path
+from datamodules.readers import cifar, lookalikes
 
 # To connect, and between two pieces of an answer: a server that is silent for longer has stalled.
 TIMEOUT_SECONDS = 10.0
@@ -40,8 +40,8 @@ LINE_EVERY_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
 
 LOCK = ".cifar-10.lock"
-PART = f"{reader.ARCHIVE}.part"
-FOLDER_PART = f".{reader.FOLDER}.part"
+PART = f"{cifar.ARCHIVE}.part"
+FOLDER_PART = f".{cifar.FOLDER}.part"
 
 ADDRESSES = (
     # The official one: https://www.cs.toronto.edu/~kriz/cifar.html
@@ -75,7 +75,7 @@ class Archive(NamedTuple):
     room: int
 
 
-OFFICIAL = Archive(ADDRESSES, 170_498_071, "c58f30108f718f92721af3b95e74349a", reader.OFFICIAL_MD5, room=357_000_000)
+OFFICIAL = Archive(ADDRESSES, 170_498_071, "c58f30108f718f92721af3b95e74349a", cifar.OFFICIAL_MD5, room=357_000_000)
 
 
 def fetch(data_dir: str | Path, mirrors: Sequence[str] = (), archive: Archive = OFFICIAL) -> Path:
@@ -89,22 +89,22 @@ def fetch(data_dir: str | Path, mirrors: Sequence[str] = (), archive: Archive = 
         archive: what to download.
 
     Returns:
-        The folder of the batch files, all verified; or what `reader.find` found there before.
+        The folder of the batch files, all verified; or what `cifar.find` found there before.
 
     Raises:
         InputError: for a mirror that is no web address; where no server gives the archive; where the disk is full, or
             `data_dir` cannot be written. What was downloaded is kept for the next time.
     """
-    if (found := reader.find(data_dir)) is not None:
+    if (found := cifar.find(data_dir)) is not None:
         return found
     addresses = list(dict.fromkeys([*map(_archive_address, mirrors), *archive.addresses]))
     data_dir = user_path(data_dir)
-    folder, part, folder_part = data_dir / reader.FOLDER, data_dir / PART, data_dir / FOLDER_PART
+    folder, part, folder_part = data_dir / cifar.FOLDER, data_dir / PART, data_dir / FOLDER_PART
     made = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with _alone(data_dir):
-            if (found := reader.find(data_dir)) is not None:
+            if (found := cifar.find(data_dir)) is not None:
                 return found
             if folder.exists():
                 folder.rmdir()  # fails, before anything is downloaded, where it holds what is not ours
@@ -138,7 +138,7 @@ def _archive_address(mirror: str) -> str:
         usable = False
     if not usable:
         raise InputError(f"mirror '{mirror}' is no web address: give one that begins with https:// or http://")
-    return mirror + reader.ARCHIVE if mirror.endswith("/") else mirror
+    return mirror + cifar.ARCHIVE if mirror.endswith("/") else mirror
 
 
 @contextlib.contextmanager

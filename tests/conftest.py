@@ -7,17 +7,17 @@ from types import FunctionType
 
 import pytest
 
-from zoo.installation import quick_imports
+from zoo.core.installation import quick_imports
 
 with quick_imports():
     import lightning as L  # first, because its log handler keeps the stderr that it finds
     from tensorboard.summary.writer import event_file_writer
 
     import cli
-    from datamodules import reader
+    from datamodules.readers import cifar
     from tests import guards
     from tests.helpers import batch_file, write_pickle
-    from zoo import lightning_cli
+    from zoo.training import lightning_cli
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
@@ -85,21 +85,21 @@ def _own_cache(monkeypatch, tmp_path):
 def official_layout(tmp_path_factory) -> Path:
     """A folder in the official layout: 60,000 images of one colour each. Read only."""
     root = tmp_path_factory.mktemp("cifar10")
-    folder = root / reader.FOLDER
+    folder = root / cifar.FOLDER
     folder.mkdir()
-    for name in reader.BATCH_LABELS:
+    for name in cifar.BATCH_LABELS:
         write_pickle(folder / name, batch_file(name))
-    write_pickle(folder / "batches.meta", {"label_names": list(reader.CLASS_NAMES), "num_cases_per_batch": 10_000})
+    write_pickle(folder / "batches.meta", {"label_names": list(cifar.CLASS_NAMES), "num_cases_per_batch": 10_000})
     return root
 
 
 @pytest.fixture
 def damaged_layout(official_layout, tmp_path) -> Path:
     """A copy of the official layout whose files a test may replace."""
-    folder = tmp_path / "damaged" / reader.FOLDER
+    folder = tmp_path / "damaged" / cifar.FOLDER
     folder.mkdir(parents=True)
-    for name in reader.FILES:
-        (folder / name).symlink_to(official_layout / reader.FOLDER / name)
+    for name in cifar.FILES:
+        (folder / name).symlink_to(official_layout / cifar.FOLDER / name)
     return folder.parent
 
 

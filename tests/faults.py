@@ -82,7 +82,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("else rng.permutation(len(images))", "else rng.integers(len(images), size=len(images))"),
     ],
     # NumPy networks under Lightning.
-    "zoo/numpy_classifier.py": [
+    "zoo/core/numpy_classifier.py": [
         ("network.gradients /= self.trainer.world_size", "pass", "", ("tests/test_ddp.py",)),
         ("loop._batches_that_stepped += n", "pass"),
         ("left.append(trainer.max_steps - steps)", "pass"),
@@ -90,11 +90,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("setattr(self._rule, name, group[name])", "pass", "options of a resumed run"),
         ("self.clip_gradients(self.trainer.optimizers[0], *self._clip)", "pass"),
     ],
-    "zoo/numpy_mlp.py": [
+    "zoo/models/numpy_mlp.py": [
         ("self.pixel_shift = self.pixel_shift.new_zeros(self.pixel_shift.shape)", "pass"),
     ],
     # All models.
-    "zoo/classifier.py": [
+    "zoo/core/classifier.py": [
         ("confusion.sum()) * self.trainer.world_size", "confusion.sum())", "images of all processes"),
         ("-(-batches // accumulated)", "batches // accumulated", "the last step of an epoch"),
         ("(loss.float() * len(labels))", "(loss * len(labels))", "a sum in half precision"),
@@ -110,7 +110,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
         ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()", "an infinite loss", ("tests/test_finite.py",)),
     ],
-    "zoo/torch_classifier.py": [
+    "zoo/core/torch_classifier.py": [
         (
             "torch.channels_last else normalized.contiguous()",
             "torch.channels_last else normalized",
@@ -118,34 +118,34 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ("logits = logits.float()", "pass", "a loss in half precision"),
     ],
-    "zoo/metrics.py": [
+    "zoo/core/metrics.py": [
         ("_mean(recall[true > 0])", "_mean(recall)"),
         ("return result if result.dtype == state.dtype else state.to(result.device)", "return result"),
         ("cells = labels * self.num_classes + predictions", "cells = predictions * self.num_classes + labels"),
     ],
-    "zoo/cnn.py": [
+    "zoo/models/cnn.py": [
         ("nn.Dropout(dropout)", "nn.Dropout(0.0)"),
     ],
-    "zoo/inputs.py": [
+    "zoo/core/inputs.py": [
         ("and images.shape[1:] == IMAGE", "and images.ndim == 4"),
         ("(differentiable and images.requires_grad)", "images.is_floating_point()"),
     ],
     # Optimizers and schedules.
-    "zoo/optimizers.py": [
+    "zoo/core/torch_optimizers.py": [
         ("update = gradient.add(velocity, alpha=momentum)", "update = velocity"),
         ("x = x.T  # the smaller", "pass  # the smaller", "filters with more rows than columns"),
         ("growth = 1 + 1 / (1 - momentum)", "growth = 1 / (1 - momentum)"),
     ],
-    "zoo/schedules.py": [
+    "zoo/core/schedules.py": [
         ("return fraction / self.warmup", "return 1.0"),
         ("1 - (1 - self.final) * _after", "1 - _after"),
     ],
-    "zoo/callbacks/lookahead.py": [
+    "zoo/training/callbacks/lookahead.py": [
         ("self.keep * (step / steps) ** 3", "self.keep"),
         ("        if step == steps:\n", "        if False:\n"),
     ],
     # The network of the speed records.
-    "zoo/speedrun.py": [
+    "zoo/models/speedrun_net.py": [
         ("norm.weight.requires_grad_(False)", "norm.weight = None", "sync_batchnorm converts parameters"),
         ("(values + WHITENING_EPS).sqrt()", "(values + WHITENING_EPS)"),
         ("(self.net(view) + self.net(view.flip(3)))", "2 * self.net(view)"),
@@ -181,7 +181,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("(in_first_epoch + epoch) % 2", "in_first_epoch % 2"),
         ("height - 1 : bottom - 1", "height : bottom", "a border that repeats the last row"),
     ],
-    "datamodules/reader.py": [
+    "datamodules/readers/cifar.py": [
         ("if altered and verify_checksums:", "if False:"),
         ("if batch_label != BATCH_LABELS[name]:", "if False:"),
         (
@@ -207,22 +207,22 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("return Path(os.path.expanduser(text))", "return Path(text)"),
     ],
     # What a stranger's file may do.
-    "zoo/checkpoints.py": [
+    "zoo/runs/checkpoints.py": [
         ("torch.load(path, weights_only=True, ", "torch.load(path, weights_only=False, ", "a malicious checkpoint"),
         ("entry.compress_type != zipfile.ZIP_STORED", "False"),
     ],
-    "zoo/checkpoint_content.py": [
+    "zoo/runs/checkpoint_content.py": [
         ("    _check_tensors(content)\n", "", "sparse weights", ("tests/test_restoring.py",)),
         ("> MOST_VALUES:", "> MOST_VALUES**3:", "hyper_parameters of 200,003 values", ("tests/test_restoring.py",)),
         ("_check_epochs(_at(content,", "_at(_at(content,", "", ("tests/test_restoring.py",)),
     ],
-    "zoo/trust.py": [
+    "zoo/runs/trust.py": [
         ("return classes(kind).get(path)", "return classes(kind).get(path) or configs.import_class(path)"),
         ("if configs.reads_as_yaml(value):\n            raise", "if False:\n            raise"),
         ('in ("class_path", "dict_kwargs")', 'in ("dict_kwargs",)'),
         ("(is_place and not inside)", "False"),
     ],
-    "zoo/restoring.py": [
+    "zoo/training/restoring.py": [
         ('_check_finite(theirs, "param_groups")', "pass"),
         ("callback, states))", "callback, {}))", "states of callbacks that are not tried"),
         ("_check_filled(before, optimizer", "_has_tensors, (before, optimizer"),
@@ -230,14 +230,14 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/exporting/safetensors.py": [
         ('if metadata["model"] not in registry.entries() and module not in sys.modules:', "if False:"),
     ],
-    "zoo/runs.py": [
+    "zoo/runs/run_directory.py": [
         ("    check_links(run)  # the lock", "    # the lock"),
         ("entry.is_dir(follow_symlinks=False)", "entry.is_dir()"),
         ("started, number = (name[1], int(name[2] or 1))", "started, number = (name[1], 1)"),
         ("taken.acquire(timeout=0)", "pass"),
     ],
-    "zoo/resume.py": [
-        ("runs.check_links(run)\n    path = run / runs.CONFIG", "path = run / runs.CONFIG"),
+    "zoo/runs/resume.py": [
+        ("run_directory.check_links(run)\n    path = run / run_directory.CONFIG", "path = run / run_directory.CONFIG"),
         ('NOT_OF_DATA = ("mirrors", "download")', "NOT_OF_DATA = ()"),
         ("if name in init_args and not _is_same(init_args[name], value):", "if False:"),
     ],
@@ -245,16 +245,16 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("> training.nbytes + LARGEST_KEY", "> 10**12"),
     ],
     # Runs.
-    "zoo/trainer.py": [
+    "zoo/training/trainer.py": [
         ('os.path.join(super().default_root_dir, ".no_run_yet")', "super().default_root_dir", "hpc_ckpt files"),
     ],
-    "zoo/slurm.py": [
+    "zoo/training/slurm.py": [
         ("SLURMEnvironment(auto_requeue=False)", "SLURMEnvironment(auto_requeue=True)"),
     ],
-    "zoo/files.py": [
+    "zoo/core/files.py": [
         ("os.replace(beside, path)", "path.write_bytes(content)"),
     ],
-    "zoo/lightning_cli.py": [
+    "zoo/training/lightning_cli.py": [
         ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}', "one device by default"),
         ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/test_paths.py",)),
         ("self._set_aside(self.run_dir / results.FILE)", "pass", "a finished run goes on; metrics_3_epochs.json"),
@@ -266,29 +266,29 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ("self.datamodule.seed = asked.seed_everything", "pass", "images have the seed of the run"),
     ],
-    "zoo/option_checks.py": [
+    "zoo/training/option_checks.py": [
         ("if there > 1 else None", "if there > 99 else None"),
     ],
-    "zoo/evaluation/report.py": [
+    "zoo/training/outcome.py": [
         (
             "    _draw(trainer, data, stage, _title(",
             "    results.write_json(directory / results.FILE, content)\n    _draw(trainer, data, stage, _title(",
             "metrics.json before all else is there",
         ),
     ],
-    "zoo/processes.py": [
+    "zoo/training/processes.py": [
         ("        for process in others:\n            process.kill()\n            process.wait()\n", ""),
         ("                os._exit(told.exit_code)", "                pass"),
     ],
-    "zoo/signals.py": [
+    "zoo/core/signals.py": [
         ("return 128 + self.number", "return 1"),
     ],
     # Callbacks.
-    "zoo/callbacks/step_seed.py": [
+    "zoo/training/callbacks/step_seed.py": [
         ("random_bits(self.seed, self._epoch, numbers", "random_bits(self.seed, 0, numbers"),
         ("batches * trainer.world_size + trainer.global_rank", "batches", "the same dropout in all processes"),
     ],
-    "zoo/callbacks/finite.py": [
+    "zoo/training/callbacks/finite.py": [
         (".isfinite().all()", ".isnan().logical_not().all()"),
         (
             "name not in parameters and not _is_finite(t)}",
@@ -296,21 +296,21 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "-inf in the buffer of a mask",
         ),
     ],
-    "zoo/callbacks/early_stopping.py": [
+    "zoo/training/callbacks/early_stopping.py": [
         ("self.wait_count += 1", "pass"),
         ('{**state_dict, "patience": self.patience}', "state_dict"),
     ],
-    "zoo/callbacks/dead_units.py": [
+    "zoo/training/callbacks/dead_units.py": [
         ("known |= fired", "known &= fired"),
     ],
-    "zoo/callbacks/history.py": [
+    "zoo/training/callbacks/history.py": [
         ("seconds - self._validated", "seconds"),
         ("self.rows = rows", "pass", "a run that was stopped goes on as if nothing had happened"),
     ],
-    "zoo/callbacks/batch_log.py": [
+    "zoo/training/callbacks/batch_log.py": [
         ("for logger in trainer.loggers:", "for logger in trainer.loggers[:1]:"),
     ],
-    "zoo/callbacks/graceful_stop.py": [
+    "zoo/training/callbacks/graceful_stop.py": [
         (
             "self._saved = False, True",
             "self._saved = False, False",
@@ -318,14 +318,14 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             ("tests/test_resume.py",),
         ),
     ],
-    "zoo/callbacks/run_checkpoint.py": [
+    "zoo/training/callbacks/run_checkpoint.py": [
         ('mode="max"', 'mode="min"', "the best checkpoint", ("tests/test_cli.py",)),
     ],
-    "zoo/callbacks/embeddings.py": [
+    "zoo/training/tensorboard/embeddings.py": [
         (".flip(1)[:, :n]", "[:, :n]"),
     ],
     # Before a run.
-    "zoo/model_check.py": [
+    "zoo/training/model_checks.py": [
         (
             "model.train().register_forward_hook",
             "model.eval().register_forward_hook",
@@ -342,7 +342,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             ("tests/test_model_check.py",),
         ),
     ],
-    "zoo/compilation.py": [
+    "zoo/training/compilation.py": [
         (
             "if any(isinstance(module, torch.jit.ScriptModule) for module in model.net.modules()):",
             "if False:",
@@ -351,19 +351,19 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ("buffer.copy_(content)", "pass"),
     ],
-    "zoo/registry.py": [
+    "zoo/catalogue/registry.py": [
         ("contains(installed, prereleases=True)", "contains(installed, prereleases=False)"),
         ("if entry.name in owners:", "if False:"),
     ],
     # Evaluation.
     "zoo/evaluation/composition.py": [
         (
-            "calibration.fit_temperature(subject.val) if",
-            "calibration.fit_temperature(answers) if",
+            "calibration_error.fit_temperature(subject.val) if",
+            "calibration_error.fit_temperature(answers) if",
             "a temperature of the test labels",
         ),
     ],
-    "zoo/evaluation/calibration.py": [
+    "zoo/evaluation/calibration_error.py": [
         ('side="left"', 'side="right"'),
         ("np.nansum(gaps * self.counts)", "np.nansum(gaps)"),
         ("Answers(answers.scores / temperature", "Answers(answers.scores * temperature"),
@@ -398,7 +398,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ('subsampling="4:2:0"', 'subsampling="4:4:4"'),
     ],
-    "zoo/evaluation/robustness.py": [
+    "zoo/evaluation/corrupted_answers.py": [
         ("if classes == 2 else", "if classes == 0 else"),
     ],
     "zoo/evaluation/html.py": [
@@ -410,7 +410,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("{_escaped(shown(value, pattern))}", "{shown(value, pattern)}"),
     ],
     # What a network looks at.
-    "zoo/interpretation/layers.py": [
+    "zoo/interpretation/layer_outputs.py": [
         ("weights.T.reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)", "weights.T.reshape(-1, 3, 32, 32)"),
         ("        and not isinstance(module, torch.jit.ScriptModule)\n", "", "hooks on TorchScript"),
         (
@@ -451,7 +451,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/commands/predict.py": [
         ("data.test.labels.tolist(), probabilities", "data.test.labels.flip(0).tolist(), probabilities"),
     ],
-    "zoo/pictures.py": [
+    "zoo/trained/image_files.py": [
         ("FILTER = Image.Resampling.BICUBIC", "FILTER = Image.Resampling.BILINEAR"),
         ("ImageOps.exif_transpose(image, in_place=True)", "pass"),
         ("if image.width * image.height > MOST_PIXELS:", "if False:"),

@@ -154,10 +154,15 @@ def _spent(place: str) -> Path:
 
 
 def _serve(place: str) -> None:
-    from zoo.installation import quick_imports
+    from zoo.core.installation import quick_imports
 
     with quick_imports():
-        for module in ("cli", "zoo.lightning_cli", "torch.utils.tensorboard", "matplotlib.backends.backend_agg"):
+        for module in (
+            "cli",
+            "zoo.training.lightning_cli",
+            "torch.utils.tensorboard",
+            "matplotlib.backends.backend_agg",
+        ):
             importlib.import_module(module)
 
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -197,7 +202,7 @@ def _attend(connection: socket.socket, place: str) -> None:
 
 def _become(request: dict[str, Any], streams: list[int], place: str) -> None:
     import cli
-    from zoo import processes
+    from zoo.training import processes
 
     os.setsid()
     for number, stream in enumerate([os.open(os.devnull, os.O_RDONLY), *streams]):
@@ -225,13 +230,13 @@ def _become(request: dict[str, Any], streams: list[int], place: str) -> None:
 
 
 class _Forking:
-    """In place of the module `subprocess` in `zoo.processes`."""
+    """In place of the module `subprocess` in `zoo.training.processes`."""
 
     TimeoutExpired = subprocess.TimeoutExpired
 
     @staticmethod
     def Popen(words: list[str], env: Mapping[str, str]) -> Process:
-        from zoo import processes
+        from zoo.training import processes
 
         return Process(tuple(words[2:]), {name: value for name, value in env.items() if name != processes.FIRST})
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 from tqdm import TMonitor
 
-from zoo import registry
+from zoo.catalogue import registry
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 HANDLED = (*ENDING, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)

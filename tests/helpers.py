@@ -11,8 +11,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
-from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.readers import cifar
 
 # Training.
 
@@ -132,12 +132,12 @@ def batch_file(name: str, **changes) -> dict:
         name: of the file.
         changes: entries to replace.
     """
-    number = reader.FILES.index(name)
+    number = cifar.FILES.index(name)
     rng = np.random.default_rng(number)
-    labels = rng.permutation(np.arange(reader.BATCH_SIZE) % 10)
-    data = np.zeros((reader.BATCH_SIZE, reader.IMAGE_BYTES), dtype=np.uint8)
+    labels = rng.permutation(np.arange(cifar.BATCH_SIZE) % 10)
+    data = np.zeros((cifar.BATCH_SIZE, cifar.IMAGE_BYTES), dtype=np.uint8)
     data += (labels * 20 + 5 + number).astype(np.uint8)[:, None]
-    return {"batch_label": reader.BATCH_LABELS[name], "labels": labels.tolist(), "data": data} | changes
+    return {"batch_label": cifar.BATCH_LABELS[name], "labels": labels.tolist(), "data": data} | changes
 
 
 def write_pickle(path: Path, value: object) -> None:

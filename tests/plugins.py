@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from zoo import registry
+from zoo.catalogue import registry
 
 TINY = '''
 from enum import Enum
 from torch import nn
-from zoo.about import About
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.about import About
+from zoo.core.torch_classifier import TorchClassifier
 
 class Size(Enum):
     small = 8
@@ -36,7 +36,7 @@ TINY_FLOPS = 2 * (3 * 16 * 4 * 64 + 256 * 10)  # of 8 x 8 places
 
 SMALL = '''
 from torch import nn
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
 
 class SmallNet(TorchClassifier):
     """What a step can depend on beside its batch: running statistics, and random numbers.

@@ -21,7 +21,7 @@ import torch
 
 from tests import forked
 from tests.helpers import rows, scalars, weights
-from zoo import checkpoints
+from zoo.runs import checkpoints
 
 FIT = ["fit", "--data.source=synthetic", "--data.val_size=40", "--data.test_size=40", "--data.crop_padding=2"]
 FIT += ["--data.horizontal_flip=true", "--lr_schedule=Cosine", "--trainer.log_every_n_steps=1"]

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import cli
-from datamodules import reader
+from datamodules.readers import cifar
 from tests.helpers import Malicious, batch_file, contents, write_pickle
 
 TINY = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=20", "--data.test_size=20"]
 BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 25))
+LOOKAHEAD = "zoo.training.callbacks.lookahead.Lookahead"
 FILES = {
     "bomb.yaml": BOMB,
     "unknown_key.yaml": "model: CNN\ntrainer:\n  max_epoch: 3\n",
@@ -44,15 +45,14 @@ FILES = {
     "nan.yaml": "model: CNN\noptimizer: {class_path: torch.optim.SGD, init_args: {lr: .nan}}\n",
     "null_character.yaml": 'model: CNN\nname: "a\\0b"\n',
     "beside.yaml": "model: CNN\noptimizer: {class_path: SGD, init_args: {lr: 0.1}, momentum: 0.9}\n",
-    "beside_callback.yaml": "trainer: {callbacks: [{class_path: zoo.callbacks.lookahead.Lookahead, keep: 0.5}]}\n",
+    "beside_callback.yaml": f"trainer: {{callbacks: [{{class_path: {LOOKAHEAD}, keep: 0.5}}]}}\n",
 }
 for name, callback in {
-    "callback.yaml": "class_path: zoo.callbacks.lookahead.Lookahed",
-    "callback_argument.yaml": "class_path: zoo.callbacks.lookahead.Lookahead, init_args: {every_n_step: 3}",
+    "callback.yaml": "class_path: zoo.training.callbacks.lookahead.Lookahed",
+    "callback_argument.yaml": "class_path: zoo.training.callbacks.lookahead.Lookahead, init_args: {every_n_step: 3}",
 }.items():
     FILES[name] = f"model: CNN\ntrainer:\n  callbacks+: [{{{callback}}}]\n"
 LONG = "x" * 300
-LOOKAHEAD = "'zoo.callbacks.lookahead.Lookahead'"
 
 # Command line -> what its message must contain: the culprit, and the way out where one can be told.
 CASES = {
@@ -60,8 +60,8 @@ CASES = {
     "fit": ["fit needs a model", "improved_cnn", "ImprovedCNN"],
     "fit --model CNM": ["unknown model 'CNM'", "Did you mean 'CNN'?"],
     "fit --model=improvedcnn": ["unknown model 'improvedcnn'", "Did you mean 'ImprovedCNN'?"],
-    "fit --model zoo.cnn.CN": ["'zoo.cnn.CN' cannot be loaded"],
-    "fit --model torch.nn.Linear": ["'torch.nn.Linear' is no subclass of zoo.classifier.Classifier"],
+    "fit --model zoo.models.cnn.CN": ["'zoo.models.cnn.CN' cannot be loaded"],
+    "fit --model torch.nn.Linear": ["'torch.nn.Linear' is no subclass of zoo.core.classifier.Classifier"],
     "fit --model CNN --trainer.max_epoch 3": ["'trainer.max_epoch'", "Did you mean 'trainer.max_epochs'?"],
     "fit --model CNN --data.sourse synthetic": ["'data.sourse'", "Did you mean 'data.source'?"],
     "fit --model CNN stray": ["'stray' is no option"],
@@ -119,7 +119,7 @@ CASES = {
     f"data show --source synthetic --out {'x' * 300}.png": ["a name is too long for the file system: xxx"],
     'fit --model={"class_path":"CNM"}': ["unknown model 'CNM'", "Did you mean 'CNN'?"],
     'fit --model CNN --optimizer={"class_path":"SGD","init_args":{"lrr":1}}': ["'lrr'", "Did you mean 'lr'?"],
-    'fit --model CNN --trainer.callbacks=[{"class_path":"zoo.callbacks.lookahead.Lookahead","keep":1}]': [
+    'fit --model CNN --trainer.callbacks=[{"class_path":"zoo.training.callbacks.lookahead.Lookahead","keep":1}]': [
         "error: 'keep' stands beside a class_path: put it into init_args"
     ],
     'fit --model CNN --trainer.callbacks=[{"class_path":"lightning.pytorch.callbacks.EarlyStopping",'
@@ -151,8 +151,8 @@ CASES = {
         "--data.horizontal_flip=alternate: expected true or false or 'alternating'. Did you mean 'alternating'?"
     ],
     "fit --model CNN --optimizer SDG": ["unknown optimizer 'SDG'", "Did you mean 'SGD'?"],
-    "fit --model CNN --optimizer zoo.optimizers.MuonSDG": [
-        "no attribute 'MuonSDG'. Did you mean 'zoo.optimizers.MuonSGD'?"
+    "fit --model CNN --optimizer zoo.core.torch_optimizers.MuonSDG": [
+        "no attribute 'MuonSDG'. Did you mean 'zoo.core.torch_optimizers.MuonSGD'?"
     ],
     "fit --model CNN --optimizer MuonSGD --optimizer.momentum 5": ["--optimizer: momentum=5.0", "not including, 1"],
     "fit --model CNN --optimizer DecoupledSGD --optimizer.lr -1": ["--optimizer: lr=-1.0", "at least 0"],
@@ -161,27 +161,27 @@ CASES = {
     "fit --model MLP --model.hidden_sizes 64": ["--model.hidden_sizes=64: expected a list"],
     "fit --model MLP --model.hidden_sizes [a]": ["--model.hidden_sizes=['a']: expected a whole number"],
     "fit --config callback.yaml": [
-        "--trainer.callbacks (in callback.yaml): 'zoo.callbacks.lookahead.Lookahed' cannot be loaded",
-        f"has no attribute 'Lookahed'. Did you mean {LOOKAHEAD}?",
+        "--trainer.callbacks (in callback.yaml): 'zoo.training.callbacks.lookahead.Lookahed' cannot be loaded",
+        f"has no attribute 'Lookahed'. Did you mean '{LOOKAHEAD}'?",
     ],
     "fit --config callback_argument.yaml": [
         "Lookahead has no argument 'every_n_step' (in callback_argument.yaml). Did you mean 'every_n_steps'?"
     ],
-    'fit --model CNN --trainer.callbacks=[{"class_path":"zoo.callbacks.lookahead.Lookahed"}]': [
-        "error: --trainer.callbacks: 'zoo.callbacks.lookahead.Lookahed' cannot be loaded",
-        f"has no attribute 'Lookahed'. Did you mean {LOOKAHEAD}?",
+    'fit --model CNN --trainer.callbacks=[{"class_path":"zoo.training.callbacks.lookahead.Lookahed"}]': [
+        "error: --trainer.callbacks: 'zoo.training.callbacks.lookahead.Lookahed' cannot be loaded",
+        f"has no attribute 'Lookahed'. Did you mean '{LOOKAHEAD}'?",
     ],
-    "fit --model CNN --trainer.callbacks+=zoo.callbacks.lookahed.Lokahead": [f"Did you mean {LOOKAHEAD}?"],
+    "fit --model CNN --trainer.callbacks+=zoo.training.callbacks.lookahed.Lokahead": [f"Did you mean '{LOOKAHEAD}'?"],
     "fit --model CNN --trainer.callbacks+=nowhere.Lookahead": [
         "'nowhere.Lookahead' cannot be loaded",
         "No module named",
     ],
     "fit --model CNN --trainer.callbacks=Lookahed": ["the dotted path of a class"],
     "fit --model CNN --trainer.callbacks=torch.nn.Linear": ["torch.nn.Linear: expected", "a subclass of Callback"],
-    "fit --model CNN --trainer.callbacks=zoo.callbacks.lookahead.Lookahead --trainer.callbacks.every_n_step=3": [
+    f"fit --model CNN --trainer.callbacks={LOOKAHEAD} --trainer.callbacks.every_n_step=3": [
         "error: Lookahead has no argument 'every_n_step'. Did you mean 'every_n_steps'? It has: every_n_steps, keep"
     ],
-    "fit --model CNN --trainer.callbacks=zoo.callbacks.lookahead.Lookahead --trainer.callbacks.every_n_steps=x": [
+    f"fit --model CNN --trainer.callbacks={LOOKAHEAD} --trainer.callbacks.every_n_steps=x": [
         "error: Lookahead: every_n_steps=x: expected a whole number"
     ],
     "fit --model CNN --trainer.nope 3": ["unknown option 'trainer.nope'."],
@@ -190,7 +190,7 @@ CASES = {
     "fit --model CNN --optimizer.lr fast": ["--optimizer.lr=fast", "a number"],
     "fit --model CNN --optimizer SGD --optimizer.momentun .9": ["'momentun'", "Did you mean 'momentum'?"],
     "fit --model CNN --lr_schedule Cosin": ["unknown lr_schedule 'Cosin'", "Did you mean 'Cosine'?"],
-    "fit --model CNN --lr_schedule zoo.schedules.Cosin": ["Did you mean 'zoo.schedules.Cosine'?"],
+    "fit --model CNN --lr_schedule zoo.core.schedules.Cosin": ["Did you mean 'zoo.core.schedules.Cosine'?"],
     "fit --model CNN --lr_schedule Step --lr_schedule.factor .inf": ["--lr_schedule.factor=inf", "at least 0"],
     "fit --model CNN --lr_schedule Cosine --lr_schedule.warmup 3": ["--lr_schedule.warmup=3", "from 0 to 1"],
     "fit --model CNN --trainer.max_epochs ten": ["--trainer.max_epochs=ten", "a whole number"],
@@ -206,7 +206,7 @@ CASES = {
     "fit --model CNN --name ..": ["--name=.."],
     "fit --model CNN --name=": ["--name="],
     "fit --model CNN --model.num_classes 5": ["--model.num_classes", "--data.task"],
-    "fit --model zoo.classifier.Classifier": ["'zoo.classifier.Classifier' is abstract"],
+    "fit --model zoo.core.classifier.Classifier": ["'zoo.core.classifier.Classifier' is abstract"],
     "fit --model CNN --trainer.strategy foo": ["--trainer.strategy=foo"],
     "fit --model CNN --trainer.accelerator tpux": ["--trainer.accelerator=tpux", "Did you mean 'tpu'?"],
     "fit --model CNN --trainer.num_nodes 0": ["--trainer.num_nodes=0"],
@@ -255,10 +255,6 @@ CASES = {
     "data show --rows 0": ["--rows 0 is out of range"],
     "compare": ["compare needs runs"],
     "compare nowhere": ["'nowhere' does not exist"],
-    "benchmark --rounds 0": ["--rounds", "'0' is no whole number of at least 1"],
-    "benchmark --json .": ["--json . is a folder"],
-    "benchmark dta": ["there is no 'dta'", "Did you mean 'data'?"],
-    "benchmark --json list.yaml/x.json": ["--json list.yaml/x.json cannot be written", "is no folder"],
     "doctor stray": ["stray"],
 }
 
@@ -297,7 +293,7 @@ def test_one_line(command, files, capsys):
 
 BROKEN_NET = """
 from torch import nn
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
 
 class BrokenNet(TorchClassifier):
     def __init__(self, outputs: int = 10, num_classes: int = 10) -> None:
@@ -373,14 +369,14 @@ def test_a_checkpoint_that_asks_for_code(capsys):
 
 
 def test_a_checkpoint_of_another_model(capsys):
-    content = {"state_dict": {}, "hyper_parameters": {"_class_path": "zoo.cnn.CNN"}, "global_step": 0}
+    content = {"state_dict": {}, "hyper_parameters": {"_class_path": "zoo.models.cnn.CNN"}, "global_step": 0}
     epochs = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
     content["loops"] = {"fit_loop": {"epoch_progress": {"current": epochs}}}
     content["pytorch-lightning_version"] = "2.6.6"
     torch.save(content, "cnn.ckpt")
     code, error = run(["test", "--model", "MLP", *TINY, "--ckpt_path=cnn.ckpt"], capsys)
     assert code == 2
-    assert_one_line(error, ["zoo.cnn.CNN", "zoo.mlp.MLP"])
+    assert_one_line(error, ["zoo.models.cnn.CNN", "zoo.models.mlp.MLP"])
 
 
 DATA_CASES = {
@@ -398,7 +394,7 @@ DATA_CASES = {
 def test_bad_data(case, damaged_layout, capsys):
     write, expected = DATA_CASES[case]
     write()
-    target = damaged_layout / reader.FOLDER / "test_batch"
+    target = damaged_layout / cifar.FOLDER / "test_batch"
     target.unlink()
     Path("cut").rename(target)
     before = set(Path().rglob("*"))

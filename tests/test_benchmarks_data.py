@@ -18,8 +18,9 @@ import cli
 from datamodules.augmentation import Augmentation
 from datamodules.cifar10 import ImageDataset
 from datamodules.errors import InputError
-from zoo.benchmarks import data_path
-from zoo.cnn import CNN
+from tests.benchmarks import data_path
+from tests.benchmarks.command import main as benchmark
+from zoo.models.cnn import CNN
 
 
 def numbered(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +36,7 @@ def few(monkeypatch):
 
 
 def test_the_command_shows_every_comparison(few, capsys):
-    assert cli.main(["benchmark", "data", "--rounds=2", "--images=512", "--json=speed.json"]) == 0
+    assert cli.reporting_errors(benchmark, ["data", "--rounds=2", "--images=512", "--json=speed.json"]) == 0
     printed, content = capsys.readouterr().out, json.loads(Path("speed.json").read_text())
     for name, other in data_path.COMPARISONS:
         assert f"{name} / {other}" in printed
@@ -206,6 +207,6 @@ def test_misspelled_benchmark():
 
 
 def cli_benchmark(*arguments: str) -> int:
-    from zoo.commands import benchmark
+    from tests.benchmarks import command
 
-    return benchmark.main(list(arguments))
+    return command.main(list(arguments))

@@ -10,9 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.errors import RunError
-from zoo.benchmarks import numpy_nets, through_fit
-from zoo.classifier import MEAN, STD
-from zoo.commands import benchmark
+from tests.benchmarks import command as benchmarks
+from tests.benchmarks import numpy_nets, through_fit
+from zoo.core.classifier import MEAN, STD
 
 IMAGES = 150  # two batches, and a smaller one
 
@@ -138,7 +138,7 @@ def arguments(monkeypatch) -> list[str]:
             callback.on_train_epoch_start(trainer, trainer)
         callback.on_train_end(trainer, trainer)
 
-    monkeypatch.setattr("zoo.lightning_cli.main", main)
+    monkeypatch.setattr("zoo.training.lightning_cli.main", main)
     return given
 
 
@@ -159,7 +159,7 @@ def test_measure(arguments):
         "--model=NumPyMLP",
         "--optimizer.lr=0.01",
         "--optimizer=NumPyMomentum",
-        f"--trainer.callbacks={json.dumps([{'class_path': 'zoo.benchmarks.through_fit.TakeTurns'}])}",
+        f"--trainer.callbacks={json.dumps([{'class_path': 'tests.benchmarks.through_fit.TakeTurns'}])}",
         "--trainer.enable_model_summary=False",
         "--trainer.max_epochs=3",
     ]
@@ -169,7 +169,7 @@ def test_without_scikit_learn_the_ratios_say_so(arguments, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     stopwatch = numpy_nets.measure(rounds=2, images=64)
     assert not any("scikit" in name for name in stopwatch.seconds)
-    lines = benchmark.ratios(stopwatch, numpy_nets.COMPARISONS)
+    lines = benchmarks.ratios(stopwatch, numpy_nets.COMPARISONS)
     assert sum(line.endswith("scikit-learn, MLPClassifier: no scikit-learn") for line in lines) == 1
     assert sum(line.endswith(": no scikit-learn") for line in lines) == 2
 

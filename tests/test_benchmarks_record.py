@@ -12,10 +12,11 @@ from torch import nn
 
 import cli
 from datamodules.errors import InputError
-from zoo import config
-from zoo.benchmarks import record
-from zoo.benchmarks.record import OURS, THEIRS
-from zoo.speedrun import SpeedrunNet
+from tests.benchmarks import record
+from tests.benchmarks.command import main as benchmark
+from tests.benchmarks.record import OURS, THEIRS
+from zoo.models.speedrun_net import SpeedrunNet
+from zoo.runs import configs
 
 # In the words that the scripts have for what they ask of a GPU, of their own loader, and of their own network.
 SCRIPT = """\
@@ -25,7 +26,7 @@ with open(sys.argv[0]) as f:
 import torch
 import torch.nn.functional as F
 from tests.test_benchmarks_record import FACTOR, Net, seen
-from zoo.optimizers import MuonSGD
+from zoo.core.torch_optimizers import MuonSGD
 
 torch.backends.cudnn.benchmark = True
 
@@ -82,12 +83,12 @@ def script(monkeypatch, tmp_path) -> Path:
     path = tmp_path / "airbench.py"
     path.write_text(SCRIPT)
     monkeypatch.setattr(record, "RECIPES", {hashlib.sha256(SCRIPT.encode()).hexdigest(): "speedrun94"})
-    whole = config.read(config.find("speedrun94"))
+    whole = configs.read(configs.find("speedrun94"))
     small = copy.deepcopy(whole)
     small["model"]["init_args"]["widths"] = [8, 8, 8]
     small["optimizer"]["init_args"]["whitening_share"] = 1.0
     small["data"]["batch_size"] = 8
-    monkeypatch.setattr(config, "read", lambda path: small)
+    monkeypatch.setattr(configs, "read", lambda path: small)
     seen.clear()
     return path
 
@@ -114,7 +115,7 @@ def test_another_rate_shows(script, monkeypatch):
 
 def test_each_has_its_own_seconds(script, monkeypatch):
     """Of a clock that counts its readings; a second for 24 images."""
-    monkeypatch.setattr("zoo.benchmarks.record.time.perf_counter", itertools.count().__next__)
+    monkeypatch.setattr("tests.benchmarks.record.time.perf_counter", itertools.count().__next__)
     assert record.measure(2, 240, script).seconds == {THEIRS: [10, 10], OURS: [10, 10]}
 
 
@@ -125,7 +126,7 @@ def test_pytorch_is_left_as_it_was(script):
 
 
 def test_the_command_shows_seconds_and_losses(script, capsys):
-    assert cli.main(["benchmark", "record", "--rounds=2", f"--script={script}", "--json=speed.json"]) == 0
+    assert cli.reporting_errors(benchmark, ["record", "--rounds=2", f"--script={script}", "--json=speed.json"]) == 0
     *_, ratio, note = capsys.readouterr().out.splitlines()
     assert ratio.endswith(f"{OURS} / {THEIRS}")
     content = json.loads(Path("speed.json").read_text())
@@ -137,13 +138,13 @@ def test_the_command_shows_seconds_and_losses(script, capsys):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["record"], "benchmark record needs --script FILE"),
+        (["record"], "benchmarks record needs --script FILE"),
         (["record", "--script=nowhere.py"], "--script nowhere.py cannot be read"),
-        (["step", "--script=x.py"], "benchmark step: --script x.py belongs to benchmark record"),
+        (["step", "--script=x.py"], "benchmarks step: --script x.py belongs to benchmarks record"),
     ],
 )
 def test_bad_input_is_one_line(arguments, line, capsys):
-    assert cli.main(["benchmark", *arguments]) == 2
+    assert cli.reporting_errors(benchmark, [*arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {line}")
     assert error.count("\n") == 1
@@ -161,7 +162,7 @@ def test_no_other_file_is_run(tmp_path):
 @pytest.mark.parametrize("recipe", record.RECIPES.values())
 def test_the_rates_turn_at_a_whole_step(recipe):
     """Where a script rounds, as to warm up for 0.23 of its steps, nothing is to be rounded."""
-    found = config.read(config.find(recipe))
+    found = configs.read(configs.find(recipe))
     steps = found["trainer"]["max_epochs"] * record.EPOCH
     for share in (found["lr_schedule"]["init_args"]["warmup"], found["optimizer"]["init_args"]["whitening_share"]):
         assert share * steps == pytest.approx(round(share * steps), abs=1e-9)

@@ -14,12 +14,13 @@ import torchvision
 import yaml
 
 import cli
-from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import RunError
-from zoo.benchmarks import process, start, start_programs
-from zoo.cnn import CNN
-from zoo.evaluation import results
+from datamodules.readers import cifar
+from tests.benchmarks import process, start, start_programs
+from tests.benchmarks.command import main as benchmark
+from zoo.models.cnn import CNN
+from zoo.runs import results
 
 
 def python(code: str) -> list[str]:
@@ -43,7 +44,7 @@ def test_the_command_shows_seconds_and_megabytes(monkeypatch, capsys):
     monkeypatch.setattr(start, "COMPARISONS", [(start.FIT_HELP, start.HELP)])
     monkeypatch.setattr(start, "memory", lambda folder, images: {f"{images} in {folder.name}": python("pass")})
     monkeypatch.setattr(start, "write_noise", lambda folder: None)
-    assert cli.main(["benchmark", "start", "--rounds=2", "--images=600", "--json=start.json"]) == 0
+    assert cli.reporting_errors(benchmark, ["start", "--rounds=2", "--images=600", "--json=start.json"]) == 0
     content = json.loads(Path("start.json").read_text())
     (of_memory,) = (name for name in content["seconds"] if name.startswith("600 in "))
     turns = {start.HELP: 2, start.FIT_HELP: 2, of_memory: 1}
@@ -172,7 +173,7 @@ def test_both_get_to_their_first_step(name, tmp_path):
 
 
 def test_noise_is_in_the_official_layout(noise):
-    images, labels, official = reader.read(noise, "test", verify_checksums=False)
+    images, labels, official = cifar.read(noise, "test", verify_checksums=False)
     assert images.shape == (10_000, 3, 32, 32)
     assert images.mean() == pytest.approx(127.5, abs=0.5)
     assert set(labels) == set(range(10))
@@ -208,7 +209,7 @@ def test_the_plain_script_takes_its_steps_and_evaluates(noise, monkeypatch):
             self.net, model = torch.nn.Sequential(Spy(), torch.nn.Linear(3072, 10)), self
 
     model = None
-    monkeypatch.setattr("zoo.cnn.Tiny", Model, raising=False)
+    monkeypatch.setattr("zoo.models.cnn.Tiny", Model, raising=False)
     done = []
     transforms = torchvision.transforms
     for name in ("RandomCrop", "RandomHorizontalFlip"):

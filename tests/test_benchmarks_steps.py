@@ -14,9 +14,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import cli
 from datamodules.errors import RunError
-from zoo.benchmarks import steps, tax, through_fit
-from zoo.cnn import CNN
-from zoo.torch_classifier import TorchClassifier
+from tests.benchmarks import steps, tax, through_fit
+from tests.benchmarks.command import main as benchmark
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.models.cnn import CNN
 
 CONFIG = "data: {batch_size: 4, crop_padding: 2, horizontal_flip: true}"
 
@@ -38,7 +39,7 @@ def few(monkeypatch):
 
 
 def test_the_command_shows_steps_and_yardsticks(few, capsys):
-    assert cli.main(["benchmark", "step", "--rounds=2", "--images=512", "--json=speed.json"]) == 0
+    assert cli.reporting_errors(benchmark, ["step", "--rounds=2", "--images=512", "--json=speed.json"]) == 0
     printed, content = capsys.readouterr().out, json.loads(Path("speed.json").read_text())
     assert "GFLOP/s" in printed
     for name, other in steps.COMPARISONS:
@@ -181,7 +182,7 @@ def test_both_ways_learn_from_the_same_batches(few_of_fit, monkeypatch, capsys):
         "cleanup",
         lambda self: files.extend(path.name for path in Path(self.name).rglob("*")) or clean_up(self),
     )
-    assert cli.main(["benchmark", "fit", "--rounds=2", "--images=512", "--json=speed.json"]) == 0
+    assert cli.reporting_errors(benchmark, ["fit", "--rounds=2", "--images=512", "--json=speed.json"]) == 0
 
     learnt: dict[int, list] = {}
     for model, training, images, weight in seen:
@@ -233,7 +234,7 @@ def simulated(few_of_fit, monkeypatch) -> Fit:
             callback.on_validation_start(trainer, trainer)
         callback.on_train_end(trainer, trainer)
 
-    monkeypatch.setattr("zoo.lightning_cli.main", main)
+    monkeypatch.setattr("zoo.training.lightning_cli.main", main)
     monkeypatch.setattr("time.perf_counter", read)
     monkeypatch.setattr(through_fit, "synchronize", lambda device: fit.waits.append(device.type))
     return fit
@@ -270,7 +271,7 @@ def test_what_fit_is_asked_for(simulated):
         "--data.train_size=8",
         "--data.val_size=20",
         f"--trainer.accelerator={'gpu' if torch.cuda.is_available() else 'cpu'}",
-        '--trainer.callbacks=[{"class_path": "zoo.benchmarks.through_fit.TakeTurns"}]',
+        '--trainer.callbacks=[{"class_path": "tests.benchmarks.through_fit.TakeTurns"}]',
         "--trainer.devices=1",
         "--trainer.enable_model_summary=False",
         "--trainer.max_epochs=3",
@@ -291,7 +292,7 @@ def test_an_interrupted_fit_tells_of_no_folder_that_is_gone(monkeypatch, code, m
         text = "stopped by SIGINT: go on with: fit --resume /tmp/gone" if code > 1 else "no space: make room"
         raise RunError(text, code)
 
-    monkeypatch.setattr("zoo.lightning_cli.main", main)
+    monkeypatch.setattr("zoo.training.lightning_cli.main", main)
     with pytest.raises(RunError, match=message) as ended:
         through_fit.fit({}, lambda: None, lambda *seconds: None)
     assert ended.value.exit_code == code

@@ -12,8 +12,9 @@ import pytest
 
 import cli
 from datamodules.errors import InputError
-from zoo.benchmarks.timing import Ratio, Stopwatch, ratio
-from zoo.commands import benchmark, output
+from tests.benchmarks import command
+from zoo.commands import output
+from zoo.evaluation.stopwatch import Ratio, Stopwatch, ratio
 
 
 def clock(monkeypatch, *seconds: float) -> None:
@@ -69,7 +70,7 @@ def test_ratios_are_those_of_each_round():
 
 def test_table():
     stopwatch = measured()
-    assert benchmark.table(stopwatch) == [
+    assert command.table(stopwatch) == [
         "",
         "seconds for 100 images  median  images/s",
         "a                        4.000        25",
@@ -77,7 +78,7 @@ def test_table():
         "the end                  1.000          ",
     ]
     stopwatch.operations, stopwatch.megabytes = {"a": 8e9}, {"a": [10, 20, 60]}
-    assert benchmark.table(stopwatch) == [
+    assert command.table(stopwatch) == [
         "",
         "seconds for 100 images  median  images/s  GFLOP/s  MB at most",
         "a                        4.000        25      200          20",
@@ -89,11 +90,11 @@ def test_table():
 def test_table_of_runs():
     stopwatch = Stopwatch()
     stopwatch.add("--help", 0.25)
-    assert benchmark.table(stopwatch) == ["", "seconds for a run  median", "--help              0.250"]
+    assert command.table(stopwatch) == ["", "seconds for a run  median", "--help              0.250"]
 
 
 def test_ratios_and_why_there_are_none():
-    assert benchmark.ratios(measured(), [("a", "b"), ("b", "a"), ("a", "c"), ("c", "b")]) == [
+    assert command.ratios(measured(), [("a", "b"), ("b", "a"), ("a", "c"), ("c", "b")]) == [
         "median ratio (the middle half of the rounds)",
         "   4.00  (3.00 to 4.50)  a / b",
         "   0.25  (0.22 to 0.38)  b / a",
@@ -105,12 +106,12 @@ def test_ratios_and_why_there_are_none():
 def given(monkeypatch, measure) -> None:
     """Put a benchmark in the place of the first one."""
     module = SimpleNamespace(TITLE="nothing", COMPARISONS=[("a", "b")], measure=measure)
-    monkeypatch.setitem(sys.modules, "zoo.benchmarks.numpy_nets", module)
+    monkeypatch.setitem(sys.modules, "tests.benchmarks.numpy_nets", module)
 
 
 def test_the_file_has_all_seconds(monkeypatch, capsys):
     given(monkeypatch, lambda rounds, images: measured())
-    assert cli.main(["benchmark", "--rounds=3", "--images=600", "--json=new/speed.json"]) == 0
+    assert cli.reporting_errors(command.main, ["--rounds=3", "--images=600", "--json=new/speed.json"]) == 0
     assert "nothing: 3 rounds in turns, after one to warm up" in capsys.readouterr().out
     content = json.loads(Path("new/speed.json").read_text())
     assert content["seconds"] == {"a": [2, 4, 6], "b": [1, 1, 1.2], "the end": [1, 1, 4]}
@@ -123,36 +124,36 @@ def test_the_file_has_all_seconds(monkeypatch, capsys):
 @pytest.mark.parametrize("images", ["0", "1", "63", "64", "65", "511", "50001", "200001", "9" * 5000, "-600", "6e3"])
 @pytest.mark.parametrize("name", ["numpy", "start"])
 def test_images_out_of_range_are_refused_before_anything_is_imported(monkeypatch, name, images):
-    monkeypatch.setattr("zoo.installation.check_torch", lambda: pytest.fail("it goes on"))
-    message = rf"^benchmark: argument --images: '{images}' is no .* at least 512 and at most 50,000$"
+    monkeypatch.setattr("zoo.core.installation.check_torch", lambda: pytest.fail("it goes on"))
+    message = rf"^python -m tests.benchmarks: argument --images: '{images}' is no .* at least 512 and at most 50,000$"
     with pytest.raises(InputError, match=message):
-        benchmark.main([name, f"--images={images}"])
+        command.main([name, f"--images={images}"])
 
 
 @pytest.mark.parametrize("rounds", ["0", "1001", "100000000000"])
 def test_rounds_out_of_range(rounds):
     with pytest.raises(InputError, match=rf"--rounds: '{rounds}' is no .* at least 1 and at most 1,000$"):
-        benchmark.main([f"--rounds={rounds}"])
+        command.main([f"--rounds={rounds}"])
 
 
 def test_every_benchmark_can_take_the_images():
     from datamodules.cifar10 import MOST_SYNTHETIC
-    from zoo.benchmarks import data_path, numpy_nets, steps, tax
+    from tests.benchmarks import data_path, numpy_nets, steps, tax
 
     subjects = (*steps.SUBJECTS, *data_path.SUBJECTS, *tax.SUBJECTS)
     batches = [numpy_nets.BATCH_SIZE, *data_path.BATCH_SIZES, *(subject.batch_size for subject in subjects)]
-    assert max(batches) <= benchmark.LEAST_IMAGES
-    assert benchmark.MOST_IMAGES <= MOST_SYNTHETIC
+    assert max(batches) <= command.LEAST_IMAGES
+    assert command.MOST_IMAGES <= MOST_SYNTHETIC
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
 def test_a_file_that_cannot_be_made_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr("zoo.installation.check_torch", lambda: pytest.fail("it goes on"))
+    monkeypatch.setattr("zoo.core.installation.check_torch", lambda: pytest.fail("it goes on"))
     with pytest.raises(InputError, match=r"^--json /proc/x.json cannot be written: No such file .*: give a place"):
-        benchmark.main(["--json=/proc/x.json"])
+        command.main(["--json=/proc/x.json"])
     Path("link.json").symlink_to("/proc/x.json")
     with pytest.raises(InputError, match=r"^--json link.json cannot be written: No such file"):
-        benchmark.main(["--json=link.json"])
+        command.main(["--json=link.json"])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write everywhere")
@@ -182,7 +183,7 @@ def test_sigterm_ends_with_its_exit_code_and_cleans_up(monkeypatch):
     given(monkeypatch, measure)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
-        benchmark.main([])
+        command.main([])
     assert ended.value.code == 128 + 15
     assert cleaned
     assert signal.getsignal(signal.SIGTERM) is before

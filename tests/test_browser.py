@@ -232,7 +232,7 @@ class TestTensorBoard:
         page.open(f"{board}#text&tagFilter=.")
         texts = page.wait_for_texts("config/text_summary", "data/text_summary", "environment/text_summary", "hardware")
         (config,) = {text for text in texts if "seed_everything: 0" in text}
-        assert "class_path: zoo.cnn.CNN" in config
+        assert "class_path: zoo.models.cnn.CNN" in config
         assert any(text.startswith("python cli.py fit --model=CNN") for text in texts)
         assert "Data: synthetic, multiclass: 64 train, 30 val, 40 test" in texts
 

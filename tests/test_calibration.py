@@ -7,11 +7,11 @@ from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.classification import MulticlassCalibrationError
 
 from zoo.evaluation.answers import Answers, balanced_accuracy, scores, softmax
-from zoo.evaluation.calibration import TEMPERATURES, bins, fit_temperature, quality, scaled
-from zoo.figures import reliability
-from zoo.inference import BATCH_SIZE
-from zoo.mlp import MLP
-from zoo.numpy_mlp import NumPyMLP
+from zoo.evaluation.calibration_error import TEMPERATURES, bins, fit_temperature, quality, scaled
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
+from zoo.plots import reliability
+from zoo.trained.inference import BATCH_SIZE
 
 
 def drawn(classes: int = 10, n: int = 20_000, sharpness: float = 1.0, seed: int = 0) -> Answers:

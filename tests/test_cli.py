@@ -19,12 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import cli
 from tests import forked
 from tests.helpers import tiny_data, weights
-from zoo import config as configs
-from zoo import lightning_cli
-from zoo.callbacks.step_seed import StepSeed
 from zoo.commands import help
-from zoo.interpretation import layers
-from zoo.trained import load
+from zoo.interpretation import layer_outputs
+from zoo.runs import configs
+from zoo.trained.trained_model import load
+from zoo.training import lightning_cli
+from zoo.training.callbacks.step_seed import StepSeed
 
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 SYNTHETIC = ["--config", "synthetic", *TINY, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4"]
@@ -204,7 +204,7 @@ def test_another_model_does_not_inherit_arguments(capsys):
     assert found["model"]["init_args"]["hidden_sizes"] == [], "the same class keeps them"
     Path("a.yaml").write_text("model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}")
     found = config_of(fit("--config", "a.yaml", "--model", "CNN", *SYNTHETIC, "--trainer.max_epochs=1"))
-    assert found["model"]["class_path"] == "zoo.cnn.CNN"
+    assert found["model"]["class_path"] == "zoo.models.cnn.CNN"
     Path("b.yaml").write_text("model: MLP\noptimizer: {class_path: SGD, init_args: {lr: 0.2, weight_decay: 0.3}}")
     found = config("--config", "b.yaml", "--optimizer", "AdamW")
     assert found["optimizer"]["init_args"]["weight_decay"] == 0.01, "AdamW's own, not SGD's of the config"
@@ -272,7 +272,7 @@ def test_checkpoint_names_its_data(a_run):
 
 MY_MODEL = """
 from torch import nn
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
 
 class Mine(TorchClassifier):
     def __init__(self, num_classes: int = 10):
@@ -321,7 +321,7 @@ def test_collapse_overlay_counts_dead_units():
     model, data = load(str(run / "checkpoints" / "last.ckpt")).model, tiny_data()
     data.setup("fit")
     relus = [name for name, module in model.named_modules() if isinstance(module, torch.nn.ReLU)]
-    found = layers.outputs(model, data.val.images.permute(0, 3, 1, 2), relus).values()
+    found = layer_outputs.outputs(model, data.val.images.permute(0, 3, 1, 2), relus).values()
     dead = torch.cat([(output == 0).movedim(1, 0).flatten(1).all(1) for output in found])
     assert 0 < dead.sum() < len(dead)
     *_, last = csv.DictReader((run / "metrics.csv").open())

@@ -20,15 +20,15 @@ from matplotlib.collections import PolyCollection
 import cli
 from tests import helpers
 from tests.helpers import Hostile, in_markdown
-from zoo.figures import comparison
+from zoo.plots import run_curves
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,
     "trainer": {"max_epochs": 3, "logger": None, "enable_progress_bar": None, "limit_train_batches": None},
-    "model": {"class_path": "zoo.mlp.MLP", "init_args": {"hidden_sizes": [64]}},
+    "model": {"class_path": "zoo.models.mlp.MLP", "init_args": {"hidden_sizes": [64]}},
     "data": {"data_dir": None, "source": "synthetic", "task": "multiclass", "batch_size": 64, "seed": None},
     "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001, "betas": [0.9, 0.999]}},
-    "lr_schedule": {"class_path": "zoo.schedules.Constant"},
+    "lr_schedule": {"class_path": "zoo.core.schedules.Constant"},
     "name": None,
     "runs_dir": "runs",
     "ckpt_path": None,
@@ -537,8 +537,8 @@ def drawn(monkeypatch) -> list[tuple]:
         calls.append(arguments)
         return original(*arguments)
 
-    original = comparison.draw
-    monkeypatch.setattr(comparison, "draw", draw)
+    original = run_curves.draw
+    monkeypatch.setattr(run_curves, "draw", draw)
     return calls
 
 
@@ -583,8 +583,8 @@ def test_a_curve_that_no_run_has(refusal):
 
 def test_mean_as_a_line_and_range_as_a_band():
     seeds = [[0.1, 0.5], [0.2, 0.3], [0.6, 0.7]]
-    curves = [comparison.Curve("several", [1, 2], seeds), comparison.Curve("single", [1, 2], [[0.1, 0.2]])]
-    (axes,) = comparison.draw(curves, "val/acc", "synthetic").axes
+    curves = [run_curves.Curve("several", [1, 2], seeds), run_curves.Curve("single", [1, 2], [[0.1, 0.2]])]
+    (axes,) = run_curves.draw(curves, "val/acc", "synthetic").axes
     several, single = axes.get_lines()
     assert several.get_ydata() == pytest.approx([statistics.mean(epoch) for epoch in zip(*seeds, strict=True)])
     assert single.get_ydata() == pytest.approx([0.1, 0.2])
@@ -598,13 +598,13 @@ def test_mean_as_a_line_and_range_as_a_band():
 def test_eighteen_curves_differ_and_leave_the_legend_its_room():
     rng = np.random.default_rng(0)
     curves = [
-        comparison.Curve(f"{name} {'with much to tell ' * 4}", range(1, 31), rng.random((3, 30)).cumsum(axis=1))
+        run_curves.Curve(f"{name} {'with much to tell ' * 4}", range(1, 31), rng.random((3, 30)).cumsum(axis=1))
         for name in range(18)
     ]
-    figure = comparison.draw(curves, "val/acc", "synthetic")
+    figure = run_curves.draw(curves, "val/acc", "synthetic")
     (axes,), (legend,) = figure.axes, figure.legends
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}) == 18
-    assert len(comparison.as_png(figure)) < 150_000
+    assert len(run_curves.as_png(figure)) < 150_000
     room = legend.get_window_extent()
     assert not room.overlaps(axes.get_window_extent())
     assert axes.get_window_extent().width > 0.4 * figure.bbox.width

@@ -19,14 +19,14 @@ import cli
 from datamodules.errors import InputError
 from tests import forked
 from tests.helpers import quiet_trainer, tiny_data
-from zoo import compilation
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.training import compilation
 
 ROOT = Path(cli.__file__).parent
 MODEL = ["--model", "tests.test_compilation.Net"]
 DATA = ["--data.source=synthetic", "--data.train_size=40", "--data.val_size=20", "--data.test_size=30"]
 FIT = ["fit", *MODEL, *DATA, "--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
-CALLBACKS = ("zoo.callbacks.dead_units.DeadUnits", "tests.test_compilation.CountGraphs")
+CALLBACKS = ("zoo.training.callbacks.dead_units.DeadUnits", "tests.test_compilation.CountGraphs")
 WATCHED = [f"--trainer.callbacks={json.dumps([{'class_path': name} for name in CALLBACKS])}"]
 
 needs_compiler = pytest.mark.skipif(

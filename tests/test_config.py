@@ -8,8 +8,8 @@ import yaml
 from jsonargparse import get_loader
 
 from datamodules.errors import InputError
-from zoo import config as configs
-from zoo import lightning_cli
+from zoo.runs import configs
+from zoo.training import lightning_cli
 
 
 def write(name: str, text: str) -> str:
@@ -27,9 +27,9 @@ def test_later_files_lie_over_earlier_ones():
 
 
 def test_another_class_starts_from_nothing():
-    one = {"class_path": "zoo.cnn.ImprovedCNN", "init_args": {"dropout": 0.1}}
-    assert configs.merge(one, {"class_path": "zoo.cnn.CNN"}) == {"class_path": "zoo.cnn.CNN"}
-    assert configs.merge(one, {"class_path": "zoo.cnn.ImprovedCNN"}) == one
+    one = {"class_path": "zoo.models.cnn.ImprovedCNN", "init_args": {"dropout": 0.1}}
+    assert configs.merge(one, {"class_path": "zoo.models.cnn.CNN"}) == {"class_path": "zoo.models.cnn.CNN"}
+    assert configs.merge(one, {"class_path": "zoo.models.cnn.ImprovedCNN"}) == one
     assert configs.merge(one, {"init_args": {"dropout": 0.2}})["init_args"] == {"dropout": 0.2}
 
 
@@ -73,7 +73,7 @@ def test_names_of_one_class(same):
 def test_classes_on_the_command_line_come_last_wherever_they_stand():
     a = write("a.yaml", "model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}\noptimizer: SGD")
     composed = configs.compose(["--model", "CNN", "--config", a, "--optimizer=Adam", "--data.seed", "3", "--name=x"])
-    assert composed.config["model"] == {"class_path": "zoo.cnn.CNN"}
+    assert composed.config["model"] == {"class_path": "zoo.models.cnn.CNN"}
     assert composed.config["optimizer"] == {"class_path": "torch.optim.Adam"}
     assert composed.rest == ["--data.seed", "3", "--name=x"]
 

@@ -11,7 +11,7 @@ import yaml
 
 import cli
 from tests import plugins
-from zoo import catalogue, registry
+from zoo.catalogue import model_facts, registry
 
 MODELS = list(registry.BUILT_IN)
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
@@ -49,7 +49,7 @@ def test_it_runs(run, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_the_models_own_config(run, whole, name):
     """To the last option, but for the name of the runs."""
-    own = catalogue.known(registry.find(name)).about.config
+    own = model_facts.known(registry.find(name)).about.config
     Path("my.yaml").write_text(run("config", name))
     mine, shipped = whole("my.yaml"), whole(own)
     assert shipped["optimizer"]["init_args"]["lr"]
@@ -119,7 +119,7 @@ def test_a_plugin(run, whole, monkeypatch, tmp_path):
     found = whole("my.yaml")
     assert found["optimizer"]["class_path"] == "torch.optim.AdamW"
     assert found["optimizer"]["init_args"]["lr"] == 1e-3
-    assert found["lr_schedule"]["class_path"] == "zoo.schedules.Cosine"
+    assert found["lr_schedule"]["class_path"] == "zoo.core.schedules.Cosine"
 
 
 @pytest.mark.parametrize("other", ["mlp", "improved_cnn"])

@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 
 from datamodules import synthetic
 from zoo.evaluation import corruptions
+from zoo.evaluation.corrupted_answers import subset
 from zoo.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from zoo.evaluation.robustness import subset
 
 IMAGES = synthetic.generate(20, split="test")[0]
 RANDOM = {"gaussian_noise", "shot_noise", "impulse_noise", "motion_blur", "fog"}

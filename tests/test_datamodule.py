@@ -17,18 +17,19 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from datamodules import cifar10, reader
+from datamodules import cifar10
 from datamodules.augmentation import Augmentation, augment, pad, random_bits
 from datamodules.cifar10 import SPLIT_SEED, CIFAR10DataModule, EpochSampler, ImageDataset, TrainLoader, stratified_order
 from datamodules.errors import InputError
+from datamodules.readers import cifar
 
-read_once = functools.cache(reader.read)
+read_once = functools.cache(cifar.read)
 
 
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch):
     """Read each of the files once for all tests of this module."""
-    monkeypatch.setattr(reader, "read", read_once)
+    monkeypatch.setattr(cifar, "read", read_once)
 
 
 def module(root=None, **options) -> CIFAR10DataModule:
@@ -63,7 +64,7 @@ def test_default_split(official_layout):
 
 def test_samples_keep_their_labels_and_pixels(official_layout):
     data = open_module(official_layout)
-    whole = reader.read(official_layout, "train", verify_checksums=False)
+    whole = cifar.read(official_layout, "train", verify_checksums=False)
     for dataset in (data.train, data.val):
         batch = dataset.__getitems__(list(range(len(dataset))))
         np.testing.assert_array_equal(batch.labels, whole.labels[batch.indices])
@@ -74,7 +75,7 @@ def test_samples_keep_their_labels_and_pixels(official_layout):
 def test_hold_out_and_subsets_do_not_depend_on_the_run(monkeypatch, options):
     """They are the first ones of the stratified order of seed 10, which the next test pins."""
     labels = np.arange(500) % 10
-    monkeypatch.setattr(reader, "read", lambda *args, **kwargs: (np.zeros((500, 3, 32, 32), np.uint8), labels, True))
+    monkeypatch.setattr(cifar, "read", lambda *args, **kwargs: (np.zeros((500, 3, 32, 32), np.uint8), labels, True))
     data = module("anywhere", **options)
     data.setup()
     order = stratified_order(labels, np.random.default_rng(10))
@@ -114,8 +115,8 @@ def test_a_copy_of_one_split_makes_a_copy(official_layout, monkeypatch):
     def read(root, split, verify_checksums):
         return original(root, split, verify_checksums=False)._replace(official=split == "test")
 
-    original = reader.read
-    monkeypatch.setattr(reader, "read", read)
+    original = cifar.read
+    monkeypatch.setattr(cifar, "read", read)
     data = module(official_layout)
     data.setup("test")
     assert data.source_name == "CIFAR-10"

@@ -11,7 +11,7 @@ import torch
 import cli
 from tests.forked import launch, run
 from tests.helpers import rows, weights
-from zoo.callbacks import run_summary
+from zoo.training.tensorboard import run_summary
 
 DDP = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
 DATA = ["--data.source=synthetic", "--data.train_size=128", "--data.val_size=33", "--data.test_size=41"]

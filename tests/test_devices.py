@@ -13,11 +13,11 @@ from lightning.pytorch.strategies import DDPStrategy
 import cli
 from datamodules.errors import InputError
 from tests.helpers import refusal
-from zoo import devices, option_checks
-from zoo.evaluation import report
-from zoo.lightning_cli import ZooCLI
-from zoo.mlp import MLP
-from zoo.numpy_mlp import NumPyMLP
+from zoo.core import devices
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
+from zoo.training import option_checks, outcome
+from zoo.training.lightning_cli import ZooCLI
 
 FIT = [
     "fit", "--model=MLP", "--model.hidden_sizes=[4]", "--data.source=synthetic", "--data.train_size=64",
@@ -179,7 +179,7 @@ class TestAllKinds:
 
         def hardware(device: str, processes: int = 1) -> str:
             strategy = SimpleNamespace(root_device=torch.device(device))
-            return report.hardware(SimpleNamespace(strategy=strategy, world_size=processes))
+            return outcome.hardware(SimpleNamespace(strategy=strategy, world_size=processes))
 
         found = [hardware("cuda:1", 4), hardware("xpu:0"), hardware("mps:0")]
         assert found == ["4 x H200 1", "1 x Arc 0", "1 x Apple GPU"]

@@ -17,13 +17,14 @@ import threadpoolctl
 import torch
 
 import cli
-from datamodules import reader
 from datamodules.errors import InputError
+from datamodules.readers import cifar
 from tests.helpers import write_pickle
-from zoo import installation, registry
+from zoo.catalogue import registry
 from zoo.commands import doctor
 from zoo.commands.doctor import Check
-from zoo.installation import LEVELS, OK, PROBLEM, WARNING, Finding
+from zoo.core import installation
+from zoo.core.installation import LEVELS, OK, PROBLEM, WARNING, Finding
 
 
 @pytest.fixture
@@ -473,15 +474,15 @@ def test_official_data(official_layout, monkeypatch):
     assert copy.level == WARNING
     assert "not comparable" in copy.text
     assert "--data.verify_checksums=false" in copy.fix
-    for name in reader.FILES:
-        content = (official_layout / reader.FOLDER / name).read_bytes()
-        monkeypatch.setitem(reader.OFFICIAL_MD5, name, hashlib.md5(content).hexdigest())
+    for name in cifar.FILES:
+        content = (official_layout / cifar.FOLDER / name).read_bytes()
+        monkeypatch.setitem(cifar.OFFICIAL_MD5, name, hashlib.md5(content).hexdigest())
     assert only(doctor.data()).level == OK
 
 
 def test_damaged_data(damaged_layout, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(damaged_layout))
-    path = damaged_layout / reader.FOLDER / "data_batch_3"
+    path = damaged_layout / cifar.FOLDER / "data_batch_3"
     path.unlink()
     write_pickle(path, [1, 2])
     finding = only(doctor.data())
@@ -619,7 +620,7 @@ def test_a_plugin_that_the_registry_leaves_out(install, site):
 
 
 def test_a_good_plugin(install, site):
-    add_models(install, site, "their-models", Good="from zoo.cnn import CNN\nclass Good(CNN):\n    pass\n")
+    add_models(install, site, "their-models", Good="from zoo.models.cnn import CNN\nclass Good(CNN):\n    pass\n")
     assert only(doctor.plugin("Good")) == Finding(OK, "Good", "a model of the package 'their-models', can be loaded")
 
 

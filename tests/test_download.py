@@ -23,14 +23,15 @@ import numpy as np
 import pytest
 import tqdm
 
-from datamodules import download, reader
+from datamodules import download
 from datamodules.download import Archive
 from datamodules.errors import InputError
+from datamodules.readers import cifar
 
 ROOT = Path(download.__file__).parents[1]
 DATA = Path("data")
 PART = DATA / download.PART
-CONTENTS = {name: np.random.default_rng(k).bytes(4_000) for k, name in enumerate(reader.FILES)}
+CONTENTS = {name: np.random.default_rng(k).bytes(4_000) for k, name in enumerate(cifar.FILES)}
 
 
 def md5(content: bytes) -> str:
@@ -50,8 +51,8 @@ def packed(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
 
 
 BYTES = packed(
-    {f"{reader.FOLDER}/{name}": content for name, content in CONTENTS.items()}
-    | {f"{reader.FOLDER}/readme.html": b"read me", f"{reader.FOLDER}/stray": b"stray"}
+    {f"{cifar.FOLDER}/{name}": content for name, content in CONTENTS.items()}
+    | {f"{cifar.FOLDER}/readme.html": b"read me", f"{cifar.FOLDER}/stray": b"stray"}
 )
 HALF = len(BYTES) // 2
 
@@ -85,7 +86,7 @@ class Server(ThreadingHTTPServer):
 
     def archive(self, *ways: str) -> Archive:
         """The stand-in for the official archive, to be had in these ways."""
-        addresses = [f"http://127.0.0.1:{self.server_port}/{way}/{reader.ARCHIVE}" for way in ways]
+        addresses = [f"http://127.0.0.1:{self.server_port}/{way}/{cifar.ARCHIVE}" for way in ways]
         files = {name: md5(content) for name, content in CONTENTS.items()}
         return Archive(addresses, len(self.content), md5(self.content), files, room=123_456)
 
@@ -203,14 +204,14 @@ def leave_part(content: bytes) -> None:
 
 def assert_whole() -> None:
     """The data are there, and nothing but them."""
-    assert reader.find(DATA) == DATA / reader.FOLDER
-    assert [path.name for path in DATA.iterdir()] == [reader.FOLDER]
-    found = {path.name: path.read_bytes() for path in (DATA / reader.FOLDER).iterdir()}
+    assert cifar.find(DATA) == DATA / cifar.FOLDER
+    assert [path.name for path in DATA.iterdir()] == [cifar.FOLDER]
+    found = {path.name: path.read_bytes() for path in (DATA / cifar.FOLDER).iterdir()}
     assert found == CONTENTS | {"readme.html": b"read me"}
 
 
 def test_downloads_checks_and_leaves_nothing_else(server, capsys):
-    assert download.fetch(DATA, archive=server.archive("well", "missing")) == DATA / reader.FOLDER
+    assert download.fetch(DATA, archive=server.archive("well", "missing")) == DATA / cifar.FOLDER
     assert_whole()
     assert server.requests == [("well", None)]
     output = capsys.readouterr()
@@ -220,7 +221,7 @@ def test_downloads_checks_and_leaves_nothing_else(server, capsys):
 
 
 def test_data_that_are_there_are_left_alone(server):
-    folder = DATA / reader.FOLDER
+    folder = DATA / cifar.FOLDER
     folder.mkdir(parents=True)
     (folder / "test_batch").write_bytes(b"mine")
     assert download.fetch(DATA, archive=server.archive("well")) == folder
@@ -262,7 +263,7 @@ def test_no_good_server_ends_in_one_line(server, way):
         download.fetch(DATA, archive=server.archive(way))
     assert LEFT[way] in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert reader.find(DATA) is None
+    assert cifar.find(DATA) is None
     sent_something = way in ("drop", "stall")
     assert server.asked() == [way] * (2 if sent_something else 1)
     assert [path.name for path in DATA.glob("*")] == [download.PART] * sent_something
@@ -361,7 +362,7 @@ def test_where_all_are_slow_the_quickest_goes_on(server, way, capsys):
 
 def test_mirrors_are_asked_first(server):
     *mirrors, official = server.archive("missing", "well", "drop").addresses
-    folder = mirrors[1].removesuffix(reader.ARCHIVE)
+    folder = mirrors[1].removesuffix(cifar.ARCHIVE)
     download.fetch(DATA, [mirrors[0], folder], server.archive("drop")._replace(addresses=[official]))
     assert server.asked() == ["missing", "well"]
 
@@ -416,7 +417,7 @@ def test_until_the_end_nothing_looks_like_data(server, monkeypatch):
     seen = []
 
     def watched(file, algorithm):
-        seen.append(reader.find(DATA))
+        seen.append(cifar.find(DATA))
         return digest(file, algorithm)
 
     digest = hashlib.file_digest
@@ -430,7 +431,7 @@ def test_what_a_killed_run_left_is_cleared_away(server):
     (DATA / download.FOLDER_PART / "data_batch_1").write_bytes(b"half")
     (DATA / download.FOLDER_PART / "stray").write_bytes(b"half")
     (DATA / download.LOCK).touch()
-    assert reader.find(DATA) is None
+    assert cifar.find(DATA) is None
     download.fetch(DATA, archive=server.archive("well"))
     assert_whole()
 
@@ -473,7 +474,7 @@ def test_a_killed_download_is_no_data_and_is_resumed(server, monkeypatch):
         wait_for(lambda: PART.exists() and PART.stat().st_size)
         process.kill()
     there = PART.stat().st_size
-    assert reader.find(DATA) is None
+    assert cifar.find(DATA) is None
     download.fetch(DATA, archive=server.archive("well"))
     assert_whole()
     assert server.requests == [("halves", None), ("well", f"bytes={there}-")]
@@ -485,7 +486,7 @@ def test_of_two_processes_one_downloads_and_one_waits(server, monkeypatch):
         wait_for(lambda: server.requests)
         with start(server, "halves") as second:
             assert "Another process is downloading" in second.stdout.readline()
-            assert reader.find(DATA) is None
+            assert cifar.find(DATA) is None
             server.gate.set()
             assert second.wait() == first.wait() == 0, second.stdout.read() + first.stdout.read()
     assert_whole()
@@ -533,7 +534,7 @@ def test_members_that_are_no_files_are_not_unpacked(server, kind):
     server.content = packed(members)
     with pytest.raises(InputError, match="no right test_batch"):
         download.fetch(DATA, archive=server.archive("well"))
-    assert reader.find(DATA) is None
+    assert cifar.find(DATA) is None
     assert sorted(path.name for path in Path().rglob("*")) == sorted(["outside", "data", download.PART])
 
 
@@ -550,13 +551,13 @@ def test_a_wrong_file_in_a_right_archive(server):
     archive = server.archive("well")
     with pytest.raises(InputError, match="no right data_batch_2"):
         download.fetch(DATA, archive=archive._replace(files=dict(archive.files) | {"data_batch_2": "0" * 32}))
-    assert reader.find(DATA) is None
+    assert cifar.find(DATA) is None
     assert [path.name for path in DATA.iterdir()] == [download.PART]
 
 
 @pytest.mark.parametrize("data_dir", ["file", "file/data"])
 def test_a_folder_that_cannot_be_made(server, data_dir, monkeypatch):
-    monkeypatch.setattr(reader, "find", lambda data_dir: None)
+    monkeypatch.setattr(cifar, "find", lambda data_dir: None)
     Path("file").write_text("mine")
     with pytest.raises(InputError, match=f"cannot be written to '{data_dir}'"):
         download.fetch(data_dir, archive=server.archive("well"))
@@ -565,16 +566,16 @@ def test_a_folder_that_cannot_be_made(server, data_dir, monkeypatch):
 
 
 def test_a_folder_of_that_name_with_something_else_is_left_alone(server):
-    (DATA / reader.FOLDER).mkdir(parents=True)
-    (DATA / reader.FOLDER / "notes").write_text("mine")
+    (DATA / cifar.FOLDER).mkdir(parents=True)
+    (DATA / cifar.FOLDER / "notes").write_text("mine")
     with pytest.raises(InputError, match=r"cannot be written to 'data'.*not empty"):
         download.fetch(DATA, archive=server.archive("well"))
     assert not server.requests
-    assert (DATA / reader.FOLDER / "notes").read_text() == "mine"
+    assert (DATA / cifar.FOLDER / "notes").read_text() == "mine"
 
 
 def test_an_empty_folder_of_that_name_is_no_obstacle(server):
-    (DATA / reader.FOLDER).mkdir(parents=True)
+    (DATA / cifar.FOLDER).mkdir(parents=True)
     download.fetch(DATA, archive=server.archive("well"))
     assert_whole()
 
@@ -595,7 +596,7 @@ def test_a_full_disk_ends_it_and_asks_no_other_server(server, step, monkeypatch)
     with pytest.raises(InputError, match=r"no room .*No space left.* 123,456 bytes"):
         download.fetch(DATA, archive=server.archive("well", "well", "no_ranges"))
     assert server.asked() == ["well"]
-    assert reader.find(DATA) is None
+    assert cifar.find(DATA) is None
     assert [path.name for path in Path().rglob("*")] == ([] if step == "_complete" else ["data", download.PART])
 
 
@@ -608,7 +609,7 @@ def test_a_disk_that_is_really_full(server):
     try:
         with pytest.raises(InputError, match="no room"):
             download.fetch(DATA, archive=server.archive("well"))
-        assert reader.find(DATA) is None
+        assert cifar.find(DATA) is None
         assert [path.name for path in DATA.iterdir()] == [download.PART]
     finally:
         subprocess.run(["umount", str(DATA)], check=True)
@@ -657,4 +658,4 @@ def test_the_official_archive_is_torchvisions():
 
     assert download.OFFICIAL.md5 == CIFAR10.tgz_md5
     assert CIFAR10.url == download.ADDRESSES[0]
-    assert download.OFFICIAL.files == reader.OFFICIAL_MD5
+    assert download.OFFICIAL.files == cifar.OFFICIAL_MD5

@@ -17,11 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 
 import cli
-from zoo import files
-from zoo.callbacks.embeddings import Embeddings
-from zoo.callbacks.pr_curves import PRCurves
-from zoo.evaluation import report, results
-from zoo.mlp import MLP
+from zoo.core import files
+from zoo.models.mlp import MLP
+from zoo.runs import results
+from zoo.training import outcome
+from zoo.training.tensorboard.embeddings import Embeddings
+from zoo.training.tensorboard.pr_curves import PRCurves
 
 pytestmark = pytest.mark.pictures
 
@@ -85,7 +86,7 @@ PLACES = {
     "first batch": (MLP, "on_test_batch_start"),
     "curves": (PRCurves, "on_test_end"),
     "projector": (Embeddings, "on_test_end"),
-    "pictures": (report, "_draw"),
+    "pictures": (outcome, "_draw"),
     "everything but what means finished": (results, "write_json"),
 }
 # The last one twice: the points of a test that were written are written once more.
@@ -144,7 +145,7 @@ def test_pictures_come_before_what_means_finished(whole):
     assert set(PICTURES) <= set(written), "each is written whole"
 
 
-@pytest.mark.parametrize(("name", "place"), [("SIGINT", (MLP, "on_test_batch_start")), ("SIGTERM", (report, "_draw"))])
+@pytest.mark.parametrize(("name", "place"), [("SIGINT", (MLP, "on_test_batch_start")), ("SIGTERM", (outcome, "_draw"))])
 def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
     number = signal.Signals[name]
     with monkeypatch.context() as patch:
@@ -161,7 +162,7 @@ def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
 @pytest.mark.parametrize(("command", "batch"), [("test", "test_batch"), ("validate", "validation_batch")])
 def test_a_signal_in_an_evaluation(finished, command, batch, monkeypatch, capsys):
     before = {path: path.is_file() and path.read_bytes() for path in Path("runs").rglob("*")}
-    for number, place in ((signal.SIGINT, (MLP, f"on_{batch}_start")), (signal.SIGTERM, (report, "_draw"))):
+    for number, place in ((signal.SIGINT, (MLP, f"on_{batch}_start")), (signal.SIGTERM, (outcome, "_draw"))):
         with monkeypatch.context() as patch:
             patch.setattr(*place, lambda *args, number=number: signal.raise_signal(number))
             assert cli.main([command, "--ckpt=best"]) == 128 + number
@@ -250,7 +251,7 @@ class TestLeavesNothingInTheProcess:
         assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0  # what is loaded once
         before = self.state()
         assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
-        for place in ((MLP, "on_train_batch_start"), (MLP, "on_test_batch_start"), (report, "_draw")):
+        for place in ((MLP, "on_train_batch_start"), (MLP, "on_test_batch_start"), (outcome, "_draw")):
             with monkeypatch.context() as patch:
                 patch.setattr(*place, _kill)
                 with pytest.raises(Killed):

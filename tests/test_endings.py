@@ -12,7 +12,7 @@ import torch
 
 import cli
 from tests.helpers import run_of
-from zoo.callbacks.early_stopping import EpochEarlyStopping
+from zoo.training.callbacks.early_stopping import EpochEarlyStopping
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", *DATA, "--data.batch_size=16"]

@@ -23,12 +23,12 @@ from datamodules.cifar10 import CIFAR10DataModule, stratified_order
 from datamodules.errors import InputError
 from tests import helpers
 from tests.helpers import Hostile, in_markdown
-from zoo.evaluation import html, latency, markdown, mistakes, test_sets, writer
+from zoo.evaluation import external_test_sets, html, latency, markdown, mistakes, report_writer
 from zoo.evaluation.corruptions import corrupt
 from zoo.evaluation.document import Fact, Facts, Gallery, Listing, Picture, Report, Section, Table, Text, Tile, as_json
-from zoo.inference import BATCH_SIZE
-from zoo.mlp import MLP
-from zoo.trained import load
+from zoo.models.mlp import MLP
+from zoo.trained.inference import BATCH_SIZE
+from zoo.trained.trained_model import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 FEW = "--corruption_images=5"
@@ -431,8 +431,8 @@ def write_sets(folder: Path, per_block: int = 20) -> tuple[dict[str, np.ndarray]
     for name, of_name in images.items():
         np.save(folder / f"{name}.npy", of_name)
     np.save(folder / "labels.npy", labels)
-    np.save(folder / test_sets.CIFAR10_1[0], images["fog"][:30])
-    np.save(folder / test_sets.CIFAR10_1[1], labels[:30].astype(np.int32))
+    np.save(folder / external_test_sets.CIFAR10_1[0], images["fog"][:30])
+    np.save(folder / external_test_sets.CIFAR10_1[1], labels[:30].astype(np.int32))
     return images, labels
 
 
@@ -498,11 +498,11 @@ def test_a_test_set_is_not_read_whatever_its_size():
     np.lib.format.open_memmap("sets/labels.npy", "w+", np.uint8, (6_000_000_000,))  # which takes no room on the disk
     Path("sets/fog.npy").touch()
     with pytest.raises(InputError, match="has 6,000,000,000 classes, expected 1,000,000 at most"):
-        test_sets.cifar10_c(Path("sets"))
+        external_test_sets.cifar10_c(Path("sets"))
     Path("sets/labels.npy").unlink()
     os.mkfifo("sets/labels.npy")
     with pytest.raises(InputError, match=r"labels\.npy. is no regular file"):
-        test_sets.cifar10_c(Path("sets"))
+        external_test_sets.cifar10_c(Path("sets"))
 
 
 def test_missing_test_sets(refusal, photographs, runs):
@@ -595,7 +595,7 @@ def test_every_block_in_every_form(tmp_path):
     assert "1 \\< 2 \\& 3" in written
     assert "````\na: <b>\n```\n````" in written
     assert as_json(report)["one"]["pair"] == {"low": 0.1, "high": 0.25}
-    writer.write(report, tmp_path / "new")
+    report_writer.write(report, tmp_path / "new")
     content = json.loads((tmp_path / "new" / "report.json").read_text())
     assert content["one"]["nan"] is None
     assert content["one"]["table"]["row"] == {"a": 12345, "b": "word|"}
@@ -664,7 +664,7 @@ def test_it_lies_in_the_run_by_default(runs, capsys, monkeypatch):
 
 def test_a_full_disk_leaves_the_old_report(tmp_path, monkeypatch):
     folder = tmp_path / "report"
-    writer.write(small_report(), folder)
+    report_writer.write(small_report(), folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def full(report):
@@ -673,17 +673,17 @@ def test_a_full_disk_leaves_the_old_report(tmp_path, monkeypatch):
 
     monkeypatch.setattr(markdown, "pictures", full)
     with pytest.raises(InputError, match="cannot be written: No space left on device"):
-        writer.write(small_report()._replace(title="New"), folder)
+        report_writer.write(small_report()._replace(title="New"), folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
     with pytest.raises(InputError):
-        writer.write(small_report(), tmp_path / "new")
+        report_writer.write(small_report(), tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
 def test_an_exchange_that_fails_leaves_the_old_report(tmp_path, monkeypatch):
     folder = tmp_path / "report"
-    writer.write(small_report(), folder)
+    report_writer.write(small_report(), folder)
     rename = Path.rename
 
     def failing(self, target):
@@ -693,7 +693,7 @@ def test_an_exchange_that_fails_leaves_the_old_report(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(InputError, match="Permission denied"):
-        writer.write(small_report()._replace(title="New"), folder)
+        report_writer.write(small_report()._replace(title="New"), folder)
     assert "A &lt;title&gt;" in (folder / "report.html").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
@@ -709,7 +709,7 @@ def test_only_a_report_is_written_over(refusal):
 
 
 def test_what_somebody_put_into_a_report_is_kept(refusal):
-    writer.write(small_report(), Path("mine"))
+    report_writer.write(small_report(), Path("mine"))
     Path("mine", "pictures", "holiday.jpg").write_text("the sea")
     assert "holds more than a report (pictures/holiday.jpg)" in refusal("--out=mine", "--overwrite")
     Path("mine", "pictures", "holiday.jpg").unlink()
@@ -723,7 +723,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     for left in (old, new):
         left.mkdir()
     os.utime(old, (0, 0))
-    writer.write(small_report(), tmp_path / "report")
+    report_writer.write(small_report(), tmp_path / "report")
     assert not old.exists()
     assert new.exists(), "another process may be writing it"
 
@@ -825,7 +825,7 @@ def test_a_checkpoint_beside_somebody_elses_files(evaluate, runs):
 
 def test_a_model_of_ones_own(evaluate, tmp_path, monkeypatch):
     text = (
-        "from torch import nn\nfrom zoo.torch_classifier import TorchClassifier\n"
+        "from torch import nn\nfrom zoo.core.torch_classifier import TorchClassifier\n"
         "class OneLayer(TorchClassifier):\n"
         "    def __init__(self, num_classes: int = 10) -> None:\n"
         "        super().__init__(num_classes)\n"

@@ -13,8 +13,9 @@ import pytest
 import cli
 from datamodules.errors import InputError
 from tests import plugins
-from zoo import installation
+from tests.benchmarks.command import main as benchmark
 from zoo.commands import list as list_command
+from zoo.core import installation
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 QUICK += ["--data.batch_size=16", "--trainer.max_epochs=1", "--trainer.enable_model_summary=false"]
@@ -42,7 +43,7 @@ def test_main_returns_its_exit_code_for_errors_of_the_parser(capsys):
     assert cli.main(["fit", "--model=MLP", "--trainer.max_epochz=1"]) == 2
     assert "Did you mean 'trainer.max_epochs'?" in one_error(capsys)
     assert cli.main(["fit", "--model=MLP", "--print_config"]) == 0
-    assert cli.main(["benchmark", "--rounds=x"]) == 2
+    assert cli.reporting_errors(benchmark, ["--rounds=x"]) == 2
     assert "'x'" in one_error(capsys)
 
 

@@ -17,16 +17,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cli
 from tests import forked, helpers
-from zoo import files
 from zoo.commands import explain
-from zoo.figures import explanation, lettering
-from zoo.interpretation import attribution, layers
-from zoo.trained import load
+from zoo.core import files
+from zoo.interpretation import attribution, layer_outputs
+from zoo.plots import explanation, lettering
+from zoo.trained.trained_model import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 OWN_MODEL = """
 from torch import nn
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
 
 class MyNet(TorchClassifier):
     def __init__(self, num_classes: int = 10) -> None:
@@ -219,8 +219,8 @@ def test_a_model_of_ones_own(call, refusal, monkeypatch):
 
 def test_features_are_computed_once(run, call, monkeypatch):
     folder = run("cnn")
-    counts, features = [], layers.features
-    monkeypatch.setattr(layers, "features", lambda model, of: counts.append(len(of)) or features(model, of))
+    counts, features = [], layer_outputs.features
+    monkeypatch.setattr(layer_outputs, "features", lambda model, of: counts.append(len(of)) or features(model, of))
     for _ in range(2):
         call("--ckpt", folder, "--method=neighbours", "--images=2")
     assert counts.count(64) == 1

@@ -24,25 +24,27 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import cli
-from datamodules import reader
 from datamodules.errors import InputError, RunError
+from datamodules.readers import cifar
 from tests.helpers import Hostile, in_markdown, quiet_trainer, tiny_data
-from zoo import pictures, registry, trained
-from zoo.about import About
-from zoo.classifier import Classifier
-from zoo.cnn import CNN, ImprovedCNN
+from zoo.catalogue import registry
+from zoo.core.about import About
+from zoo.core.classifier import Classifier
+from zoo.core.numpy_classifier import NumPyClassifier
+from zoo.core.torch_classifier import TorchClassifier
 from zoo.exporting import card, check, metadata, npz, program, safetensors
-from zoo.mlp import MLP
-from zoo.numpy_classifier import NumPyClassifier
-from zoo.numpy_mlp import NumPyMLP
+from zoo.models.cnn import CNN, ImprovedCNN
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
 from zoo.scratch import activations
 from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
 from zoo.scratch.initializers import glorot
 from zoo.scratch.layers import Dense
 from zoo.scratch.losses import CategoricalCrossEntropy
 from zoo.scratch.network import Network
-from zoo.torch_classifier import TorchClassifier
-from zoo.trained import Trained
+from zoo.trained import image_files
+from zoo.trained import trained_model as trained
+from zoo.trained.trained_model import Trained
 
 TORCH_FORMATS = ("onnx", "pt2", "safetensors")
 FORMATS = (*TORCH_FORMATS, "npz")
@@ -289,7 +291,7 @@ class TestFiles:
         assert all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
         about = onnxruntime.InferenceSession("m.onnx").get_modelmeta().custom_metadata_map
         assert json.loads(about["class_names"]) == list(tiny_data().class_names)
-        assert about["class"] == "zoo.cnn.CNN"
+        assert about["class"] == "zoo.models.cnn.CNN"
         assert json.loads(about["arguments"]) == {"num_classes": 10}
 
     def test_pt2_knows_its_classes(self, export, checkpoint):
@@ -317,13 +319,13 @@ class TestFiles:
         """Which may be another one than that of the class, where that changes one day."""
         model = trained.load(str(checkpoint(MLP))).model
         model.scale, model.shift = model.scale * 2, model.shift + 1
-        about = {"model": "MLP", "class": "zoo.mlp.MLP", "arguments": "{}"}
+        about = {"model": "MLP", "class": "zoo.models.mlp.MLP", "arguments": "{}"}
         Path("m.safetensors").write_bytes(safetensors.content(model, about))
         found = safetensors.probabilities("m.safetensors", images(3))
         np.testing.assert_array_equal(found, expected(model, images(3)))
 
     def test_safetensors_does_not_choose_what_is_imported(self, checkpoint, tmp_path, monkeypatch):
-        Path("chosen.py").write_text("from zoo.mlp import MLP\nopen('it-ran', 'w')\n")
+        Path("chosen.py").write_text("from zoo.models.mlp import MLP\nopen('it-ran', 'w')\n")
         monkeypatch.syspath_prepend(tmp_path)
         about = {"model": "chosen.MLP", "class": "chosen.MLP", "arguments": "{}"}
         model = trained.load(str(checkpoint(MLP))).model
@@ -349,7 +351,7 @@ class TestCard:
         assert str(run_dir / "export" / "MLP.onnx") in lines[1]
         card = card_of(run_dir / "export" / "MLP.onnx")
         facts = json.loads((run_dir / "metrics.json").read_text())
-        assert "class: `zoo.mlp.MLP` of the package cifar10-zoo" in card
+        assert "class: `zoo.models.mlp.MLP` of the package cifar10-zoo" in card
         assert "`hidden_sizes=[64]`" in card or "`hidden_sizes=None`" in card
         assert "parameters: 197,322" in card
         assert "uint8, shape (n, 3, 32, 32)" in card
@@ -450,7 +452,7 @@ class TestCard:
                 Image.fromarray(noise).convert(mode).save(name, exif=exif, **transparent)
                 seen: dict[str, Any] = {}
                 exec(code.replace("picture.png", name), seen)
-                assert np.array_equal(seen["pixels"].transpose(2, 0, 1), pictures.read(Path(name)).pixels), name
+                assert np.array_equal(seen["pixels"].transpose(2, 0, 1), image_files.read(Path(name)).pixels), name
 
     def test_results_that_cannot_be_read(self, export, checkpoint):
         folder = Path("copy")
@@ -582,7 +584,7 @@ class TestCheck:
         monkeypatch.setenv("CIFAR10_DIR", str(real_data))
         found = self.images_for(source="cifar10")
         assert found.description.startswith("108 test images of CIFAR-10")
-        test = reader.read(real_data, "test", verify_checksums=False).images
+        test = cifar.read(real_data, "test", verify_checksums=False).images
         known = {image.tobytes() for image in test}
         assert all(image.tobytes() in known for image in found.pixels)
 

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from zoo.figures import (
+from zoo.plots import (
     activation_maps,
     confusion_matrix,
     feature_maps,
@@ -16,7 +16,7 @@ from zoo.figures import (
     lettering,
     predictions,
 )
-from zoo.figures.mosaic import LETTER, LINE, Label, enlarge
+from zoo.plots.mosaic import LETTER, LINE, Label, enlarge
 
 NAMES = ("airplane", "automobile", "bird")
 WHITE = 255

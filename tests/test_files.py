@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo import files
+from zoo.core import files
 
 
 def test_two_writers_and_a_reader():

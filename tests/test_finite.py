@@ -7,8 +7,8 @@ from torch import nn
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import RunError
-from zoo.callbacks.finite import StopWhenNotFinite
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.training.callbacks.finite import StopWhenNotFinite
 
 
 class Net(TorchClassifier):

@@ -15,7 +15,7 @@ import torch
 
 from tests import plugins
 from tests.guards import Signals, restored
-from zoo import registry
+from zoo.catalogue import registry
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.helpers import quiet_trainer, tiny_data
-from zoo.callbacks.history import History
-from zoo.callbacks.speed import Speed
-from zoo.mlp import MLP
-from zoo.run_logger import RunLogger
+from zoo.models.mlp import MLP
+from zoo.training.callbacks.history import History
+from zoo.training.callbacks.speed import Speed
+from zoo.training.run_logger import RunLogger
 
 
 class Clock(L.Callback):
@@ -18,7 +18,7 @@ class Clock(L.Callback):
 
     def __init__(self, monkeypatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("zoo.callbacks.history.time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr("zoo.training.callbacks.history.time", SimpleNamespace(perf_counter=lambda: self.now))
 
     def on_train_batch_start(self, *args):
         self.now += 1

@@ -11,8 +11,8 @@ from torch import nn
 import cli
 from tests import plugins
 from tests.helpers import refusal
-from zoo import anatomy, registry
-from zoo.mlp import MLP
+from zoo.catalogue import anatomy, registry
+from zoo.models.mlp import MLP
 
 MODELS = list(registry.BUILT_IN)
 
@@ -158,7 +158,7 @@ def test_a_plugin(run, monkeypatch, tmp_path):
 
 
 HEIR = """
-from zoo.cnn import CNN
+from zoo.models.cnn import CNN
 
 class Heir(CNN):
     pass
@@ -166,7 +166,7 @@ class Heir(CNN):
 UNDOCUMENTED = """
 from __future__ import annotations
 from torch import nn
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
 
 class Bare(TorchClassifier):
     def __init__(self, width: int, num_classes=10, **kwargs) -> None:
@@ -218,4 +218,4 @@ def test_a_plugin_that_cannot_be_loaded(capsys, monkeypatch, tmp_path):
 def test_a_plugin_whose_facts_are_none(capsys, monkeypatch, tmp_path):
     code = plugins.TINY.replace("about = About(", "about = dict(")
     plugins.install(monkeypatch, tmp_path / "site", code=code)
-    assert "TinyNet.about is a dict, expected a zoo.about.About" in refusal(capsys, "info", "TinyNet")
+    assert "TinyNet.about is a dict, expected a zoo.core.about.About" in refusal(capsys, "info", "TinyNet")

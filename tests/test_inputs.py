@@ -10,10 +10,10 @@ from torch.export import Dim
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.errors import InputError
-from zoo import registry
-from zoo.cnn import CNN
-from zoo.mlp import MLP
-from zoo.numpy_mlp import NumPyMLP
+from zoo.catalogue import registry
+from zoo.models.cnn import CNN
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8))
 LABELS = torch.arange(6)

@@ -16,16 +16,27 @@ from torch import Tensor, nn
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from zoo import files, inference, registry
-from zoo.cnn import CNN, ImprovedCNN
-from zoo.figures import explanation, lettering, units
-from zoo.figures.explanation import AMOUNT, FACTOR, SIDE, SIGNED, Cell, Column, Row
-from zoo.figures.mosaic import LETTER, LINE, Label
-from zoo.interpretation import attribution, class_activation, images, layers, neighbours, pages, pixels, writer
-from zoo.mlp import MLP
-from zoo.numpy_mlp import NumPyMLP
-from zoo.torch_classifier import TorchClassifier
-from zoo.trained import Trained
+from zoo.catalogue import registry
+from zoo.core import files
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.interpretation import (
+    attribution,
+    class_activation,
+    images,
+    layer_outputs,
+    neighbours,
+    page_writer,
+    pages,
+    pixels,
+)
+from zoo.models.cnn import CNN, ImprovedCNN
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
+from zoo.plots import explanation, lettering, units
+from zoo.plots.explanation import AMOUNT, FACTOR, SIDE, SIGNED, Cell, Column, Row
+from zoo.plots.mosaic import LETTER, LINE, Label
+from zoo.trained import inference
+from zoo.trained.trained_model import Trained
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8))
 CLASSES = torch.tensor([1, 0, 1])
@@ -128,7 +139,7 @@ class TestClassActivation:
     @pytest.mark.parametrize("num_classes", [2, 10])
     def test_agrees_with_captum_on_every_convolution_of_the_zoo(self, num_classes):
         """captum gets the model without activations in place, which change what it has kept."""
-        makers = [make for make in zoo() if layers.convolutions(build(make))]
+        makers = [make for make in zoo() if layer_outputs.convolutions(build(make))]
         assert {CNN, ImprovedCNN} <= set(makers)
         for make in [*makers, Frozen]:
             model = build(make, num_classes=num_classes)
@@ -136,7 +147,7 @@ class TestClassActivation:
             for module in oracle.modules():
                 if isinstance(module, nn.ReLU):
                     module.inplace = False
-            for name in layers.convolutions(model):
+            for name in layer_outputs.convolutions(model):
                 found = class_activation.maps(model, IMAGES, CLASSES, name)
                 gradcam = LayerGradCam(lambda x, of=oracle: score(of, x.byte(), CLASSES), oracle.get_submodule(name))
                 expected = gradcam.attribute(IMAGES.float(), relu_attributions=True)[:, 0].detach()
@@ -146,8 +157,8 @@ class TestClassActivation:
             torch.testing.assert_close(class_activation.maps(model, IMAGES, CLASSES), found)
 
     def test_a_convolution_of_one_place_is_not_the_last(self):
-        assert layers.last_convolution(build(Frozen)) == "net.2"
-        assert layers.convolutions(build(Frozen)) == ["net.0", "net.2"]
+        assert layer_outputs.last_convolution(build(Frozen)) == "net.2"
+        assert layer_outputs.convolutions(build(Frozen)) == ["net.0", "net.2"]
 
     def test_refusals(self):
         with pytest.raises(InputError, match="MLP has no convolution"):
@@ -283,40 +294,40 @@ class TestLayers:
         assert "no pixels" in str(pages.misfit(model, "filters", None))
 
     def test_layers_with_weights(self):
-        assert layers.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
-        assert layers.with_weights(build(NumPyMLP, hidden_sizes=[4])) == ["layers.0", "layers.1"]
+        assert layer_outputs.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
+        assert layer_outputs.with_weights(build(NumPyMLP, hidden_sizes=[4])) == ["layers.0", "layers.1"]
 
     def test_a_layer_with_a_parametrization_is_a_layer(self):
         model = build(Mirrored)
-        expected = layers.outputs(model, IMAGES, ["net.0"])["net.0"]
+        expected = layer_outputs.outputs(model, IMAGES, ["net.0"])["net.0"]
         nn.utils.parametrizations.weight_norm(model.net[0])
-        assert layers.names(model) == ["net.0", "net.1", "net.2", "net.3"]
-        assert layers.last_convolution(model) == "net.0"
-        torch.testing.assert_close(layers.outputs(model, IMAGES, ["net.0"])["net.0"], expected)
+        assert layer_outputs.names(model) == ["net.0", "net.1", "net.2", "net.3"]
+        assert layer_outputs.last_convolution(model) == "net.0"
+        torch.testing.assert_close(layer_outputs.outputs(model, IMAGES, ["net.0"])["net.0"], expected)
 
     def test_a_layer_that_an_image_passes_through_twice(self):
         """Its first output, and its first input, are the ones that are shown."""
         model = build(Mirrored)
         floats = model.normalize(IMAGES)
-        found = layers.outputs(model, IMAGES, ["net.0"])["net.0"]
+        found = layer_outputs.outputs(model, IMAGES, ["net.0"])["net.0"]
         torch.testing.assert_close(found, model.net[0](floats), rtol=1e-4, atol=1e-5)
         expected = model.net[:3](floats)
-        torch.testing.assert_close(layers.features(model, IMAGES), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(layer_outputs.features(model, IMAGES), expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("make", [MLP, NumPyMLP])
     def test_the_first_weights_of_a_dense_layer_are_pictures(self, make):
-        """Without hidden layers, a logit is the sum of its picture times the pixels, plus a bias."""
+        """Without hidden layer_outputs, a logit is the sum of its picture times the pixels, plus a bias."""
         model = build(make, hidden_sizes=[])
         change = model.normalize(IMAGES[:1]) - model.normalize(IMAGES[1:2])
         expected = (model(IMAGES[:1]) - model(IMAGES[1:2]))[0]
-        found = (layers.first_weights(model) * change).sum((1, 2, 3))
+        found = (layer_outputs.first_weights(model) * change).sum((1, 2, 3))
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
     def test_whom_the_first_units_are_for(self):
         names = ("first", "second")
         for make in (Mirrored, MLP, CNN):
-            assert layers.names_of_first_units(build(make, num_classes=2), names) == ()
-        assert layers.names_of_first_units(build(MLP, hidden_sizes=[], num_classes=2), names) == ("second",)
+            assert layer_outputs.names_of_first_units(build(make, num_classes=2), names) == ()
+        assert layer_outputs.names_of_first_units(build(MLP, hidden_sizes=[], num_classes=2), names) == ("second",)
 
     @pytest.mark.parametrize("make", zoo())
     def test_what_fits(self, make):
@@ -332,13 +343,13 @@ class TestNeighbours:
     @pytest.fixture
     def looked_at(self, monkeypatch) -> list[int]:
         """The numbers of images whose features were computed."""
-        counts, features = [], layers.features
+        counts, features = [], layer_outputs.features
 
         def count(model, images):
             counts.append(len(images))
             return features(model, images)
 
-        monkeypatch.setattr(layers, "features", count)
+        monkeypatch.setattr(layer_outputs, "features", count)
         return counts
 
     @pytest.mark.parametrize("make", zoo())
@@ -347,7 +358,7 @@ class TestNeighbours:
         model = build(make)
         directions = neighbours.directions(model, self.TRAINING, self.CACHE)
         found = neighbours.nearest(model, IMAGES, directions, 5)
-        training, asked = (layers.features(model, which).double().numpy() for which in (self.TRAINING, IMAGES))
+        training, asked = (layer_outputs.features(model, which).double().numpy() for which in (self.TRAINING, IMAGES))
         expected = NearestNeighbors(n_neighbors=5, metric="cosine").fit(training)
         distances, _ = expected.kneighbors(asked)
         # Half-precision features: where two are about as near, either is right.
@@ -490,10 +501,10 @@ PAGES = {"one": np.zeros((4, 5, 3), np.uint8), "two": np.full((6, 7, 3), 9, np.u
 class TestWriter:
     def test_numbered_folders(self):
         for number in (1, 2):
-            assert writer.write_numbered(PAGES, Path("run/explain")) == Path(f"run/explain/{number}")
+            assert page_writer.write_numbered(PAGES, Path("run/explain")) == Path(f"run/explain/{number}")
         Path("run/explain/17").mkdir()
         Path("run/explain/features_best.npz").touch()
-        assert writer.write_numbered(PAGES, Path("run/explain")).name == "18"
+        assert page_writer.write_numbered(PAGES, Path("run/explain")).name == "18"
         assert sorted(path.name for path in Path("run/explain/18").iterdir()) == ["one.png", "two.png"]
         assert [path.name for path in Path().iterdir()] == ["run"]
 
@@ -507,7 +518,7 @@ class TestWriter:
             return rename(path, target)
 
         monkeypatch.setattr(Path, "rename", later)
-        assert writer.write_numbered(PAGES, Path("explain")).name == "2"
+        assert page_writer.write_numbered(PAGES, Path("explain")).name == "2"
         assert [path.name for path in Path("explain/1").iterdir()] == ["theirs"]
 
     def test_a_full_disk_leaves_nothing(self, monkeypatch):
@@ -519,7 +530,7 @@ class TestWriter:
             write(path, content)
 
         monkeypatch.setattr(files, "write", full)
-        for attempt in (writer.write, writer.write_numbered):
+        for attempt in (page_writer.write, page_writer.write_numbered):
             with pytest.raises(OSError, match="No space left"):
                 attempt(PAGES, Path("run/explain/1"))
             assert not list(Path().iterdir())
@@ -536,14 +547,14 @@ class TestWriter:
             "x" * 300: "cannot be looked at",
         }.items():
             with pytest.raises(InputError, match=problem):
-                writer.check_free(Path(folder))
-        writer.check_free(Path("empty"))
-        writer.check_free(Path("a/b/c"))
-        writer.write(PAGES, Path("empty"))
+                page_writer.check_free(Path(folder))
+        page_writer.check_free(Path("empty"))
+        page_writer.check_free(Path("a/b/c"))
+        page_writer.write(PAGES, Path("empty"))
         assert len(list(Path("empty").iterdir())) == 2
         monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root, all may be written to
         with pytest.raises(InputError, match="not yours"):
-            writer.check_free(Path("a"))
+            page_writer.check_free(Path("a"))
 
 
 def luminance(scale: str) -> np.ndarray:

@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 import cli
 from tests.helpers import quiet_trainer, run_of, scalars, tiny_data
-from zoo.callbacks.batch_log import BatchLog
-from zoo.callbacks.history import History
-from zoo.mlp import MLP
-from zoo.numpy_mlp import NumPyMLP
-from zoo.schedules import Cosine
+from zoo.core.schedules import Cosine
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
+from zoo.training.callbacks.batch_log import BatchLog
+from zoo.training.callbacks.history import History
 
 LR = 0.1
 

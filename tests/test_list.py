@@ -11,9 +11,10 @@ import pytest
 
 import cli
 from tests import plugins
-from zoo import about, catalogue, registry
-from zoo import config as configs
-from zoo.about import About, Result
+from zoo.catalogue import model_facts, registry
+from zoo.core import about
+from zoo.core.about import About, Result
+from zoo.runs import configs
 
 MODELS = list(registry.BUILT_IN)
 
@@ -40,11 +41,13 @@ def rows(lines: list[str]) -> dict[str, str]:
 
 
 def test_the_catalogue_is_up_to_date():
-    assert catalogue.generate() == catalogue.FILE.read_text(encoding="utf-8"), "write it anew: python -m zoo.catalogue"
+    assert model_facts.generate() == model_facts.FILE.read_text(encoding="utf-8"), (
+        "write it anew: python -m zoo.catalogue.model_facts"
+    )
 
 
 def test_figures_by_hand():
-    found = {name: catalogue.known(registry.find(name)) for name in MODELS}
+    found = {name: model_facts.known(registry.find(name)) for name in MODELS}
     assert [found[name].parameters for name in MODELS] == [197_322, 197_322, 545_098, 3_249_610, 1_971_352]
     dense = 2 * (3072 * 64 + 64 * 10)
     cnn = 2 * (27 * 32 * 32**2 + 288 * 64 * 16**2 + 4096 * 128 + 128 * 10)
@@ -77,10 +80,10 @@ def test_the_best_result_is_that_of_the_configs(name):
     own = [c for c in configs.shipped() if configs.compose(["--config", c]).config.get("model", {})]
     own = [c for c in own if configs.compose(["--config", c]).config["model"]["class_path"] == entry.class_path]
     assert own
-    result = catalogue.known(entry).about.result
+    result = model_facts.known(entry).about.result
     _, best = max(filter(None, map(measured, own)), default=(0, None))
     assert best == (f"{result}, {result.command}" if result else None)
-    assert catalogue.known(entry).about.config in own
+    assert model_facts.known(entry).about.config in own
 
 
 def test_a_result_in_words():

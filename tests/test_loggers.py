@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cli
 from tests.helpers import quiet_trainer, run_of, scalars, tiny_data
-from zoo.callbacks.batch_log import BatchLog
-from zoo.mlp import MLP
+from zoo.models.mlp import MLP
+from zoo.training.callbacks.batch_log import BatchLog
 
 DATA = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 DATA += ["--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=2"]

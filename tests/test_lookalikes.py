@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import cli
-from datamodules import download, lookalikes, reader
+from datamodules import download
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.readers import cifar, lookalikes
 from zoo.scratch import __main__ as lesson
 
 
@@ -34,7 +35,7 @@ def pack(archive: str, *names: str) -> None:
             tar.addfile(tarfile.TarInfo(name), io.BytesIO())
 
 
-BATCHES = [f"cifar-10-batches-py/{name}" for name in reader.FILES]
+BATCHES = [f"cifar-10-batches-py/{name}" for name in cifar.FILES]
 FOUND = {
     "a folder deeper": (lambda: put("cifar/cifar-10-batches-py/data_batch_1"), "it lies in 'data/cifar': name that"),
     "two folders deeper": (lambda: put("a/b/test_batch"), "it lies in 'data/a/b': name that folder"),
@@ -55,7 +56,7 @@ FOUND = {
     "Kaggle": (lambda: put("train/1.png", "train/2.png", "trainLabels.csv"), "'data' holds CIFAR-10 as Kaggle"),
     "archive of Kaggle": (lambda: pack("cifar-10.zip", "train.7z", "trainLabels.csv"), "holds CIFAR-10 as Kaggle"),
     "a folder of pictures for each class": (
-        lambda: put(*(f"train/{name}/0001.png" for name in reader.CLASS_NAMES)),
+        lambda: put(*(f"train/{name}/0001.png" for name in cifar.CLASS_NAMES)),
         "'data/train' holds picture files in a folder for each class",
     ),
     "CIFAR-100": (lambda: put("cifar-100-python/train", "cifar-100-python/test"), "holds CIFAR-100, which is another"),
@@ -83,7 +84,7 @@ def test_every_error_tells_it(capsys):
     put("cifar/cifar-10-batches-py/data_batch_1")
     told = r"no CIFAR-10 in 'data' \(it lies in 'data/cifar': name that folder\)"
     with pytest.raises(InputError, match=told):
-        reader.read("data", "test")
+        cifar.read("data", "test")
     with pytest.raises(InputError, match=told):
         CIFAR10DataModule("data", download=False).prepare_data()
     assert lesson.main(["--data_dir=data"]) == 2
@@ -107,8 +108,8 @@ def test_a_misspelled_folder(capsys):
 
 
 def test_a_batch_file_stands_for_its_folder(official_layout):
-    folder = official_layout / reader.FOLDER
-    assert reader.find(folder / "test_batch") == folder
+    folder = official_layout / cifar.FOLDER
+    assert cifar.find(folder / "test_batch") == folder
 
 
 def test_a_link_in_a_circle_comes_to_an_end(capsys):
@@ -121,14 +122,14 @@ def test_a_link_in_a_circle_comes_to_an_end(capsys):
 def test_a_folder_that_may_not_be_searched_costs_nothing(monkeypatch, capsys):
     """As root, any may be: so the refusal is played."""
     put("closed/x", "other")
-    look = reader.find
+    look = cifar.find
 
     def refuse(place):
         if Path(place).name == "closed":
             raise InputError("cannot be looked into")
         return look(place)
 
-    monkeypatch.setattr(reader, "find", refuse)
+    monkeypatch.setattr(cifar, "find", refuse)
     assert cli.main(["data", "check"]) == 1
     assert "the folder holds closed, other" in capsys.readouterr().out
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoo.markup import code, code_block, escaped
+from zoo.core.markup import code, code_block, escaped
 
 
 def test_escaped():

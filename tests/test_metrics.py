@@ -11,8 +11,8 @@ from sklearn import metrics as sk
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
 from datamodules.cifar10 import Batch
-from zoo.metrics import ClassificationMetrics, summarize
-from zoo.mlp import MLP
+from zoo.core.metrics import ClassificationMetrics, summarize
+from zoo.models.mlp import MLP
 
 
 def report_of(predictions, labels, k, pieces=3):

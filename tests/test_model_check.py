@@ -13,11 +13,12 @@ from torch.ao.quantization import FakeQuantize, MovingAveragePerChannelMinMaxObs
 
 import cli
 from datamodules.errors import InputError
-from zoo import compilation, model_check, registry
+from zoo.catalogue import registry
+from zoo.core.torch_classifier import TorchClassifier
 from zoo.exporting import program
-from zoo.interpretation import attribution, layers, pages
+from zoo.interpretation import attribution, layer_outputs, pages
 from zoo.testing import check_model
-from zoo.torch_classifier import TorchClassifier
+from zoo.training import compilation, model_checks
 
 
 class Net(TorchClassifier):
@@ -112,7 +113,7 @@ def test_sound_networks_are_trained(model):
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 def test_torchscript_is_told_where_it_does_not_serve():
     model, images = Scripted(), torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    assert layers.names(model) == []
+    assert layer_outputs.names(model) == []
     for method in ("features", "neighbours"):
         assert "outside TorchScript" in str(pages.misfit(model, method, None))
     assert attribution.saliency(model.eval(), images, torch.tensor([0])).shape == (1, 32, 32)
@@ -255,7 +256,7 @@ UNSOUND = {
 def test_unsound_networks_are_told_in_a_line(model):
     BuiltOnce.builds = 0
     with pytest.raises(InputError, match=UNSOUND[model]) as caught:
-        model_check.check(model())
+        model_checks.check(model())
     assert "\n" not in str(caught.value)
 
 
@@ -263,7 +264,7 @@ def test_the_line_of_an_in_place_change_is_told():
     lines = Path(__file__).read_text().splitlines()
     number = next(number for number, line in enumerate(lines, 1) if line.endswith("# this line is told"))
     with pytest.raises(InputError, match=rf"\(test_model_check.py, line {number}\)$"):
-        model_check.check(ChangesInPlace())
+        model_checks.check(ChangesInPlace())
 
 
 @pytest.mark.parametrize("model", UNSOUND)
@@ -284,7 +285,7 @@ def test_the_check_leaves_no_trace(name):
     model = registry.load(name)()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     random.seed(0), torch.manual_seed(0)
-    model_check.check(model)
+    model_checks.check(model)
     assert chance() == expected
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(module.training for module in model.modules())

@@ -12,10 +12,10 @@ from datamodules.cifar10 import Batch, CIFAR10DataModule
 from datamodules.errors import InputError
 from datamodules.synthetic import CLASS_NAMES
 from tests.helpers import quiet_trainer, random_images, tiny_data
-from zoo import registry
-from zoo.cnn import CNN, ImprovedCNN
-from zoo.mlp import MLP
-from zoo.schedules import Linear
+from zoo.catalogue import registry
+from zoo.core.schedules import Linear
+from zoo.models.cnn import CNN, ImprovedCNN
+from zoo.models.mlp import MLP
 from zoo.testing import check_model, check_two_processes
 
 MODELS = list(registry.BUILT_IN)
@@ -33,7 +33,7 @@ def test_keeps_the_contract(name):
 
 ALONE = """
 import torch
-from zoo.mlp import MLP
+from zoo.models.mlp import MLP
 
 class Alone(MLP):
     def __init__(self, num_classes: int = 10) -> None:

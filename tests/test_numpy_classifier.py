@@ -21,15 +21,15 @@ import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from tests.helpers import rows, scalars
-from zoo.callbacks.batch_log import BatchLog
-from zoo.callbacks.finite import StopWhenNotFinite
-from zoo.callbacks.graceful_stop import GracefulStop
-from zoo.callbacks.history import History
-from zoo.mlp import MLP
-from zoo.numpy_classifier import BATCH_HOOKS, NumPyAdam, NumPyMomentum, NumPySGD
-from zoo.numpy_mlp import NumPyMLP
-from zoo.schedules import Cosine
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.numpy_classifier import BATCH_HOOKS, NumPyAdam, NumPyMomentum, NumPySGD
+from zoo.core.schedules import Cosine
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
+from zoo.training.callbacks.batch_log import BatchLog
+from zoo.training.callbacks.finite import StopWhenNotFinite
+from zoo.training.callbacks.graceful_stop import GracefulStop
+from zoo.training.callbacks.history import History
 
 BATCHES = 23  # an epoch, the last one half as large
 LR = 0.001

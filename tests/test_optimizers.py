@@ -10,11 +10,11 @@ import torch
 
 from datamodules.errors import InputError
 from tests.helpers import quiet_trainer, tiny_data
-from zoo.callbacks.lookahead import Lookahead
-from zoo.mlp import MLP
-from zoo.optimizers import DecoupledSGD, MuonSGD, by_role, orthogonalized
-from zoo.schedules import Linear
-from zoo.speedrun import SpeedrunNet
+from zoo.core.schedules import Linear
+from zoo.core.torch_optimizers import DecoupledSGD, MuonSGD, by_role, orthogonalized
+from zoo.models.mlp import MLP
+from zoo.models.speedrun_net import SpeedrunNet
+from zoo.training.callbacks.lookahead import Lookahead
 
 
 def small_net(**options) -> SpeedrunNet:

@@ -8,14 +8,16 @@ import yaml
 from PIL import Image
 
 import cli
-from datamodules import download, reader
+from datamodules import download
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from datamodules.paths import user_path
-from zoo import config as configs
-from zoo import trained
-from zoo.commands import benchmark, compare, config, data, evaluate, explain, export, predict, speedrun
+from datamodules.readers import cifar
+from tests.benchmarks import command
+from zoo.commands import compare, config, data, evaluate, explain, export, predict, speedrun
+from zoo.runs import configs
 from zoo.scratch import __main__ as lesson
+from zoo.trained import trained_model
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--model=MLP"]
 
@@ -43,11 +45,11 @@ def test_user_path(home):
 def test_data_dir(home, official_layout, monkeypatch):
     (home / "cifar").symlink_to(official_layout)
     monkeypatch.setenv("CIFAR10_DIR", "~/cifar")
-    assert reader.default_dir() == home / "cifar"
+    assert cifar.default_dir() == home / "cifar"
     assert CIFAR10DataModule("~/cifar").data_dir == home / "cifar"
-    assert reader.find("~/cifar") == home / "cifar" / reader.FOLDER
-    assert len(reader.read("~/cifar", "test", verify_checksums=False).labels) == 10_000
-    assert download.fetch("~/cifar") == home / "cifar" / reader.FOLDER, "nothing is downloaded"
+    assert cifar.find("~/cifar") == home / "cifar" / cifar.FOLDER
+    assert len(cifar.read("~/cifar", "test", verify_checksums=False).labels) == 10_000
+    assert download.fetch("~/cifar") == home / "cifar" / cifar.FOLDER, "nothing is downloaded"
 
 
 def test_a_run_lies_in_one_place_and_config_yaml_has_its_full_paths(home, official_layout):
@@ -69,8 +71,8 @@ def test_a_run_lies_in_one_place_and_config_yaml_has_its_full_paths(home, offici
     assert written["data"]["data_dir"] == str(home / "cifar")
 
     relative = run.relative_to(home)
-    assert trained.load(f"~/{relative}").path == run / "checkpoints/best.ckpt"
-    assert trained.load("best", Path("~/runs")).path == run / "checkpoints/best.ckpt"
+    assert trained_model.load(f"~/{relative}").path == run / "checkpoints/best.ckpt"
+    assert trained_model.load("best", Path("~/runs")).path == run / "checkpoints/best.ckpt"
     named_again = "--config=~/tiny.yaml"  # its logger writes outside of the run
     assert cli.main(["fit", f"--resume=~/{relative}", named_again, "--trainer.max_epochs=2"]) == 0
     assert json.loads((run / "metrics.json").read_text())["epochs"] == 2
@@ -94,7 +96,7 @@ def test_every_option_of_a_path(home):
     assert compare.parse(["runs", "--plot=~/p.png"]).plot == home / "p.png"
     assert data.build_parser().parse_args(["show", "--out=~/s.png"]).out == home / "s.png"
     assert data.build_parser().parse_args(["check", "--data_dir=~/d"]).data_dir == home / "d"
-    assert benchmark.parse(["record", "--script=~/a.py"]).script == home / "a.py"
+    assert command.parse(["record", "--script=~/a.py"]).script == home / "a.py"
     assert speedrun.parse(["--json=~/s.json"])[0].json == home / "s.json"
     assert lesson.build_parser().parse_args(["--data_dir=~/d"]).data_dir == home / "d"
     (home / "mine.yaml").write_text("model: MLP")

@@ -19,14 +19,14 @@ from torch import nn
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from tests import forked
-from zoo.callbacks import observing, pictures
-from zoo.callbacks.pictures import Pictures, has_pictures
-from zoo.cnn import CNN, ImprovedCNN
-from zoo.figures import grid, predictions
-from zoo.numpy_classifier import BATCH_HOOKS
-from zoo.numpy_mlp import NumPyMLP
-from zoo.run_logger import RunLogger
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.numpy_classifier import BATCH_HOOKS
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.models.cnn import CNN, ImprovedCNN
+from zoo.models.numpy_mlp import NumPyMLP
+from zoo.plots import grid, predictions
+from zoo.training.run_logger import RunLogger
+from zoo.training.tensorboard import observing, pictures
+from zoo.training.tensorboard.pictures import Pictures, has_pictures
 
 pytestmark = pytest.mark.pictures
 

@@ -14,9 +14,10 @@ from torch import nn
 import cli
 from tests import forked, plugins
 from tests.helpers import contents
-from zoo import checkpoints, registry
+from zoo.catalogue import registry
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.runs import checkpoints
 from zoo.testing import check_model, check_two_processes
-from zoo.torch_classifier import TorchClassifier
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
@@ -308,7 +309,7 @@ class CannotBeTrained(Net):
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        (nn.Linear, "no subclass of zoo.classifier.Classifier: derive it"),
+        (nn.Linear, "no subclass of zoo.core.classifier.Classifier: derive it"),
         (TorchClassifier, "cannot compute the logits of uint8 images"),
         (NoNumClasses, "takes no argument num_classes"),
         (DropsNumClasses, "hand it on"),
@@ -366,7 +367,7 @@ def test_a_class_that_no_other_process_can_import_is_told():
 
 def test_the_example_of_the_contract_runs():
     """That of `Classifier`'s docstring: a whole file."""
-    from zoo.classifier import Classifier
+    from zoo.core.classifier import Classifier
 
     text = (Classifier.__doc__ or "").split("my_net.py:\n", 1)[1].split("\n    `python my_net.py`", 1)[0]
     Path("my_net.py").write_text("\n".join(line[8:] for line in text.splitlines()))

@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 
 import cli
-from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.readers import cifar
 from tests import forked
 from tests.helpers import refusal
-from zoo import pictures
-from zoo.figures import contact_sheet, mosaic
-from zoo.trained import load
+from zoo.plots import contact_sheet, mosaic
+from zoo.trained import image_files
+from zoo.trained.trained_model import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 RNG = np.random.default_rng(0)
@@ -62,9 +62,9 @@ def plain(mode: str, size: tuple[int, int] = (40, 60)) -> Image.Image:
 
 def test_a_picture_of_32_x_32_is_left_as_it_is_bit_for_bit(run):
     path = save("a.png")
-    assert np.array_equal(pictures.read(path).pixels, NOISE.transpose(2, 0, 1))
+    assert np.array_equal(image_files.read(path).pixels, NOISE.transpose(2, 0, 1))
     Image.fromarray(NOISE).convert("RGBA").save("opaque.png")
-    opaque = pictures.read(Path("opaque.png"))
+    opaque = image_files.read(Path("opaque.png"))
     assert np.array_equal(opaque.pixels, NOISE.transpose(2, 0, 1))
     assert not opaque.transparent
 
@@ -96,7 +96,7 @@ MODES = {
 def test_every_mode_keeps_its_colour(kind):
     mode, suffix = MODES[kind]
     plain(mode).save(f"a.{suffix}")
-    pixels = pictures.read(Path(f"a.{suffix}")).pixels
+    pixels = image_files.read(Path(f"a.{suffix}")).pixels
     assert pixels.shape == (3, 32, 32)
     assert pixels.dtype == np.uint8
     if mode == "1":  # dots, of black and white, as often white as red is bright
@@ -109,36 +109,36 @@ def test_every_mode_keeps_its_colour(kind):
 
 def test_cmyk_jpeg():
     plain("CMYK").save("a.jpg", quality=95)
-    assert pictures.read(Path("a.jpg")).pixels.mean((1, 2)) == pytest.approx(RED, abs=3)
+    assert image_files.read(Path("a.jpg")).pixels.mean((1, 2)) == pytest.approx(RED, abs=3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (20_000, 10), (10, 20_000), (31, 33), (2, 1)])
 def test_any_size(size):
     plain("RGB", size).save("a.png")
-    found = pictures.read(Path("a.png"), thumbnail=True)
+    found = image_files.read(Path("a.png"), thumbnail=True)
     assert np.array_equal(found.pixels, np.broadcast_to(np.reshape(RED, (3, 1, 1)), (3, 32, 32)))
-    assert max(found.thumbnail.shape[:2]) == min(max(size), pictures.THUMBNAIL)
+    assert max(found.thumbnail.shape[:2]) == min(max(size), image_files.THUMBNAIL)
 
 
 def test_the_square_in_the_middle_is_what_counts():
     canvas = np.zeros((32, 96, 3), np.uint8)
     canvas[:, 32:64] = NOISE
-    assert np.array_equal(pictures.read(save("wide.png", canvas)).pixels, NOISE.transpose(2, 0, 1))
+    assert np.array_equal(image_files.read(save("wide.png", canvas)).pixels, NOISE.transpose(2, 0, 1))
     upright = np.ascontiguousarray(canvas.transpose(1, 0, 2))
-    assert np.array_equal(pictures.read(save("tall.png", upright)).pixels, NOISE.transpose(2, 1, 0))
+    assert np.array_equal(image_files.read(save("tall.png", upright)).pixels, NOISE.transpose(2, 1, 0))
 
 
 @pytest.mark.parametrize("side", [20, 50])
 def test_pictures_are_resized_by_pillows_bicubic_filter(side):
     pixels = RNG.integers(0, 256, (side, side, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC))
-    assert np.array_equal(pictures.read(save("a.png", pixels)).pixels, expected.transpose(2, 0, 1))
+    assert np.array_equal(image_files.read(save("a.png", pixels)).pixels, expected.transpose(2, 0, 1))
 
 
 def test_shrinking_is_antialiased():
     """A fine chequerboard becomes grey; taking every tenth pixel would make it black or white."""
     board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
-    assert pictures.read(save("a.png", board)).pixels == pytest.approx(127.5, abs=1.5)
+    assert image_files.read(save("a.png", board)).pixels == pytest.approx(127.5, abs=1.5)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -149,7 +149,7 @@ def test_exif_orientation(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     save("a.png", stored, exif=exif)
-    seen = pictures.read(Path("a.png")).pixels.transpose(1, 2, 0)
+    seen = image_files.read(Path("a.png")).pixels.transpose(1, 2, 0)
     top, left = (orientation in (1, 2, 5, 6)), (orientation in (1, 4, 5, 8))
     assert tuple(seen[0 if top else 31, 0 if left else 31]) == RED
     assert (seen == 255).all(axis=2).sum() == 32 * 32 - 1
@@ -157,22 +157,22 @@ def test_exif_orientation(orientation):
 
 def test_exif_that_cannot_be_read_is_left_alone():
     Image.fromarray(NOISE).save("a.png", exif=b"Exif\0\0nonsense")
-    assert np.array_equal(pictures.read(Path("a.png")).pixels, NOISE.transpose(2, 0, 1))
+    assert np.array_equal(image_files.read(Path("a.png")).pixels, NOISE.transpose(2, 0, 1))
 
 
 def test_transparency_is_laid_over_white(run):
     half = np.dstack([np.full((32, 32, 3), 100, np.uint8), np.full((32, 32), 128, np.uint8)])
     expected = round(100 * 128 / 255 + 255 * 127 / 255)
     save("rgba.png", half)
-    assert np.abs(pictures.read(Path("rgba.png")).pixels.astype(int) - expected).max() <= 1
+    assert np.abs(image_files.read(Path("rgba.png")).pixels.astype(int) - expected).max() <= 1
     grey_alpha = half[..., 2:]
     Image.fromarray(grey_alpha, "LA").save("la.png")
-    assert np.abs(pictures.read(Path("la.png")).pixels.astype(int) - expected).max() <= 1
+    assert np.abs(image_files.read(Path("la.png")).pixels.astype(int) - expected).max() <= 1
     palette = plain("P", (32, 32))
     palette.save("p.png", transparency=palette.getpixel((0, 0)))
-    assert (pictures.read(Path("p.png")).pixels == 255).all()
+    assert (image_files.read(Path("p.png")).pixels == 255).all()
     save("key.png", np.full((32, 32, 3), 9, np.uint8), transparency=(9, 9, 9))
-    assert (pictures.read(Path("key.png")).pixels == 255).all()
+    assert (image_files.read(Path("key.png")).pixels == 255).all()
     save("opaque.png")
     _, _, error = run(".")
     assert "transparent, and laid over white: key.png, la.png, p.png and 1 more" in error
@@ -184,7 +184,7 @@ def test_an_animation_is_its_first_frame():
     with Image.open("a.gif") as expected:
         expected = np.asarray(expected.convert("RGB")).transpose(2, 0, 1)
     assert expected.max() > 0
-    assert np.array_equal(pictures.read(Path("a.gif")).pixels, expected)
+    assert np.array_equal(image_files.read(Path("a.gif")).pixels, expected)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -192,7 +192,7 @@ def test_16_bits(suffix):
     values = RNG.integers(0, 65536, (32, 32), dtype=np.uint16)
     values[0, :2] = 0, 65535
     path = save(f"a.{suffix}", values)
-    assert np.array_equal(pictures.read(path).pixels, np.stack([values >> 8] * 3))
+    assert np.array_equal(image_files.read(path).pixels, np.stack([values >> 8] * 3))
 
 
 def test_16_bits_from_a_machine_of_the_other_byte_order():
@@ -206,7 +206,7 @@ def test_16_bits_from_a_machine_of_the_other_byte_order():
     ]
     directory = struct.pack(">H", len(tags)) + b"".join(entries) + struct.pack(">I", 0)
     Path("a.tif").write_bytes(header + values.tobytes() + directory)
-    assert (pictures.read(Path("a.tif")).pixels == 0x12).all()
+    assert (image_files.read(Path("a.tif")).pixels == 0x12).all()
 
 
 # Files that are no pictures.
@@ -277,7 +277,7 @@ def test_a_file_that_is_too_large_is_not_read():
         file.write(png())
         file.truncate(400_000_001)  # which takes no room on the disk
     with pytest.raises(InputError, match="400,000,001 bytes are more than 400,000,000"):
-        pictures.read(Path("large.png"))
+        image_files.read(Path("large.png"))
 
 
 def test_a_file_that_may_not_be_read(run, monkeypatch):
@@ -314,11 +314,11 @@ def test_files_folders_and_patterns():
         path = Path("photos") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert [path.name for path in pictures.find(["photos"])] == ["a.png", "b.png", "odd[1].png"]
-    assert [path.name for path in pictures.find(["photos/?.png"])] == ["a.png", "b.png"]
-    assert [path.name for path in pictures.find(["photos/*"])] == ["a.png", "b.png", "odd[1].png"], "no folder"
-    assert [path.name for path in pictures.find(["photos/odd[1].png"])] == ["odd[1].png"], "a name before a pattern"
-    found = pictures.find(["photos/b.png", "photos", "./photos/a.png"])
+    assert [path.name for path in image_files.find(["photos"])] == ["a.png", "b.png", "odd[1].png"]
+    assert [path.name for path in image_files.find(["photos/?.png"])] == ["a.png", "b.png"]
+    assert [path.name for path in image_files.find(["photos/*"])] == ["a.png", "b.png", "odd[1].png"], "no folder"
+    assert [path.name for path in image_files.find(["photos/odd[1].png"])] == ["odd[1].png"], "a name before a pattern"
+    found = image_files.find(["photos/b.png", "photos", "./photos/a.png"])
     assert [path.name for path in found] == ["b.png", "a.png", "odd[1].png"], "in their order, none twice"
 
 
@@ -336,7 +336,7 @@ MISSING = {
 
 @pytest.mark.parametrize("name", MISSING)
 def test_what_does_not_exist_is_told_before_anything_is_computed(name, capsys, monkeypatch):
-    monkeypatch.setattr("zoo.trained.load", None)
+    monkeypatch.setattr("zoo.trained.trained_model.load", None)
     save("cat.png")
     Path("photos").mkdir()
     Path("gone.png").symlink_to("nowhere.png")
@@ -448,7 +448,7 @@ def test_a_name_of_any_bytes_is_one_line(run):
 
 
 def test_many_pictures_are_more_than_a_batch_and_one_sheet(run, monkeypatch):
-    monkeypatch.setattr("zoo.inference.BATCH_SIZE", 4)
+    monkeypatch.setattr("zoo.trained.inference.BATCH_SIZE", 4)
     monkeypatch.setattr("zoo.commands.predict.MOST_ON_SHEET", 6)
     Path("all").mkdir()
     for number in range(10):
@@ -593,7 +593,7 @@ def test_where_the_test_set_lies(run, runs, official_layout, monkeypatch):
     expected = run("--test_set", "--data_dir", official_layout, ckpt=ckpt)
     assert expected[0] == 0
     assert "CIFAR-10 copy (not the official files), multiclass: 10 test" in expected[2]
-    assert {row["label"] for row in csv.DictReader(expected[1].splitlines())} <= set(reader.CLASS_NAMES)
+    assert {row["label"] for row in csv.DictReader(expected[1].splitlines())} <= set(cifar.CLASS_NAMES)
     monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
     assert run("--test_set", ckpt=ckpt)[1] == expected[1]
     monkeypatch.setenv("CIFAR10_DIR", "elsewhere")
@@ -628,7 +628,8 @@ def test_help_states_the_rule(capsys):
 
 def test_reading_needs_no_torch_and_a_wrong_path_is_told_without_it():
     code = (
-        "import cli, sys; import zoo.pictures, zoo.figures.contact_sheet; code = cli.main(['predict', 'nowhere.png'])\n"
+        "import cli, sys; import zoo.trained.image_files, zoo.plots.contact_sheet\n"
+        "code = cli.main(['predict', 'nowhere.png'])\n"
         "assert not {'torch', 'lightning'} & set(sys.modules); sys.exit(code)"
     )
     root = Path(cli.__file__).parent
@@ -644,4 +645,4 @@ def test_a_picture_that_raises_what_nobody_expects(monkeypatch):
     save("a.png")
     monkeypatch.setattr(Image, "open", explode)
     with pytest.raises(InputError, match=r"^RecursionError: deep down$"):
-        pictures.read(Path("a.png"))
+        image_files.read(Path("a.png"))

@@ -9,8 +9,8 @@ import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment
 
 from datamodules.errors import RunError
-from zoo import processes
-from zoo.signals import Stopped
+from zoo.core.signals import Stopped
+from zoo.training import processes
 
 BROKEN = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:9"
 WAITS = "import time; time.sleep(3600)"

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import reader
 from datamodules.errors import InputError
+from datamodules.readers import cifar
 from tests.helpers import Malicious, batch_file, write_pickle
 
 
 def read(root, split="test", **options):
-    return reader.read(root, split, verify_checksums=False, **options)
+    return cifar.read(root, split, verify_checksums=False, **options)
 
 
 def test_reads_what_was_written(official_layout):
@@ -42,26 +42,26 @@ def test_channels_rows_and_columns_are_in_the_official_order(damaged_layout):
 
 @pytest.mark.parametrize("inside", ["root", "folder"])
 def test_either_folder_may_be_named(official_layout, inside):
-    root = official_layout if inside == "root" else official_layout / reader.FOLDER
+    root = official_layout if inside == "root" else official_layout / cifar.FOLDER
     assert len(read(root).labels) == 10_000
 
 
 @pytest.mark.parametrize("named", ["archive", "folder"])
 def test_reads_the_archive_as_it_comes(official_layout, tmp_path, named):
-    archive = tmp_path / reader.ARCHIVE
+    archive = tmp_path / cifar.ARCHIVE
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        tar.add(official_layout / reader.FOLDER, reader.FOLDER)
+        tar.add(official_layout / cifar.FOLDER, cifar.FOLDER)
     test = read(archive if named == "archive" else tmp_path)
     np.testing.assert_array_equal(test.images, read(official_layout).images)
 
 
 def test_needs_no_torch():
-    code = "import datamodules.reader, sys; assert not {'torch', 'lightning', 'scipy'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(reader.__file__).parents[1])
+    code = "import datamodules.readers.cifar, sys; assert not {'torch', 'lightning', 'scipy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(cifar.__file__).parents[1])
 
 
 def _replace(root: Path, name: str, content: object) -> None:
-    path = root / reader.FOLDER / name
+    path = root / cifar.FOLDER / name
     path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -119,7 +119,7 @@ def test_refuses_another_data_set(damaged_layout):
 
 
 def test_names_as_an_array_are_names(damaged_layout):
-    _replace(damaged_layout, "batches.meta", {"label_names": np.array(reader.CLASS_NAMES, dtype="S10")})
+    _replace(damaged_layout, "batches.meta", {"label_names": np.array(cifar.CLASS_NAMES, dtype="S10")})
     assert len(read(damaged_layout).labels) == 10_000
 
 
@@ -137,7 +137,7 @@ def test_missing_file_is_named(damaged_layout):
 
 
 def test_nothing_there(tmp_path):
-    assert reader.find(tmp_path / "nowhere") is None
+    assert cifar.find(tmp_path / "nowhere") is None
     with pytest.raises(InputError, match="nowhere"):
         read(tmp_path / "nowhere")
 
@@ -145,18 +145,18 @@ def test_nothing_there(tmp_path):
 def test_truncated_archive(official_layout, tmp_path):
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w:gz", compresslevel=1) as tar:
-        tar.add(official_layout / reader.FOLDER / "test_batch", f"{reader.FOLDER}/test_batch")
-    (tmp_path / reader.ARCHIVE).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+        tar.add(official_layout / cifar.FOLDER / "test_batch", f"{cifar.FOLDER}/test_batch")
+    (tmp_path / cifar.ARCHIVE).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     with pytest.raises(InputError, match="truncated"):
         read(tmp_path)
 
 
 def test_checksums_tell_which_file_differs_and_what_to_do(official_layout):
     with pytest.raises(InputError) as raised:
-        reader.read(official_layout, "test")
+        cifar.read(official_layout, "test")
     message = str(raised.value)
     assert "test_batch" in message
-    assert reader.OFFICIAL_MD5["test_batch"] in message
+    assert cifar.OFFICIAL_MD5["test_batch"] in message
     assert "--data.verify_checksums=false" in message
     assert "\n" not in message
 
@@ -165,7 +165,7 @@ def test_checksums_are_torchvisions():
     from torchvision.datasets import CIFAR10
 
     theirs = dict(map(tuple, CIFAR10.train_list + CIFAR10.test_list)) | {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
-    assert theirs == reader.OFFICIAL_MD5
+    assert theirs == cifar.OFFICIAL_MD5
 
 
 @pytest.mark.real_data
@@ -197,14 +197,14 @@ def archive(path: Path, members: dict[str, bytes], header_only: dict[str, int] |
 
 def test_an_archive_that_stands_for_gigabytes_is_not_unpacked(tmp_path, monkeypatch):
     """By the sizes that it tells, and by what comes out of it."""
-    path = archive(tmp_path / "a.tar", {}, {f"{reader.FOLDER}/test_batch": 6_000_000_000})
+    path = archive(tmp_path / "a.tar", {}, {f"{cifar.FOLDER}/test_batch": 6_000_000_000})
     with pytest.raises(InputError, match=r"test_batch' is 6,000,000,000 bytes, expected 200,000,000 at most"):
         read(path)
-    path = archive(tmp_path / "b.tar", {}, {f"{reader.FOLDER}/batches.meta": 2_000_000})
+    path = archive(tmp_path / "b.tar", {}, {f"{cifar.FOLDER}/batches.meta": 2_000_000})
     with pytest.raises(InputError, match=r"batches.meta' is 2,000,000 bytes, expected 1,000,000 at most"):
         read(path)
 
-    monkeypatch.setattr(reader, "MOST_UNPACKED", 2_000_000)
+    monkeypatch.setattr(cifar, "MOST_UNPACKED", 2_000_000)
     stray = {"stray": bytes(3_000_000)}
     for end, mode in (("tar", "w"), ("tar.gz", "w:gz"), ("tar.bz2", "w:bz2"), ("tar.xz", "w:xz")):
         path = archive(tmp_path / f"c.{end}", stray, mode=mode)
@@ -215,12 +215,12 @@ def test_an_archive_that_stands_for_gigabytes_is_not_unpacked(tmp_path, monkeypa
     (tmp_path / "d.tar").write_bytes(long_name.tobuf(tarfile.GNU_FORMAT))
     with pytest.raises(InputError, match="unpacks to more than"):
         read(tmp_path / "d.tar")
-    assert all("unpacks to more than" in verdict.problem for verdict in reader.check(tmp_path / "d.tar"))
+    assert all("unpacks to more than" in verdict.problem for verdict in cifar.check(tmp_path / "d.tar"))
 
 
 def test_a_file_that_is_too_large_is_not_read(damaged_layout):
     _replace(damaged_layout, "test_batch", None)
-    with (damaged_layout / reader.FOLDER / "test_batch").open("wb") as file:
+    with (damaged_layout / cifar.FOLDER / "test_batch").open("wb") as file:
         file.truncate(6_000_000_000)  # which takes no room on the disk
     with pytest.raises(InputError, match=r"test_batch' is 6,000,000,000 bytes"):
         read(damaged_layout)
@@ -228,7 +228,7 @@ def test_a_file_that_is_too_large_is_not_read(damaged_layout):
 
 @pytest.mark.parametrize("mode", ["w:xz", "w"])
 def test_an_archive_may_be_packed_in_other_ways(official_layout, tmp_path, mode):
-    members = {name: (official_layout / reader.FOLDER / name).read_bytes() for name in ("test_batch", "batches.meta")}
+    members = {name: (official_layout / cifar.FOLDER / name).read_bytes() for name in ("test_batch", "batches.meta")}
     assert len(read(archive(tmp_path / "other", members, mode=mode)).labels) == 10_000
 
 
@@ -244,5 +244,5 @@ def test_a_pickle_that_asks_for_all_memory_is_not_read(damaged_layout):
     _replace(damaged_layout, "test_batch", b"\x80\x02}r\xff\xff\xff\x7f.")
     with pytest.raises(InputError, match="test_batch' is no readable batch file: it numbers an object 2,147,483,647"):
         read(damaged_layout)
-    verdict = next(v for v in reader.check(damaged_layout / reader.FOLDER) if v.name == "test_batch")
+    verdict = next(v for v in cifar.check(damaged_layout / cifar.FOLDER) if v.name == "test_batch")
     assert "it numbers an object" in verdict.problem

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import cli
-from zoo import config as configs
+from tests.benchmarks.command import main as benchmark
+from zoo.runs import configs
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,7 +47,6 @@ def test_the_commands_are_found():
         "export",
         "data",
         "compare",
-        "benchmark",
         "speedrun",
         "doctor",
     }
@@ -54,7 +54,8 @@ def test_the_commands_are_found():
     others = [line for line in COMMANDS if line not in CLI_COMMANDS]
     lesson = [line for line in others if line.startswith("python -m zoo.scratch")]
     assert len(lesson) == 2, "tests/test_scratch_lesson.py runs them"
-    others = [line.split()[0] for line in others if line not in lesson]
+    benchmarks = [line for line in others if line.startswith("python -m tests.benchmarks")]
+    others = [line.split()[0] for line in others if line not in (*lesson, *benchmarks)]
     assert others == ["python3", "python3", "torchrun", "srun"], "test it here"
 
 
@@ -166,11 +167,11 @@ def test_compare_and_benchmark():
         words = shlex.split(command.split("cli.py ", 1)[1])
         words = [word for word in words if not word.startswith("runs/")]
         assert cli.main([words[0], "runs/grid-synthetic", "runs/relu_he-synthetic", *words[1:]]) == 0
-    commands = {line for line in CLI_COMMANDS if " benchmark" in line}
-    of_other_tests = {f"python cli.py benchmark {name}" for name in ("data", "step", "fit", "start")}
-    of_other_tests.add("python cli.py benchmark record --script airbench94_muon.py")
-    assert commands == {"python cli.py benchmark"} | of_other_tests, "tests/test_benchmarks_*.py run them"
-    assert cli.main(["benchmark", "--rounds=1", "--images=640"]) == 0
+    commands = {line for line in COMMANDS if "tests.benchmarks" in line}
+    of_other_tests = {f"python -m tests.benchmarks {name}" for name in ("data", "step", "fit", "start")}
+    of_other_tests.add("python -m tests.benchmarks record --script airbench94_muon.py")
+    assert commands == {"python -m tests.benchmarks"} | of_other_tests, "tests/benchmarks/test_*.py run them"
+    assert cli.reporting_errors(benchmark, ["--rounds=1", "--images=640"]) == 0
 
 
 def test_speedrun():

@@ -11,8 +11,8 @@ import pytest
 import cli
 from datamodules.errors import InputError
 from tests import plugins
-from zoo import registry
-from zoo.classifier import Classifier
+from zoo.catalogue import registry
+from zoo.core.classifier import Classifier
 
 
 @pytest.fixture
@@ -33,10 +33,9 @@ def test_built_in_models_load(name):
 
 
 def test_listing_imports_no_model():
-    code = (
-        "from zoo import registry; registry.entries(); import sys; assert not {'torch', 'zoo.cnn'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(registry.__file__).parents[1])
+    code = "import sys; from zoo.catalogue import registry; registry.entries(); "
+    code += "assert not {'torch', 'zoo.models.cnn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(registry.__file__).parents[2])
 
 
 def test_unknown_name_suggests_and_lists():
@@ -70,7 +69,7 @@ def test_what_the_metadata_tell_is_one_warning(points, capsys, name, target, cau
         with pytest.raises(InputError, match=re.escape(cause)):
             registry.load(name)
     else:
-        assert registry.load(name).__module__ == "zoo.cnn"
+        assert registry.load(name).__module__ == "zoo.models.cnn"
 
 
 @pytest.mark.parametrize(
@@ -78,11 +77,11 @@ def test_what_the_metadata_tell_is_one_warning(points, capsys, name, target, cau
     [
         ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
         ("import sys\nsys.exit(1)", "SystemExit"),
-        ("TinyNet = 1", "no subclass of zoo.classifier.Classifier"),
-        ("import torch\nclass TinyNet(torch.nn.Module): pass", "no subclass of zoo.classifier.Classifier"),
+        ("TinyNet = 1", "no subclass of zoo.core.classifier.Classifier"),
+        ("import torch\nclass TinyNet(torch.nn.Module): pass", "no subclass of zoo.core.classifier.Classifier"),
         ("import pytorch_lightning as pl\nclass TinyNet(pl.LightningModule): pass", "not pytorch_lightning"),
-        ("from zoo.classifier import Classifier\nclass TinyNet(Classifier): pass", "is abstract"),
-        ("from zoo.cnn import CNN as TinyNet", "is a class called 'CNN'"),
+        ("from zoo.core.classifier import Classifier\nclass TinyNet(Classifier): pass", "is abstract"),
+        ("from zoo.models.cnn import CNN as TinyNet", "is a class called 'CNN'"),
     ],
 )
 def test_what_only_an_import_tells_is_told_when_it_is_chosen(tmp_path, monkeypatch, capsys, code, cause):

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import cli
-import zoo.optimizers
+import zoo.core.torch_optimizers
 from datamodules.errors import InputError
 from tests.helpers import contents
-from zoo import checkpoints, restoring
-from zoo.classifier import EveryStepLR, describe_optimizer
-from zoo.mlp import MLP
+from zoo.core.classifier import EveryStepLR, describe_optimizer
+from zoo.models.mlp import MLP
+from zoo.runs import checkpoints
+from zoo.training import restoring
 
 TINY = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
 EMA = '--trainer.callbacks=[{"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging"}]'
@@ -216,7 +217,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_sound_states_of_every_optimizer_are_taken(name):
     """Also where another learning rate is asked for now, and where no step was made."""
-    cls = getattr(zoo.optimizers if name == "MuonSGD" else torch.optim, name)
+    cls = getattr(zoo.core.torch_optimizers if name == "MuonSGD" else torch.optim, name)
     model = MLP([4])
     for steps in (0, 2):
         model.make_optimizer = lambda parameters: cls(parameters, lr=0.01)

@@ -19,9 +19,11 @@ import cli
 from datamodules.errors import InputError
 from tests import forked, plugins
 from tests.helpers import rows, run_of, scalars, weights
-from zoo import checkpoints, files, registry, runs
-from zoo import resume as resumption
-from zoo.numpy_mlp import NumPyMLP
+from zoo.catalogue import registry
+from zoo.core import files
+from zoo.models.numpy_mlp import NumPyMLP
+from zoo.runs import checkpoints, run_directory
+from zoo.runs import resume as resumption
 
 ROOT = Path(cli.__file__).parent
 # Five batches an epoch, the last one smaller.
@@ -57,7 +59,7 @@ def signal_at(step: int, callback: str = "SignalAt", **options) -> str:
 
 def resume(run: Path | None = None) -> int:
     """Go on with a run, by default the newest, and name its callback again, which no folder of a run may name."""
-    run = run or runs.newest(Path("runs"), lambda run: True)
+    run = run or run_directory.newest(Path("runs"), lambda run: True)
     return cli.main(["fit", f"--resume={run}", f"--config={run}/config.yaml"])
 
 
@@ -226,7 +228,7 @@ class TestFromACheckpoint:
         import lightning as L
 
         from datamodules.cifar10 import CIFAR10DataModule
-        from zoo.mlp import MLP
+        from zoo.models.mlp import MLP
 
         data = CIFAR10DataModule(source="synthetic", task="binary", train_size=16, val_size=8, test_size=20)
         trainer = L.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
@@ -239,8 +241,8 @@ class TestFromACheckpoint:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--model=CNN"], ["zoo.cnn.CNN", "small_zoo.SmallNet"]),
-            (["--config=cnn"], ["zoo.cnn.CNN", "small_zoo.SmallNet"]),
+            (["--model=CNN"], ["zoo.models.cnn.CNN", "small_zoo.SmallNet"]),
+            (["--config=cnn"], ["zoo.models.cnn.CNN", "small_zoo.SmallNet"]),
             (["--model.dropout=0.25"], ["--model.dropout=0.25", "has dropout 0.5"]),
             (["--data.task=binary"], ["--data.task asks for 2 classes", "num_classes 10"]),
         ],
@@ -636,7 +638,7 @@ def test_longer_and_cut_short_in_the_last_validation():
 
 
 def test_a_run_is_trained_by_one_process(finished, capsys):
-    held = runs.lock(finished)
+    held = run_directory.lock(finished)
     assert cli.main(["fit", "--resume", "--trainer.max_epochs=4"]) == 2
     assert "another process" in capsys.readouterr().err
     held.release()

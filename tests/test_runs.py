@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from datamodules.errors import InputError
-from zoo import runs
+from zoo.runs import run_directory
 
 
 def test_runs_of_one_second_get_directories_of_their_own(monkeypatch):
-    monkeypatch.setattr(runs.time, "strftime", lambda form: "2026-01-01_00-00-00")
-    made = [runs.create(Path("runs"), "CNN") for _ in range(3)]
+    monkeypatch.setattr(run_directory.time, "strftime", lambda form: "2026-01-01_00-00-00")
+    made = [run_directory.create(Path("runs"), "CNN") for _ in range(3)]
     assert [path.name for path in made] == ["2026-01-01_00-00-00", "2026-01-01_00-00-00_2", "2026-01-01_00-00-00_3"]
     assert all(path.is_dir() for path in made)
 
@@ -19,48 +19,52 @@ def test_runs_of_one_second_get_directories_of_their_own(monkeypatch):
 def test_the_newest_run_is_the_one_that_started_last(monkeypatch):
     made = []
     for name, second in (("CNN", "00"), ("MLP", "07"), ("CNN", "05"), *[("CNN", "07")] * 11):
-        monkeypatch.setattr(runs.time, "strftime", lambda form, second=second: f"2026-01-01_00-00-{second}")
-        made.append(runs.create(Path("runs"), name))
+        monkeypatch.setattr(run_directory.time, "strftime", lambda form, second=second: f"2026-01-01_00-00-{second}")
+        made.append(run_directory.create(Path("runs"), name))
         (made[-1] / "config.yaml").touch()
     assert made[-1].name.endswith("_11")
-    assert runs.newest(Path("runs"), lambda run: True) == made[-1]
-    assert runs.newest(Path("runs"), lambda run: run.parent.name == "MLP") == made[1]
-    assert runs.newest(Path("nothing"), lambda run: True) is None
+    assert run_directory.newest(Path("runs"), lambda run: True) == made[-1]
+    assert run_directory.newest(Path("runs"), lambda run: run.parent.name == "MLP") == made[1]
+    assert run_directory.newest(Path("nothing"), lambda run: True) is None
     os.utime(made[-1] / "config.yaml", (0, 0))
-    assert runs.newest(Path("runs"), lambda run: True) == made[-1], "by its number, whatever the time of its config"
+    assert run_directory.newest(Path("runs"), lambda run: True) == made[-1], (
+        "by its number, whatever the time of its config"
+    )
     later = Path("elsewhere/2026-01-01_00-00-09")
     later.mkdir(parents=True)
     (later / "config.yaml").touch()
     Path("runs/CNN", later.name).symlink_to(later.resolve())
     Path("runs/others").symlink_to(later.parent.resolve())
-    assert runs.newest(Path("runs"), lambda run: True) == made[-1], "a link is not followed"
+    assert run_directory.newest(Path("runs"), lambda run: True) == made[-1], "a link is not followed"
     made[0].rename("runs/CNN/old_copy")
-    assert runs.newest(Path("runs"), lambda run: True) == made[-1], "a folder with another name is never the newest"
+    assert run_directory.newest(Path("runs"), lambda run: True) == made[-1], (
+        "a folder with another name is never the newest"
+    )
 
 
 def test_a_place_that_cannot_be_written():
     Path("file").write_text("mine")
     with pytest.raises(InputError, match="runs_dir=file"):
-        runs.create(Path("file"), "CNN")
+        run_directory.create(Path("file"), "CNN")
     Path("runs").mkdir()
     Path("runs/CNN").write_text("mine")
     with pytest.raises(InputError, match="runs_dir=runs"):
-        runs.create(Path("runs"), "CNN")
+        run_directory.create(Path("runs"), "CNN")
 
 
 def test_run_of_a_checkpoint():
-    run = runs.create(Path("runs"), "CNN")
+    run = run_directory.create(Path("runs"), "CNN")
     (run / "checkpoints").mkdir()
-    assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve() / "checkpoints"
+    assert run_directory.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve() / "checkpoints"
     (run / "config.yaml").touch()
-    assert runs.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve()
+    assert run_directory.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve()
 
 
 def test_a_lock_that_is_a_link_empties_nothing(tmp_path):
     (tmp_path / "precious").write_text("content")
     run = tmp_path / "run"
     run.mkdir()
-    (run / runs.LOCK).symlink_to(tmp_path / "precious")
+    (run / run_directory.LOCK).symlink_to(tmp_path / "precious")
     with pytest.raises(InputError, match="is a link to"):
-        runs.lock(run)
+        run_directory.lock(run)
     assert (tmp_path / "precious").read_text() == "content"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules.errors import InputError
-from zoo.schedules import Constant, Cosine, Linear, Schedule, Step
+from zoo.core.schedules import Constant, Cosine, Linear, Schedule, Step
 
 
 def test_cosine_is_torchs():

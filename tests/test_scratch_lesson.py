@@ -118,7 +118,7 @@ def test_batches_hold_each_image_once():
 
 def test_pixels_are_normalized_with_the_statistics_of_cifar10():
     """The constants, from the channels' own that the rest of the project uses."""
-    from zoo.classifier import MEAN, STD
+    from zoo.core.classifier import MEAN, STD
     from zoo.scratch.batches import PIXEL_MEAN, PIXEL_STD
 
     assert pytest.approx(255 * np.mean(MEAN), abs=0.1) == PIXEL_MEAN

@@ -7,7 +7,7 @@ import torch
 
 import cli
 from tests.helpers import weights
-from zoo import slurm
+from zoo.training import slurm
 
 FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", "--data.source=synthetic", "--data.train_size=32"]
 FIT += ["--data.val_size=20", "--data.test_size=20", "--data.batch_size=8", "--trainer.max_epochs=2", "--name=mine"]
@@ -60,7 +60,7 @@ def test_a_job_that_is_queued_again_goes_on_with_its_run(job, monkeypatch, capsy
 def test_a_signal_in_the_test(job, monkeypatch, capsys):
     import signal
 
-    from zoo.mlp import MLP
+    from zoo.models.mlp import MLP
 
     with monkeypatch.context() as patch:
         patch.setattr(MLP, "on_test_batch_start", lambda *args: signal.raise_signal(signal.SIGUSR1))

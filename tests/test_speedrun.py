@@ -20,15 +20,15 @@ import cli
 from datamodules.cifar10 import Batch
 from datamodules.errors import InputError
 from tests.helpers import quiet_trainer, random_images, tiny_data
-from zoo import config
-from zoo.callbacks import history
-from zoo.callbacks.lookahead import Lookahead
-from zoo.callbacks.step_seed import StepSeed
 from zoo.commands import speedrun
-from zoo.optimizers import DecoupledSGD, MuonSGD
-from zoo.schedules import Linear
-from zoo.speedrun import SpeedrunNet, Whitening
+from zoo.core.schedules import Linear
+from zoo.core.torch_optimizers import DecoupledSGD, MuonSGD
+from zoo.models.speedrun_net import SpeedrunNet, Whitening
+from zoo.runs import configs as config
 from zoo.testing import check_model
+from zoo.training.callbacks import history
+from zoo.training.callbacks.lookahead import Lookahead
+from zoo.training.callbacks.step_seed import StepSeed
 
 WIDTHS = [8, 8, 8]
 NET_96 = {"convolutions": 3, "batch_norm_momentum": 0.9, "logit_scale": 1 / 9}
@@ -176,7 +176,7 @@ def test_until_a_fit_the_filters_are_single_pixels(images):
 
 
 def test_a_fit_whitens_the_training_images_without_their_border(monkeypatch):
-    monkeypatch.setattr("zoo.speedrun.WHITENED_IMAGES", 20)
+    monkeypatch.setattr("zoo.models.speedrun_net.WHITENED_IMAGES", 20)
     model, data = SpeedrunNet(widths=WIDTHS), tiny_data(crop_padding=3)
     quiet_trainer(max_steps=1).fit(model, data)
     plain = tiny_data()
@@ -191,7 +191,7 @@ def test_a_checkpoint_brings_its_whitening_along(monkeypatch, tmp_path):
     model, path = SpeedrunNet(widths=WIDTHS), tmp_path / "some.ckpt"
     quiet_trainer(max_steps=1, callbacks=[SaveAt(1, path)]).fit(model, tiny_data())
     expected = model.whitening.weight.clone()
-    monkeypatch.setattr("zoo.speedrun.WHITENED_IMAGES", 9)
+    monkeypatch.setattr("zoo.models.speedrun_net.WHITENED_IMAGES", 9)
     again = SpeedrunNet(widths=WIDTHS)
     quiet_trainer(max_steps=2).fit(again, tiny_data(), ckpt_path=path, weights_only=True)
     assert torch.equal(again.whitening.weight, expected)
@@ -207,7 +207,7 @@ def test_evaluation_leaves_the_whitening_alone():
 
 def test_seconds_of_whitening_and_test(monkeypatch):
     """Of a clock that counts its readings: one from start to end of each."""
-    monkeypatch.setattr("zoo.speedrun.time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    monkeypatch.setattr("zoo.models.speedrun_net.time", SimpleNamespace(perf_counter=itertools.count().__next__))
     model, data = SpeedrunNet(widths=WIDTHS), tiny_data()
     trainer = quiet_trainer(max_steps=1)
     trainer.fit(model, data)
@@ -572,7 +572,7 @@ def test_recipes_are_those_of_the_records(recipe):
         section = found[section].get("init_args", found[section])
         assert section[option] == (value if isinstance(value, list) else pytest.approx(value)), name
     averages = [callback["class_path"] for callback in found["trainer"].get("callbacks", [])]
-    assert averages == ["zoo.callbacks.lookahead.Lookahead"] * (recipe != "speedrun94")
+    assert averages == ["zoo.training.callbacks.lookahead.Lookahead"] * (recipe != "speedrun94")
     assert (Lookahead().every_n_steps, Lookahead().keep) == (5, pytest.approx(0.95**5))
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 
 from datamodules.augmentation import random_bits
-from zoo.callbacks.step_seed import StepSeed
+from zoo.training.callbacks.step_seed import StepSeed
 
 BATCHES = 5
 

@@ -34,14 +34,15 @@ import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from tests import forked
 from tests.helpers import Hostile, quiet_trainer, random_images, run_of, scalars
-from zoo import trained
-from zoo.callbacks import dead_units, embeddings, histograms, observing, run_summary
-from zoo.inference import probabilities
-from zoo.interpretation import layers
-from zoo.mlp import MLP
-from zoo.numpy_mlp import NumPyMLP
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.interpretation import layer_outputs
+from zoo.models.mlp import MLP
+from zoo.models.numpy_mlp import NumPyMLP
 from zoo.scratch import activations as scratch
-from zoo.torch_classifier import TorchClassifier
+from zoo.trained import trained_model
+from zoo.trained.inference import probabilities
+from zoo.training.callbacks import dead_units
+from zoo.training.tensorboard import embeddings, histograms, observing, run_summary
 
 pytestmark = pytest.mark.pictures
 
@@ -282,7 +283,7 @@ class TestTexts:
 class TestPRCurves:
     def test_are_those_of_scikit_learn(self, three_runs):
         for run in three_runs:
-            network, data = trained.load(str(run)).model, _data(run)
+            network, data = trained_model.load(str(run)).model, _data(run)
             found = probabilities(network, data.test.images.permute(0, 3, 1, 2)).numpy()
             board = Board(run.parent)
             tags = json.loads(board.get("pr_curves", "tags"))[f"{run.name}/tensorboard"]
@@ -302,7 +303,7 @@ class TestPRCurves:
     def test_area_is_the_average_precision(self, three_runs):
         """Of what TensorBoard shows, whose thresholds are 127."""
         run = three_runs[2]
-        network, data = trained.load(str(run)).model, _data(run)
+        network, data = trained_model.load(str(run)).model, _data(run)
         found = probabilities(network, data.test.images.permute(0, 3, 1, 2)).numpy()
         scores = np.floor(found[:, 2] * 126)
         query = {"run": f"{run.name}/tensorboard", "tag": f"pr/{data.class_names[2]}"}
@@ -343,9 +344,9 @@ class TestProjector:
             query["name"] = info["tensorName"]
             assert info["tensorName"] == "30 validation images"
 
-            network, data = trained.load(str(run)).model, _data(run)
+            network, data = trained_model.load(str(run)).model, _data(run)
             images = data.val.images.permute(0, 3, 1, 2)
-            expected = layers.features(network, images).numpy()
+            expected = layer_outputs.features(network, images).numpy()
             found = np.frombuffer(board.get("projector", "tensor", **query), np.float32).reshape(30, -1)
             assert info["tensorShape"] == list(found.shape)
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
@@ -383,7 +384,7 @@ class TestProjector:
         assert files["points.tsv"].count("\n") == 30
 
     def test_what_fails_costs_a_line(self, monkeypatch, capsys):
-        monkeypatch.setattr(layers, "features", lambda *arguments: 1 / 0)
+        monkeypatch.setattr(layer_outputs, "features", lambda *arguments: 1 / 0)
         run = run_of(*NUMPY)
         assert "warning: no projector in TensorBoard: ZeroDivisionError" in capsys.readouterr().err
         assert (run / "metrics.json").is_file()
@@ -398,7 +399,7 @@ class Squares(MLP):
 
 
 class Shared(TorchClassifier):
-    """One ReLU at three places: after a convolution, between dense layers, and on a number for each image."""
+    """One ReLU at three places: after a convolution, between dense layer_outputs, and on a number for each image."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -440,8 +441,8 @@ class TestDeadUnits:
 
     def test_a_module_that_is_used_in_several_places(self, monkeypatch):
         monkeypatch.syspath_prepend(Path(__file__).parent)
-        watching = "--trainer.callbacks=[{'class_path': 'zoo.callbacks.dead_units.DeadUnits'}, "
-        watching += "{'class_path': 'zoo.callbacks.histograms.Histograms'}]"
+        watching = "--trainer.callbacks=[{'class_path': 'zoo.training.callbacks.dead_units.DeadUnits'}, "
+        watching += "{'class_path': 'zoo.training.tensorboard.histograms.Histograms'}]"
         log = log_of(run_of("fit", "--model=test_tensorboard.Shared", *DATA, watching))
         found = {tag for tag in log.Tags()["scalars"] if tag.startswith("val_dead_units")}
         assert found == {f"val_dead_units/net.1{units}" for units in ("", ", 6 units", ", 1 units")}
@@ -478,7 +479,7 @@ class TestHistograms:
 
     def test_are_not_drawn_again_by_a_run_that_goes_on(self):
         stop = {"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 5}}
-        callbacks = json.dumps([{"class_path": "zoo.callbacks.histograms.Histograms"}, stop])
+        callbacks = json.dumps([{"class_path": "zoo.training.tensorboard.histograms.Histograms"}, stop])
         run = run_of(*SMALL, f"--trainer.callbacks={callbacks}", code=143)
         assert cli.main(["fit", "--resume", f"--config={run}/config.yaml"]) == 0
         log = log_of(run)
@@ -487,7 +488,7 @@ class TestHistograms:
 
     def test_are_drawn_once_by_a_run_that_starts_anew(self):
         stop = {"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 1}}
-        callbacks = json.dumps([{"class_path": "zoo.callbacks.histograms.Histograms"}, stop])
+        callbacks = json.dumps([{"class_path": "zoo.training.tensorboard.histograms.Histograms"}, stop])
         options = [f"--trainer.callbacks={callbacks}", "--trainer.enable_checkpointing=false"]
         run = run_of(*SMALL, *options, code=143)
         config = (run / "config.yaml").read_text().replace("enable_checkpointing: false", "enable_checkpointing: true")
@@ -590,7 +591,7 @@ def test_nothing_without_a_log_of_ours(options, capsys):
 
 def test_a_sanity_check_is_no_validation():
     """It leaves no figures: Lightning's option runs a few batches before training, to see whether they can be run."""
-    dead = "--trainer.callbacks=zoo.callbacks.dead_units.DeadUnits"
+    dead = "--trainer.callbacks=zoo.training.callbacks.dead_units.DeadUnits"
     usual, checked = run_of(*CNN, dead), run_of(*CNN, dead, "--trainer.num_sanity_val_steps=2")
     rows = [(run / "metrics.csv").read_text().splitlines()[0] for run in (usual, checked)]
     assert rows[0] == rows[1]

@@ -13,7 +13,7 @@ import cli
 from datamodules import download
 from datamodules.errors import InputError, printable_lines
 from tests import plugins
-from zoo import registry
+from zoo.catalogue import registry
 from zoo.commands import output
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]

@@ -20,11 +20,12 @@ import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from tests import plugins
-from zoo import checkpoints, registry, resume, runs, trained, trust
-from zoo import config as configs
-from zoo.callbacks.ending import Ending
+from zoo.catalogue import registry
 from zoo.exporting import safetensors
-from zoo.trainer import ZooTrainer
+from zoo.runs import checkpoints, configs, resume, run_directory, trust
+from zoo.trained import trained_model
+from zoo.training.callbacks.ending import Ending
+from zoo.training.trainer import ZooTrainer
 
 TINY = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
 MLP = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", *TINY, "--trainer.enable_model_summary=false"]
@@ -217,7 +218,7 @@ def test_what_is_offered_for_copying_runs_no_code_of_theirs(theirs, capsys):
 
 OWN = """
 import torch
-from zoo.mlp import MLP
+from zoo.models.mlp import MLP
 
 class OwnMLP(MLP):
     pass
@@ -240,7 +241,9 @@ def test_ones_own_model_and_optimizer_are_named_again(monkeypatch, capsys):
     assert "optimizer names own_code.OwnSGD" in refused([*resume, "--model=own_code.OwnMLP"], capsys)
     assert cli.main([*resume, *named, "--trainer.max_epochs=2"]) == 0
     assert cli.main(["fit", "--ckpt=last", *named, "--trainer.max_epochs=3"]) == 0
-    assert trained.load(run, model="own_code.OwnMLP").model.hparams.hidden_sizes == [4], "no optimizer is wanted there"
+    assert trained_model.load(run, model="own_code.OwnMLP").model.hparams.hidden_sizes == [4], (
+        "no optimizer is wanted there"
+    )
 
 
 # All arguments of all classes.
@@ -263,8 +266,8 @@ def test_the_lists_name_classes_of_their_kind():
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
 
-    from zoo.classifier import Classifier
-    from zoo.schedules import Schedule
+    from zoo.core.classifier import Classifier
+    from zoo.core.schedules import Schedule
 
     kinds = {
         "optimizer": torch.optim.Optimizer, "lr_schedule": Schedule, "callbacks": Callback, "logger": Logger,
@@ -318,7 +321,7 @@ OPTIONS = """
 from collections.abc import Callable
 from typing import Any
 from torch import nn
-from zoo.torch_classifier import TorchClassifier
+from zoo.core.torch_classifier import TorchClassifier
 
 class OptionsNet(TorchClassifier):
     def __init__(
@@ -341,7 +344,7 @@ class TestAModelWithOptions:
     def test_plain_options_go_through_every_command(self):
         options = f"--model.options={json.dumps(NESTED)}"
         assert cli.main(["fit", "--model=OptionsNet", options, *MLP[3:], "--trainer.max_epochs=1"]) == 0
-        assert trained.load("best").model.options == NESTED
+        assert trained_model.load("best").model.options == NESTED
         assert cli.main(["fit", "--resume", "--trainer.max_epochs=2"]) == 0
         assert cli.main(["fit", "--ckpt=best", "--trainer.max_epochs=3"]) == 0
 
@@ -535,8 +538,8 @@ def test_the_folder_beside_a_checkpoint_without_a_run(theirs):
     Path("elsewhere").mkdir()
     Path("test").symlink_to("elsewhere")
     with pytest.raises(InputError, match="is a link"):
-        runs.folder_of(Path("x.ckpt"), "test")
-    assert runs.folder_of(Path("x.ckpt"), "report") == Path("report").resolve()
+        run_directory.folder_of(Path("x.ckpt"), "test")
+    assert run_directory.folder_of(Path("x.ckpt"), "report") == Path("report").resolve()
     assert checkpoints.read(Path("x.ckpt"))
 
 
@@ -547,8 +550,8 @@ def test_a_safetensors_file_chooses_no_code(theirs, monkeypatch):
     """By neither of the two names that it has for a class."""
     monkeypatch.syspath_prepend(Path.cwd())
     Path("evil.py").write_text("open('it-ran', 'w')")
-    model = trained.load(theirs).model
-    for changes in ({"model": "evil.MLP"}, {"model": "evil.MLP", "class": "zoo.mlp.MLP"}):
+    model = trained_model.load(theirs).model
+    for changes in ({"model": "evil.MLP"}, {"model": "evil.MLP", "class": "zoo.models.mlp.MLP"}):
         about = {"model": "MLP", "class": "evil.MLP", "arguments": "{}"} | changes
         Path("theirs.safetensors").write_bytes(safetensors.content(model, about))
         with pytest.raises(ImportError, match="its class is in evil"):

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 import cli
-from zoo import files, inference
+from zoo.core import files
 from zoo.exporting import check
-from zoo.figures import mosaic
+from zoo.plots import mosaic
+from zoo.trained import inference
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
 QUICK += ["--data.batch_size=16", "--trainer.max_epochs=1", "--trainer.enable_model_summary=false"]

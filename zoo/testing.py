@@ -1,4 +1,4 @@
-"""Whether a model keeps the contract that `zoo.classifier.Classifier` states: for the tests of those who write models.
+"""Checks of the contract that `zoo.core.classifier.Classifier` states, for the tests of those who write models.
 
     from zoo.testing import check_model
 
@@ -32,8 +32,10 @@ from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from zoo import inference, model_check, registry, trained
-from zoo.classifier import Classifier
+from zoo.catalogue import registry
+from zoo.core.classifier import Classifier
+from zoo.trained import inference, trained_model
+from zoo.training import model_checks
 
 # More than one step: where a network's last weights start at 0, the others' first gradient is 0.
 STEPS, BATCH_SIZE, VAL_SIZE = 4, 8, 16
@@ -212,7 +214,7 @@ def _check_seed(model: Classifier, arguments: dict[str, Any]) -> None:
     again = _build(type(model), arguments, model.num_classes).state_dict()
     for key, value in model.state_dict().items():
         _demand(
-            not model_check.is_plain(value) or torch.equal(value, again[key]),  # `fit` refuses all else
+            not model_checks.is_plain(value) or torch.equal(value, again[key]),  # `fit` refuses all else
             f"{type(model).__name__}'s {key} starts with other values each time: draw them from PyTorch's generator, "
             "or from one that it seeds, as NumPyClassifier.rng()",
         )
@@ -224,7 +226,8 @@ def _check_logits(model: Classifier) -> None:
         logits, alone = _logits(model, images), _logits(model, images[2:3])
     except (Exception, SystemExit) as error:
         raise AssertionError(
-            f"{name} cannot compute the logits of uint8 images {tuple(images.shape)}: {model_check.cause(error, model)}"
+            f"{name} cannot compute the logits of uint8 images {tuple(images.shape)}: "
+            f"{model_checks.cause(error, model)}"
         ) from error
     expected = (len(images), model.num_outputs)
     _demand(
@@ -249,7 +252,7 @@ def _check_logits(model: Classifier) -> None:
 def _check_as_fit(model: Classifier) -> None:
     """Check what `fit` checks before it makes a run."""
     try:
-        model_check.check(model)
+        model_checks.check(model)
     except InputError as error:
         raise AssertionError(str(error)) from error
 
@@ -369,7 +372,7 @@ def _check_checkpoint(model: Classifier, trainer: L.Trainer, path: Path) -> None
         trainer.save_checkpoint(path)
         again = type(model).load_from_checkpoint(path, map_location="cpu", weights_only=True)
         # As the commands do that use a trained model: from plain values.
-        rebuilt = trained.build(type(model), json.loads(json.dumps(dict(model.hparams))))
+        rebuilt = trained_model.build(type(model), json.loads(json.dumps(dict(model.hparams))))
         rebuilt.load_state_dict(again.state_dict())
     except (Exception, SystemExit) as error:
         raise AssertionError(

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from zoo.numpy_classifier import NumPyClassifier
+from zoo.core.numpy_classifier import NumPyClassifier
+from zoo.core.torch_classifier import TorchClassifier
 from zoo.scratch.activations import Identity
 from zoo.scratch.initializers import he
 from zoo.scratch.layers import Dense
 from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from zoo.scratch.network import Network
-from zoo.torch_classifier import TorchClassifier
 
 
 class PatchNet(TorchClassifier):
@@ -16,7 +16,7 @@ class PatchNet(TorchClassifier):
 
     Args:
         width: number of patterns that it looks for.
-        num_classes: see `zoo.classifier.Classifier`.
+        num_classes: see `zoo.core.classifier.Classifier`.
     """
 
     def __init__(self, width: int = 32, num_classes: int = 10) -> None:
@@ -35,7 +35,7 @@ class NumPySoftmax(NumPyClassifier):
     """Softmax regression on the pixels; for two classes a single neuron.
 
     Args:
-        num_classes: see `zoo.classifier.Classifier`.
+        num_classes: see `zoo.core.classifier.Classifier`.
     """
 
     def __init__(self, num_classes: int = 10) -> None:

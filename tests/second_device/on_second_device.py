@@ -17,10 +17,11 @@ from PIL import Image
 import cli
 from tests.second_device import second_device
 from tests.second_device.second_device import NAME, Counts, counts
-from zoo import devices, trained
 from zoo.commands import export
+from zoo.core import devices
 from zoo.evaluation import latency
-from zoo.lightning_cli import ZooCLI
+from zoo.trained import trained_model
+from zoo.training.lightning_cli import ZooCLI
 
 pytestmark = pytest.mark.pictures
 
@@ -224,7 +225,7 @@ class TestTrainedModels:
         assert moved[-1] == NAME
         module = __import__(f"zoo.exporting.{kind}", fromlist=["probabilities"])
         images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
-        model = trained.load(str(run)).model
+        model = trained_model.load(str(run)).model
         with torch.no_grad():
             expected = model.predict_probabilities(model(torch.from_numpy(images))).numpy()
         np.testing.assert_allclose(module.probabilities(f"m.{kind}", images), expected, atol=1e-5)

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line, printable
-from zoo import config as configs
-from zoo import runs
 from zoo.commands import output
-from zoo.commands.parser import Parser, check_unknown
-from zoo.evaluation import results
-from zoo.markup import escaped
+from zoo.commands.arguments import Parser, check_unknown
+from zoo.core.markup import escaped
+from zoo.runs import configs, results
+from zoo.runs import run_directory as runs
 
 # Keys of a config on which it does not depend what is learnt, and how well it is tested. It does depend on the number
 # of devices, and on whether the data are the official ones: `metrics.json` says which they were.
@@ -526,7 +525,7 @@ PRINTERS = {"text": _print_text, "markdown": _print_markdown, "csv": _print_csv}
 def _plot(path: Path, column: str, table: Table) -> None:
     """Draw a column of the rows' `metrics.csv` to `path`, over the epochs that all seeds of a row have."""
     rows, labels = table.rows, _labels(table.rows, table.settings())
-    from zoo.figures import comparison  # matplotlib takes a second to import
+    from zoo.plots import run_curves  # matplotlib takes a second to import
 
     histories = [[_history(run.path / "metrics.csv") for run in row.runs] for row in rows]
     curves = []
@@ -534,17 +533,17 @@ def _plot(path: Path, column: str, table: Table) -> None:
         epochs = sorted(set.intersection(*(set(seed.get(column, ())) for seed in seeds)))
         if epochs:
             values = [[seed[column][epoch] for epoch in epochs] for seed in seeds]
-            curves.append(comparison.Curve(f"{label} (n={len(seeds)})", epochs, values))
+            curves.append(run_curves.Curve(f"{label} (n={len(seeds)})", epochs, values))
     if not curves:
         known = dict.fromkeys(name for seeds in histories for seed in seeds for name in seed)
         hint = f"{did_you_mean(column, known)} There are: {', '.join(known) or 'none'}"
         raise InputError(f"--curve {column}: no metrics.csv of these runs has such a column.{hint}")
-    if len(curves) > len(comparison.STYLES):
-        raise InputError(f"--plot draws up to {len(comparison.STYLES)} curves, not {len(curves)}: name fewer runs")
+    if len(curves) > len(run_curves.STYLES):
+        raise InputError(f"--plot draws up to {len(run_curves.STYLES)} curves, not {len(curves)}: name fewer runs")
     if len(curves) < len(rows):
         output.note(f"rows not drawn, because not all of their runs have {column}: {len(rows) - len(curves)}")
-    figure = comparison.draw(curves, column, _title(rows, "mean and range"))
-    output.write("--plot", path, comparison.as_png(figure))
+    figure = run_curves.draw(curves, column, _title(rows, "mean and range"))
+    output.write("--plot", path, run_curves.as_png(figure))
     output.note(f"drawn: {path}")
 
 

@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from datamodules.errors import InputError, error_line, one_line, printable
-from zoo import about, anatomy, registry
-from zoo import config as configs
+from zoo.catalogue import anatomy, registry
 from zoo.commands import help, output
-from zoo.commands.parser import Parser, check_unknown
+from zoo.commands.arguments import Parser, check_unknown
+from zoo.core import about
+from zoo.runs import configs
 
 if TYPE_CHECKING:
-    from zoo.classifier import Classifier
+    from zoo.core.classifier import Classifier
 
 WIDTH = 100
 SECTIONS = (*configs.CLASS_KEYS, *configs.SECTIONS)
 # Where no config of a model's own tells better.
 START: configs.Config = {
     "data": {"crop_padding": 2, "horizontal_flip": True},
-    "lr_schedule": {"class_path": "zoo.schedules.Cosine"},
+    "lr_schedule": {"class_path": "zoo.core.schedules.Cosine"},
     "trainer": {"max_epochs": 20},
 }
 # What `fit --help` says about options, by their dotted names.
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
     entry = registry.find(options.model)
     if options.out is not None and os.path.lexists(options.out):
         raise InputError(f"--out {options.out} is there already, and is left as it is: give another name")
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
     command = f"python cli.py fit --config {shlex.quote(str(options.out or 'FILE'))}"
@@ -88,10 +89,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def _check(path: Path) -> int:
     """Say which foreign code a config names; nothing of it is imported."""
     config = configs.read(path)
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()  # the lists of classes need torch
-    from zoo import trust
+    from zoo.runs import trust
 
     found = list(trust.names(config))
     for key, name in found:
@@ -135,7 +136,7 @@ def starter(entry: registry.Entry, command: str) -> str:
 def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Config) -> configs.Config:
     """Return the config `base` for a model, with what it leaves to defaults and people set first."""
     from datamodules.cifar10 import CIFAR10DataModule  # these two import torch
-    from zoo.lightning_cli import TRAINER_DEFAULTS
+    from zoo.training.lightning_cli import TRAINER_DEFAULTS
 
     chosen = {"class_path": entry.name}
     if configs.same_class((base.get("model") or {}).get("class_path"), entry.class_path):
@@ -143,7 +144,7 @@ def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Co
     arguments = {f"data.{argument.name}": argument.default for argument in anatomy.arguments(CIFAR10DataModule)}
     data = {key.removeprefix("data."): arguments[key] for key in TEXTS if key in arguments}
     base = {key: value for key, value in base.items() if value is not None and key not in ("name", "model")}
-    defaults = {"optimizer": model.default_optimizer, "lr_schedule": {"class_path": "zoo.schedules.Constant"}}
+    defaults = {"optimizer": model.default_optimizer, "lr_schedule": {"class_path": "zoo.core.schedules.Constant"}}
     trainer = {"max_epochs": TRAINER_DEFAULTS["max_epochs"]}
     sections = {"data": data | base.get("data", {}), "trainer": trainer | base.get("trainer", {})}
     return defaults | base | sections | {"model": chosen}

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules import download, reader, synthetic
+from datamodules import download, synthetic
 from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.readers import cifar
 from zoo.commands import output
-from zoo.commands.parser import Parser, check_unknown
+from zoo.commands.arguments import Parser, check_unknown
 
 ACTIONS = {
     "prepare": "download CIFAR-10 where there is none, then check it",
@@ -57,7 +58,7 @@ def build_parser() -> Parser:
             "--data_dir",
             metavar="DIR",
             type=Path,
-            default=reader.default_dir(),
+            default=cifar.default_dir(),
             help=f"where CIFAR-10 lies{' or is to be downloaded to' * (action == 'prepare')}; "
             "by default CIFAR10_DIR, else data (now: %(default)s)",
         )
@@ -87,7 +88,7 @@ def prepare(data_dir: Path, mirrors: list[str]) -> None:
     Raises:
         InputError: see `datamodules.download.fetch`.
     """
-    if (location := reader.find(data_dir)) is not None:
+    if (location := cifar.find(data_dir)) is not None:
         output.say_line(f"'{location}' is there: nothing is downloaded")
         return
     download.fetch(data_dir, mirrors)
@@ -99,12 +100,12 @@ def check(data_dir: Path) -> int:
     Raises:
         InputError: where `data_dir` cannot be looked into.
     """
-    location = reader.find(data_dir)
+    location = cifar.find(data_dir)
     if location is None:
         way_out = f"download it by: python cli.py data prepare --data_dir {data_dir}"
-        output.say_line(one_line(f"{reader.missing(data_dir)}: {way_out}"))
+        output.say_line(one_line(f"{cifar.missing(data_dir)}: {way_out}"))
         return 1
-    verdicts = reader.check(location)
+    verdicts = cifar.check(location)
     for verdict in verdicts:
         size = "-" if verdict.size is None else f"{verdict.size:,} bytes"
         output.say_line(f"{verdict.name:<12}  {size:>16}  {_in_words(verdict)}")
@@ -126,7 +127,7 @@ def check(data_dir: Path) -> int:
     return 1
 
 
-def _in_words(verdict: reader.Verdict) -> str:
+def _in_words(verdict: cifar.Verdict) -> str:
     if verdict.official:
         return "official"
     if verdict.md5 is None:
@@ -159,7 +160,7 @@ def show(options: argparse.Namespace) -> None:
     rng = np.random.default_rng(options.seed)
     of_classes = [rng.choice(np.flatnonzero(labels == label), options.rows, replace=False) for label in range(10)]
 
-    from zoo.figures import mosaic, samples  # matplotlib takes a second to import
+    from zoo.plots import mosaic, samples  # matplotlib takes a second to import
 
     figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
     output.write("--out", options.out, mosaic.as_png(figure), replace=was_there)
@@ -171,11 +172,11 @@ def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarra
     if options.source == "synthetic":
         drawn = synthetic.generate(10 * options.rows, split="train", seed=options.seed)
         return *drawn, synthetic.CLASS_NAMES, "synthetic"
-    if reader.find(options.data_dir) is None:
+    if cifar.find(options.data_dir) is None:
         raise InputError(
-            f"{reader.missing(options.data_dir)}: download it by: python cli.py data prepare; "
+            f"{cifar.missing(options.data_dir)}: download it by: python cli.py data prepare; "
             "or show what needs no download: --source synthetic"
         )
     # What they are is told above the picture: a copy is fit to be looked at.
-    images, labels, official = reader.read(options.data_dir, "train", verify_checksums=False)
-    return images, labels, reader.CLASS_NAMES, "CIFAR-10" if official else "CIFAR-10 copy (not the official files)"
+    images, labels, official = cifar.read(options.data_dir, "train", verify_checksums=False)
+    return images, labels, cifar.CLASS_NAMES, "CIFAR-10" if official else "CIFAR-10 copy (not the official files)"

@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from datamodules.errors import InputError, one_line
-from zoo import installation, registry
+from zoo.catalogue import registry
 from zoo.commands import output
-from zoo.commands.parser import Parser, check_unknown
-from zoo.installation import OK, PROBLEM, WARNING, Finding
+from zoo.commands.arguments import Parser, check_unknown
+from zoo.core import installation
+from zoo.core.installation import OK, PROBLEM, WARNING, Finding
 
 if TYPE_CHECKING:
-    from datamodules import reader
+    from datamodules.readers import cifar
 
 # Far above what a cold disk needs to import torch.
 CHECK_SECONDS = 150.0
@@ -240,16 +241,17 @@ def _folder(subject: str, folder: Path, fix: str) -> Finding:
 
 def data() -> Iterator[Finding]:
     """Look at CIFAR-10: at its files where there are any, else at the folder that it is downloaded to."""
-    from datamodules import download, reader
+    from datamodules import download
+    from datamodules.readers import cifar
 
-    folder, prepare = reader.default_dir(), "python cli.py data prepare"
+    folder, prepare = cifar.default_dir(), "python cli.py data prepare"
     try:
-        location = reader.find(folder)
+        location = cifar.find(folder)
     except InputError as error:
         yield Finding(PROBLEM, "CIFAR-10", one_line(error), "let CIFAR10_DIR name another folder")
         return
     if location is not None:
-        yield _data_finding(location, reader.check(location))
+        yield _data_finding(location, cifar.check(location))
         return
     if os.environ.get("CIFAR10_DIR") and not folder.exists():
         text = f"CIFAR10_DIR is '{folder}', which does not exist"
@@ -258,14 +260,14 @@ def data() -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            WARNING, "CIFAR-10", one_line(reader.missing(folder)), f"{prepare}, or train without it: --config synthetic"
+            WARNING, "CIFAR-10", one_line(cifar.missing(folder)), f"{prepare}, or train without it: --config synthetic"
         )
     room = f"let CIFAR10_DIR name another folder (the download needs {download.OFFICIAL.room / 1e6:.0f} MB)"
     yield _folder("data", folder, room)
 
 
-def _data_finding(location: Path, verdicts: "list[reader.Verdict]") -> Finding:
-    """Return the finding on CIFAR-10's files, given the verdicts of `datamodules.reader.check`."""
+def _data_finding(location: Path, verdicts: "list[cifar.Verdict]") -> Finding:
+    """Return the finding on CIFAR-10's files, given the verdicts of `datamodules.readers.cifar.check`."""
     again = "move it away, and run: python cli.py data prepare"
     unusable = [verdict for verdict in verdicts if verdict.problem]
     if all(verdict.official for verdict in verdicts):

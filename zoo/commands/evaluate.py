@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datamodules.errors import InputError, did_you_mean
-from zoo import runs
 from zoo.commands import output
-from zoo.commands.parser import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.runs import run_directory
 
 if TYPE_CHECKING:
-    from zoo.trained import Trained
+    from zoo.trained.trained_model import Trained
 
 ABOUT = """\
 Write a report on a trained model: report.html, which is one file and opens without a network, and the same as
@@ -31,24 +31,24 @@ def main(argv: list[str]) -> int:
             other; a report that is there already or cannot be written.
     """
     options = parse(argv)
-    from zoo.evaluation import test_sets  # needs no torch: what is wrong with these files is told at once
+    from zoo.evaluation import external_test_sets  # needs no torch: what is wrong with these files is told at once
 
-    cifar10_c = test_sets.cifar10_c(options.cifar10_c) if options.cifar10_c else None
-    cifar10_1 = test_sets.cifar10_1(options.cifar10_1) if options.cifar10_1 else None
+    cifar10_c = external_test_sets.cifar10_c(options.cifar10_c) if options.cifar10_c else None
+    cifar10_1 = external_test_sets.cifar10_1(options.cifar10_1) if options.cifar10_1 else None
 
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()
-    from zoo import trained
-    from zoo.evaluation import composition, subject, writer
+    from zoo.evaluation import composition, report_writer, subject
+    from zoo.trained import trained_model
 
     if options.out is not None:
-        writer.check_free(options.out, options.overwrite)
-    first = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
+        report_writer.check_free(options.out, options.overwrite)
+    first = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     against = options.against, options.runs_dir, options.against_model, options.accelerator
-    other = trained.load(*against) if options.against else None
-    out = options.out or _from_here(runs.folder_of(first.path, FOLDER))
-    writer.check_free(out, options.overwrite)
+    other = trained_model.load(*against) if options.against else None
+    out = options.out or _from_here(run_directory.folder_of(first.path, FOLDER))
+    report_writer.check_free(out, options.overwrite)
     _check_fit(first, options)
     if other is not None:
         subject.check_comparable(first, other, options.stage)
@@ -57,14 +57,14 @@ def main(argv: list[str]) -> int:
     asked = subject.ask(first, options.stage, options.data_dir)
     output.note(asked.data.describe())
     report, verdict = composition.compose(asked, other, options.corruption_images, cifar10_c, cifar10_1)
-    writer.write(report, out, options.overwrite)
+    report_writer.write(report, out, options.overwrite)
     output.say(f"{report.title}\n{report.subtitle}\n")
     for fact in report.highlights:
         output.say(f"  {fact.label:<25} {fact.shown():<9} {fact.note}".rstrip())
     if verdict:
         output.say(f"\n{verdict}")
     output.say("")
-    output.say_line(f"report: {out / writer.HTML}")
+    output.say_line(f"report: {out / report_writer.HTML}")
     return 0
 
 

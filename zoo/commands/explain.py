@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datamodules.errors import InputError, did_you_mean, one_line, printable
-from zoo import pictures, runs
 from zoo.commands import output
-from zoo.commands.parser import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.runs import run_directory
+from zoo.trained import image_files
 
 if TYPE_CHECKING:
     import numpy as np
 
     from zoo.interpretation.images import Chosen
-    from zoo.trained import Trained
+    from zoo.trained.trained_model import Trained
 
 ABOUT = """\
 Show what a trained network looks at: in pictures of your own, or else in ten validation images, the classes in turn.
@@ -52,20 +53,20 @@ def main(argv: list[str]) -> int:
             image that does not exist, a method that does not fit the model, or a place that cannot be written.
     """
     options = parse(argv)
-    paths = pictures.find(options.pictures)
+    paths = image_files.find(options.pictures)
     # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()
-    from zoo import trained
-    from zoo.interpretation import images, layers, writer
+    from zoo.interpretation import images, layer_outputs, page_writer
+    from zoo.trained import trained_model
 
-    model = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
-    folder = runs.folder_of(model.path, FOLDER)
-    writer.check_free(options.out or writer.next_numbered(folder))
+    model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
+    folder = run_directory.folder_of(model.path, FOLDER)
+    page_writer.check_free(options.out or page_writer.next_numbered(folder))
     explained = _class_number(options.explained, model.class_names)
     if options.layer is not None:
-        layers.check(model.model, options.layer)
+        layer_outputs.check(model.model, options.layer)
     images.check_answers(model)
     methods = _methods(options, model)
     output.note(model.describe())
@@ -182,16 +183,16 @@ def _read(paths: Sequence[Path]) -> "Chosen":
     import numpy as np
     import torch
 
-    from zoo.figures.mosaic import LETTER, shorten
     from zoo.interpretation.images import Chosen
+    from zoo.plots.mosaic import LETTER, shorten
 
-    found: list[pictures.Picture] = []
+    found: list[image_files.Picture] = []
     for path in paths:
         if len(found) == MOST:
             output.note(f"the first {MOST} pictures are explained, of {len(paths)} files")
             break
         try:
-            found.append(pictures.read(path))
+            found.append(image_files.read(path))
         except InputError as error:
             print(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
     if not found:
@@ -229,7 +230,7 @@ def _draw(
     if "features" in methods:
         drawn["features"] = pages.features(model, asked, options.layer)
     if "neighbours" in methods:
-        cache = runs.of_checkpoint(model.path) / FOLDER / f"features_{model.path.stem}.npz"
+        cache = run_directory.of_checkpoint(model.path) / FOLDER / f"features_{model.path.stem}.npz"
         assert data.train is not None
         drawn["neighbours"] = pages.nearest(model, asked, data.train, cache)
     return drawn
@@ -241,12 +242,12 @@ def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) ->
     Raises:
         InputError: where they cannot be written.
     """
-    from zoo.interpretation import writer
+    from zoo.interpretation import page_writer
 
     try:
         if out is not None:
-            writer.write(pages, out)
-        place = out or writer.write_numbered(pages, folder)
+            page_writer.write(pages, out)
+        place = out or page_writer.write_numbered(pages, folder)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and out is not None and out.exists():
             problem = "another process wrote pages there in the meantime: give the name of a new folder"
@@ -254,9 +255,9 @@ def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) ->
         raise InputError(f"--out {out or folder} cannot be written: {error.strerror or error}") from error
     for name in pages:
         output.say_line(f"written: {_from_here(place / name)}.png")
-    if out is None and (folder.parent / runs.CONFIG).is_file():
+    if out is None and (folder.parent / run_directory.CONFIG).is_file():
         try:
-            logs = writer.log(pages, folder.parent, int(place.name))
+            logs = page_writer.log(pages, folder.parent, int(place.name))
             output.say_line(f"TensorBoard: {_from_here(logs)}, step {place.name}")
         except OSError as error:  # the pages are there, and this is a copy of them
             print(f"warning: not in TensorBoard: {one_line(error)}", file=sys.stderr)

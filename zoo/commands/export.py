@@ -7,9 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from datamodules.errors import InputError, did_you_mean
-from zoo import files, runs
 from zoo.commands import output
-from zoo.commands.parser import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.core import files
+from zoo.runs import run_directory
 
 # A module of `zoo.exporting` each, and the packages that it needs beside those of every installation.
 FORMATS = {
@@ -36,18 +37,19 @@ def main(argv: list[str]) -> int:
     _check_installed(options.format)
     if options.out is not None:
         _check_free(options.out, options.overwrite)
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
-    from zoo import devices, trained
+    from zoo.core import devices
     from zoo.exporting import card, check, metadata
+    from zoo.trained import trained_model
 
     kind = import_module(f"zoo.exporting.{options.format}")
-    origin = trained.load(options.ckpt, options.runs_dir, options.model)
+    origin = trained_model.load(options.ckpt, options.runs_dir, options.model)
     device = devices.of_model(type(origin.model), options.accelerator)  # for the check; files are written on the CPU
     output.note_unused_gpu(origin, options.accelerator)
     name = f"{type(origin.model).__name__}.{options.format}"
-    out = options.out or _from_here(runs.folder_of(origin.path, FOLDER) / name)
+    out = options.out or _from_here(run_directory.folder_of(origin.path, FOLDER) / name)
     _check_free(out, options.overwrite)
     content = kind.content(origin.model, metadata.of(origin))
     devices.move(origin.model, device)

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from zoo import config as configs
+from zoo.runs import configs
 
 SECTIONS = ("data", "trainer", "all")  # of the long help, which the parser writes
 

@@ -8,11 +8,12 @@ from operator import itemgetter
 from typing import Any
 
 from datamodules.errors import InputError, one_line
-from zoo import about, anatomy, catalogue, registry
-from zoo import config as configs
+from zoo.catalogue import anatomy, model_facts, registry
 from zoo.commands import output
+from zoo.commands.arguments import Parser, check_unknown
 from zoo.commands.list import as_json
-from zoo.commands.parser import Parser, check_unknown
+from zoo.core import about
+from zoo.runs import configs
 
 WIDTH = 100
 
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
     """
     options = parse(argv)
     entry = registry.find(options.model)
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
     found = look_at(entry)
@@ -58,14 +59,14 @@ def look_at(entry: registry.Entry) -> dict[str, Any]:
         InputError: where it cannot be imported.
     """
     model = registry.load(entry.name)
-    facts, layers, problem = catalogue.Facts(about.of(model)), [], None
+    facts, layers, problem = model_facts.Facts(about.of(model)), [], None
     try:
         measured = anatomy.measure(model)
         layers = [layer._asdict() for layer in measured.layers]
         facts = facts._replace(parameters=measured.parameters, flops=measured.flops)
     except InputError as error:  # it has an argument without a default, say: the rest can be told
         problem = one_line(error)
-    catalogue.remember(entry, facts)
+    model_facts.remember(entry, facts)
     file, line = anatomy.source(model) or (None, None)
     return as_json(entry, facts) | {
         "description": anatomy.description(model),

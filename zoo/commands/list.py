@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
-from zoo import about, catalogue, registry
+from zoo.catalogue import model_facts, registry
 from zoo.commands import output
-from zoo.commands.parser import Parser, check_unknown
+from zoo.commands.arguments import Parser, check_unknown
+from zoo.core import about
 
 WIDTH = 100
 HEADS = ("name", "family", "parameters", "FLOPs", "milestone", "best known result")
@@ -20,7 +21,7 @@ class Row(NamedTuple):
     """A model with what is known of it."""
 
     entry: registry.Entry
-    facts: catalogue.Facts
+    facts: model_facts.Facts
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, or where no model matches it.
     """
     options = parse(argv)
-    rows = [Row(entry, catalogue.known(entry)) for entry in registry.entries().values()]
+    rows = [Row(entry, model_facts.known(entry)) for entry in registry.entries().values()]
     tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
     if options.tag is not None and options.tag not in tags:
         hint = f"{did_you_mean(options.tag, tags)} There are: {', '.join(tags)}"
@@ -67,7 +68,7 @@ def _matches(name: str, pattern: str) -> bool:
     return pattern in name or fnmatchcase(name, pattern)
 
 
-def as_json(entry: registry.Entry, facts: catalogue.Facts) -> dict[str, Any]:
+def as_json(entry: registry.Entry, facts: model_facts.Facts) -> dict[str, Any]:
     """Return what is known of a model as what JSON can hold."""
     return {
         "name": entry.name,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import InputError, one_line, printable, printable_lines
-from zoo import files
+from zoo.core import files
 
 if TYPE_CHECKING:
-    from zoo.trained import Trained
+    from zoo.trained.trained_model import Trained
 
 
 def say(text: str) -> None:
@@ -40,7 +40,7 @@ def note(text: str) -> None:
 
 def note_unused_gpu(model: "Trained", accelerator: str) -> None:
     """Say that a GPU of this machine is not used, if a model cannot use it and no `--accelerator` chose so."""
-    from zoo import devices  # which imports torch
+    from zoo.core import devices  # which imports torch
 
     if (unused := devices.idle(type(model.model), accelerator)) is not None:
         note(unused)

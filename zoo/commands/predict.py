@@ -14,12 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from datamodules.errors import InputError, did_you_mean, one_line, printable
-from zoo import pictures
 from zoo.commands import output
-from zoo.commands.parser import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.trained import image_files
 
 if TYPE_CHECKING:
-    from zoo.trained import Trained
+    from zoo.trained.trained_model import Trained
 
 ABOUT = """\
 Say what a trained model takes pictures for: files of any size and kind, the files in a folder, or those that a quoted
@@ -56,16 +56,16 @@ def main(argv: list[str]) -> int:
             read, and where none of the files is a picture.
     """
     options = parse(argv)
-    paths = pictures.find(options.pictures)
+    paths = image_files.find(options.pictures)
     _check_outputs(options, {path: f"is one of the pictures ({path})" for path in paths})
     options.there = {path for path in (options.out, options.sheet) if path is not None and path.exists()}
     # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()
-    from zoo import trained
+    from zoo.trained import trained_model
 
-    model = trained.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
+    model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     _check_outputs(options, {model.path: "is the checkpoint"})
     output.note(model.describe())
     output.note_unused_gpu(model, options.accelerator)
@@ -133,7 +133,7 @@ def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> Non
 # Reading and predicting.
 
 
-def _read(paths: Sequence[Path], thumbnails: int) -> list[pictures.Picture]:
+def _read(paths: Sequence[Path], thumbnails: int) -> list[image_files.Picture]:
     """Read pictures, and say which files are none.
 
     Args:
@@ -143,10 +143,10 @@ def _read(paths: Sequence[Path], thumbnails: int) -> list[pictures.Picture]:
     Raises:
         InputError: where none is a picture.
     """
-    found: list[pictures.Picture] = []
+    found: list[image_files.Picture] = []
     for path in tqdm(paths, unit=" pictures", leave=False, delay=2, disable=None):
         try:
-            found.append(pictures.read(path, len(found) < thumbnails))
+            found.append(image_files.read(path, len(found) < thumbnails))
         except InputError as error:
             tqdm.write(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
     if not found:
@@ -163,7 +163,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
     """Return the probabilities of the classes, (n, classes), of uint8 images (n, 3, 32, 32)."""
-    from zoo.inference import probabilities  # which imports torch, and that takes seconds
+    from zoo.trained.inference import probabilities  # which imports torch, and that takes seconds
 
     found = probabilities(model.model, images)
     if not found.isfinite().all():
@@ -249,10 +249,10 @@ def _write_file(options: argparse.Namespace, option: str, content: bytes) -> Non
 
 
 def _draw(
-    options: argparse.Namespace, found: Sequence[pictures.Picture], rows: Sequence[Row], model: "Trained"
+    options: argparse.Namespace, found: Sequence[image_files.Picture], rows: Sequence[Row], model: "Trained"
 ) -> None:
     """Draw the pictures, and what each was taken for, to a PNG file."""
-    from zoo.figures import contact_sheet, mosaic  # matplotlib takes a second to import
+    from zoo.plots import contact_sheet, mosaic  # matplotlib takes a second to import
 
     shown = []
     for picture, row in zip(found[:MOST_ON_SHEET], rows, strict=False):

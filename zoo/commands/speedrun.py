@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.errors import InputError, did_you_mean
-from zoo import config
 from zoo.commands import output
-from zoo.commands.parser import Parser
-from zoo.evaluation import results
+from zoo.commands.arguments import Parser
+from zoo.runs import configs, results
 
 # The accuracy with test-time augmentation that a recipe is for.
 TARGETS = {"speedrun94": 0.94, "speedrun95": 0.95, "speedrun96": 0.96}
@@ -46,7 +45,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, and for what `fit` refuses.
     """
     options, words = parse(argv)
-    from zoo.installation import check_torch
+    from zoo.core.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
     found: list[dict[str, Any]] = []
@@ -80,15 +79,15 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--json", metavar="FILE", type=Path, help="write the figures of all runs to a file too")
     # By itself argparse would take the value of an option of fit for the recipe.
     named = argv[:1] if argv and not argv[0].startswith("-") else []
-    own, words = config.take_options(argv[len(named) :], ("-h", "--help", "--seeds", "--json"))
+    own, words = configs.take_options(argv[len(named) :], ("-h", "--help", "--seeds", "--json"))
     options = parser.parse_args(named + [word for option in own.items() for word in option if word is not None])
     if options.recipe not in TARGETS:
         hint = did_you_mean(options.recipe, TARGETS)
         raise InputError(f"speedrun: unknown recipe '{options.recipe}'.{hint} There are: {recipes}")
-    for option, _, _ in config.options(words):
+    for option, _, _ in configs.options(words):
         if option in REFUSED:
             raise InputError(f"speedrun: {option} has no place here: {REFUSED[option]}")
-    config.check_names(words)
+    configs.check_names(words)
     if options.json is not None:
         output.check_file("--json", options.json)
     return options, words
@@ -106,7 +105,7 @@ def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> di
     The seconds are those that the records count: whitening, training steps, and the test with its views. Start-up,
     compilation, checkpoints and pictures are not among them.
     """
-    from zoo import lightning_cli
+    from zoo.training import lightning_cli
 
     with contextlib.redirect_stdout(sys.stderr):  # fit tells of its run there, and of the figures here
         seeded = ["--seed_everything", str(seed)]

@@ -5,8 +5,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from zoo import inference
-from zoo.classifier import Classifier
+from zoo.core.classifier import Classifier
+from zoo.trained import inference
 
 
 class Answers:

@@ -3,14 +3,14 @@
 import numpy as np
 
 from datamodules.errors import printable
-from zoo.evaluation import calibration
+from zoo.evaluation import calibration_error
+from zoo.evaluation.corrupted_answers import SEVERITIES, Robustness
 from zoo.evaluation.document import Fact, Report, Section
-from zoo.evaluation.robustness import SEVERITIES, Robustness
 from zoo.evaluation.sections import calibration as calibration_section
 from zoo.evaluation.sections import classes, comparison, robustness, run, summary
 from zoo.evaluation.sections.common import KINDS, accuracy
 from zoo.evaluation.subject import Subject
-from zoo.trained import Trained
+from zoo.trained.trained_model import Trained
 
 
 def compose(
@@ -26,8 +26,8 @@ def compose(
         subject: the model, and its answers.
         other: a model to compare it with.
         corruption_images: images of each corruption and severity, at most; 0 leaves them out.
-        cifar10_c: see `zoo.evaluation.test_sets.cifar10_c`; None leaves it out.
-        cifar10_1: see `zoo.evaluation.test_sets.cifar10_1`; None leaves it out.
+        cifar10_c: see `zoo.evaluation.external_test_sets.cifar10_c`; None leaves it out.
+        cifar10_1: see `zoo.evaluation.external_test_sets.cifar10_1`; None leaves it out.
     """
     sections: list[Section | None] = [summary.section(subject)]
     verdict, robust = "", None
@@ -63,11 +63,11 @@ def _highlights(subject: Subject, robust: Robustness | None) -> list[Fact]:
     measured = accuracy(int(answers.right.sum()), len(answers.labels))
     interval = f"95 % interval: {measured['accuracy_interval'].shown()}"
     highlights, after = [measured["accuracy"]._replace(note=interval)], ""
-    temperature = calibration.fit_temperature(subject.val) if subject.val is not None else None
-    if temperature is not None and not calibration.is_at_end(temperature):
-        scaled = calibration.scaled(answers, temperature)
-        after = f"{100 * calibration.quality(scaled).ece:.2f} % with temperature scaling"
-    highlights.append(Fact("Calibration error (ECE)", calibration.quality(answers).ece, ".2%", after))
+    temperature = calibration_error.fit_temperature(subject.val) if subject.val is not None else None
+    if temperature is not None and not calibration_error.is_at_end(temperature):
+        scaled = calibration_error.scaled(answers, temperature)
+        after = f"{100 * calibration_error.quality(scaled).ece:.2f} % with temperature scaling"
+    highlights.append(Fact("Calibration error (ECE)", calibration_error.quality(answers).ece, ".2%", after))
     if robust is not None:
         balanced = "balanced; " if len(subject.class_names) == 2 else ""
         cells = (

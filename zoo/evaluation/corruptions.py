@@ -2,7 +2,7 @@
 
 After Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
 https://arxiv.org/abs/1903.12261, who publish a corrupted CIFAR-10 as CIFAR-10-C. These are the project's own and
-simpler ones, so that figures on them are no figures on CIFAR-10-C; `zoo.evaluation.test_sets` reads that.
+simpler ones, so that figures on them are no figures on CIFAR-10-C; `zoo.evaluation.external_test_sets` reads that.
 
 On pixels x of 0 to 1, with the parameter c of the severity:
 

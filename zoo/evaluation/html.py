@@ -19,7 +19,7 @@ from zoo.evaluation.document import (
     Value,
     shown,
 )
-from zoo.figures import png
+from zoo.plots import png
 
 TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 TOP = "top"  # the id of the table of contents

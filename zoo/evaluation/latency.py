@@ -9,10 +9,11 @@ import torch
 from threadpoolctl import threadpool_info
 from torch import Tensor
 
-from zoo import devices, inference
-from zoo.benchmarks.timing import Stopwatch
-from zoo.classifier import Classifier
-from zoo.numpy_classifier import NumPyClassifier
+from zoo.core import devices
+from zoo.core.classifier import Classifier
+from zoo.core.numpy_classifier import NumPyClassifier
+from zoo.evaluation.stopwatch import Stopwatch
+from zoo.trained import inference
 
 TURNS = {"batch": 7, "single": 100}  # of which the median counts
 WARM_UP = 3  # turns that do not count
@@ -22,7 +23,7 @@ class Latency(NamedTuple):
     """Medians of several turns.
 
     Attributes:
-        images_per_second: in batches of `zoo.inference.BATCH_SIZE` images.
+        images_per_second: in batches of `zoo.trained.inference.BATCH_SIZE` images.
         milliseconds: for one image alone.
         hardware: that it was measured on; of a CPU, with how many threads.
     """

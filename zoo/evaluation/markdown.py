@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from zoo.core.markup import code_block, escaped
 from zoo.evaluation.document import Block, Facts, Gallery, Listing, Picture, Report, Table, Text, shown
-from zoo.figures import png
-from zoo.figures.mosaic import enlarge
-from zoo.markup import code_block, escaped
+from zoo.plots import png
+from zoo.plots.mosaic import enlarge
 
 FOLDER = "pictures"
 FACTOR = 3  # pixels a side of each pixel of a tile: a viewer that enlarged it would blur it

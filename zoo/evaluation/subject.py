@@ -10,8 +10,8 @@ from tqdm import tqdm
 from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
 from datamodules.errors import InputError
 from zoo.evaluation.answers import Answers, scores
-from zoo.inference import BATCH_SIZE
-from zoo.trained import Trained
+from zoo.trained.inference import BATCH_SIZE
+from zoo.trained.trained_model import Trained
 
 Stage = Literal["test", "val"]
 

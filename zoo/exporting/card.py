@@ -12,14 +12,13 @@ import numpy as np
 import yaml
 
 from datamodules.errors import InputError, one_line
-from zoo import about, resume, runs
-from zoo import config as configs
-from zoo.evaluation import results
+from zoo.catalogue.registry import DISTRIBUTION
+from zoo.core import about
+from zoo.core.markup import code, code_block, escaped
 from zoo.exporting import metadata
 from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
-from zoo.markup import code, code_block, escaped
-from zoo.registry import DISTRIBUTION
-from zoo.trained import Trained
+from zoo.runs import configs, results, resume, run_directory
+from zoo.trained.trained_model import Trained
 
 # What of a run's config says how it was trained, and not where, or on which machine.
 SECTIONS = ("seed_everything", "data", "optimizer", "lr_schedule", "early_stopping")
@@ -62,7 +61,7 @@ def text(trained: Trained, file: File) -> str:
     Raises:
         InputError: where the results or the config of the model's run cannot be read.
     """
-    path = runs.of_checkpoint(trained.path) / results.FILE
+    path = run_directory.of_checkpoint(trained.path) / results.FILE
     try:
         return _text(trained, file, _facts(path))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -154,18 +153,18 @@ print(classes[row.argmax()], row.max())
 
 
 def _training(trained: Trained, facts: Mapping[str, Any]) -> str:
-    run = runs.of_checkpoint(trained.path)
+    run = run_directory.of_checkpoint(trained.path)
     data = f"{trained.config['data']['source']}, {trained.config['data']['task']}"
     if facts:
         data = f"{facts['data']['train']:,} images of {facts['data']['source']}, {facts['data']['task']}"
     lines = ["## Training", "", f"- epochs: {trained.epochs:,}", f"- data: {escaped(data)}"]
-    if not (run / runs.CONFIG).is_file():
+    if not (run / run_directory.CONFIG).is_file():
         return "\n".join([*lines, "- the checkpoint lies in no run, so there is no more to tell of its training"])
     earlier = sorted(path.name for path in run.glob("config_*_epochs.yaml"))
     if earlier:
         names = ", ".join(map(escaped, earlier))
         lines.append(f"- the run was resumed with another config; the earlier ones lie beside it: {names}")
-    config = yaml.safe_dump(_essential(configs.read(run / runs.CONFIG)), sort_keys=False, allow_unicode=True)
+    config = yaml.safe_dump(_essential(configs.read(run / run_directory.CONFIG)), sort_keys=False, allow_unicode=True)
     return "\n".join([*lines, "", code_block(config, "yaml")])
 
 
@@ -199,7 +198,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _results(trained: Trained, facts: Mapping[str, Any]) -> str:
-    run = runs.of_checkpoint(trained.path)
+    run = run_directory.of_checkpoint(trained.path)
     if not facts:
         return "## Results\n\nNone were measured: its run has no results on the test set."
     if (run / str(facts.get("checkpoint"))).resolve() != trained.path.resolve():

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from datamodules import reader
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError, RunError, one_line
-from zoo.classifier import Classifier
+from datamodules.readers import cifar
+from zoo.core.classifier import Classifier
 from zoo.exporting.program import quiet
-from zoo.trained import Trained
+from zoo.trained.trained_model import Trained
 
 # One image is the size that programs made for many fail at, and none of these is the size of the example.
 BATCH_SIZES = (1, 7, 100)
@@ -52,8 +52,8 @@ def images_for(trained: Trained) -> Images:
         InputError: where there is a test set, but it cannot be read.
     """
     config, n = trained.config["data"], sum(BATCH_SIZES)
-    places = [Path(place) for place in (config.get("data_dir"), reader.default_dir()) if place]
-    place = next((place for place in places if reader.find(place) is not None), None)
+    places = [Path(place) for place in (config.get("data_dir"), cifar.default_dir()) if place]
+    place = next((place for place in places if cifar.find(place) is not None), None)
     known = config["source"] == "synthetic" or place is not None
     data = CIFAR10DataModule(
         str(place or ""), config["source"] if known else "synthetic", test_size=n, verify_checksums=False

@@ -2,10 +2,10 @@
 
 import json
 
-from zoo import registry
-from zoo.evaluation.results import versions
-from zoo.registry import Entry
-from zoo.trained import Trained
+from zoo.catalogue import registry
+from zoo.catalogue.registry import Entry
+from zoo.runs.results import versions
+from zoo.trained.trained_model import Trained
 
 
 def entry(trained: Trained) -> Entry:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from datamodules.errors import InputError
-from zoo.classifier import Classifier
+from zoo.core.classifier import Classifier
+from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.exporting.program import activations
-from zoo.numpy_classifier import NumPyClassifier
 
 TITLE = "NumPy arrays"
 INSTALL = "numpy"  # what `probabilities` needs

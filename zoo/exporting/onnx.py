@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from zoo.classifier import Classifier
+from zoo.core.classifier import Classifier
 from zoo.exporting.program import INPUT, OUTPUT, cannot, capture, quiet
 
 TITLE = "an ONNX model"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from datamodules.errors import InputError
-from zoo.classifier import Classifier
-from zoo.numpy_classifier import NumPyClassifier
+from zoo.core.classifier import Classifier
+from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
 
 INPUT, OUTPUT = "images", "probabilities"

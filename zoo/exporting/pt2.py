@@ -5,7 +5,7 @@ import io
 import numpy as np
 import torch
 
-from zoo.classifier import Classifier
+from zoo.core.classifier import Classifier
 from zoo.exporting.program import cannot, capture, quiet
 
 TITLE = "a PyTorch program (`torch.export`)"

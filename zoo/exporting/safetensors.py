@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from zoo.classifier import Classifier
-from zoo.numpy_classifier import NumPyClassifier
+from zoo.core.classifier import Classifier
+from zoo.core.numpy_classifier import NumPyClassifier
 
 TITLE = "weights in safetensors"
 INSTALL = "'cifar10-zoo[export]'"  # what `probabilities` needs
@@ -28,7 +28,7 @@ def probabilities(path: str, images: np.ndarray) -> np.ndarray:
     from safetensors import safe_open
     from safetensors.torch import load_file
 
-    from zoo import registry
+    from zoo.catalogue import registry
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata()

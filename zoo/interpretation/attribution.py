@@ -27,10 +27,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datamodules.augmentation import MEAN_COLOUR
-from zoo.classifier import Classifier
-from zoo.inference import evaluating
+from zoo.core.classifier import Classifier
 from zoo.interpretation import pixels
 from zoo.interpretation.class_activation import score
+from zoo.trained.inference import evaluating
 
 STEPS = 64  # of the integral, by the rule of Gauss and Legendre
 SIDE, STRIDE = 8, 4  # pixels: of a square that is covered, and from one to the next

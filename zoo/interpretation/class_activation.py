@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.errors import InputError
-from zoo.classifier import Classifier
-from zoo.inference import evaluating
-from zoo.interpretation import layers
-from zoo.numpy_classifier import NumPyClassifier
+from zoo.core.classifier import Classifier
+from zoo.core.numpy_classifier import NumPyClassifier
+from zoo.interpretation import layer_outputs
+from zoo.trained.inference import evaluating
 
 
 def maps(model: Classifier, images: Tensor, classes: Tensor, layer: str | None = None) -> Tensor:
@@ -36,8 +36,8 @@ def maps(model: Classifier, images: Tensor, classes: Tensor, layer: str | None =
         InputError: where the model has no convolution or no such layer, or its output has no places.
     """
     if layer is not None:
-        layers.check(model, layer)
-    layer = layer or layers.last_convolution(model)
+        layer_outputs.check(model, layer)
+    layer = layer or layer_outputs.last_convolution(model)
     if layer is None or isinstance(model, NumPyClassifier):
         raise InputError(f"{type(model).__name__} has no convolution, and so no class-activation maps")
     kept: list[Tensor] = []

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
-from zoo import inference
-from zoo.trained import Trained
+from zoo.trained import inference
+from zoo.trained.trained_model import Trained
 
 
 class Chosen(NamedTuple):

@@ -1,7 +1,8 @@
 """The training images that are nearest to an image, in the space in which a network tells classes apart.
 
-Near is what points the same way: the cosine of the angle between the features (`zoo.interpretation.layers.features`)
-of two images, 1 for the same direction. Every training image is looked at: all cosines are one matrix product.
+Near is what points the same way: the cosine of the angle between the features of two images
+(`zoo.interpretation.layer_outputs.features`), 1 for the same direction. Every training image is looked at: all cosines
+are one matrix product.
 """
 
 import hashlib
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo import files
-from zoo.classifier import Classifier
-from zoo.interpretation import layers
+from zoo.core import files
+from zoo.core.classifier import Classifier
+from zoo.interpretation import layer_outputs
 
 AT_ONCE = 1000  # images
 PROBES = 32  # images whose features tell whether the model's code is still the same
@@ -47,7 +48,7 @@ def nearest(model: Classifier, images: Tensor, directions: np.ndarray, k: int) -
         directions: of the training images, as `directions` returns them; at least k.
         k: how many.
     """
-    wanted = _unit(layers.features(model, images))
+    wanted = _unit(layer_outputs.features(model, images))
     parts = (directions[start : start + AT_ONCE] for start in range(0, len(directions), AT_ONCE))
     cosines = np.concatenate([wanted @ part.T.astype(np.float32) for part in parts], axis=1)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
@@ -66,7 +67,7 @@ def directions(model: Classifier, training: Tensor, cache: Path) -> np.ndarray:
         training: uint8 (n, 3, 32, 32).
         cache: a file; one that cannot be read is written anew.
     """
-    key, few = _key(model, training), _unit(layers.features(model, training[:PROBES]))
+    key, few = _key(model, training), _unit(layer_outputs.features(model, training[:PROBES]))
     try:
         with zipfile.ZipFile(cache) as archive:  # a few packed kilobytes of a stranger's run can stand for gigabytes
             if sum(entry.file_size for entry in archive.infolist()) > training.nbytes + LARGEST_KEY:
@@ -79,7 +80,7 @@ def directions(model: Classifier, training: Tensor, cache: Path) -> np.ndarray:
         pass
     what = f"features of {len(training):,} images"
     progress = tqdm(training.split(AT_ONCE), what, unit=" batches", leave=False, delay=2, disable=None)
-    found = np.concatenate([_unit(layers.features(model, part)).astype(np.float16) for part in progress])
+    found = np.concatenate([_unit(layer_outputs.features(model, part)).astype(np.float16) for part in progress])
     if found.nbytes <= training.nbytes:
         content = io.BytesIO()
         np.savez(content, key=key, directions=found)

@@ -8,14 +8,14 @@ import torch
 
 from datamodules.cifar10 import ImageDataset
 from datamodules.errors import InputError, printable
-from zoo.classifier import Classifier
-from zoo.figures import explanation, feature_maps, filters, units
-from zoo.figures.activation_maps import overlay
-from zoo.figures.explanation import AMOUNT, FACTOR, SIGNED, Cell, Column, Row
-from zoo.figures.mosaic import enlarge
-from zoo.interpretation import attribution, class_activation, layers, neighbours, pixels
+from zoo.core.classifier import Classifier
+from zoo.interpretation import attribution, class_activation, layer_outputs, neighbours, pixels
 from zoo.interpretation.images import Asked
-from zoo.trained import Trained
+from zoo.plots import explanation, feature_maps, filters, units
+from zoo.plots.activation_maps import overlay
+from zoo.plots.explanation import AMOUNT, FACTOR, SIGNED, Cell, Column, Row
+from zoo.plots.mosaic import enlarge
+from zoo.trained.trained_model import Trained
 
 NEIGHBOURS = 5  # training images beside each image
 
@@ -34,10 +34,10 @@ def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
             class_activation.maps(model, image, torch.zeros(1, dtype=torch.int64), layer)
         elif method in ("saliency", "integrated_gradients"):
             pixels.check(model, image)
-        elif method == "filters" and layers.first_weights(model) is None:
+        elif method == "filters" and layer_outputs.first_weights(model) is None:
             return f"the first layer of {type(model).__name__} looks at no pixels of red, green and blue"
         elif method in ("features", "neighbours"):
-            layers.with_weights(model)
+            layer_outputs.with_weights(model)
     except InputError as error:
         return str(error)
     return None
@@ -71,7 +71,7 @@ def attributions(trained: Trained, asked: Asked, methods: Sequence[str], layer: 
 def _column(model: Classifier, asked: Asked, method: str, layer: str | None) -> tuple[Column, list[Cell]]:
     if method == "cam":
         maps = class_activation.maps(model, asked.images, asked.classes, layer).numpy()
-        column = Column("class activation", layer or layers.last_convolution(model) or "", AMOUNT)
+        column = Column("class activation", layer or layer_outputs.last_convolution(model) or "", AMOUNT)
         return column, [_laid_over(image, of_it) for image, of_it in zip(asked.images.numpy(), maps, strict=True)]
     column, explain, draw = {
         "saliency": (Column("saliency", "|gradient|", AMOUNT), attribution.saliency, explanation.amount),
@@ -115,9 +115,9 @@ def _known(trained: Trained, asked: Asked) -> list[tuple[np.ndarray, list[str]]]
 
 def first_filters(trained: Trained) -> np.ndarray:
     """Draw the first layer's weights."""
-    model, weights = trained.model, layers.first_weights(trained.model)
+    model, weights = trained.model, layer_outputs.first_weights(trained.model)
     assert weights is not None, "see misfit"
-    names = layers.names_of_first_units(model, trained.class_names)
+    names = layer_outputs.names_of_first_units(model, trained.class_names)
     return filters.draw(weights.numpy(), f"First-layer weights: {_title(trained)}", names)
 
 
@@ -131,11 +131,11 @@ def features(trained: Trained, asked: Asked, layer: str | None) -> np.ndarray:
             with weights.
     """
     model, images = trained.model, asked.images.numpy()
-    names = layers.names(model)
-    known = layers.convolutions(model) or layers.with_weights(model)
+    names = layer_outputs.names(model)
+    known = layer_outputs.convolutions(model) or layer_outputs.with_weights(model)
     wanted = [layer] if layer else list(dict.fromkeys([known[0], known[-1]]))
     drawn = []
-    for name, found in layers.outputs(model, asked.images, wanted).items():
+    for name, found in layer_outputs.outputs(model, asked.images, wanted).items():
         values, title = found.numpy(), f"Layer '{name}': {_title(trained)}"
         if values.ndim == 4:
             which = _first(values.shape[1], feature_maps.CHANNELS, "channels")

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from datamodules.errors import InputError, one_line
-from zoo import inference
-from zoo.classifier import Classifier
-from zoo.numpy_classifier import NumPyClassifier
+from zoo.core.classifier import Classifier
+from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.scratch.network import Network
+from zoo.trained import inference
 
 TOLERANCE = 1e-3  # of the logits' largest, between those of floating-point pixels and those of bytes
 

@@ -1,10 +1,10 @@
 """How sure the model is of its answers, and how sure it should be."""
 
-from zoo.evaluation.calibration import BINS, Bins, bins, fit_temperature, is_at_end, quality, scaled
+from zoo.evaluation.calibration_error import BINS, Bins, bins, fit_temperature, is_at_end, quality, scaled
 from zoo.evaluation.document import Block, Fact, Facts, Section, Table, Text, Value
 from zoo.evaluation.sections.common import picture
 from zoo.evaluation.subject import Subject
-from zoo.figures import reliability
+from zoo.plots import reliability
 
 EXPLANATION = (
     "The confidence of an answer is the probability of the likeliest class. The answers are sorted by it into "

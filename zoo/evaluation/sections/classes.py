@@ -8,7 +8,7 @@ from zoo.evaluation import mistakes, significance
 from zoo.evaluation.document import Block, Fact, Gallery, Section, Table, Text, Tile, Value
 from zoo.evaluation.sections.common import KINDS, picture
 from zoo.evaluation.subject import Stage, Subject
-from zoo.figures import confusion_matrix
+from zoo.plots import confusion_matrix
 
 PAIRS = 10  # of classes
 IN_WORDS = 3  # of these

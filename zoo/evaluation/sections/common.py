@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from zoo.evaluation import significance
 from zoo.evaluation.document import Fact, Picture
 from zoo.evaluation.subject import Stage
-from zoo.figures import svg
+from zoo.plots import svg
 
 PIXELS_PER_INCH = 96  # of a figure on a page
 KINDS: dict[Stage, str] = {"test": "test", "val": "validation"}  # of images

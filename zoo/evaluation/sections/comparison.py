@@ -7,7 +7,7 @@ from zoo.evaluation.document import Block, Fact, Facts, Section, Table, Text, Va
 from zoo.evaluation.sections.common import KINDS
 from zoo.evaluation.significance import LEVEL, RESAMPLES, McNemar, bootstrap, mcnemar
 from zoo.evaluation.subject import Subject, answers
-from zoo.trained import Trained
+from zoo.trained.trained_model import Trained
 
 SEED = 0  # of the bootstrap
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from zoo.evaluation import test_sets
+from zoo.evaluation import external_test_sets
+from zoo.evaluation.corrupted_answers import SEED, SEVERITIES, Robustness, measure, score, subset
 from zoo.evaluation.corruptions import CORRUPTIONS, corrupt
 from zoo.evaluation.corruptions import __doc__ as definitions
 from zoo.evaluation.document import Block, Fact, Facts, Listing, Picture, Section, Table, Text, Value
-from zoo.evaluation.robustness import SEED, SEVERITIES, Robustness, measure, score, subset
 from zoo.evaluation.sections.common import KINDS, accuracy, picture
 from zoo.evaluation.subject import Images, Subject, answers
-from zoo.figures import mosaic
-from zoo.figures import robustness as figures
+from zoo.plots import mosaic
+from zoo.plots import severity_plot as figures
 
 PAPER = "https://arxiv.org/abs/1903.12261"
 
@@ -62,7 +62,7 @@ def cifar10_c(subject: Subject, files: tuple[dict[str, np.ndarray], np.ndarray],
 
     Args:
         subject: the model.
-        files: see `zoo.evaluation.test_sets.cifar10_c`.
+        files: see `zoo.evaluation.external_test_sets.cifar10_c`.
         images: a cell, at most.
     """
     pixels, labels = files[0], _of_task(subject, files[1])
@@ -77,21 +77,22 @@ def cifar10_c(subject: Subject, files: tuple[dict[str, np.ndarray], np.ndarray],
     found = measure(subject.trained.model, clean, pixels, cell, len(chosen), "CIFAR-10-C")
     kinds = {
         kind: {name: found.cells[name] for name in names if name in found.cells}
-        for kind, names in test_sets.KINDS.items()
+        for kind, names in external_test_sets.KINDS.items()
     }
     choice = "" if len(chosen) == block else ", a random choice, the classes in proportion"
     text = (
         f"{len(pixels)} of the 19 corruptions of CIFAR-10-C, {len(chosen):,} of {block:,} images a cell{choice}. "
-        f"As in publications, the means leave out those that are for choices: {', '.join(test_sets.FOR_CHOICES)}. "
+        "As in publications, the means leave out those that are for choices: "
+        f"{', '.join(external_test_sets.FOR_CHOICES)}. "
         f"The figure without corruption is of all {len(subject.images.labels):,} {KINDS[subject.stage]} images."
     )
     groups = {kind: accuracies for kind, accuracies in kinds.items() if accuracies}
-    blocks = _blocks("cifar10_c", subject, found, groups, test_sets.FOR_CHOICES)
+    blocks = _blocks("cifar10_c", subject, found, groups, external_test_sets.FOR_CHOICES)
     return Section("cifar10_c", "CIFAR-10-C", [Text(text, PAPER), *blocks])
 
 
 def cifar10_1(subject: Subject, files: tuple[np.ndarray, np.ndarray]) -> Section:
-    """Return the accuracy on CIFAR-10.1; for `files` see `zoo.evaluation.test_sets.cifar10_1`."""
+    """Return the accuracy on CIFAR-10.1; for `files` see `zoo.evaluation.external_test_sets.cifar10_1`."""
     labels = _of_task(subject, files[1])
     pixels = np.ascontiguousarray(files[0].transpose(0, 3, 1, 2))
     found = answers(subject.trained, Images(pixels, labels, np.arange(len(labels))))

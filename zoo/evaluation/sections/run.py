@@ -10,17 +10,15 @@ import numpy as np
 import yaml
 
 from datamodules.errors import InputError, one_line
-from zoo import config as configs
-from zoo import runs
-from zoo.callbacks import history
-from zoo.evaluation import results
 from zoo.evaluation.document import Fact, Facts, Listing, Section, Text
 from zoo.evaluation.latency import TURNS, Latency, measure
 from zoo.evaluation.sections.common import picture
 from zoo.evaluation.subject import Subject
-from zoo.figures import learning_curves
-from zoo.inference import BATCH_SIZE
-from zoo.trained import Trained
+from zoo.plots import learning_curves
+from zoo.runs import configs, results, run_directory
+from zoo.trained.inference import BATCH_SIZE
+from zoo.trained.trained_model import Trained
+from zoo.training.callbacks import history
 
 
 def history_of(trained: Trained) -> dict[str, list[float]]:
@@ -29,7 +27,7 @@ def history_of(trained: Trained) -> dict[str, list[float]]:
     Raises:
         InputError: where it cannot be read.
     """
-    run = runs.holding(trained.path)
+    run = run_directory.holding(trained.path)
     if run is None:
         return {}
     path = run / "metrics.csv"
@@ -84,9 +82,9 @@ def origin(subject: Subject) -> Section:
 
 def _config(trained: Trained) -> dict[str, Any]:
     """Return the config of the run; where that cannot be had, what the checkpoint tells of it."""
-    run = runs.holding(trained.path)
+    run = run_directory.holding(trained.path)
     try:
-        return configs.read(run / runs.CONFIG) if run else trained.config
+        return configs.read(run / run_directory.CONFIG) if run else trained.config
     except InputError:
         return trained.config
 

@@ -3,8 +3,8 @@
 import torch
 
 from datamodules.errors import printable
-from zoo import metrics
-from zoo.evaluation import calibration
+from zoo.core import metrics
+from zoo.evaluation import calibration_error
 from zoo.evaluation.document import Fact, Facts, Section, Text
 from zoo.evaluation.sections.common import KINDS, accuracy
 from zoo.evaluation.sections.run import best_epoch, history_of
@@ -60,7 +60,7 @@ def _figures(subject: Subject) -> dict[str, Fact]:
         "precision": Fact("Precision", found["precision"], ".4f", of),
         "recall": Fact("Recall", found["recall"], ".4f", of),
         "f1": Fact("F1", found["f1"], ".4f", of),
-        "loss": Fact("Loss", calibration.quality(answers).nll, ".4f", "mean cross-entropy, in nats"),
+        "loss": Fact("Loss", calibration_error.quality(answers).nll, ".4f", "mean cross-entropy, in nats"),
     }
 
 

@@ -1,0 +1,1 @@
+"""Reads files of image data sets with NumPy alone."""

@@ -1,0 +1,1 @@
+"""The models by name, and what is known of each without importing it."""

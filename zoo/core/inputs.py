@@ -1,0 +1,112 @@
+"""What a model accepts: images, checked once before they are normalized, and batches of any data loader."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Proxy
+
+from datamodules.cifar10 import Batch
+from datamodules.errors import InputError
+
+IMAGE = (3, 32, 32)
+EXPECTED = "uint8 (n, 3, 32, 32), plain pixels of 0 to 255"
+UNKNOWN = -1  # the label or index that a data loader does not provide
+
+
+def check_images(images: Tensor, differentiable: bool = True) -> None:
+    """Check that images are what the models of the zoo take. The check looks at shape and dtype, not at the pixels.
+
+    Args:
+        images: of any shape and dtype, or not a tensor at all.
+        differentiable: whether to accept pixels of 0 to 255 in floating point that require a gradient, as attribution
+            and adversarial examples need them.
+
+    Raises:
+        InputError: if they are not uint8 (n, 3, 32, 32); says how to convert them.
+    """
+    if torch.jit.is_tracing() or isinstance(images, Proxy):  # the sizes are not numbers while a program is recorded
+        return
+    if (
+        isinstance(images, Tensor)
+        and images.shape[1:] == IMAGE
+        and (images.dtype is torch.uint8 or (differentiable and images.requires_grad))
+    ):
+        return
+    raise InputError(f"the images are {_describe(images)}; expected {EXPECTED}: {_remedy(images)}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    shape = getattr(value, "shape", None)
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    return f"a {kind}" if shape is None else f"a {kind} of shape {tuple(shape)}"
+
+
+def _remedy(images: Any) -> str:
+    if not isinstance(images, Tensor):
+        return "torch.as_tensor converts an array"
+    shape = tuple(images.shape)
+    if shape == IMAGE:
+        return "add the dimension of the batch, images[None]"
+    if len(shape) == 4 and shape[1:] == (32, 32, 3):
+        return "move the channels to the front, images.permute(0, 3, 1, 2)"
+    if len(shape) == 4 and shape[1] == 3 and shape[2:] != (32, 32):
+        return "resize them to 32 x 32 pixels, as zoo.trained.image_files.read does"
+    if len(shape) == 4 and shape[1:] == (1, 32, 32):
+        return "repeat the grey channel, images.expand(-1, 3, -1, -1)"
+    if shape[1:] != IMAGE:
+        return "give red, green and blue of 32 x 32 pixels for each image"
+    if images.is_floating_point():
+        return (
+            "the model normalizes pixels itself; leave ToTensor and Normalize out of the data set, or turn 0..1 into "
+            "bytes, (images * 255).round().to(torch.uint8)"
+        )
+    return "convert them, images.to(torch.uint8)"
+
+
+def as_batch(batch: Any, needs_labels: bool = True) -> Batch:
+    """Return what a data loader yields as a `Batch`.
+
+    Args:
+        batch: a `Batch`; or a tuple or list of images, labels and, optionally, indices, as data loaders yield them.
+            Without `needs_labels`, images alone too.
+        needs_labels: False for predictions.
+
+    Returns:
+        The batch, with labels as int64. Labels and indices that the loader does not provide are `UNKNOWN`.
+
+    Raises:
+        InputError: if it is something else.
+    """
+    if isinstance(batch, Batch):
+        return batch
+    parts = (batch,) if isinstance(batch, Tensor) else batch
+    fewest = 2 if needs_labels else 1
+    if (
+        not isinstance(parts, (tuple, list))
+        or not fewest <= len(parts) <= 3
+        or not all(isinstance(part, Tensor) for part in parts)
+    ):
+        raise InputError(
+            f"a batch of the data loader is {_contents(batch)}; expected (images, labels), "
+            f"images {EXPECTED} and labels int64 (n,)"
+        )
+    images, *others = parts
+    unknown = torch.full((len(images),), UNKNOWN, device=images.device)
+    labels, indices = [*others, unknown, unknown][:2] if len(others) < 2 else others
+    if needs_labels and (labels.shape != unknown.shape or labels.is_floating_point() or labels.dtype is torch.bool):
+        raise InputError(
+            f"the labels of a batch of {len(images)} images are {_describe(labels)}; expected class indices, int64 "
+            f"({len(images)},)"
+        )
+    return Batch(images, labels.long(), indices)
+
+
+def _contents(batch: Any) -> str:
+    if isinstance(batch, (tuple, list)):
+        return f"({', '.join(map(_describe, batch[:3]))}{', ...' * (len(batch) > 3)})"
+    if isinstance(batch, dict):
+        return f"a dict of {', '.join(map(repr, list(batch)[:5]))}"
+    return _describe(batch)

@@ -1,0 +1,219 @@
+"""The optimizers of the record recipes, which treat a parameter by what it is for: its role.
+
+A model tells roles in its groups of parameters, see `zoo.core.classifier.Classifier.parameter_groups`. Where it does
+not, a parameter's shape decides: with four dimensions it belongs to the filters, with two to the head, else to the
+biases.
+
+Rates are those of the records, for the gradient of the sum of a batch's losses: a larger batch makes longer steps. For
+a mean loss, as most models have it, the rates of all that SGD learns are to be multiplied by the batch size.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+FILTERS, HEAD, BIASES, WHITENING_BIAS = ROLES = ("filters", "head", "biases", "whitening bias")
+IMAGES = 1024  # that the rate of DecoupledSGD is for
+BY_DIMENSIONS = {4: FILTERS, 2: HEAD}
+
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+
+
+def by_role(params: Parameters) -> dict[str, list[nn.Parameter]]:
+    """Return the parameters that learn, by their role; roles that none of them has are left out.
+
+    Args:
+        params: parameters, or groups of them, each with its "role" if it has one.
+
+    Raises:
+        ValueError: for a role that there is not.
+    """
+    found: dict[str, list[nn.Parameter]] = {role: [] for role in ROLES}
+    for entry in params:
+        group = entry if isinstance(entry, dict) else {"params": [entry]}
+        for parameter in group["params"]:
+            role = group.get("role", BY_DIMENSIONS.get(parameter.ndim, BIASES))
+            if role not in found:
+                raise ValueError(f"the role '{role}' is unknown, there are: {', '.join(ROLES)}")
+            if parameter.requires_grad:
+                found[role].append(parameter)
+    return {role: parameters for role, parameters in found.items() if parameters}
+
+
+class MuonSGD(Optimizer):
+    """Muon for the filters of convolutions, SGD with Nesterov's momentum and weight decay for everything else.
+
+    With the gradient g, SGD makes of a parameter p
+
+        v <- sgd_momentum v + (g + decay p),      p <- p - lr (g + decay p + sgd_momentum v)
+
+    where decay is `weight_decay` / lr: the decay does not grow with the rate. Muon (Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon) takes filters as a matrix W with a row for each of them, makes its rows 1
+    long on average, and steps by a matrix all of whose singular values are near 1, whatever the length of the gradient:
+
+        v <- momentum v + g,      W <- W sqrt(rows) / |W|,      W <- W - lr orthogonalized(g + momentum v)
+
+    The defaults are those of airbench94_muon.py (https://github.com/KellerJordan/cifar10-airbench) for batches of 2000.
+
+    Args:
+        params: see `by_role`.
+        lr: rate of the filters, at least 0.
+        momentum: of the filters; 0 <= momentum < 1.
+        head_lr: rate of the head, at least 0.
+        bias_lr: rate of all biases, at least 0.
+        sgd_momentum: of the head and the biases; 0 <= momentum < 1.
+        weight_decay: share of the head and the biases that a step takes away, before momentum adds to it; at least 0.
+        whitening_share: share of the training, 0..1, in which the whitening layer's bias learns; it runs through the
+            schedule in that time.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 0.24,
+        momentum: float = 0.6,
+        head_lr: float = 0.67,
+        bias_lr: float = 0.053,
+        sgd_momentum: float = 0.85,
+        weight_decay: float = 0.004,
+        whitening_share: float = 0.375,
+    ) -> None:
+        _check(lr=lr, head_lr=head_lr, bias_lr=bias_lr, weight_decay=weight_decay)
+        _check(momentum=momentum, sgd_momentum=sgd_momentum, whitening_share=whitening_share)
+        rates = {FILTERS: lr, HEAD: head_lr, BIASES: bias_lr, WHITENING_BIAS: bias_lr}
+        groups: list[dict[str, Any]] = []
+        for role, parameters in by_role(params).items():
+            group = {"params": parameters, "role": role, "lr": rates[role], "momentum": momentum, "weight_decay": 0.0}
+            if role != FILTERS:
+                group |= {"momentum": sgd_momentum, "weight_decay": _per_rate(weight_decay, rates[role])}
+            if role == WHITENING_BIAS:
+                group |= {"ends_at": whitening_share, "stops_at": whitening_share}
+            groups.append(group)
+        super().__init__(groups, {"lr": lr})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make a step; call `closure` before it, and return what it does, where there is one."""
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        self._update(parameter, parameter.grad, group)
+        return loss
+
+    def _update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        momentum = group["momentum"]
+        if group["weight_decay"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        velocity = state["momentum_buffer"].mul_(momentum).add_(gradient)
+        update = gradient.add(velocity, alpha=momentum)
+        if group["role"] == FILTERS:
+            norm = parameter.norm()
+            norm = torch.where(norm > 0, norm, 1.0)  # filters that start as zeros have no length to scale
+            parameter.mul_(len(parameter) ** 0.5 / norm)
+            update = orthogonalized(update.flatten(1)).view_as(update)
+        parameter.sub_(update, alpha=group["lr"])
+
+
+def orthogonalized(matrix: Tensor, steps: int = 3) -> Tensor:
+    """Return a matrix with the singular vectors of `matrix`, and singular values that are brought near to 1.
+
+    Newton and Schulz' iteration, X <- aX + b(XX')X + c(XX')²X, takes each singular value s to as + bs³ + cs⁵, and
+    leaves the singular vectors alone. X starts with length 1, so that no s is above 1. The coefficients are Jordan's:
+    steep at 0, so that the values end up between 0.7 and 1.2 or so in few steps; after three, those that were smallest
+    at the start are still below.
+
+    Args:
+        matrix: float (m, n).
+        steps: how often to apply the polynomial.
+
+    Returns:
+        (m, n), in bfloat16 on a GPU, whose matrix units it is made for; the dtype of `matrix` elsewhere.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = x / (x.norm() + 1e-7)
+    is_tall = x.shape[0] > x.shape[1]
+    if is_tall:
+        x = x.T  # the smaller of the two products
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if is_tall else x
+
+
+class DecoupledSGD(SGD):
+    """SGD with Nesterov's momentum, whose rate and weight decay do not depend on the momentum or on each other.
+
+    Under a gradient that stays the same, momentum m makes the steps some 1 / (1 - m) times as long. Rate and decay are
+    divided by 1 + 1 / (1 - m), so that another momentum leaves the steps as they are; and the decay takes away a share
+    of the weights that does not grow with the rate (Jordan 2024, https://arxiv.org/abs/2404.00498; Page 2018,
+    https://myrtle.ai/learn/how-to-train-your-resnet-5-hyperparameters/). The biases of batch norm learn `bias_scaler`
+    times as fast as everything else.
+
+    The defaults are those of airbench95.py (https://github.com/KellerJordan/cifar10-airbench) for batches of 1024.
+
+    Args:
+        params: see `by_role`.
+        lr: rate of everything but the biases of batch norm, for the mean gradient of `IMAGES` images; at least 0.
+        momentum: 0 <= momentum < 1.
+        weight_decay: share of the weights that a step takes away, before it is divided as the rate is; at least 0.
+        bias_scaler: rate of the biases of batch norm, in multiples of `lr`; at least 0.
+        whitening_share: share of the training, 0..1, in which the whitening layer's bias learns.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 10.0,
+        momentum: float = 0.85,
+        weight_decay: float = 0.0153,
+        bias_scaler: float = 64.0,
+        whitening_share: float = 0.2,
+    ) -> None:
+        _check(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        _check(bias_scaler=bias_scaler, whitening_share=whitening_share)
+        growth = 1 + 1 / (1 - momentum)
+        lr_of_sum = lr / growth / IMAGES
+        groups: list[dict[str, Any]] = []
+        for role, parameters in by_role(params).items():
+            rate = lr_of_sum * (bias_scaler if role == BIASES else 1)
+            decay = _per_rate(weight_decay / growth, rate)
+            group: dict[str, Any] = {"params": parameters, "role": role, "lr": rate, "weight_decay": decay}
+            if role == WHITENING_BIAS:
+                group["stops_at"] = whitening_share
+            groups.append(group)
+        # Without momentum, Nesterov's is plain SGD, which PyTorch wants to hear.
+        super().__init__(groups, lr=lr_of_sum, momentum=momentum, nesterov=momentum > 0)
+
+
+def _check(**arguments: float) -> None:
+    """Raise a ValueError for a value out of its range, which the argument's name tells."""
+    for name, value in arguments.items():
+        if name.endswith("momentum"):
+            fits, bounds = 0 <= value < 1, "from 0 up to, not including, 1"
+        elif name.endswith("share"):
+            fits, bounds = 0 <= value <= 1, "from 0 to 1"
+        else:
+            fits, bounds = 0 <= value < math.inf, "of at least 0"
+        if not fits:
+            raise ValueError(f"{name}={value} is out of range: give a number {bounds}")
+
+
+def _per_rate(share: float, rate: float) -> float:
+    """Return the weight decay that, times the rate, takes away `share` of a weight."""
+    return share / rate if rate else 0.0

@@ -1,0 +1,1 @@
+"""The models of the zoo, a family in a file."""

@@ -1,0 +1,90 @@
+"""Fully connected networks from nothing but NumPy, from a single neuron on: milestones 1 to 4."""
+
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+from datamodules.errors import InputError
+from zoo.core.about import About, Result
+from zoo.core.numpy_classifier import NumPyClassifier
+from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
+from zoo.scratch.initializers import glorot, he, small_normal
+from zoo.scratch.layers import Dense
+from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, NotebookBinaryCrossEntropy
+from zoo.scratch.network import Network
+from zoo.scratch.regularizers import L1, L2
+
+ACTIVATIONS: dict[str, type[Activation]] = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU}
+INITIALIZERS = {"small_normal": small_normal, "glorot": glorot, "he": he}
+
+
+class NumPyMLP(NumPyClassifier):
+    """A multilayer perceptron on the 3072 values of an image, computed by `zoo.scratch`.
+
+    The last layer's sigmoid (two classes) or softmax is part of the loss. Biases start at 0.
+
+    Args:
+        hidden_sizes: units of each hidden layer, 64 in one layer by default; an empty list is a single neuron for two
+            classes, and softmax regression for ten.
+        activation: of the hidden layers, see `zoo.scratch.activations`.
+        initializer: of the weights, see `zoo.scratch.initializers`.
+        loss: "cross_entropy", or "notebook_cross_entropy", whose gradient for two classes is the notebooks' (see
+            `zoo.scratch.losses.NotebookBinaryCrossEntropy`).
+        pixels: "standardized" per channel, or "unit": divided by 255, as in the notebooks.
+        l1: strength of an L1 price on the weights, see `zoo.scratch.regularizers`.
+        l2: strength of an L2 price on the weights.
+        num_classes: see `Classifier`.
+
+    Raises:
+        InputError: for a layer of no units, a negative strength, or the notebooks' loss with more than two classes.
+    """
+
+    about: ClassVar[About] = About(
+        family="dense",
+        milestones=(1, 2, 3, 4),
+        paper="https://doi.org/10.1038/323533a0",
+        config="milestone4/best",
+        tags=("numpy", "notebooks"),
+        result=Result(0.562, "JPEG copy", n=3, spread=0.005, config="milestone4/best"),
+    )
+
+    def __init__(
+        self,
+        hidden_sizes: list[int] | None = None,
+        activation: Literal["sigmoid", "tanh", "relu"] = "relu",
+        initializer: Literal["small_normal", "glorot", "he"] = "he",
+        loss: Literal["cross_entropy", "notebook_cross_entropy"] = "cross_entropy",
+        pixels: Literal["standardized", "unit"] = "standardized",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__(num_classes)
+        hidden_sizes = [64] if hidden_sizes is None else hidden_sizes
+        if any(size < 1 for size in hidden_sizes):
+            raise InputError(f"--model.hidden_sizes={hidden_sizes}: a layer needs at least 1 unit")
+        for name, strength in (("l1", l1), ("l2", l2)):
+            if strength < 0:
+                raise InputError(f"--model.{name}={strength} would reward large weights: give a number of at least 0")
+        if pixels == "unit":
+            self.pixel_scale = self.pixel_scale.new_full(self.pixel_scale.shape, 1 / 255)
+            self.pixel_shift = self.pixel_shift.new_zeros(self.pixel_shift.shape)
+
+        rng = self.rng()
+        sizes = [len(self.pixel_scale), *hidden_sizes, self.num_outputs]
+        bends = [*(ACTIVATIONS[activation]() for _ in hidden_sizes), Identity()]
+        layers = [
+            Dense(inputs, outputs, bend, INITIALIZERS[initializer], rng)
+            for (inputs, outputs), bend in zip(pairwise(sizes), bends, strict=True)
+        ]
+        regularizers = [kind(strength) for kind, strength in ((L1, l1), (L2, l2)) if strength]
+        self.set_network(Network(layers), self._objective(loss), regularizers)
+
+    def _objective(self, loss: str) -> Loss:
+        if loss == "notebook_cross_entropy":
+            if self.num_outputs > 1:
+                raise InputError(
+                    "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): the notebooks' "
+                    "gradient for ten classes is the right one"
+                )
+            return NotebookBinaryCrossEntropy()
+        return BinaryCrossEntropy() if self.num_outputs == 1 else CategoricalCrossEntropy()

@@ -1,0 +1,317 @@
+"""The network of the record recipes: configs/speedrun94.yaml, speedrun95.yaml, speedrun96.yaml."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import Tensor, nn
+
+from datamodules.cifar10 import Batch, CIFAR10DataModule, ImageDataset
+from datamodules.errors import InputError
+from zoo.core import devices
+from zoo.core.about import About, Result
+from zoo.core.classifier import Stage
+from zoo.core.metrics import ClassificationMetrics
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.core.torch_optimizers import BIASES, FILTERS, HEAD, WHITENING_BIAS
+
+WHITENED_IMAGES = 5000  # of the training set, that the whitening is computed from
+WHITENING_EPS = 5e-4  # on a scale where pixels have variance 1
+# Views of an image in test-time augmentation, each with its mirror image: pixels that it is shifted by, and its weight.
+VIEWS = ((0, 0.5), (-1, 0.25), (1, 0.25))
+
+
+class SpeedrunNet(TorchClassifier):
+    """Whitened patches, three blocks of convolutions with batch norm and GELU, and a linear layer.
+
+    The network of airbench (Jordan 2024, https://arxiv.org/abs/2404.00498), in the line of cifar10-fast
+    (https://github.com/davidcpage/cifar10-fast) and hlb-CIFAR10 (https://github.com/tysam-code/hlb-CIFAR10): nothing in
+    it that does not make it learn sooner. Its first layer does not learn: as a fit begins, it is computed from training
+    images (see `Whitening`), and until then it hands the pixels on. Convolutions start as the identity as far as they
+    have inputs (`torch.nn.init.dirac_`), and batch norm scales nothing.
+
+    After a test, `results["test"]["acc_tta"]` is the accuracy with test-time augmentation beside the one without.
+
+    Attributes:
+        whitening_seconds: what the whitening took as the last fit began.
+        test_seconds: what the last test took, without start and report.
+
+    Args:
+        widths: channels of the three blocks, 64, 256 and 256 by default.
+        convolutions: in each block, 2 or 3; the third has a residual connection over the last two.
+        batch_norm_momentum: how much of batch norm's running mean and variance a step keeps; 0 <= momentum < 1.
+        label_smoothing: of the training loss: that share of the target is spread over all classes; 0 <= smoothing < 1.
+        logit_scale: factor of the logits; None divides them by the last width, and has the linear layer start with
+            weights of standard deviation 1.
+        tta: whether to test with six views of each image too: mirrored, and shifted by a pixel along the diagonal.
+        num_classes: see `Classifier`.
+
+    Raises:
+        InputError: for an argument out of its range.
+    """
+
+    about: ClassVar[About] = About(
+        family="convolutional",
+        paper="https://arxiv.org/abs/2404.00498",
+        config="speedrun94",
+        tags=("torch", "batch_norm", "record"),
+        result=Result(0.8990, "JPEG copy", config="speedrun94"),
+    )
+
+    def __init__(
+        self,
+        widths: list[int] | None = None,
+        convolutions: int = 2,
+        batch_norm_momentum: float = 0.6,
+        label_smoothing: float = 0.2,
+        logit_scale: float | None = None,
+        tta: bool = True,
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__(num_classes)
+        widths = [64, 256, 256] if widths is None else widths
+        _check_arguments(widths, convolutions, batch_norm_momentum, label_smoothing, logit_scale)
+        self.label_smoothing, self.tta = label_smoothing, tta
+        self.whitening_seconds = self.test_seconds = self._test_started = 0.0
+        self.tta_metrics = ClassificationMetrics(num_classes)
+        whitening = Whitening()
+        inputs = [whitening.out_channels, *widths[:-1]]
+        blocks = [
+            Block(inputs_of_block, width, convolutions, batch_norm_momentum)
+            for inputs_of_block, width in zip(inputs, widths, strict=True)
+        ]
+        self.net = nn.Sequential(
+            whitening,  # (n, 24, 31, 31)
+            nn.GELU(),
+            *blocks,  # (n, w1, 15, 15), (n, w2, 7, 7), (n, w3, 3, 3)
+            nn.MaxPool2d(3),
+            nn.Flatten(),  # (n, w3)
+            ScaledLinear(widths[-1], self.num_outputs, logit_scale),
+        )
+
+    @property
+    def whitening(self) -> "Whitening":
+        """The first layer."""
+        return cast(Whitening, cast(nn.Sequential, self.net)[0])
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy, a scalar; in training that of smoothed labels.
+
+        Args:
+            logits: float (n, `num_outputs`).
+            labels: int64 (n,).
+        """
+        smoothing = self.label_smoothing if self.training else 0.0
+        if self.num_outputs == 1:
+            targets = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits.squeeze(1), targets)
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+    def logits_of_views(self, images: Tensor) -> Tensor:
+        """Return the logits, float (n, `num_outputs`), of uint8 images (n, 3, 32, 32), averaged over six views."""
+        padded = F.pad(self.normalize(images), (1, 1, 1, 1), mode="reflect")
+        logits = torch.zeros((), device=images.device)
+        for shift, weight in VIEWS:
+            view = padded[:, :, 1 + shift : 33 + shift, 1 + shift : 33 + shift]
+            logits = logits + weight / 2 * (self.net(view) + self.net(view.flip(3)))
+        return logits
+
+    # Training.
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the sum of the losses of all images of a step: its rates do not depend on how many they are.
+
+        Several processes, and several batches for a step, each have their share of it: Lightning takes the mean of what
+        they return. The batch's mean is what is counted. In half precision, too, the gradients of the sum are large
+        enough not to become 0.
+        """
+        shares = self.trainer.world_size * self.trainer.accumulate_grad_batches if self._trainer else 1
+        return super().training_step(batch, batch_idx) * (len(batch.labels) * shares)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return all parameters, in groups that tell their roles (see `zoo.core.torch_optimizers`)."""
+        bias = self.whitening.bias
+        others = [parameter for parameter in self.parameters() if parameter is not bias and parameter.requires_grad]
+        return [
+            {"role": FILTERS, "params": [parameter for parameter in others if parameter.ndim == 4]},
+            {"role": HEAD, "params": [parameter for parameter in others if parameter.ndim == 2]},
+            {"role": BIASES, "params": [parameter for parameter in others if parameter.ndim == 1]},
+            {"role": WHITENING_BIAS, "params": [bias]},
+        ]
+
+    def on_fit_start(self) -> None:
+        """Compute the whitening from training images, unless it comes with a checkpoint."""
+        data = getattr(self.trainer, "datamodule", None)
+        if self.trainer.ckpt_path is None and isinstance(data, CIFAR10DataModule) and data.train is not None:
+            start = time.perf_counter()
+            self.whiten(data.train)
+            devices.synchronize(self.device)
+            self.whitening_seconds = time.perf_counter() - start
+
+    def whiten(self, dataset: ImageDataset) -> None:
+        """Compute the whitening from images as they are without augmentation."""
+        border = (dataset.images.shape[1] - 32) // 2
+        pixels = dataset.images[:WHITENED_IMAGES, border : border + 32, border : border + 32]
+        self.whitening.fit(self.normalize(pixels.permute(0, 3, 1, 2).to(self.device)))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Leave out the gradient of the whitening's bias, and all that is computed for it alone, once its rate is 0.
+
+        Strategies for several processes wait for the gradients of all parameters.
+        """
+        groups = self.trainer.optimizers[0].param_groups
+        rates = [group["lr"] for group in groups if group.get("role") == WHITENING_BIAS]
+        self.whitening.bias_learns = not isinstance(self.trainer.strategy, SingleDeviceStrategy) or rates != [0]
+
+    def training_states(self) -> Iterator[None]:
+        """With the whitening's bias learning, and without."""
+        for self.whitening.bias_learns in (False, True):
+            yield
+
+    # Evaluation.
+
+    def on_test_epoch_start(self) -> None:
+        """Start the clock of the test."""
+        devices.synchronize(self.device)
+        self._test_started = time.perf_counter()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of the test set; with the six views of each image, too."""
+        super().test_step(batch, batch_idx)
+        if self.tta:
+            logits = self.logits_of_views(batch.images).float()
+            losses = self.loss(logits, batch.labels) * len(batch.labels)
+            self.tta_metrics.update(self.predict_classes(logits), batch.labels, losses.reshape(1))
+
+    def further_figures(self, stage: Stage) -> dict[str, float]:
+        """Return the accuracy with test-time augmentation as "acc_tta", of a test."""
+        if stage != "test" or not self.tta:
+            return {}
+        accuracy = self.tta_metrics.compute()["acc"]  # which waits for a GPU: the clock is read after it
+        self.test_seconds = time.perf_counter() - self._test_started
+        self.tta_metrics.reset()
+        return {"acc_tta": accuracy}
+
+
+class Whitening(nn.Conv2d):
+    """A convolution whose 12 outputs for the 2 x 2 patches of images, and the 12 negatives of these, are uncorrelated.
+
+    After `fit` each of them has variance 1, or less where the patches hardly vary. Until then they are the patches'
+    own 12 values. The bias learns: (n, 3, 32, 32) -> (n, 24, 31, 31).
+
+    Attributes:
+        weight: a buffer, for it does not learn.
+        bias_learns: whether the bias gets a gradient.
+    """
+
+    bias: nn.Parameter
+
+    def __init__(self) -> None:
+        super().__init__(3, 24, 2)
+        self.bias_learns = True
+        weight = self.weight.detach()
+        del self.weight
+        self.register_buffer("weight", weight)
+        self._set_filters(torch.eye(12))
+
+    def _set_filters(self, filters: Tensor) -> None:
+        """Take the rows of (12, 12) as filters, and their negatives."""
+        self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Whiten the patches of normalized images, float (n, 3, 32, 32).
+
+        With the second moments of the patches as E diag(v) E', the filters are the rows of diag(v + eps)^(-1/2) E'.
+        """
+        patches = F.unfold(images.float(), self.kernel_size).transpose(1, 2).reshape(-1, 12)
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        self._set_filters((vectors / (values + WHITENING_EPS).sqrt()).T)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the filters' outputs."""
+        return F.conv2d(images, self.weight, self.bias if self.bias_learns else self.bias.detach())
+
+
+class Block(nn.Module):
+    """Convolution, 2 x 2 max pooling, batch norm, GELU; convolution, batch norm, GELU; a third time where wanted.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        convolutions: 2, or 3, whose last two have a residual connection over them.
+        batch_norm_momentum: see `SpeedrunNet`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, convolutions: int, batch_norm_momentum: float) -> None:
+        super().__init__()
+        channels = [inputs] + [outputs] * (convolutions - 1)
+        self.convolutions = nn.ModuleList(_convolution(channel, outputs) for channel in channels)
+        self.norms = nn.ModuleList(_batch_norm(outputs, batch_norm_momentum) for _ in channels)
+        self.pool, self.activation = nn.MaxPool2d(2), nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, outputs, side // 2, side // 2) of (n, inputs, side, side)."""
+        (first, *middle, last), (first_norm, *middle_norms, last_norm) = self.convolutions, self.norms
+        pooled = x = self.activation(first_norm(self.pool(first(x))))
+        for convolution, norm in zip(middle, middle_norms, strict=True):
+            x = self.activation(norm(convolution(x)))
+        x = last_norm(last(x))
+        return self.activation(x + pooled if middle else x)
+
+
+class ScaledLinear(nn.Linear):
+    """A linear layer without bias whose outputs are multiplied by a factor.
+
+    Args:
+        inputs: features.
+        outputs: logits.
+        scale: the factor; None takes 1 / inputs, and starts with weights of standard deviation 1.
+    """
+
+    def __init__(self, inputs: int, outputs: int, scale: float | None) -> None:
+        super().__init__(inputs, outputs, bias=False)
+        self.scale = 1 / inputs if scale is None else scale
+        if scale is None and self.weight.numel() > 1:
+            with torch.no_grad():
+                self.weight.div_(self.weight.std())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, outputs) of (n, inputs)."""
+        return super().forward(x) * self.scale
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3 x 3 convolution without bias, which hands its inputs on to its first outputs; the others start as usual."""
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    with torch.no_grad():
+        nn.init.dirac_(convolution.weight[:inputs])
+    return convolution
+
+
+def _batch_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
+    """Batch norm that learns a bias alone, and divides by the standard deviation itself, however small.
+
+    Its weight stays 1. It is a parameter: `nn.SyncBatchNorm.convert_sync_batchnorm` takes over nothing else.
+    """
+    norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=1 - momentum)
+    norm.weight.requires_grad_(False)
+    return norm
+
+
+def _check_arguments(
+    widths: list[int], convolutions: int, momentum: float, smoothing: float, scale: float | None
+) -> None:
+    if len(widths) != 3 or any(width < 1 for width in widths):
+        raise InputError(f"--model.widths={widths}: give the channels of three blocks, each at least 1")
+    if convolutions not in (2, 3):
+        raise InputError(f"--model.convolutions={convolutions} is out of range: give 2 or 3")
+    for name, share in (("batch_norm_momentum", momentum), ("label_smoothing", smoothing)):
+        if not 0 <= share < 1:
+            raise InputError(f"--model.{name}={share} is out of range: give a number from 0 up to, not including, 1")
+    if scale is not None and not 0 < scale < math.inf:
+        raise InputError(f"--model.logit_scale={scale} is out of range: give a number above 0")

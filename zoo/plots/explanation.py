@@ -1,0 +1,139 @@
+"""Images in rows, each with what is known of it, and beside it the pictures that explain it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+
+from zoo.plots.lettering import SPACE, heading, write
+from zoo.plots.mosaic import LETTER, LINE, Label, enlarge, shorten
+
+FACTOR = 4  # pixels of the picture a side, of each pixel of an image
+SIDE = 32 * FACTOR
+LETTERS = 32  # of a line of what is known of an image, at most
+BAR = 8  # pixels: the height of a scale
+# Both get brighter from one end to the other: the colour-blind tell them apart, and so does a printer without colours.
+AMOUNT, SIGNED = "inferno", "cividis"
+WITHIN = 0.99  # the share of the values that the colours tell apart: a few large ones would leave the rest dark
+
+
+class Column(NamedTuple):
+    """What stands above the pictures of a column.
+
+    Attributes:
+        name: of what is in it.
+        detail: stands below the name.
+        scale: the colours of its maps, `AMOUNT` or `SIGNED`; "" where there are none.
+    """
+
+    name: str
+    detail: str = ""
+    scale: str = ""
+
+
+class Cell(NamedTuple):
+    """A picture that explains an image.
+
+    Attributes:
+        picture: uint8 (`SIDE`, `SIDE`, 3).
+        caption: stands below it.
+    """
+
+    picture: np.ndarray
+    caption: str
+
+
+class Row(NamedTuple):
+    """An image and what explains it.
+
+    Attributes:
+        image: uint8 (3, 32, 32).
+        lines: what is known of it, at most nine; the first one is its name.
+        cells: one for each column.
+    """
+
+    image: np.ndarray
+    lines: Sequence[str]
+    cells: Sequence[Cell]
+
+
+MEANING = {AMOUNT: ("0", "", "most"), SIGNED: ("against", "0", "for")}  # of a scale's left end, middle and right end
+
+
+def draw(rows: Sequence[Row], columns: Sequence[Column], title: str, explanation: str) -> np.ndarray:
+    """Draw a row for each image.
+
+    Args:
+        rows: at least one.
+        columns: at least one.
+        title: stands above; name the model and the data.
+        explanation: stands below the title.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    text = LETTER * min(LETTERS, max(len(line) for row in rows for line in row.lines))
+    left = 3 * SPACE + SIDE + text
+    width = left + len(columns) * (SIDE + SPACE)
+    labels, top = heading(title, explanation, width)
+    first = top + LINE
+    if any(column.scale for column in columns):
+        first += 2 * LINE + BAR + SPACE
+    step = SIDE + LINE + SPACE
+    canvas = np.full((first + len(rows) * step, width, 3), 255, dtype=np.uint8)
+    for number, column in enumerate(columns):
+        labels += _head(canvas, column, left + number * (SIDE + SPACE), top)
+    for number, row in enumerate(rows):
+        y = first + number * step
+        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = enlarge(row.image.transpose(1, 2, 0), FACTOR)
+        for line, words in enumerate(row.lines):
+            labels.append(Label(shorten(words, text), 2 * SPACE + SIDE, y + line * LINE, bold=line == 0))
+        for place, cell in enumerate(row.cells):
+            x = left + place * (SIDE + SPACE)
+            canvas[y : y + SIDE, x : x + SIDE] = cell.picture
+            labels.append(Label(shorten(cell.caption, SIDE), x + SIDE // 2, y + SIDE, centred=True))
+    return write(canvas, labels)
+
+
+def _head(canvas: np.ndarray, column: Column, x: int, y: int) -> list[Label]:
+    """Draw the scale of a column, and return the labels above and below it."""
+    middle = x + SIDE // 2
+    labels = [
+        Label(shorten(column.name, SIDE), middle, y, centred=True, bold=True),
+        Label(shorten(column.detail, SIDE), middle, y + LINE, centred=True),
+    ]
+    if column.scale:
+        top = y + 2 * LINE + SPACE // 2
+        canvas[top : top + BAR, x : x + SIDE] = _colours(column.scale, np.linspace(0, 1, SIDE))
+        low, zero, high = MEANING[column.scale]
+        labels.append(Label(low, x, top + BAR))
+        labels.append(Label(zero, middle, top + BAR, centred=True))
+        labels.append(Label(high, x + SIDE - LETTER * len(high), top + BAR))
+    return labels
+
+
+# Maps as pictures.
+
+
+def amount(values: np.ndarray) -> Cell:
+    """Draw a map of values of at least 0, (32, 32)."""
+    end = _end(values)
+    return Cell(enlarge(_colours(AMOUNT, values / end), FACTOR), f"0 to {end:.2g}" if values.any() else "0 everywhere")
+
+
+def signed(values: np.ndarray) -> Cell:
+    """Draw a map of values that speak for a class (above 0) or against it (below 0), (32, 32)."""
+    end = _end(values)
+    picture = enlarge(_colours(SIGNED, (values / end + 1) / 2), FACTOR)
+    return Cell(picture, f"±{end:.2g}" if values.any() else "0 everywhere")
+
+
+def _end(values: np.ndarray) -> float:
+    """Return the end of a map's scale; 1 where all values are 0."""
+    return float(np.quantile(np.abs(values), WITHIN)) or float(np.abs(values).max()) or 1.0
+
+
+def _colours(scale: str, values: np.ndarray) -> np.ndarray:
+    """Return the colours, uint8 (..., 3), of values, of which those below 0 or above 1 have the scale's ends."""
+    return matplotlib.colormaps[scale](values, bytes=True)[..., :3]

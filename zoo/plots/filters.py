@@ -1,0 +1,36 @@
+"""A first layer's weights as colour pictures: what each unit looks for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zoo.plots import grid
+from zoo.plots.mosaic import enlarge
+
+UNITS = 64  # at most so many are drawn
+SIDE, ALONE = 96, 384  # pixels a side of a unit's picture, about; and of the only one
+WITHIN = 0.995  # the share of the weights that the colours tell apart: a few large ones would leave the rest grey
+
+
+def draw(weights: np.ndarray, title: str, names: Sequence[str] = ()) -> np.ndarray:
+    """Draw weights on one scale for all units, above their norms.
+
+    Args:
+        weights: float (units, 3, height, width), see `zoo.interpretation.layer_outputs.first_weights`.
+        title: stands above; name the model.
+        names: of the units, where they have any.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    units, shown = len(weights), weights[:UNITS].astype(np.float64)  # whose squares are finite, too
+    largest = float(np.quantile(np.abs(shown), WITHIN)) or 1.0
+    colours = np.clip(127.5 * (1 + shown / largest), 0, 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    factor = max(1, (SIDE if units > 1 else ALONE) // max(shown.shape[2:]))
+    cells = [
+        grid.Cell(enlarge(picture, factor), (*names[unit : unit + 1], f"norm {np.linalg.norm(shown[unit]):#.3g}"))
+        for unit, picture in enumerate(colours)
+    ]
+    scale = f"Grey is 0. Full red, green or blue is {largest:.2g} or more, none of it -{largest:.2g} or less."
+    which = f" The first {len(shown)} of {units} units." if units > len(shown) else ""
+    return grid.draw(cells, title, scale + which)

@@ -1,0 +1,59 @@
+"""Small pictures of one size in rows, each with a caption."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from zoo.plots.lettering import SPACE, heading, write
+from zoo.plots.mosaic import LETTER, LINE, Label
+
+FRAME = 3  # pixels
+FRAME_COLOUR = (213, 94, 0)  # vermilion of Okabe and Ito
+
+
+class Cell(NamedTuple):
+    """A picture of the grid.
+
+    Attributes:
+        picture: uint8 (height, width, 3), as large as it is to be.
+        captions: lines that stand below it, at least one.
+        stands_out: whether it has a frame, and the last line of its caption is bold.
+    """
+
+    picture: np.ndarray
+    captions: Sequence[str]
+    stands_out: bool = False
+
+
+def draw(cells: Sequence[Cell], title: str, explanation: str, columns: int = 8, letters: int = 0) -> np.ndarray:
+    """Draw pictures in rows, left to right.
+
+    Args:
+        cells: at least one; pictures of one size.
+        title: stands above.
+        explanation: stands below the title.
+        columns: at most so many.
+        letters: of the longest caption that there may be: pictures of all epochs are of one size.
+
+    Returns:
+        uint8 (height, width, 3). A column is as wide as the longest caption: none runs into the next one.
+    """
+    height, width, _ = cells[0].picture.shape
+    lines = max(len(cell.captions) for cell in cells)
+    letters = max(letters, *(len(line) for cell in cells for line in cell.captions))
+    columns = min(columns, len(cells))
+    rows = -(-len(cells) // columns)
+    step_x, step_y = max(width, letters * LETTER) + SPACE, height + FRAME + lines * LINE + SPACE
+    labels, head = heading(title, explanation, columns * step_x + SPACE)
+    canvas = np.full((head + rows * step_y, columns * step_x + SPACE, 3), 255, dtype=np.uint8)
+    for number, (picture, captions, stands_out) in enumerate(cells):
+        row, column = divmod(number, columns)
+        x, y = SPACE + column * step_x, head + row * step_y
+        if stands_out:
+            canvas[y - FRAME : y + height + FRAME, x - FRAME : x + width + FRAME] = FRAME_COLOUR
+        canvas[y : y + height, x : x + width] = picture
+        for line, text in enumerate(captions):
+            bold = stands_out and line == len(captions) - 1
+            labels.append(Label(text, x, y + height + FRAME + line * LINE, bold=bold))
+    return write(canvas, labels)

@@ -1,0 +1,85 @@
+"""Reliability diagrams: how sure a network was, and how often it was right."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zoo.evaluation.calibration_error import Bins
+
+# Told apart by the colour-blind and in print: blue and vermilion of Okabe and Ito.
+RIGHT, WRONG, PALE = "#0072B2", "#D55E00", "#B8D4E6"
+FEW = 10  # answers of a bin that tell little
+SIZE = (3.9, 3.5)  # inches of a diagram
+
+
+def draw(diagrams: Mapping[str, Bins]) -> Figure:
+    """Draw diagrams side by side: the accuracy of each bin as a bar, its mean confidence as a line across.
+
+    Args:
+        diagrams: by title.
+    """
+    figure = Figure(figsize=(SIZE[0] * len(diagrams), SIZE[1]), layout="constrained")
+    axes = figure.subplots(1, len(diagrams), sharey=True, squeeze=False)[0]
+    for one, (title, bins) in zip(axes, diagrams.items(), strict=True):
+        one.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as sure as right")
+        _bars(one, bins)
+        one.set_title(f"{title}\nECE {100 * bins.error():.2f} %", fontsize=10)
+        one.set_xlim(0, 1)
+        one.set_ylim(0, 1)
+        one.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
+        one.set_xlabel("confidence")
+        _plain(one)
+    axes[0].set_ylabel("accuracy")
+    axes[0].legend(frameon=False, loc="upper left", fontsize=8)
+    return figure
+
+
+def _bars(axes: Axes, bins: Bins) -> None:
+    width = 1 / len(bins.counts)
+    left = np.arange(len(bins.counts)) * width
+    many, few = bins.counts >= FEW, (bins.counts > 0) & (bins.counts < FEW)
+    axes.bar(left[many], bins.accuracy[many], width, align="edge", color=RIGHT, edgecolor="white", label="accuracy")
+    axes.bar(left[few], bins.accuracy[few], width, align="edge", color=PALE, edgecolor="white")
+    filled = bins.counts > 0
+    said = bins.confidence[filled]
+    axes.hlines(said, left[filled], left[filled] + width, color=WRONG, linewidth=2.5, label="mean confidence")
+
+
+def draw_confidences(confidences: np.ndarray, right: np.ndarray, bins: int) -> Figure:
+    """Draw histograms of the confidences of right and of wrong answers, as shares of all answers.
+
+    Args:
+        confidences: float (n,).
+        right: bool (n,).
+        bins: of equal width, from 0 to 1.
+    """
+    figure = Figure(figsize=(6.2, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    edges = np.linspace(0, 1, bins + 1)
+    centres = (edges[:-1] + edges[1:]) / 2
+    for which, colour, hatch, label in ((right, RIGHT, "", "right"), (~right, WRONG, "////", "wrong")):
+        shares = 100 * np.histogram(confidences[which], edges)[0] / len(confidences)
+        width, side = 0.42 / bins, -0.5 if label == "right" else 0.5
+        axes.bar(
+            centres + side * width,
+            shares,
+            width,
+            color=colour,
+            edgecolor="white",
+            hatch=hatch,
+            label=f"{label} answers",
+        )
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("% of all answers")
+    figure.legend(frameon=False, loc="outside upper left", ncols=2, fontsize=8)
+    _plain(axes)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

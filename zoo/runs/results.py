@@ -1,0 +1,84 @@
+"""The results of a run: as a table for people, as `metrics.json` for programs, as pictures."""
+
+import json
+import math
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zoo.core import files
+
+PACKAGES = ("cifar10-zoo", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
+FILE = "metrics.json"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return a summary of `zoo.core.metrics.summarize` under keys like "test/acc", its classes by name.
+
+    A class that does not occur has an accuracy of NaN.
+    """
+    flat: dict[str, Any] = {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
+    flat[f"{stage}/acc_per_class"] = dict(zip(class_names, summary["acc_per_class"], strict=True))
+    flat[f"{stage}/confusion"] = summary["confusion"]
+    return flat
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` to `path` (see `zoo.core.files.write`).
+
+    JSON has no NaN and no infinity: they become null.
+    """
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    # A row of a matrix on one line.
+    text = re.sub(r"\[\s*\n[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    files.write(path, f"{text}\n".encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    """Return a summary of `zoo.core.metrics.summarize` as text: the figures, then a row for each class.
+
+    A class's row has its accuracy (recall) and its line of the confusion matrix: how many of its images were taken for
+    which class.
+    """
+    binary = len(class_names) == 2
+    kind = f"of '{class_names[1]}'" if binary else "mean over the classes"
+    lines = [title, f"  accuracy   {summary['acc']:.4f}"]
+    if binary:
+        lines[-1] += f"   (always answering the commonest class: {summary['majority_acc']:.4f})"
+        lines.append(f"  balanced   {summary['balanced_acc']:.4f}   (mean recall of the two classes)")
+    if "acc_tta" in summary:
+        lines.append(f"  averaged   {summary['acc_tta']:.4f}   (accuracy with test-time augmentation)")
+    lines += [f"  {name:<10} {summary[name]:.4f}   ({kind})" for name in ("precision", "recall", "f1")]
+    lines.append(f"  loss       {summary['loss']:.4f}")
+
+    widest = max(len(name) for name in class_names)
+    cells = [[str(count) for count in row] for row in summary["confusion"]]
+    heads = [name if binary else name[:5] for name in class_names]
+    widths = [max(len(head), *(len(row[column]) for row in cells)) for column, head in enumerate(heads)]
+    predicted = "  ".join(head.rjust(width) for head, width in zip(heads, widths, strict=True))
+    lines += ["", f"  {'class'.ljust(widest)}  accuracy  taken for: {predicted}"]
+    for name, accuracy, row in zip(class_names, summary["acc_per_class"], cells, strict=True):
+        share = "   -  " if math.isnan(accuracy) else f"{accuracy:.4f}"
+        counts = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(f"  {name.ljust(widest)}  {share:>8}             {counts}")
+    return "\n".join(lines)

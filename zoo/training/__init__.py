@@ -1,0 +1,1 @@
+"""Training and evaluation through Lightning: the command line, its checks, the trainer and the loggers."""

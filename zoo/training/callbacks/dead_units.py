@@ -1,0 +1,64 @@
+"""How many ReLU units have died: they are 0 for every image, get no gradient, and do not come back."""
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from zoo.core.classifier import Classifier
+
+
+class DeadUnits(L.Callback):
+    """Logs "val/dead_units": the share of ReLU units that are 0 for every image of the validation set.
+
+    A unit is a neuron of a dense layer, or a channel of a convolution, which is dead if it is 0 at every place of every
+    image. The share of each layer is logged as "val_dead_units/LAYER". Lu et al. 2019, "Dying ReLU and
+    Initialization" (https://arxiv.org/abs/1903.06733).
+    """
+
+    def __init__(self) -> None:
+        self._alive: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start to watch the ReLU layers."""
+        self._alive = {}
+        for name, module in pl_module.named_modules():
+            if isinstance(module, nn.ReLU):
+                self._hooks.append(module.register_forward_hook(self._watcher(name)))
+
+    def _watcher(self, name: str):
+        def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            fired = alive(output)
+            known = self._alive.setdefault(name, fired)
+            if len(known) != len(fired):  # a module that is used in several places has units in each of them
+                known = self._alive.setdefault(f"{name}, {len(fired)} units", fired)
+            known |= fired
+
+        return watch
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Log the shares and stop watching."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        if not self._alive or trainer.sanity_checking:
+            return
+        # Alive is what fires in any of the processes.
+        found = {name: trainer.strategy.reduce(a.float(), reduce_op="sum") > 0 for name, a in self._alive.items()}
+        figures = {}
+        for name, units in found.items():
+            figures[f"val_dead_units/{name}"] = 1 - units.float().mean().item()
+        figures["val/dead_units"] = 1 - torch.cat(list(found.values())).float().mean().item()
+        pl_module.log_figures(figures)
+
+
+def alive(output: Tensor) -> Tensor:
+    """Return which units are above 0 anywhere, bool (units,).
+
+    Args:
+        output: of a ReLU: (n, units), (n, channels, height, width), (n, tokens, units); (n,) is of one unit.
+    """
+    if output.ndim < 2:
+        return (output > 0).any().reshape(1)
+    return (output > 0).movedim(-1 if output.ndim == 3 else 1, 0).flatten(1).any(1)

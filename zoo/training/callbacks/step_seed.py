@@ -1,0 +1,41 @@
+"""Makes what is random within a training step a function of the seed and the step's number."""
+
+from typing import Any
+
+import lightning as L
+import torch
+
+from datamodules.augmentation import random_bits
+from zoo.core import devices
+
+# Of `random_bits`: 0 is the augmentation's, 1 that of an epoch's order.
+STEP_STREAM = 2
+
+
+class StepSeed(L.Callback):
+    """Seeds PyTorch's generator anew for every training batch, from (seed, epoch, batch, process).
+
+    What draws from it, as dropout does, then draws the same numbers in a run that was interrupted and resumed: nothing
+    of the generator has to be saved.
+
+    Args:
+        seed: of the run.
+    """
+
+    every_n_steps: int | None = None  # see `zoo.core.numpy_classifier.NumPyClassifier.steps_in_a_call`
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._epoch = -1
+        self._seeds: list[int] = []
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the generators of the CPU and of the device that trains."""
+        if trainer.current_epoch != self._epoch or batch_idx >= len(self._seeds):
+            self._epoch = trainer.current_epoch
+            batches = torch.arange(max(batch_idx + 1, trainer.num_training_batches))
+            numbers = batches * trainer.world_size + trainer.global_rank
+            self._seeds = random_bits(self.seed, self._epoch, numbers, stream=STEP_STREAM).tolist()
+        devices.seed(trainer.strategy.root_device, self._seeds[batch_idx])

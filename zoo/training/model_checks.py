@@ -1,0 +1,212 @@
+"""Whether a model can be trained, and its checkpoints read again: `fit` asks before it makes a run, and `zoo.testing`.
+
+What could leave a trace is tried on a twin of the model, built from the same arguments.
+"""
+
+import io
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from datamodules.cifar10 import Batch
+from datamodules.errors import InputError, one_line
+from zoo.core.classifier import Classifier
+from zoo.trained import inference, trained_model
+
+LONGEST = 400  # characters of an error of somebody else's code
+# Code whose lines tell the author of a model nothing.
+LIBRARIES = (*(str(Path(file).parent) for file in (torch.__file__, L.__file__)), str(Path(__file__).parents[1]))
+VIEW = "view size is not compatible"
+CONTIGUOUS = (
+    "the images lie in channels_last memory: set memory_format = torch.contiguous_format in the class, "
+    "or use flatten or reshape in place of view"
+)
+
+
+def check(model: Classifier) -> None:
+    """Check that a model classifies images, that it can make a training step, and that its state can be read again.
+
+    Args:
+        model: just built, on the CPU.
+
+    Raises:
+        InputError: names the first thing that it cannot do, and the line of its code.
+    """
+    name = type(model).__name__
+    if lazy := inference.lazy_layers(model):
+        raise InputError(
+            f"{name} has layers whose sizes are not known ({', '.join(lazy)}): give them, in place of Lazy modules"
+        )
+    with isolate_rng(include_cuda=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_answers(model)
+        try:
+            twin = _build_again(model)
+        except (Exception, SystemExit) as error:  # a person's own code can raise anything
+            raise InputError(
+                f"{name} cannot be built a second time from its arguments: {cause(error, model)}"
+            ) from error
+        _check_plain(model)
+        shapes = _shapes(twin)
+        _check_reading(twin, model.state_dict())
+        _check_step(twin)
+        _check_shapes(twin, shapes)
+
+
+def _build_again(model: Classifier) -> Classifier:
+    """Build a model from the arguments of another as a checkpoint holds them."""
+    arguments = {name: value for name, value in model.hparams.items() if not name.startswith("_")}
+    return trained_model.build(type(model), _written_and_read(arguments))
+
+
+def _written_and_read(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what comes back of the content of a checkpoint."""
+    file = io.BytesIO()
+    torch.save(content, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def cause(error: BaseException, model: Classifier) -> str:
+    """Return the kind and the text of an error in one line, with a remedy for the error of `view`."""
+    text = one_line(error).partition(" Hint: ")[0]  # of autograd's, which is how this module finds the line
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+    if VIEW in text and getattr(model, "memory_format", None) is torch.channels_last:
+        text = f"{text.rstrip('.')}; {CONTIGUOUS}"
+    return f"{type(error).__name__}: {text}"
+
+
+def _place(frames: list[tuple[str, int]], model: Classifier) -> str:
+    """Return " (FILE, line N)" of the innermost of frames, (file, line), that is the author's code; "" without one."""
+    of_class = getattr(sys.modules.get(type(model).__module__), "__file__", None)
+    own = [frame for frame in frames if frame[0] == of_class or not frame[0].startswith((*LIBRARIES, "<"))]
+    return f" ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else ""
+
+
+def _frames(error: BaseException) -> list[tuple[str, int]]:
+    return [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def _check_answers(model: Classifier) -> None:
+    """Check the logits of two images and of one, as the last batch of an evaluation can have."""
+    name = type(model).__name__
+    for n, images in ((2, "two images"), (1, "one image")):
+        try:
+            found = inference.answer(model, n)
+        except (Exception, SystemExit) as error:
+            place = _place(_frames(error), model)
+            told = "an image" if n == 2 else "a batch of one image"
+            raise InputError(f"{name} cannot classify {told}{place}: {cause(error, model)}") from error
+        if not isinstance(found, Tensor):
+            raise InputError(f"{name} answers to {images} with a {type(found).__name__}, expected a tensor of logits")
+        if tuple(found.shape) != (n, model.num_outputs):
+            shape = tuple(found.shape)
+            raise InputError(f"{name} answers to {images} with {shape}, expected {(n, model.num_outputs)}")
+
+
+# A training step.
+
+
+def _check_step(model: Classifier) -> None:
+    """Check that a training step computes a loss, and gradients of it."""
+    if not model.automatic_optimization:  # it makes its steps itself, with the optimizers of a trainer
+        return
+    name = type(model).__name__
+    outputs: list[Any] = []
+    try:
+        model.configure_model()
+        model.train().register_forward_hook(lambda module, inputs, output: outputs.append(output))
+        loss = _loss(model)
+    except (Exception, SystemExit) as error:
+        if "is not attached to a `Trainer`" in str(error):  # a step that asks its trainer cannot be tried without one
+            return
+        if outputs and not isinstance(outputs[-1], Tensor):
+            raise InputError(
+                f"{name}'s forward returns a {type(outputs[-1]).__name__} in training mode, expected logits: "
+                f"return them alone, or give the class a training_step of its own ({cause(error, model)})"
+            ) from error
+        raise InputError(f"{name} cannot be trained: {cause(error, model)}{_place(_frames(error), model)}") from error
+    if loss is None:
+        return
+    try:
+        loss.backward()
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{name} cannot be trained: {cause(error, model)}{_place(_forward_frames(model), model)}"
+        ) from error
+
+
+def _loss(model: Classifier) -> Tensor | None:
+    """Return the loss of a training step; None if the step skips the batch."""
+    pixels = torch.arange(2 * 3 * 32 * 32).remainder(251).to(torch.uint8).view(2, 32, 32, 3)
+    found = model.training_step(Batch(pixels.permute(0, 3, 1, 2), torch.arange(2), torch.arange(2)), 0)
+    return found["loss"] if isinstance(found, Mapping) else found
+
+
+def _forward_frames(model: Classifier) -> list[tuple[str, int]]:
+    """Return the frames, (file, line), of the operation in a training step that cannot be differentiated."""
+    with warnings.catch_warnings(record=True) as caught, torch.autograd.detect_anomaly(check_nan=False):
+        warnings.simplefilter("always")
+        try:
+            loss = _loss(model)
+            assert loss is not None
+            loss.backward()
+        except Exception:
+            told = "\n".join(str(warning.message) for warning in caught)
+            return [(file, int(line)) for file, line in re.findall(r'File "(.+)", line (\d+)', told)]
+    return []
+
+
+# Checkpoints.
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value of a state_dict is a tensor that every reader of a checkpoint knows."""
+    return type(value) in (Tensor, nn.Parameter) and value.layout is torch.strided and not value.is_meta
+
+
+def _check_plain(model: Classifier) -> None:
+    """Check that the state is of plain tensors."""
+    name = type(model).__name__
+    for key, value in model.state_dict().items():
+        if not is_plain(value):
+            kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(
+                f"{name}'s state_dict holds a {kind} ('{key}'), and checkpoints hold plain tensors alone: "
+                "keep numbers in buffers (register_buffer), in place of get_extra_state, and settings in arguments"
+            )
+
+
+def _check_reading(model: Classifier, state: Mapping[str, Any]) -> None:
+    """Check that a model takes the state of its twin, once that was written and read."""
+    try:
+        model.load_state_dict(_written_and_read(dict(state)))
+    except (Exception, SystemExit) as error:
+        place = _place(_frames(error), model)
+        name = type(model).__name__
+        raise InputError(f"a checkpoint of {name} could not be read again{place}: {cause(error, model)}") from error
+
+
+def _shapes(model: Classifier) -> dict[str, str]:
+    return {key: str(tuple(value.shape)) for key, value in model.state_dict().items()}
+
+
+def _check_shapes(model: Classifier, before: Mapping[str, str]) -> None:
+    """Check that the tensors of the state have the shapes of before, now that the model has seen images."""
+    after = _shapes(model)
+    for key in {**before, **after}:
+        old, new = before.get(key, "missing"), after.get(key, "missing")
+        if old != new:
+            raise InputError(
+                f"{type(model).__name__} changes '{key}' from {old} to {new} when it sees images, so a new model could "
+                "not read its checkpoints: give it the final shape in __init__"
+            )

@@ -1,0 +1,92 @@
+"""What an evaluation leaves behind: the table that is printed, `metrics.json`, pictures."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from datamodules.cifar10 import CIFAR10DataModule
+from zoo.core import devices, files
+from zoo.core.classifier import Classifier, Stage
+from zoo.runs import results
+from zoo.training import run_logger
+from zoo.training.callbacks import history
+
+
+def show(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> None:
+    """Print what the model's last pass over `stage` found."""
+    print(f"\n{results.table(_title(model, data, stage), model.results[stage], data.class_names)}\n", flush=True)
+
+
+def write(
+    trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule, stage: Stage, directory: Path, facts: dict[str, Any]
+) -> None:
+    """Write what the model's last pass over `stage` found to `directory`: pictures, TensorBoard's, `metrics.json`.
+
+    `metrics.json` comes last: where it is, all else is.
+
+    Args:
+        trainer: that evaluated.
+        model: with `results` of the stage.
+        data: what it was evaluated on.
+        stage: "val" or "test".
+        directory: a folder that exists.
+        facts: what `metrics.json` says beside: the seed, the checkpoint, and so on.
+    """
+    summary = model.results[stage]
+    content = {
+        "model": type(model).__name__,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "data": {
+            "source": data.source_name,
+            "task": data.task,
+            "train": len(data.train) if data.train else None,
+            "val": len(data.val) if data.val else 0 if data.train else None,
+            "test": len(data.test) if data.test else None,
+        },
+        **facts,
+        f"{stage}/images": _images(summary),
+        **results.flatten(stage, summary, data.class_names),
+        "hardware": hardware(trainer),
+        "versions": results.versions(),
+    }
+    if facts.get("checkpoint"):
+        content["checkpoint"] = os.path.relpath(facts["checkpoint"], directory)
+    _draw(trainer, data, stage, _title(model, data, stage), summary, directory)
+    for logger in run_logger.all_of(trainer):
+        logger.publish_test()
+    results.write_json(directory / results.FILE, content)
+
+
+def _images(summary: dict[str, Any]) -> int:
+    return sum(map(sum, summary["confusion"]))
+
+
+def _title(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> str:
+    return f"{type(model).__name__} on {data.source_name}, {_images(model.results[stage]):,} {stage} images"
+
+
+def _draw(
+    trainer: L.Trainer, data: CIFAR10DataModule, stage: Stage, title: str, summary: dict[str, Any], directory: Path
+) -> None:
+    from zoo.plots import confusion_matrix, learning_curves, png  # matplotlib takes a second to import
+
+    picture = png.encode(confusion_matrix.pixels(summary["confusion"], data.class_names, title))
+    files.write(directory / "confusion_matrix.png", picture)
+    for logger in run_logger.all_of(trainer):
+        logger.log_picture(f"{stage}/confusion_matrix", picture, run_logger.epochs_done(trainer))
+    if (directory / "metrics.csv").is_file():
+        curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
+        files.write(directory / "learning_curves.png", png.render(curves))
+
+
+def hardware(trainer: L.Trainer) -> str:
+    """Return what a trainer computes on."""
+    device = trainer.strategy.root_device
+    if device.type != "cpu":
+        return f"{trainer.world_size} x {devices.name(device)}"
+    processes = f"{trainer.world_size} processes, " if trainer.world_size > 1 else ""
+    threads = torch.get_num_threads()
+    return f"{devices.name(device)}, {processes}{threads} thread{'s' * (threads != 1)}"

@@ -1,0 +1,188 @@
+"""The processes of a run on one machine: the first one starts the others and watches them, and each watches the first.
+
+Lightning would do the same with its own launcher, whose watch ends the first process by SIGKILL and ends nothing where
+the first one is gone. Where LOCAL_RANK is set, Lightning leaves the processes to whoever has set it.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+
+from datamodules.errors import InputError, RunError, one_line
+from zoo.core.signals import ENDING, Stopped
+
+COMMAND = Path(__file__).resolve().parents[2] / "cli.py"
+FIRST = "CIFAR10_ZOO_FIRST_PROCESS"  # in the environment of the processes that were started here: who did it
+LOOK_EVERY = 0.2  # seconds
+GRACE = 5.0  # seconds in which the first process may notice by itself that another one has ended
+
+
+class Lost(Exception):
+    """Another process of the run has ended before its time; the message says which, and how."""
+
+
+def end_with_first() -> None:
+    """End this process when the one that has started it as a part of its run ends."""
+    first = os.environ.get(FIRST)
+    if first is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(first):
+            time.sleep(LOOK_EVERY)
+        os._exit(1)  # the main thread may wait for the other processes, for ever
+
+    threading.Thread(target=watch, name="watch-first-process", daemon=True).start()
+
+
+def uses_multiprocessing(trainer: L.Trainer) -> bool:
+    """Whether a trainer's processes get what it holds by pickling or by forking, and do not build it themselves."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+def check_launcher(trainer: L.Trainer, strategy: object) -> None:
+    """Refuse strategies that start their processes by multiprocessing: a run's callbacks cannot be pickled.
+
+    Args:
+        trainer: before it runs.
+        strategy: of the trainer, as the command line names it.
+
+    Raises:
+        InputError: names the strategy, and the one to use.
+    """
+    if uses_multiprocessing(trainer):
+        name = strategy if isinstance(strategy, str) else type(strategy).__name__
+        raise InputError(
+            f"--trainer.strategy={name} starts its processes by multiprocessing, which is not supported: "
+            "use --trainer.strategy=ddp"
+        )
+
+
+@contextlib.contextmanager
+def launched(
+    trainer: L.Trainer, argv: Sequence[str], tell: Callable[[BaseException], RunError | None]
+) -> Iterator[None]:
+    """Start the other processes of a trainer, where it has some and no launcher of its own has started them.
+
+    Args:
+        trainer: before it runs.
+        argv: the command line, which the others get too.
+        tell: makes the line with which the process ends, of a `Lost` or `Stopped`.
+
+    Raises:
+        Lost: in place of the error that the loss of another process leads to.
+        Stopped: where a signal has ended another process.
+    """
+    launcher: Any = trainer.strategy.launcher
+    environment: Any = getattr(launcher, "cluster_environment", None)
+    is_ours = environment is not None and not environment.creates_processes_externally and launcher.num_processes > 1
+    others: list[subprocess.Popen] = []
+    variables: dict[str, str] = {}
+    if is_ours:
+        variables = {
+            "MASTER_ADDR": environment.main_address,
+            "MASTER_PORT": str(environment.main_port),
+            "NODE_RANK": str(environment.node_rank()),
+            "WORLD_SIZE": str(launcher.num_processes * launcher.num_nodes),
+            "LOCAL_RANK": "0",
+        }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    watch = _Watch(others, tell)
+    try:
+        for rank in range(1, launcher.num_processes if is_ours else 0):
+            own = {"LOCAL_RANK": str(rank), FIRST: str(os.getpid())}
+            others.append(subprocess.Popen([sys.executable, str(COMMAND), *argv], env=os.environ | own))
+        watch.start()
+        yield
+        watch.end()
+        for process in others:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+    except RuntimeError as error:
+        watch.end()
+        if not _is_broken_connection(error):
+            raise
+        unknown = Lost("another process of the run has ended, or cannot be reached any more")
+        raise watch.failure(GRACE) or unknown from error
+    finally:
+        watch.end()
+        for process in others:
+            process.kill()
+            process.wait()
+        if not is_ours and (kill := getattr(launcher, "kill", None)) is not None:
+            kill(signal.SIGKILL)  # of a strategy that starts its processes itself
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _is_broken_connection(error: RuntimeError) -> bool:
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
+class _Watch(threading.Thread):
+    """Ends this process, with one line, where another one has ended and this one waits for it.
+
+    The main thread notices by itself where its connection breaks. On a GPU it may wait for minutes.
+    """
+
+    def __init__(self, others: list[subprocess.Popen], tell: Callable[[BaseException], RunError | None]) -> None:
+        super().__init__(name="watch-other-processes", daemon=True)
+        self._others, self._tell = others, tell
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        if self._others:
+            super().start()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def failure(self, wait: float = 0) -> BaseException | None:
+        """Return what another process has ended with, if not well.
+
+        Args:
+            wait: seconds in which one may still end.
+        """
+        until = time.monotonic() + wait
+        while self._others:
+            for rank, process in enumerate(self._others, start=1):
+                if process.poll():
+                    return _failure(f"process {rank + 1} of {len(self._others) + 1}", process.returncode)
+            if time.monotonic() >= until:
+                break
+            time.sleep(LOOK_EVERY)
+        return None
+
+    def run(self) -> None:
+        while not self._ended.wait(LOOK_EVERY):
+            failure = self.failure()
+            if failure is not None and not self._ended.wait(GRACE):
+                told = self._tell(failure)
+                assert told is not None
+                print(f"error: {one_line(told)}", file=sys.stderr, flush=True)
+                for process in self._others:
+                    process.kill()
+                os._exit(told.exit_code)
+
+
+def _failure(process: str, code: int) -> BaseException:
+    number = -code if code < 0 else code - 128
+    if number in ENDING:  # both got it, as by Ctrl-C, and this one was not where it could handle it
+        return Stopped(number)
+    if code < 0:
+        return Lost(f"{process} was ended by {signal.Signals(-code).name}")
+    return Lost(f"{process} has ended with exit code {code}; what it said is above")

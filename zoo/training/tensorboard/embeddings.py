@@ -1,0 +1,102 @@
+"""Images in the space in which a network tells them apart, for TensorBoard's projector."""
+
+import io
+import math
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from google.protobuf import text_format
+from PIL import Image
+from tensorboard.plugins.projector import ProjectorConfig
+from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
+from torch import Tensor
+
+from datamodules.errors import one_line
+from zoo.core import files
+from zoo.core.classifier import Classifier
+from zoo.interpretation import layer_outputs
+from zoo.trained import inference
+from zoo.training.tensorboard import observing
+
+IMAGES = 500
+DIMENSIONS = 200  # as many as the projector computes with: it draws random ones of more
+FOLDER = "projector"  # of the logger's
+
+
+class Embeddings(L.Callback):
+    """Writes the features of up to 500 validation images for TensorBoard's projector, after the test of a run.
+
+    The features are what the last layer gets (`zoo.interpretation.layer_outputs.features`), by the weights that were
+    tested. With them go the class, the answer, whether it is right, and the image itself. Validation images, because
+    the test set is there for the figures at the end and nothing else.
+
+    The files have the same names whenever they are written: those of a run that went on take the place of the old ones.
+    """
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Write them."""
+        logger = observing.logger(trainer)
+        if logger is None:
+            return
+        data = observing.data(trainer)
+        kind, images, labels = observing.held_out(data, IMAGES)
+        with observing.optional("projector"):
+            answers = inference.probabilities(pl_module, images).argmax(1)
+            features = principal_components(layer_outputs.features(pl_module, images), DIMENSIONS)
+            names = [[data.class_names[c] for c in classes] for classes in (labels, answers)]
+            write(Path(logger.log_dir), f"{len(images):,} {kind} images", features, names[0], names[1], images.numpy())
+
+
+def principal_components(features: Tensor, n: int) -> Tensor:
+    """Return features (images, dimensions) in their n directions of largest variance; with no more, as they are."""
+    if features.shape[1] <= n:
+        return features
+    centred = (features - features.mean(0)).double()
+    # The singular value decomposition by way of the images' products with each other, as there are fewer images than
+    # dimensions: a tenth of the time. Eigenvalues come in ascending order.
+    squares, directions = torch.linalg.eigh(centred @ centred.T)
+    return (directions * squares.clamp(min=0).sqrt()).flip(1)[:, :n].float()
+
+
+def write(
+    log_dir: Path, title: str, features: Tensor, labels: list[str], answers: list[str], images: np.ndarray
+) -> None:
+    """Write what the projector reads.
+
+    Args:
+        log_dir: of a run's event files.
+        title: of the set of points.
+        features: (n, dimensions).
+        labels: n names of classes.
+        answers: what the network takes the images for, likewise.
+        images: uint8 (n, 3, 32, 32).
+    """
+    points = io.StringIO()
+    np.savetxt(points, features.numpy(), fmt="%.4g", delimiter="\t")
+    rows = ["class\tanswer\tverdict"]
+    verdicts = ("right" if label == answer else "wrong" for label, answer in zip(labels, answers, strict=True))
+    rows += ["\t".join(map(one_line, row)) for row in zip(labels, answers, verdicts, strict=True)]
+    picture = io.BytesIO()
+    Image.fromarray(sprite(images)).save(picture, "PNG", compress_level=1)
+
+    config = ProjectorConfig()
+    info = config.embeddings.add(
+        tensor_name=title, tensor_path=f"{FOLDER}/points.tsv", metadata_path=f"{FOLDER}/classes.tsv"
+    )
+    info.sprite.image_path = f"{FOLDER}/images.png"
+    info.sprite.single_image_dim.extend(images.shape[2:])
+    files.write(log_dir / info.tensor_path, points.getvalue().encode())
+    files.write(log_dir / info.metadata_path, "\n".join([*rows, ""]).encode())
+    files.write(log_dir / info.sprite.image_path, picture.getvalue())
+    files.write(log_dir / PROJECTOR_FILENAME, text_format.MessageToString(config).encode())
+
+
+def sprite(images: np.ndarray) -> np.ndarray:
+    """Return images (n, 3, height, width) as one picture (side * height, side * width, 3), row by row."""
+    n, _, height, width = images.shape
+    side = math.ceil(math.sqrt(n))
+    cells = np.zeros((side * side, height, width, 3), np.uint8)
+    cells[:n] = images.transpose(0, 2, 3, 1)
+    return cells.reshape(side, side, height, width, 3).swapaxes(1, 2).reshape(side * height, side * width, 3)

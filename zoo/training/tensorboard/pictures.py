@@ -1,0 +1,294 @@
+"""Pictures in TensorBoard of what a network takes images for, and of what it looks for in them, as it learns."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple, cast
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
+from zoo.core.classifier import Classifier
+from zoo.interpretation import class_activation, layer_outputs
+from zoo.plots import activation_maps, confusion_matrix, feature_maps, filters, png, predictions
+from zoo.trained import inference
+from zoo.training import run_logger
+from zoo.training.run_logger import RunLogger
+from zoo.training.tensorboard import observing
+
+# How many images a picture has. A picture of 40 takes 60 ms, more than half of which TensorBoard reckons a checksum.
+EXAMPLES, MISTAKES, EXPLAINED, WITH_FEATURES = 32, 24, 8, 3
+# Mistakes are looked for among so many images: all 5,000 for validation would take a large network 4 % of an epoch.
+CLASSIFIED = 1000
+
+Drawn = Iterator[tuple[str, np.ndarray]]  # tags, and pictures uint8 (height, width, 3)
+
+
+class Shown(NamedTuple):
+    """Images, the same ones in every epoch.
+
+    Attributes:
+        kind: "validation", or "training" where no others are known.
+        images: uint8 (n, 3, 32, 32), not augmented; in the order in which their classes take turns.
+        labels: true classes, int64 (n,).
+    """
+
+    kind: str
+    images: Tensor
+    labels: np.ndarray
+
+
+class Scene(NamedTuple):
+    """What is drawn.
+
+    Attributes:
+        model: as the epoch leaves it.
+        title: names it, its data and the epoch.
+        class_names: in the order of the labels.
+        shown: images.
+        probabilities: of their classes, float32 (n, k).
+        confusion: of the epoch's validation; None where there was none.
+    """
+
+    model: Classifier
+    title: str
+    class_names: tuple[str, ...]
+    shown: Shown
+    probabilities: np.ndarray
+    confusion: list[list[int]] | None
+
+
+class Pictures(L.Callback):
+    """Draws, after the epochs that `has_pictures` names, and the first one before training:
+
+    - "images/augmented": training images as the first epoch has them.
+    - "images/predictions": validation images with what the model takes them for.
+    - "images/worst_mistakes": those of which it is surest and wrong; after the last epoch only.
+    - "val/confusion_matrix".
+    - "weights/first_layer": see `zoo.plots.filters`.
+    - "features/LAYER": what the first and the last convolution put out for a few images.
+    - "images/class_activation": where the model looks, see `zoo.interpretation.class_activation`.
+
+    It logs how long that took as "perf/pictures_seconds". It draws for a `RunLogger` only, in the first process, and
+    changes nothing of the training. A picture that cannot be drawn costs a line, not the run.
+    """
+
+    def __init__(self) -> None:
+        self._shown: Shown | None = None
+        self._drawn: dict[str, int] = {}  # after which epoch last
+        self._failed: set[str] = set()
+        self._timed_epoch: int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Choose images; draw what the first epoch trains on, which a run that goes on has drawn."""
+        logger, data = observing.logger(trainer), observing.data(trainer)
+        if logger is None:
+            return
+        self._shown = choose(data)
+        if logger.is_new:
+            with self._timed(logger, 0):
+                self.add(logger, 0, "augmented images", partial(_augmented, data))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Draw, where it is time to."""
+        epoch = run_logger.epochs_done(trainer)
+        is_last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        self._draw(trainer, pl_module, epoch, is_last)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Draw what the last epoch of a run that was stopped early has not, as is known only now."""
+        self._draw(trainer, pl_module, trainer.current_epoch, is_last=True)
+
+    def _draw(self, trainer: L.Trainer, model: Classifier, epoch: int, is_last: bool) -> None:
+        wanted = PICTURES if has_pictures(epoch, is_last) else {}
+        wanted = wanted | LAST_PICTURES if is_last else wanted
+        missing = {what: draw for what, draw in wanted.items() if self._drawn.get(what) != epoch}
+        logger = observing.logger(trainer)
+        if logger is None or self._shown is None or not missing:
+            return
+        with self._timed(logger, epoch):
+            scene = None
+            with observing.optional("pictures"):
+                scene = _scene(model, observing.data(trainer), self._shown, epoch)
+            if scene is None:
+                self._shown = None  # not tried again
+                return
+            for what, draw in missing.items():
+                self._drawn[what] = epoch
+                self.add(logger, epoch, what, partial(draw, scene))
+
+    @contextmanager
+    def _timed(self, logger: RunLogger, epoch: int) -> Iterator[None]:
+        """Log how long what is done within took; once for an epoch, as a curve has it."""
+        began = time.perf_counter()
+        yield
+        if epoch != self._timed_epoch:
+            logger.experiment.add_scalar("perf/pictures_seconds", time.perf_counter() - began, epoch)
+        self._timed_epoch = epoch
+
+    def add(self, logger: RunLogger, epoch: int, what: str, draw: Callable[[], Drawn]) -> None:
+        """Add pictures to TensorBoard; those that could not be drawn once are not tried again."""
+        if what in self._failed:
+            return
+        self._failed.add(what)
+        drawn: list[tuple[str, np.ndarray]] = []
+        with observing.optional(what):
+            drawn = list(draw())
+            self._failed.remove(what)
+        for tag, picture in drawn:
+            logger.log_picture(tag, png.encode(picture, smallest=False), epoch)
+
+
+def has_pictures(epoch: int, is_last: bool) -> bool:
+    """Whether an epoch, from 1, has pictures: the last one, and the powers of 2, as a network changes most at first.
+
+    TensorBoard keeps ten pictures, which are as many as 512 epochs have.
+    """
+    return is_last or epoch & (epoch - 1) == 0
+
+
+# Which images.
+
+
+def choose(data: CIFAR10DataModule) -> Shown:
+    """Return the images that are classified."""
+    kind, images, labels = observing.held_out(data, CLASSIFIED)
+    order = _in_turn(labels.numpy())
+    return Shown(kind, images[order], labels.numpy()[order])
+
+
+def _in_turn(labels: np.ndarray) -> np.ndarray:
+    """Return the positions of all labels (n,) in an order in which the classes take turns."""
+    turn = np.empty(len(labels))
+    for label in np.unique(labels):
+        of_class = labels == label
+        turn[of_class] = np.arange(of_class.sum())
+    return np.lexsort((labels, turn))
+
+
+def _by_class(labels: np.ndarray) -> np.ndarray:
+    """Return the positions of labels (n,) in the order of the classes."""
+    return np.argsort(labels, kind="stable")
+
+
+# The pictures.
+
+
+def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int) -> Scene:
+    title = f"{type(model).__name__} on {data.source_name}, epoch {epoch}"
+    probabilities = inference.probabilities(model, shown.images).numpy()
+    val = model.results.get("val", {})
+    confusion = val["confusion"] if val.get("epoch") == epoch - 1 else None
+    return Scene(model, title, data.class_names, shown, probabilities, confusion)
+
+
+def _augmented(data: CIFAR10DataModule) -> Drawn:
+    dataset = cast(ImageDataset, data.train)
+    chosen = torch.from_numpy(_in_turn(dataset.labels.cpu().numpy())[:EXAMPLES])
+    batch = dataset.fetch(chosen.to(dataset.device))
+    images, labels = batch.images.cpu().numpy(), batch.labels.cpu().numpy()
+    order = _by_class(labels)
+    yield (
+        "images/augmented",
+        predictions.draw_labelled(
+            images[order],
+            labels[order],
+            data.class_names,
+            f"Training images as the first epoch has them: {data.source_name}",
+            f"Augmentation: {observing.augmentation(data)}.",
+        ),
+    )
+
+
+def _predictions(scene: Scene) -> Drawn:
+    order = _by_class(scene.shown.labels[:EXAMPLES])
+    yield (
+        "images/predictions",
+        predictions.draw(
+            scene.shown.images.numpy()[order],
+            scene.shown.labels[order],
+            scene.probabilities[order],
+            scene.class_names,
+            scene.title,
+            f"{len(order)} {scene.shown.kind} images, their classes, and how sure the model is of its answer. "
+            "In a frame: a wrong answer, which follows the >.",
+        ),
+    )
+
+
+def worst_mistakes(scene: Scene) -> Drawn:
+    """Draw the wrong predictions with the highest probability, if there are any."""
+    wrong = np.flatnonzero(scene.probabilities.argmax(1) != scene.shown.labels)
+    worst = wrong[np.argsort(-scene.probabilities[wrong].max(1), kind="stable")][:MISTAKES]
+    if not len(worst):
+        return
+    yield (
+        "images/worst_mistakes",
+        predictions.draw(
+            scene.shown.images.numpy()[worst],
+            scene.shown.labels[worst],
+            scene.probabilities[worst],
+            scene.class_names,
+            scene.title,
+            f"The {len(worst)} wrong answers of which it is surest, of {len(wrong):,} to "
+            f"{len(scene.shown.labels):,} {scene.shown.kind} images: the class, and after the > the answer.",
+        ),
+    )
+
+
+def _confusion_matrix(scene: Scene) -> Drawn:
+    if scene.confusion is not None:
+        yield "val/confusion_matrix", confusion_matrix.pixels(scene.confusion, scene.class_names, scene.title)
+
+
+def _first_weights(scene: Scene) -> Drawn:
+    model, weights = scene.model, layer_outputs.first_weights(scene.model)
+    if weights is not None:
+        names = layer_outputs.names_of_first_units(model, scene.class_names)
+        yield "weights/first_layer", filters.draw(weights.numpy(), f"First-layer weights: {scene.title}", names)
+
+
+def _features(scene: Scene) -> Drawn:
+    model, images = scene.model, scene.shown.images[:WITH_FEATURES]
+    convolutions = layer_outputs.convolutions(model)
+    wanted = list(dict.fromkeys(convolutions[:1] + convolutions[-1:]))
+    names = [scene.class_names[label] for label in scene.shown.labels[:WITH_FEATURES]]
+    for name, maps in layer_outputs.outputs(model, images, wanted).items():
+        channels = min(maps.shape[1], feature_maps.CHANNELS)
+        explanation = f"The first {channels} of {maps.shape[1]} channels of the convolution '{name}'."
+        yield f"features/{name}", feature_maps.draw(images.numpy(), maps.numpy(), names, scene.title, explanation)
+
+
+def _class_activation(scene: Scene) -> Drawn:
+    layer = layer_outputs.last_convolution(scene.model)
+    if layer is None:
+        return
+    order = _by_class(scene.shown.labels[:EXPLAINED])
+    images, probabilities = scene.shown.images[order], scene.probabilities[order]
+    maps = class_activation.maps(scene.model, images, torch.from_numpy(probabilities.argmax(1)), layer)
+    yield (
+        "images/class_activation",
+        activation_maps.draw(
+            images.numpy(),
+            maps.numpy(),
+            scene.shown.labels[order],
+            probabilities,
+            scene.class_names,
+            scene.title,
+            f"Bright is what speaks for the model's answer (Grad-CAM at '{layer}').",
+        ),
+    )
+
+
+PICTURES: dict[str, Callable[[Scene], Drawn]] = {
+    "predictions": _predictions,
+    "confusion matrix": _confusion_matrix,
+    "first-layer weights": _first_weights,
+    "feature maps": _features,
+    "class-activation maps": _class_activation,
+}
+LAST_PICTURES: dict[str, Callable[[Scene], Drawn]] = {"worst mistakes": worst_mistakes}

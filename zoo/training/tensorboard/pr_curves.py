@@ -1,0 +1,59 @@
+"""Precision and recall at all thresholds, of the test set."""
+
+from typing import Any
+
+import lightning as L
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from torchmetrics.aggregation import CatMetric
+
+from datamodules.cifar10 import Batch
+from zoo.core.classifier import Classifier
+from zoo.training import run_logger
+from zoo.training.tensorboard import observing
+
+
+class PRCurves(L.Callback):
+    """Logs "pr/CLASS" at the end of a test: a class against all others, for 127 thresholds of its probability.
+
+    Above a threshold, the precision is the share of the images taken for the class that are of it; the recall is the
+    share of the images of the class that are taken for it. A class that does not occur has no curve.
+
+    It listens while the model is tested, so that the images pass through it once. Several processes put together what
+    they have seen.
+    """
+
+    def __init__(self) -> None:
+        self._listener: RemovableHandle | None = None
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Begin to listen."""
+        if run_logger.all_of(trainer):
+            self._probabilities, self._labels = (CatMetric("disable").to(pl_module.device) for _ in range(2))
+            self._listener = pl_module.register_forward_hook(self._keep)
+
+    def _keep(self, model: nn.Module, inputs: Any, logits: Tensor) -> None:
+        self._logits = logits
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Batch, *numbers: int
+    ) -> None:
+        """Keep a batch's probabilities and labels."""
+        if self._listener is not None:
+            self._probabilities.update(pl_module.predict_probabilities(self._logits.float()))
+            self._labels.update(batch.labels)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
+        """Log the curves."""
+        if self._listener is None:
+            return
+        self._listener.remove()
+        probabilities = self._probabilities.compute().cpu().numpy()  # of all processes, which therefore all ask
+        labels = self._labels.compute().long().cpu().numpy()
+        writer = run_logger.of(trainer)
+        if writer is None:
+            return
+        for label, name in enumerate(observing.data(trainer).class_names):
+            if (labels == label).any():
+                of_class = probabilities[:, label]
+                writer.add_pr_curve(f"pr/{name}", labels == label, of_class, run_logger.epochs_done(trainer))
