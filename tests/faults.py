@@ -83,7 +83,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # NumPy networks under Lightning.
     "zoo/core/numpy_classifier.py": [
-        ("network.gradients /= self.trainer.world_size", "pass", "", ("tests/test_ddp.py",)),
+        ("network.gradients /= self.trainer.world_size", "pass", "", ("tests/training/test_ddp.py",)),
         ("loop._batches_that_stepped += n", "pass"),
         ("left.append(trainer.max_steps - steps)", "pass"),
         ("        scheduler.step()\n", ""),
@@ -108,7 +108,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "a run that was stopped within an epoch goes on as if nothing had happened",
         ),
         ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
-        ("loss_sum.isfinite()", "loss_sum.isnan().logical_not()", "an infinite loss", ("tests/test_finite.py",)),
+        (
+            "loss_sum.isfinite()",
+            "loss_sum.isnan().logical_not()",
+            "an infinite loss",
+            ("tests/training/test_finite.py",),
+        ),
     ],
     "zoo/core/torch_classifier.py": [
         (
@@ -212,9 +217,14 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("entry.compress_type != zipfile.ZIP_STORED", "False"),
     ],
     "zoo/runs/checkpoint_content.py": [
-        ("    _check_tensors(content)\n", "", "sparse weights", ("tests/test_restoring.py",)),
-        ("> MOST_VALUES:", "> MOST_VALUES**3:", "hyper_parameters of 200,003 values", ("tests/test_restoring.py",)),
-        ("_check_epochs(_at(content,", "_at(_at(content,", "", ("tests/test_restoring.py",)),
+        ("    _check_tensors(content)\n", "", "sparse weights", ("tests/training/test_restoring.py",)),
+        (
+            "> MOST_VALUES:",
+            "> MOST_VALUES**3:",
+            "hyper_parameters of 200,003 values",
+            ("tests/training/test_restoring.py",),
+        ),
+        ("_check_epochs(_at(content,", "_at(_at(content,", "", ("tests/training/test_restoring.py",)),
     ],
     "zoo/runs/trust.py": [
         ("return classes(kind).get(path)", "return classes(kind).get(path) or configs.import_class(path)"),
@@ -256,13 +266,13 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/training/lightning_cli.py": [
         ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}', "one device by default"),
-        ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/test_paths.py",)),
+        ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/training/test_paths.py",)),
         ("self._set_aside(self.run_dir / results.FILE)", "pass", "a finished run goes on; metrics_3_epochs.json"),
         (
             "paths = [callback.best_model_path for callback in (self.best, self.last)",
             "paths = [callback.best_model_path for callback in (self.last, self.best)",
             "the best checkpoint is tested",
-            ("tests/test_cli.py",),
+            ("tests/training/test_fit.py",),
         ),
         ("self.datamodule.seed = asked.seed_everything", "pass", "images have the seed of the run"),
     ],
@@ -315,11 +325,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "self._saved = False, True",
             "self._saved = False, False",
             "a run stopped by a signal",
-            ("tests/test_resume.py",),
+            ("tests/runs/test_resume.py",),
         ),
     ],
     "zoo/training/callbacks/run_checkpoint.py": [
-        ('mode="max"', 'mode="min"', "the best checkpoint", ("tests/test_cli.py",)),
+        ('mode="max"', 'mode="min"', "the best checkpoint", ("tests/training/test_fit.py",)),
     ],
     "zoo/training/tensorboard/embeddings.py": [
         (".flip(1)[:, :n]", "[:, :n]"),
@@ -339,7 +349,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "            _check_as_fit(model)\n",
             "",
             "check_model fails what fit refuses",
-            ("tests/test_model_check.py",),
+            ("tests/training/test_model_check.py",),
         ),
     ],
     "zoo/training/compilation.py": [
@@ -347,7 +357,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "if any(isinstance(module, torch.jit.ScriptModule) for module in model.net.modules()):",
             "if False:",
             "TorchScript is told where it does not serve",
-            ("tests/test_model_check.py",),
+            ("tests/training/test_model_check.py",),
         ),
         ("buffer.copy_(content)", "pass"),
     ],
@@ -402,7 +412,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("if classes == 2 else", "if classes == 0 else"),
     ],
     "zoo/evaluation/html.py": [
-        ("<small>{_escaped(note)}</small>", "<small>{note}</small>", "", ("tests/test_evaluate.py",)),
+        ("<small>{_escaped(note)}</small>", "<small>{note}</small>", "", ("tests/commands/test_evaluate.py",)),
         ('<span class="note">{_escaped(fact.note)}', '<span class="note">{fact.note}'),
         ('alt="{_escaped(picture.description)}"', 'alt="{picture.description}"'),
         ("escape(one_line(text))", "escape(one_line(text), quote=False)"),
@@ -435,9 +445,9 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             '"trainer.accelerator",',
             '"trainer.accelerator", "trainer.accumulate_grad_batches",',
             "",
-            ("tests/test_compare.py",),
+            ("tests/commands/test_compare.py",),
         ),
-        ('"trainer.devices",', '"trainer.devices", "trainer.precision",', "", ("tests/test_compare.py",)),
+        ('"trainer.devices",', '"trainer.devices", "trainer.precision",', "", ("tests/commands/test_compare.py",)),
         ('"processes": _processes(facts)} | _settings(config)', '"processes": 1} | _settings(config)'),
         (
             "newest = {run.seed: run for run in sorted(alike, key=",

@@ -75,6 +75,10 @@ def _module(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
+def _is_test(module: str) -> bool:
+    return module.startswith("tests.") and module.rpartition(".")[2].startswith("test_")
+
+
 @cache
 def _modules() -> dict[str, Path]:
     """Return the files of the product and of the tests, from the root, by the names of their modules."""
@@ -121,7 +125,7 @@ def _distances(module: str) -> dict[str, int]:
         steps += 1
         reached = {name for name in _modules() if name not in distances and _imports(name) & reached}
         distances |= dict.fromkeys(reached, steps)
-    return {name: steps for name, steps in distances.items() if name.startswith("tests.test_")}
+    return {name: steps for name, steps in distances.items() if _is_test(name)}
 
 
 def _words(text: str) -> set[str]:
@@ -176,7 +180,7 @@ def concerned(fault: Fault) -> list[str]:
     distances = _distances(_module(Path(fault.file)))
     if fault.tests:
         distances = {module: 1 for module in distances if str(_modules()[module]) in fault.tests}
-    every = [words for module in _modules() if module.startswith("tests.test_") for words in _tests(module).values()]
+    every = [words for module in _modules() if _is_test(module) for words in _tests(module).values()]
     weights = {
         word: weight * math.log(len(every) / (1 + sum(word in words for words in every)))
         for word, weight in _about(fault).items()

@@ -53,7 +53,7 @@ def test_the_commands_are_found():
     assert called == known, "an unknown command: test it here"
     others = [line for line in COMMANDS if line not in CLI_COMMANDS]
     lesson = [line for line in others if line.startswith("python -m zoo.scratch")]
-    assert len(lesson) == 2, "tests/test_scratch_lesson.py runs them"
+    assert len(lesson) == 2, "tests/scratch/test_lesson.py runs them"
     benchmarks = [line for line in others if line.startswith("python -m tests.benchmarks")]
     others = [line.split()[0] for line in others if line not in (*lesson, *benchmarks)]
     assert others == ["python3", "python3", "torchrun", "srun"], "test it here"
@@ -61,7 +61,7 @@ def test_the_commands_are_found():
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if "--config ddp" in line])
 def test_several_processes(command):
-    """As far as can be told in one: tests/test_ddp.py runs two, from the command line and from a launcher."""
+    """As far as can be told in one: tests/training/test_ddp.py runs two, from the command line and from a launcher."""
     assert configs.compose(shlex.split(command.split("cli.py ", 1)[1])[1:]).config["trainer"]["strategy"] == "ddp"
 
 
@@ -72,7 +72,9 @@ FITS = [
 
 def test_compiled():
     commands = [line for line in COMMANDS if "--compile" in line]
-    assert commands == ["python cli.py fit --config improved_cnn --compile true"], "tests/test_compilation.py runs it"
+    assert commands == ["python cli.py fit --config improved_cnn --compile true"], (
+        "tests/training/test_compilation.py runs it"
+    )
 
 
 @pytest.mark.parametrize("command", FITS)
@@ -130,7 +132,7 @@ def test_models_and_what_to_do_with_them():
         assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0
     for left in ("my_cnn.yaml", "photos.png", "predictions.csv"):
         assert Path(left).is_file()
-    assert "python cli.py doctor" in CLI_COMMANDS, "tests/test_doctor.py runs it"
+    assert "python cli.py doctor" in CLI_COMMANDS, "tests/commands/test_doctor.py runs it"
 
 
 def test_explain():

@@ -23,10 +23,10 @@ from zoo.core.torch_classifier import TorchClassifier
 from zoo.training import compilation
 
 ROOT = Path(cli.__file__).parent
-MODEL = ["--model", "tests.test_compilation.Net"]
+MODEL = ["--model", "tests.training.test_compilation.Net"]
 DATA = ["--data.source=synthetic", "--data.train_size=40", "--data.val_size=20", "--data.test_size=30"]
 FIT = ["fit", *MODEL, *DATA, "--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
-CALLBACKS = ("zoo.training.callbacks.dead_units.DeadUnits", "tests.test_compilation.CountGraphs")
+CALLBACKS = ("zoo.training.callbacks.dead_units.DeadUnits", "tests.training.test_compilation.CountGraphs")
 WATCHED = [f"--trainer.callbacks={json.dumps([{'class_path': name} for name in CALLBACKS])}"]
 
 needs_compiler = pytest.mark.skipif(
@@ -239,7 +239,7 @@ def test_without_a_compiler_there_is_one_line(broken):
 )
 def test_a_model_of_which_nothing_would_be_compiled(model, problem, capsys, monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
-    assert cli.main(["fit", "--model", f"tests.test_compilation.{model}", *DATA, "--compile=true"]) == 2
+    assert cli.main(["fit", "--model", f"tests.training.test_compilation.{model}", *DATA, "--compile=true"]) == 2
     assert capsys.readouterr().err == f"error: --compile=true: {problem}: leave --compile out\n"
     assert not Path("runs").exists()
 

@@ -427,7 +427,7 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("cifar10-zoo ")
 
 
-# The processes of ddp are started in tests/test_ddp.py: they would outlive a test of this process.
+# The processes of ddp are started in tests/training/test_ddp.py: they would outlive a test of this process.
 @pytest.mark.parametrize("name", [name for name in configs.shipped() if name != "ddp"])
 def test_every_shipped_config_runs(name):
     base = [] if (configs.read(configs.find(name)).get("model")) else ["--config", "cnn"]

@@ -19,7 +19,7 @@ from zoo.core.torch_classifier import TorchClassifier
 from zoo.runs import checkpoints
 from zoo.testing import check_model, check_two_processes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 
 

@@ -25,7 +25,7 @@ with open(sys.argv[0]) as f:
     code = f.read()
 import torch
 import torch.nn.functional as F
-from tests.test_benchmarks_record import FACTOR, Net, seen
+from tests.benchmarks.test_record import FACTOR, Net, seen
 from zoo.core.torch_optimizers import MuonSGD
 
 torch.backends.cudnn.benchmark = True
@@ -109,7 +109,7 @@ def test_both_learn_the_same_from_the_same_batches(script):
 
 
 def test_another_rate_shows(script, monkeypatch):
-    monkeypatch.setattr("tests.test_benchmarks_record.FACTOR", 1.1)
+    monkeypatch.setattr("tests.benchmarks.test_record.FACTOR", 1.1)
     assert apart(record.measure(rounds=1, images=100, script=script)) > 1e-4
 
 
