@@ -93,7 +93,7 @@ def reporting_errors(command: Callable[[list[str]], int], argv: list[str]) -> in
             with stopping_at_once():
                 code = command(argv)
         except Ended as end:
-            code = end.exit_code
+            code = _fail(end.message, end.exit_code) if end.message else end.exit_code
         sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
         return code
     except InputError as error:
@@ -175,27 +175,27 @@ def _run(argv: list[str]) -> int:
 def _run_lightning(argv: list[str]) -> None:
     """Run one of Lightning's commands, or print its help. What needs no torch, whose import takes seconds, is first."""
     from zoo.commands import help
-    from zoo.runs.configs import HELP, check_names, take_options
+    from zoo.runs.command_line import CommandLine
 
-    wanted = take_options(argv[1:], HELP)[0]
-    for section in filter(None, wanted.values()):
-        if section not in help.SECTIONS:
-            hint = f"{did_you_mean(section, help.SECTIONS)} There are: {', '.join(help.SECTIONS)}"
-            raise InputError(f"--help {section} is unknown.{hint}")
-    if wanted and not any(wanted.values()):
+    command_line = CommandLine(argv)
+    section = command_line.help_section
+    if section == "":
         print(help.page(argv[0]))
         return
-    check_names(argv[1:])
+    if section is not None and section not in help.SECTIONS:
+        hint = f"{did_you_mean(section, help.SECTIONS)} There are: {', '.join(help.SECTIONS)}"
+        raise InputError(f"--help {section} is unknown.{hint}")
+    command_line.check_names()
     from zoo.core import installation
 
     with installation.quick_imports():
         installation.check_torch()
         from zoo.training import slurm
-        from zoo.training.lightning_cli import main as run
+        from zoo.training.main import run_command
 
-    words = slurm.take_up(argv) if argv[0] == "fit" else argv
-    if words is not None:
-        run(words)
+    going_on = slurm.take_up(command_line) if argv[0] == "fit" else command_line
+    if going_on is not None:
+        run_command(going_on)
 
 
 if __name__ == "__main__":

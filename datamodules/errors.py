@@ -25,17 +25,18 @@ class RunError(Exception):
 
 
 class Ended(SystemExit):
-    """The end of a command that has printed all there is to say: its help, a config, or an error.
+    """The end of a command: after its help or its config, or by an error that no `except Exception` may catch.
 
     Any other SystemExit comes from somebody else's code, such as a model that calls `sys.exit`.
 
     Args:
         exit_code: of the process.
+        message: an error that is still to be printed, one line; "" if there is none.
     """
 
-    def __init__(self, exit_code: int = 0) -> None:
+    def __init__(self, exit_code: int = 0, message: str = "") -> None:
         super().__init__(exit_code)
-        self.exit_code = exit_code
+        self.exit_code, self.message = exit_code, message
 
 
 def foreign_exit(end: SystemExit) -> str:

@@ -17,7 +17,7 @@ with quick_imports():
     from datamodules.readers import cifar
     from tests import guards
     from tests.helpers import batch_file, write_pickle
-    from zoo.training import lightning_cli
+    from zoo.training import fit_command
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
 
@@ -109,7 +109,7 @@ def _draw_only_where_somebody_looks(request):
     with pytest.MonkeyPatch.context() as patch:
         if not request.node.get_closest_marker("pictures"):
             for callback in ("Pictures", "Embeddings"):
-                patch.setattr(lightning_cli, callback, L.Callback)
+                patch.setattr(fit_command, callback, L.Callback)
         yield
 
 

@@ -248,7 +248,6 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/runs/resume.py": [
         ("run_directory.check_links(run)\n    path = run / run_directory.CONFIG", "path = run / run_directory.CONFIG"),
-        ('NOT_OF_DATA = ("mirrors", "download")', "NOT_OF_DATA = ()"),
         ("if name in init_args and not _is_same(init_args[name], value):", "if False:"),
     ],
     "zoo/interpretation/neighbours.py": [
@@ -265,16 +264,42 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("os.replace(beside, path)", "path.write_bytes(content)"),
     ],
     "zoo/training/lightning_cli.py": [
-        ('"devices": option_checks.ONE_DEVICE}', '"devices": "auto"}', "one device by default"),
         ("options[key] = type(value)(user_path(value))", "pass", "~ in a path", ("tests/training/test_paths.py",)),
-        ("self._set_aside(self.run_dir / results.FILE)", "pass", "a finished run goes on; metrics_3_epochs.json"),
+        ("self.datamodule.seed = config.seed_everything", "pass", "images have the seed of the run"),
+    ],
+    "zoo/training/fit_command.py": [
+        (
+            "self.run_config.set_aside(self.run_dir / results.FILE)",
+            "pass",
+            "a finished run goes on; metrics_3_epochs.json",
+        ),
         (
             "paths = [callback.best_model_path for callback in (self.best, self.last)",
             "paths = [callback.best_model_path for callback in (self.last, self.best)",
             "the best checkpoint is tested",
             ("tests/training/test_fit.py",),
         ),
-        ("self.datamodule.seed = asked.seed_everything", "pass", "images have the seed of the run"),
+    ],
+    "zoo/runs/options.py": [
+        (
+            '"how many of them; auto: all", MACHINE, 1,',
+            '"how many of them; auto: all", MACHINE, "auto",',
+            "one device by default",
+        ),
+        ('_data("download", kept="never",', '_data("download",'),
+        ('_data("seed", learning=False)', '_data("seed", learning=False), _data("drop_last", learning=False)'),
+        (
+            'Option("trainer.accumulate_grad_batches", least=1,',
+            'Option("trainer.accumulate_grad_batches", learning=False, least=1,',
+            "",
+            ("tests/commands/test_compare.py",),
+        ),
+        (
+            '16-mixed (default 32-true)",\n        MACHINE,',
+            '16-mixed (default 32-true)",\n        MACHINE,\n        learning=False,',
+            "",
+            ("tests/commands/test_compare.py",),
+        ),
     ],
     "zoo/training/option_checks.py": [
         ("if there > 1 else None", "if there > 99 else None"),
@@ -440,14 +465,6 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # Commands.
     "zoo/commands/compare.py": [
-        ('    "data.device",\n', '    "data.device", "data.drop_last",\n'),
-        (
-            '"trainer.accelerator",',
-            '"trainer.accelerator", "trainer.accumulate_grad_batches",',
-            "",
-            ("tests/commands/test_compare.py",),
-        ),
-        ('"trainer.devices",', '"trainer.devices", "trainer.precision",', "", ("tests/commands/test_compare.py",)),
         ('"processes": _processes(facts)} | _settings(config)', '"processes": 1} | _settings(config)'),
         (
             "newest = {run.seed: run for run in sorted(alike, key=",

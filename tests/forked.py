@@ -159,7 +159,7 @@ def _serve(place: str) -> None:
     with quick_imports():
         for module in (
             "cli",
-            "zoo.training.lightning_cli",
+            "zoo.training.main",
             "torch.utils.tensorboard",
             "matplotlib.backends.backend_agg",
         ):

@@ -44,7 +44,7 @@ PRELOADED = (
     "safetensors.torch", "sklearn.metrics", "torch._dynamo", "torch.distributed", "threadpoolctl", "filelock",
 )  # fmt: skip
 OURS = ("cli", "datamodules", "tests", "zoo")
-EVALUATING = ("fit", "validate", "test")  # the commands of zoo.training.lightning_cli
+EVALUATING = ("fit", "validate", "test")  # the commands of zoo.training.main
 TEST_SECONDS = 120  # a test that takes longer does not end
 PORTIONS = (10, 30, 120)  # so many of the likeliest tests are tried before whole test files
 
@@ -114,7 +114,7 @@ def _imports(module: str) -> set[str]:
         }
         words = {word for text in texts for word in text.split()[:1]}
         found |= {f"zoo.commands.{word}" for word in words}
-        found |= {"zoo.training.lightning_cli"} if words & set(EVALUATING) else set()
+        found |= {"zoo.training.main"} if words & set(EVALUATING) else set()
     return found & _modules().keys() - {module}
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import cli
 from tests.benchmarks.command import main as benchmark
-from zoo.runs import configs
+from zoo.runs.command_line import CommandLine
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def test_the_commands_are_found():
 @pytest.mark.parametrize("command", [line for line in COMMANDS if "--config ddp" in line])
 def test_several_processes(command):
     """As far as can be told in one: tests/training/test_ddp.py runs two, from the command line and from a launcher."""
-    assert configs.compose(shlex.split(command.split("cli.py ", 1)[1])[1:]).config["trainer"]["strategy"] == "ddp"
+    assert CommandLine(shlex.split(command.split("cli.py ", 1)[1])).config["trainer"]["strategy"] == "ddp"
 
 
 FITS = [

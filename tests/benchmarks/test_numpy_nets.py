@@ -128,8 +128,8 @@ def arguments(monkeypatch) -> list[str]:
     """Those of `fit`, which is none: a callback that is called as in three epochs, without a validation."""
     given: list[str] = []
 
-    def main(argv):
-        given.extend(argv)
+    def main(command_line):
+        given.extend(command_line.argv)
         trainer = torch.nn.Identity()
         trainer.strategy = torch.nn.Identity()
         trainer.strategy.root_device = torch.device("cpu")
@@ -138,7 +138,7 @@ def arguments(monkeypatch) -> list[str]:
             callback.on_train_epoch_start(trainer, trainer)
         callback.on_train_end(trainer, trainer)
 
-    monkeypatch.setattr("zoo.training.lightning_cli.main", main)
+    monkeypatch.setattr("zoo.training.main.run_command", main)
     return given
 
 

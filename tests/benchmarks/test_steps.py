@@ -225,8 +225,8 @@ def simulated(few_of_fit, monkeypatch) -> Fit:
         fit.waits.append(-1)
         return next(readings)
 
-    def main(argv):
-        fit.arguments.extend(argv)
+    def main(command_line):
+        fit.arguments.extend(command_line.argv)
         callback, trainer = through_fit.TakeTurns(), nn.Identity()
         trainer.strategy = SimpleNamespace(root_device=torch.device("cpu"))
         for _ in range(3):
@@ -234,7 +234,7 @@ def simulated(few_of_fit, monkeypatch) -> Fit:
             callback.on_validation_start(trainer, trainer)
         callback.on_train_end(trainer, trainer)
 
-    monkeypatch.setattr("zoo.training.lightning_cli.main", main)
+    monkeypatch.setattr("zoo.training.main.run_command", main)
     monkeypatch.setattr("time.perf_counter", read)
     monkeypatch.setattr(through_fit, "synchronize", lambda device: fit.waits.append(device.type))
     return fit
@@ -288,11 +288,11 @@ def test_nothing_is_left_of_a_fit(simulated):
     ("code", "message"), [(130, r"^interrupted$"), (143, r"^interrupted$"), (1, r"^no space: make room$")]
 )
 def test_an_interrupted_fit_tells_of_no_folder_that_is_gone(monkeypatch, code, message):
-    def main(argv):
+    def main(command_line):
         text = "stopped by SIGINT: go on with: fit --resume /tmp/gone" if code > 1 else "no space: make room"
         raise RunError(text, code)
 
-    monkeypatch.setattr("zoo.training.lightning_cli.main", main)
+    monkeypatch.setattr("zoo.training.main.run_command", main)
     with pytest.raises(RunError, match=message) as ended:
         through_fit.fit({}, lambda: None, lambda *seconds: None)
     assert ended.value.exit_code == code

@@ -15,6 +15,7 @@ import lightning as L
 
 from datamodules.errors import RunError
 from zoo.core.devices import synchronize
+from zoo.runs.command_line import CommandLine
 
 # Takes the seconds of an epoch: of its steps, and of what comes after them, as validation, checkpoints, files.
 Add = Callable[[float, float], object]
@@ -99,7 +100,7 @@ def fit(options: dict[str, Any], others: Callable[[], object], add: Add) -> None
     Raises:
         RunError: where a signal ends the run.
     """
-    from zoo.training.lightning_cli import main
+    from zoo.training.main import run_command
 
     options = options | {
         "trainer.enable_model_summary": False,
@@ -112,7 +113,8 @@ def fit(options: dict[str, Any], others: Callable[[], object], add: Add) -> None
             contextlib.redirect_stdout(_Terminal()),
             warnings.catch_warnings(),
         ):
-            main(["fit", f"--runs_dir={folder}", *(f"--{name}={value}" for name, value in options.items())])
+            given = [f"--{name}={value}" for name, value in options.items()]
+            run_command(CommandLine(["fit", f"--runs_dir={folder}", *given]))
     except RunError as error:
         if error.exit_code <= 128:
             raise

@@ -15,6 +15,7 @@ from zoo.catalogue import model_facts, registry
 from zoo.core import about
 from zoo.core.about import About, Result
 from zoo.runs import configs
+from zoo.runs.command_line import CommandLine
 
 MODELS = list(registry.BUILT_IN)
 
@@ -77,8 +78,8 @@ def measured(name: str) -> tuple[float, str] | None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_best_result_is_that_of_the_configs(name):
     entry = registry.find(name)
-    own = [c for c in configs.shipped() if configs.compose(["--config", c]).config.get("model", {})]
-    own = [c for c in own if configs.compose(["--config", c]).config["model"]["class_path"] == entry.class_path]
+    own = [c for c in configs.shipped() if CommandLine(["fit", "--config", c]).config.get("model", {})]
+    own = [c for c in own if CommandLine(["fit", "--config", c]).config["model"]["class_path"] == entry.class_path]
     assert own
     result = model_facts.known(entry).about.result
     _, best = max(filter(None, map(measured, own)), default=(0, None))

@@ -9,7 +9,8 @@ from jsonargparse import get_loader
 
 from datamodules.errors import InputError
 from zoo.runs import configs
-from zoo.training import lightning_cli
+from zoo.runs.command_line import CommandLine
+from zoo.training.main import run_command
 
 
 def write(name: str, text: str) -> str:
@@ -20,7 +21,7 @@ def write(name: str, text: str) -> str:
 def test_later_files_lie_over_earlier_ones():
     a = write("a.yaml", "data: {batch_size: 64, val_size: 10}\ntrainer: {max_epochs: 5}")
     b = write("b.yaml", "data: {batch_size: 32}")
-    assert configs.compose(["--config", a, f"--config={b}"]).config == {
+    assert CommandLine(["fit", "--config", a, f"--config={b}"]).config == {
         "data": {"batch_size": 32, "val_size": 10},
         "trainer": {"max_epochs": 5},
     }
@@ -47,7 +48,7 @@ def test_another_class_starts_from_nothing():
 )
 def test_a_plus_adds_to_a_list(base, overlay, settled):
     merged = configs.merge({"trainer": base}, {"trainer": overlay})
-    (_, text) = configs.as_argument(merged)
+    text = configs.as_yaml(merged)
     assert yaml.safe_load(text) == {"trainer": {"callbacks": settled}}
 
 
@@ -58,7 +59,7 @@ def test_what_has_found_nothing_to_be_added_to_waits_for_it():
 
 
 def test_an_overlay_leaves_the_callbacks_of_a_recipe():
-    config = configs.compose(["--config", "speedrun96", "--config", "histograms", "--config", "collapse"]).config
+    config = CommandLine(["fit", "--config", "speedrun96", "--config", "histograms", "--config", "collapse"]).config
     names = [entry["class_path"].rpartition(".")[2] for entry in config["trainer"]["callbacks"]]
     assert names == ["Lookahead", "Histograms", "DeadUnits"]
 
@@ -72,7 +73,7 @@ def test_names_of_one_class(same):
 
 def test_classes_on_the_command_line_come_last_wherever_they_stand():
     a = write("a.yaml", "model: {class_path: ImprovedCNN, init_args: {dropout: 0.1}}\noptimizer: SGD")
-    composed = configs.compose(["--model", "CNN", "--config", a, "--optimizer=Adam", "--data.seed", "3", "--name=x"])
+    composed = CommandLine(["fit", "--model", "CNN", "--config", a, "--optimizer=Adam", "--data.seed", "3", "--name=x"])
     assert composed.config["model"] == {"class_path": "zoo.models.cnn.CNN"}
     assert composed.config["optimizer"] == {"class_path": "torch.optim.Adam"}
     assert composed.rest == ["--data.seed", "3", "--name=x"]
@@ -80,12 +81,12 @@ def test_classes_on_the_command_line_come_last_wherever_they_stand():
 
 def test_null_switches_off():
     a = write("a.yaml", "lr_schedule: Cosine")
-    assert configs.compose(["--config", a, "--lr_schedule", "null"]).config == {"lr_schedule": None}
+    assert CommandLine(["fit", "--config", a, "--lr_schedule", "null"]).config == {"lr_schedule": None}
 
 
 def test_numbers_survive(tmp_path):
     a = write("a.yaml", "optimizer: {class_path: SGD, init_args: {lr: 1e-3, weight_decay: 5.0e-4}}")
-    option, text = configs.as_argument(configs.compose(["--config", a]).config)
+    option, text = CommandLine(["fit", "--config", a]).for_parser()
     assert option == "--config"
     assert get_loader("yaml")(text)["optimizer"]["init_args"] == {"lr": 0.001, "weight_decay": 0.0005}
 
@@ -93,12 +94,12 @@ def test_numbers_survive(tmp_path):
 @pytest.mark.parametrize("value", [1e-5, float("inf"), 3, True, None, "café 😀", "a: b", "1", [1, {"x": 2}]])
 def test_values_survive(value):
     Path("a.yaml").write_text(yaml.safe_dump({"data": {"x": value}}, allow_unicode=True), encoding="utf-8")
-    _, text = configs.as_argument(configs.compose(["--config", "a.yaml"]).config)
+    text = configs.as_yaml(CommandLine(["fit", "--config", "a.yaml"]).config)
     assert get_loader("yaml")(text)["data"]["x"] == value
 
 
 def test_negative_values_are_values():
-    assert configs.compose(["--optimizer.lr", "-1"]).rest == ["--optimizer.lr", "-1"]
+    assert CommandLine(["fit", "--optimizer.lr", "-1"]).rest == ["--optimizer.lr", "-1"]
 
 
 @pytest.mark.parametrize("name", ["improved_cnn", "improved_cnn.yaml", "configs/improved_cnn.yaml"])
@@ -122,8 +123,8 @@ def test_an_argument_may_have_whole_numbers_for_keys():
     Path("a.yaml").write_text(text)
     assert configs.read(Path("a.yaml"))["trainer"]["callbacks"][0]["init_args"] == {"scheduling": {0: 1, 2: 8}}
     Path("b.yaml").write_text("trainer: {callbacks: {class_path: A, init_args: {scheduling: {0: 4}}}}")
-    composed = configs.compose(["--config", "a.yaml", "--config", "b.yaml", "--config", "b.yaml"])
-    assert configs.as_argument(composed.config)[1].count("0: 4") == 1
+    composed = CommandLine(["fit", "--config", "a.yaml", "--config", "b.yaml", "--config", "b.yaml"])
+    assert configs.as_yaml(composed.config).count("0: 4") == 1
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_a_class_as_yaml_on_the_command_line(value):
     a = write("a.yaml", "optimizer: {class_path: Adam, init_args: {weight_decay: 0.5}}")
     expected = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
     for words in (["--optimizer", value], [f"--optimizer={value}"]):
-        assert configs.compose(["--config", a, *words]).config == {"optimizer": expected}
+        assert CommandLine(["fit", "--config", a, *words]).config == {"optimizer": expected}
 
 
 def test_classes_as_yaml_are_built():
@@ -148,7 +149,7 @@ def test_classes_as_yaml_are_built():
     optimizer = "--optimizer={class_path: torch.optim.SGD, init_args: {lr: 0.1}}"
     schedule = "--lr_schedule={class_path: Step, init_args: {factor: 0.5}}"
     data = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
-    run = lightning_cli.main(["fit", model, optimizer, schedule, *data, "--trainer.fast_dev_run=true"])
+    run = run_command(CommandLine(["fit", model, optimizer, schedule, *data, "--trainer.fast_dev_run=true"]))
     assert run.model.hparams.hidden_sizes == [3]
     optimizer = run.trainer.optimizers[0]
     assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.SGD, 0.1)

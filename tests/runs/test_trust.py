@@ -22,7 +22,7 @@ from datamodules.errors import InputError
 from tests import plugins
 from zoo.catalogue import registry
 from zoo.exporting import safetensors
-from zoo.runs import checkpoints, configs, resume, run_directory, trust
+from zoo.runs import checkpoints, configs, options, resume, run_directory, trust
 from zoo.trained import trained_model
 from zoo.training.callbacks.ending import Ending
 from zoo.training.trainer import ZooTrainer
@@ -299,7 +299,7 @@ def test_no_argument_of_any_class_takes_a_gadget(disguise):
         for argument in arguments:
             with pytest.raises(InputError, match="theirs: "):
                 trust.check({section: {argument: copy.deepcopy(DISGUISES[disguise])}}, SOURCE)
-    for key in {*configs.KEYS} - {"trainer"}:
+    for key in {*options.KEYS} - {"trainer"}:
         with pytest.raises(InputError, match="theirs: "):
             trust.check({key: copy.deepcopy(DISGUISES[disguise])}, SOURCE)
 

@@ -16,8 +16,9 @@ from tests.helpers import refusal
 from zoo.core import devices
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
+from zoo.runs.command_line import CommandLine
 from zoo.training import option_checks, outcome
-from zoo.training.lightning_cli import ZooCLI
+from zoo.training.fit_command import Fit
 
 FIT = [
     "fit", "--model=MLP", "--model.hidden_sizes=[4]", "--data.source=synthetic", "--data.train_size=64",
@@ -46,11 +47,7 @@ def trainers(four, monkeypatch) -> list[L.Trainer]:
     """The trainers of the runs, which do not run."""
     found: list[L.Trainer] = []
 
-    def fit(self, **kwargs):
-        found.append(self.trainer)
-        self._unlock()
-
-    monkeypatch.setattr(ZooCLI, "fit", fit)
+    monkeypatch.setattr(Fit, "run", lambda self: found.append(self.trainer))
     return found
 
 
@@ -89,8 +86,7 @@ class TestHowMany:
         environment = type("Launcher", (), {"detect": lambda: True, "world_size": lambda self: launched})
         monkeypatch.setattr(option_checks, "LAUNCHERS", (environment,))
         trainer = SimpleNamespace(accelerator="four", devices=1)
-        command = SimpleNamespace(config={}, rest=[])
-        line = option_checks.choose_devices(command, SimpleNamespace(cpu_only=False), trainer)
+        line = option_checks.choose_devices(CommandLine(["fit"]), SimpleNamespace(cpu_only=False), trainer)
         assert (trainer.devices, line is None) == (wanted, launched > 1)
 
 

@@ -22,9 +22,10 @@ from tests.helpers import tiny_data, weights
 from zoo.commands import help
 from zoo.interpretation import layer_outputs
 from zoo.runs import configs
+from zoo.runs.command_line import CommandLine
 from zoo.trained.trained_model import load
-from zoo.training import lightning_cli
 from zoo.training.callbacks.step_seed import StepSeed
+from zoo.training.main import run_command
 
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 SYNTHETIC = ["--config", "synthetic", *TINY, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=4"]
@@ -382,14 +383,14 @@ def test_long_help(section, there, not_there, capsys):
     assert not_there not in found
 
 
-@pytest.mark.parametrize("command", help.GROUPS)
+@pytest.mark.parametrize("command", help.SUMMARY)
 def test_short_help_is_true(command, capsys):
     """Every option that it has is there, with the default that it says."""
     assert cli.main([command, "--help", "all"]) == 0
     blocks = re.split(r"\n  (?=-)", capsys.readouterr().out)
     told = {words[0].rstrip(","): " ".join(words) for block in blocks if (words := block.split())}
     checked = 0
-    for option, text in itertools.chain(*help.GROUPS[command].values()):
+    for option, text in itertools.chain(*help.listed(command).values()):
         name = option.split()[0]
         if not name.startswith(("--model", "--optimizer.", "--config", "--resume", "--ckpt")):  # read elsewhere
             assert name in told
@@ -451,7 +452,7 @@ def test_real_data(real_data):
 def test_the_images_have_the_seed_of_the_run(options, seed):
 
     fast = ["--trainer.fast_dev_run=true", "--seed_everything=3"]
-    run = lightning_cli.main(["fit", "--model=MLP", *SYNTHETIC, *fast, *options])
-    assert run.datamodule.train_dataloader().sampler.seed == seed
-    assert run.datamodule.train.seed == seed, "of the augmentation"
+    run = run_command(CommandLine(["fit", "--model=MLP", *SYNTHETIC, *fast, *options]))
+    assert run.data.train_dataloader().sampler.seed == seed
+    assert run.data.train.seed == seed, "of the augmentation"
     assert [callback.seed for callback in run.trainer.callbacks if isinstance(callback, StepSeed)] == [3]

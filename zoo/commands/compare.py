@@ -23,18 +23,8 @@ from zoo.commands.arguments import Parser, check_unknown
 from zoo.core.markup import escaped
 from zoo.runs import configs, results
 from zoo.runs import run_directory as runs
+from zoo.runs.options import OPTIONS
 
-# Keys of a config on which it does not depend what is learnt, and how well it is tested. It does depend on the number
-# of devices, and on whether the data are the official ones: `metrics.json` says which they were.
-IGNORED = {
-    "seed_everything", "name", "runs_dir", "save_every_n_steps", "weights_only", "compile",
-    "data.seed", "data.data_dir", "data.download", "data.mirrors", "data.verify_checksums", "data.eval_batch_size",
-    "data.device",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.benchmark", "trainer.inference_mode",
-    "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.enable_model_summary",
-    "trainer.enable_autolog_hparams", "trainer.profiler", "trainer.detect_anomaly", "trainer.default_root_dir",
-    "trainer.model_registry", "trainer.num_sanity_val_steps", "trainer.limit_predict_batches",
-}  # fmt: skip
 CHECKPOINT = "ckpt_path"  # what a run started from
 # Columns of figures, by what `metrics.json` calls them; those with a format have no spread.
 FIGURES = {
@@ -307,8 +297,9 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return what of a flat config decides what is learnt, but the seed."""
-    below = tuple(f"{key}." for key in IGNORED)
-    settings = {key: value for key, value in config.items() if key not in IGNORED and not key.startswith(below)}
+    ignored = {option.name for option in OPTIONS if not option.learning}
+    below = tuple(f"{key}." for key in ignored)
+    settings = {key: value for key, value in config.items() if key not in ignored and not key.startswith(below)}
     if CHECKPOINT in settings:  # each seed may have one of its own: of it, the name of its run
         settings[CHECKPOINT] = Path(str(settings[CHECKPOINT])).parent.parent.parent.name
     return settings

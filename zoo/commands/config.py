@@ -15,25 +15,23 @@ import yaml
 
 from datamodules.errors import InputError, error_line, one_line, printable
 from zoo.catalogue import anatomy, registry
-from zoo.commands import help, output
+from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
 from zoo.core import about
-from zoo.runs import configs
+from zoo.runs import configs, options
+from zoo.runs.command_line import CommandLine
+from zoo.runs.options import help_text
 
 if TYPE_CHECKING:
     from zoo.core.classifier import Classifier
 
 WIDTH = 100
-SECTIONS = (*configs.CLASS_KEYS, *configs.SECTIONS)
+SECTIONS = (*options.CLASS_KEYS, *options.SECTIONS)
 # Where no config of a model's own tells better.
 START: configs.Config = {
     "data": {"crop_padding": 2, "horizontal_flip": True},
     "lr_schedule": {"class_path": "zoo.core.schedules.Cosine"},
     "trainer": {"max_epochs": 20},
-}
-# What `fit --help` says about options, by their dotted names.
-TEXTS = {
-    option.split()[0].removeprefix("--"): text for options in help.GROUPS["fit"].values() for option, text in options
 }
 
 
@@ -47,22 +45,22 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, a model that there is not or that cannot be imported, a config that
             cannot be read, or a file that is there already or cannot be written.
     """
-    options = parse(argv)
-    if options.check is not None:
-        return _check(configs.find(options.check))
-    entry = registry.find(options.model)
-    if options.out is not None and os.path.lexists(options.out):
-        raise InputError(f"--out {options.out} is there already, and is left as it is: give another name")
+    parsed = parse(argv)
+    if parsed.check is not None:
+        return _check(configs.find(parsed.check))
+    entry = registry.find(parsed.model)
+    if parsed.out is not None and os.path.lexists(parsed.out):
+        raise InputError(f"--out {parsed.out} is there already, and is left as it is: give another name")
     from zoo.core.installation import check_torch
 
     check_torch()  # before the import of what needs a torch that works
-    command = f"python cli.py fit --config {shlex.quote(str(options.out or 'FILE'))}"
+    command = f"python cli.py fit --config {shlex.quote(str(parsed.out or 'FILE'))}"
     text = starter(entry, command)
-    if options.out is None:
+    if parsed.out is None:
         sys.stdout.write(text)
         return 0
-    output.write("--out", options.out, text.encode(), replace=False)
-    output.say_line(f"Config: {options.out}; train with it: {command}")
+    output.write("--out", parsed.out, text.encode(), replace=False)
+    output.say_line(f"Config: {parsed.out}; train with it: {command}")
     return 0
 
 
@@ -119,7 +117,7 @@ def starter(entry: registry.Entry, command: str) -> str:
     """
     model = registry.load(entry.name)
     own = about.of(model).config
-    config = _complete(entry, model, configs.compose(["--config", own]).config if own else START)
+    config = _complete(entry, model, CommandLine(["fit", "--config", own]).config if own else START)
     optimizer, schedule = (configs.import_class(config[key]["class_path"]) for key in ("optimizer", "lr_schedule"))
     sections = [
         _head(entry.name, own, command),
@@ -128,26 +126,24 @@ def starter(entry: registry.Entry, command: str) -> str:
         _class("optimizer", config, _optimizer_arguments(optimizer)),
         _class("lr_schedule", config, _arguments(schedule)),
         _options_of("trainer", config),
-        *(_option(key, value, TEXTS.get(key, "")) for key, value in config.items() if key not in SECTIONS),
+        *(_option(key, value, help_text(key)) for key, value in config.items() if key not in SECTIONS),
     ]
     return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
 
 
 def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Config) -> configs.Config:
     """Return the config `base` for a model, with what it leaves to defaults and people set first."""
-    from datamodules.cifar10 import CIFAR10DataModule  # these two import torch
-    from zoo.training.lightning_cli import TRAINER_DEFAULTS
 
     chosen = {"class_path": entry.name}
     if configs.same_class((base.get("model") or {}).get("class_path"), entry.class_path):
         chosen = base["model"] | chosen
-    arguments = {f"data.{argument.name}": argument.default for argument in anatomy.arguments(CIFAR10DataModule)}
-    data = {key.removeprefix("data."): arguments[key] for key in TEXTS if key in arguments}
+    defaults = options.data_defaults()
+    data = {name: defaults[name] for name in options.names("data") if help_text(f"data.{name}")}
     base = {key: value for key, value in base.items() if value is not None and key not in ("name", "model")}
-    defaults = {"optimizer": model.default_optimizer, "lr_schedule": {"class_path": "zoo.core.schedules.Constant"}}
-    trainer = {"max_epochs": TRAINER_DEFAULTS["max_epochs"]}
+    classes = {"optimizer": model.default_optimizer, "lr_schedule": {"class_path": "zoo.core.schedules.Constant"}}
+    trainer = {"max_epochs": options.TRAINER_DEFAULTS["max_epochs"]}
     sections = {"data": data | base.get("data", {}), "trainer": trainer | base.get("trainer", {})}
-    return defaults | base | sections | {"model": chosen}
+    return classes | base | sections | {"model": chosen}
 
 
 def _head(name: str, own: str, command: str) -> list[str]:
@@ -184,9 +180,9 @@ def _class(key: str, config: configs.Config, arguments: Sequence[anatomy.Argumen
     """Yield the lines of a class and all its arguments: the values of `config`, and the defaults of the others."""
     texts = {argument.name: _text(argument) for argument in arguments}
     defaults = {argument.name: argument.default for argument in arguments}
-    options = defaults | (config[key].get("init_args") or {})
-    lines = [line for name, value in options.items() for line in _option(name, value, texts.get(name, ""), "    ")]
-    yield from _comment(TEXTS.get(key, ""), "")
+    values = defaults | (config[key].get("init_args") or {})
+    lines = [line for name, value in values.items() for line in _option(name, value, texts.get(name, ""), "    ")]
+    yield from _comment(help_text(key), "")
     yield f"{key}:"
     yield f"  class_path: {config[key]['class_path']}"
     if lines:
@@ -205,7 +201,7 @@ def _text(argument: anatomy.Argument) -> str:
 def _options_of(section: str, config: configs.Config) -> Iterator[str]:
     yield f"{section}:"
     for name, value in config[section].items():
-        yield from _option(name, value, TEXTS.get(f"{section}.{name}", ""), "  ")
+        yield from _option(name, value, help_text(f"{section}.{name}"), "  ")
 
 
 def _option(name: str, value: Any, text: str, indent: str = "") -> Iterator[str]:

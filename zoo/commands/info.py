@@ -14,6 +14,7 @@ from zoo.commands.arguments import Parser, check_unknown
 from zoo.commands.list import as_json
 from zoo.core import about
 from zoo.runs import configs
+from zoo.runs.command_line import CommandLine
 
 WIDTH = 100
 
@@ -88,7 +89,7 @@ def _argument(argument: anatomy.Argument) -> dict[str, Any]:
 
 def _trained_by(entry: registry.Entry) -> list[str]:
     """Return the shipped configs of a model."""
-    models = {name: configs.compose(["--config", name]).config.get("model") or {} for name in configs.shipped()}
+    models = {name: CommandLine(["fit", "--config", name]).config.get("model") or {} for name in configs.shipped()}
     return [name for name, model in models.items() if configs.same_class(model.get("class_path"), entry.class_path)]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser
-from zoo.runs import configs, results
+from zoo.runs import command_line, results
+from zoo.runs.command_line import CommandLine
 
 # The accuracy with test-time augmentation that a recipe is for.
 TARGETS = {"speedrun94": 0.94, "speedrun95": 0.95, "speedrun96": 0.96}
@@ -79,15 +80,15 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--json", metavar="FILE", type=Path, help="write the figures of all runs to a file too")
     # By itself argparse would take the value of an option of fit for the recipe.
     named = argv[:1] if argv and not argv[0].startswith("-") else []
-    own, words = configs.take_options(argv[len(named) :], ("-h", "--help", "--seeds", "--json"))
+    own, words = command_line.take(argv[len(named) :], ("-h", "--help", "--seeds", "--json"))
     options = parser.parse_args(named + [word for option in own.items() for word in option if word is not None])
     if options.recipe not in TARGETS:
         hint = did_you_mean(options.recipe, TARGETS)
         raise InputError(f"speedrun: unknown recipe '{options.recipe}'.{hint} There are: {recipes}")
-    for option, _, _ in configs.options(words):
+    for option, _, _ in command_line.split(words):
         if option in REFUSED:
             raise InputError(f"speedrun: {option} has no place here: {REFUSED[option]}")
-    configs.check_names(words)
+    CommandLine(["fit", *words]).check_names()
     if options.json is not None:
         output.check_file("--json", options.json)
     return options, words
@@ -105,11 +106,13 @@ def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> di
     The seconds are those that the records count: whitening, training steps, and the test with its views. Start-up,
     compilation, checkpoints and pictures are not among them.
     """
-    from zoo.training import lightning_cli
+    from zoo.training.fit_command import Fit
+    from zoo.training.main import run_command
 
     with contextlib.redirect_stdout(sys.stderr):  # fit tells of its run there, and of the figures here
         seeded = ["--seed_everything", str(seed)]
-        done = lightning_cli.main(["fit", "--config", options.recipe, *words, *ONE_PROCESS, *seeded])
+        done = run_command(CommandLine(["fit", "--config", options.recipe, *words, *ONE_PROCESS, *seeded]))
+    assert isinstance(done, Fit)
     assert done.run_dir is not None
     if not done.history.rows or "test" not in done.model.results:
         missing = "epoch" if not done.history.rows else "test"

@@ -17,7 +17,7 @@ from zoo.core import about
 from zoo.core.markup import code, code_block, escaped
 from zoo.exporting import metadata
 from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
-from zoo.runs import configs, results, resume, run_directory
+from zoo.runs import configs, options, results, run_directory
 from zoo.trained.trained_model import Trained
 
 # What of a run's config says how it was trained, and not where, or on which machine.
@@ -171,10 +171,10 @@ def _training(trained: Trained, facts: Mapping[str, Any]) -> str:
 def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a run's config says how it was trained, without the trainer's defaults."""
     default = inspect.signature(L.Trainer).parameters
-    trainer = config.get("trainer", {}).items()
+    trainer, kept = config.get("trainer", {}).items(), options.names("trainer", kept="fit")
     essential = {name: config.get(name) for name in SECTIONS}
     essential["data"] = {name: value for name, value in config.get("data", {}).items() if name not in PLACES}
-    essential["trainer"] = {k: v for k, v in trainer if k in resume.TRAINER and v != default[k].default}
+    essential["trainer"] = {k: v for k, v in trainer if k in kept and v != default[k].default}
     return _given(essential)
 
 

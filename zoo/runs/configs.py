@@ -7,12 +7,11 @@ change of class starts from nothing.
 
 import itertools
 import math
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from jsonargparse import get_loader, set_parsing_settings
@@ -20,25 +19,17 @@ from jsonargparse import get_loader, set_parsing_settings
 from datamodules.errors import InputError, did_you_mean, one_line
 from datamodules.paths import user_path
 from zoo.catalogue import registry
+from zoo.runs.options import CLASS_KEYS, KEYS, SECTIONS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"
-SECTIONS = ("data", "trainer")
-# Top-level keys whose values name a class; `--optimizer SGD` and `optimizer: SGD` are short for its class_path.
-CLASS_KEYS = ("model", "optimizer", "lr_schedule")
 # Options of the trainer whose values name classes.
 OBJECTS = ("callbacks", "callbacks+", "logger")
-# All keys at the top of a config. The last two are those of Lightning that a run's config has, too.
-KEYS = (
-    "seed_everything", *CLASS_KEYS, *SECTIONS, "early_stopping", "compile", "save_every_n_steps", "name",
-    "runs_dir", "ckpt_path", "weights_only",
-)  # fmt: skip
 # Where the classes of short names are; those of models are in the registry.
 HOMES = {
     "optimizer": ("torch.optim", "zoo.core.numpy_classifier", "zoo.core.torch_optimizers"),
     "lr_schedule": ("zoo.core.schedules",),
 }
 
-HELP = ("-h", "--help")
 MOST_VALUES = 10_000
 MOST_LEVELS = 100
 LARGEST_INTEGER = 2**63 - 1
@@ -47,22 +38,6 @@ LARGEST_INTEGER = 2**63 - 1
 set_parsing_settings(instantiate_subclass_spec_in_any=False)
 
 Config = dict[str, Any]
-
-
-class Composed(NamedTuple):
-    """A command line with its configs taken out.
-
-    Attributes:
-        config: all configs and the classes named on the command line, as one.
-        rest: what is left of the command line.
-        files: the configs as they were read, by path.
-        classes: the classes named on the command line.
-    """
-
-    config: Config
-    rest: list[str]
-    files: dict[Path, Config]
-    classes: Config
 
 
 def shipped() -> list[str]:
@@ -325,103 +300,7 @@ def import_class(class_path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def compose(argv: list[str]) -> Composed:
-    """Take the configs and the named classes out of a command line.
-
-    Args:
-        argv: the command line after the command, such as `["--config", "cnn", "--optimizer=SGD", "--data.seed", "1"]`.
-
-    Raises:
-        InputError: see `find`, `read`; and for an unknown model.
-    """
-    config: Config = {}
-    files: dict[Path, Config] = {}
-    classes: Config = {}
-    rest: list[str] = []
-    for option, value, words in options(argv):
-        name = option.removeprefix("--").removesuffix(".class_path")
-        if option in ("--config", "-c"):
-            if value is None:
-                raise InputError(f"{option} needs a file or the name of a shipped config: {', '.join(shipped())}")
-            path = find(value)
-            files[path] = expand(read(path))
-            config = merge(config, files[path])
-        elif option.startswith("--") and name in CLASS_KEYS and value is not None:
-            classes = merge(classes, expand(check(f"--{name}", {name: _class_value(name, value)})))
-        else:
-            rest += words
-    return Composed(merge(config, classes), rest, files, classes)
-
-
-def check_names(argv: list[str]) -> None:
-    """Look up the configs and the models of the zoo that a command line names, as `compose` is going to.
-
-    It imports nothing that is slow: a misspelled name is told at once.
-
-    Args:
-        argv: the command line after the command.
-
-    Raises:
-        InputError: see `find`, `read`; and for an unknown model, or a word that is no option.
-    """
-    for option, value, _ in options(argv):
-        model: Any = None
-        if not option.startswith("-"):
-            meant = "--config" if option in shipped() else "--model" if option in registry.entries() else None
-            hint = f"Did you mean '{meant} {option}'?" if meant else "Options begin with --"
-            raise InputError(f"'{option}' is no option. {hint}")
-        if option in ("--config", "-c") and value is not None:
-            model = read(find(value)).get("model")
-        elif option in ("--model", "--model.class_path"):
-            model = value and _class_value("model", value)
-        name = model.get("class_path") if isinstance(model, dict) else model
-        if isinstance(name, str) and "." not in name and name not in ("null", "None"):
-            registry.find(name)
-
-
-def needs_model(command: str, files: Iterable[Path]) -> InputError:
-    """Return what to say where no model is named.
-
-    Args:
-        command: that needs one.
-        files: the configs that were read.
-    """
-    read_in_vain = f", and {' and '.join(map(str, files))} names none" if files else ""
-    complete = [name for name in shipped() if read(find(name)).get("model")]
-    return InputError(
-        f"{command} needs a model{read_in_vain}: name one by --config ({', '.join(complete)}) "
-        f"or --model ({', '.join(registry.entries())})"
-    )
-
-
-def options(argv: list[str]) -> Iterator[tuple[str, str | None, list[str]]]:
-    """Yield each option with its value, and the words that make them up."""
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        option, equals, value = word.partition("=")
-        if equals or not word.startswith("-"):
-            yield option, value, [word]
-        elif words and not re.match("-[a-zA-Z-]", words[0]):  # -1 is a value
-            value = words.pop(0)
-            yield option, value, [word, value]
-        else:
-            yield option, None, [word]
-
-
-def take_options(words: list[str], names: Iterable[str]) -> tuple[dict[str, str | None], list[str]]:
-    """Return the values of the options `names` that stand in `words`, and the words without them."""
-    taken: dict[str, str | None] = {}
-    rest: list[str] = []
-    for option, value, of_option in options(words):
-        if option in names:
-            taken[option] = value
-        else:
-            rest += of_option
-    return taken, rest
-
-
-def _class_value(key: str, value: str) -> Any:
+def class_value(key: str, value: str) -> Any:
     """Return what a command line says of a class: its name, null, or YAML with class_path and init_args."""
     if value in ("null", "None"):
         return None
@@ -449,34 +328,6 @@ def _long_name(key: str, name: str) -> str:
     return next((f"{home}.{name}" for home in HOMES[key] if hasattr(import_module(home), name)), name)
 
 
-def sets(key: str, command: Composed) -> bool:
-    """Whether a config or the command line gives the dotted `key` a value."""
-    value: Any = command.config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value is not None or any(option == f"--{key}" for option, _, _ in options(command.rest))
-
-
-def as_argument(config: Config) -> list[str]:
-    """Return `config` as words of a command line."""
-    text = yaml.safe_dump(_settled(config), sort_keys=False, allow_unicode=True)
-    return ["--config", text] if config else []
-
-
-def where(key: str, command: Composed) -> str:
-    """Return `" (in FILE)"` for the last config that sets the dotted `key`; `""` where the command line does."""
-    if any(word.partition("=")[0] == f"--{key.replace('.init_args', '')}" for word in command.rest):
-        return ""
-    if _value(command.classes, key) is not None:
-        return ""
-    return next(
-        (f" (in {path})" for path, config in reversed(command.files.items()) if _value(config, key) is not None), ""
-    )
-
-
-def _value(config: Config, key: str) -> Any:
-    """Return the value of a dotted key; None if there is none."""
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+def as_yaml(config: Config) -> str:
+    """Return a config as YAML."""
+    return yaml.safe_dump(_settled(config), sort_keys=False, allow_unicode=True)

@@ -1,10 +1,10 @@
-"""What a command goes on from: `--ckpt best|last|FILE|RUN`, or `--resume` with the run to go on with.
+"""Where a command starts: from nothing, from a checkpoint (`--ckpt best|last|FILE|RUN`), or from a run (`--resume`).
 
-A checkpoint knows its model, its data and, where a command line made it, how it was trained. That lies under all that
-the command line says, whose values win; but a network is what it was trained as.
+A checkpoint knows its model, its data and, if the command line made it, how it was trained. Whatever the command line
+says wins over that, but a network stays what it was trained as.
 
-A checkpoint may come from a stranger, and so may the folder of a run. What they may say is in `zoo.runs.trust`. The
-command line replaces any of it, and what it replaces is not looked at.
+A checkpoint, and the folder of a run, may come from a stranger. `zoo.runs.trust` decides what they may say. What the
+command line replaces is not looked at.
 """
 
 import copy
@@ -20,117 +20,96 @@ from datamodules.errors import InputError, one_line
 from datamodules.paths import user_path
 from datamodules.readers import cifar
 from zoo.catalogue import registry
-from zoo.runs import checkpoints, configs, run_directory, trust
+from zoo.runs import checkpoints, configs, options, run_directory, trust
 from zoo.runs.checkpoints import BEST, LAST, Content
-from zoo.runs.configs import Composed, Config
+from zoo.runs.command_line import CHECKPOINT, RESUME, CommandLine
+from zoo.runs.configs import Config
 
-# What is taken over from a checkpoint: by an evaluation; by a training, too; and of the trainer what decides what is
-# learned. Its devices, its callbacks and its places are of the machine and the person that trained.
-EVALUATED = ("seed_everything", "model", "data")
-TRAINED = (*EVALUATED, "optimizer", "lr_schedule", "early_stopping", "save_every_n_steps")
-TRAINER = (
-    "max_epochs", "min_epochs", "max_steps", "min_steps", "precision", "gradient_clip_val", "gradient_clip_algorithm",
-    "accumulate_grad_batches", "limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches",
-    "val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "deterministic",
-)  # fmt: skip
-NOT_OF_DATA = ("mirrors", "download")
 SOURCES, TASKS = ("cifar10", "synthetic"), ("multiclass", "binary")
 SIZES = ("val_size", "train_size", "test_size")
-CHECKPOINT = ("--ckpt", "--ckpt_path")
 # As PEP 508 has it, and of a length that fits into a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
+LONGEST_PATH = 4096
 
 
 class Origin(NamedTuple):
-    """What a command goes on from.
+    """Where a command starts.
 
     Attributes:
-        path: the checkpoint; None where a command starts from nothing.
-        content: what it holds.
-        run: the run to go on with in its own directory; None where a run gets one of its own.
-        base: the config of what it goes on from.
+        path: the checkpoint; None to start from nothing.
+        content: of the checkpoint.
+        run: the run to go on with in its own directory; None if a run gets a new one.
+        config: of the checkpoint or the run.
     """
 
     path: Path | None = None
     content: Content | None = None
     run: Path | None = None
-    base: Config | None = None
+    config: Config | None = None
 
 
-def take(command: str, composed: Composed) -> tuple[Composed, Origin]:
-    """Take `--ckpt` and `--resume` out of a command line, and lay it over the config of what they name.
-
-    Lightning calls the first `--ckpt_path`: it is taken, too.
+def find(command_line: CommandLine) -> Origin:
+    """Return where a command line starts, and lay its config under what the command line says.
 
     Raises:
-        InputError: where they name nothing, or something else than the command line does.
+        InputError: if --ckpt or --resume name nothing that can be read, or contradict the command line.
     """
-    options, rest = configs.take_options(composed.rest, (*CHECKPOINT, "--resume"))
-    config = dict(composed.config)
-    in_config = config.pop("ckpt_path", None)
-    wanted = next((options[name] for name in CHECKPOINT if name in options), in_config)
-    composed = composed._replace(config=config, rest=rest)
-    if set(CHECKPOINT) & set(options) and not wanted:
+    special = command_line.special
+    given = [special[name] for name in CHECKPOINT if name in special]
+    if given and not given[0]:
         raise InputError("--ckpt needs a value: best, last, a checkpoint file, or a run's directory")
-    if "--resume" in options:
-        if command != "fit":
-            raise InputError(f"--resume goes on with training: {command} takes --ckpt best, last or a file")
-        if set(CHECKPOINT) & set(options):
+    checkpoint = given[0] if given else command_line.named.get("ckpt_path")
+    if RESUME in special:
+        if command_line.command != "fit":
+            raise InputError(
+                f"--resume goes on with training: {command_line.command} takes --ckpt best, last or a file"
+            )
+        if given:
             raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt")
-        if "--name" in configs.take_options(rest, ("--name",))[0]:
+        if any(option.option == "--name" for option in command_line.options):
             raise InputError("--resume goes on in the run's own directory: leave out --name")
-        origin, base = _of_run(_named_run(options["--resume"], runs_dir(composed)), composed)
-    elif wanted in (None, "null", "None"):
-        return composed, Origin()
+        origin, base = _from_run(_named_run(special[RESUME], command_line.runs_dir), command_line.said)
+    elif checkpoint in (None, "null", "None"):
+        return Origin()
     else:
-        origin, base = _of_file(str(wanted), command, composed)
-        if command != "fit" and origin.path is not None:
-            run_directory.folder_of(
-                origin.path, "test" if command == "test" else "val"
-            )  # links are refused before the work
-
-    (_of(base, "model").get("init_args") or {}).pop("num_classes", None)  # follows from data.task
-    return composed._replace(config=configs.merge(base, config)), origin
+        training = command_line.command == "fit"
+        origin, base = _from_checkpoint(str(checkpoint), training, command_line.runs_dir, command_line.said)
+        if not training and origin.path is not None:  # links are refused before the work
+            run_directory.folder_of(origin.path, "test" if command_line.command == "test" else "val")
+    (_section(base, "model").get("init_args") or {}).pop("num_classes", None)  # follows from data.task
+    command_line.start_from(base)
+    return origin
 
 
 def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Origin:
-    """Return what there is to know of a checkpoint.
+    """Return what is known about a checkpoint.
 
     Args:
-        wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or a run's directory, of which the
-            best one is taken, the last one where there is none; of a folder of runs it is the newest run.
+        wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or the directory of a run or of
+            several runs. Of a run it is the best checkpoint, or the last one; of several runs the newest run's.
         runs_dir: where runs are kept.
-        model: that it is of, a name or a dotted path; None trusts it to name one of the zoo.
+        model: the checkpoint's model, a name or a dotted path; None lets the checkpoint name one of the zoo.
 
     Raises:
-        InputError: where there is none, or it cannot be read, or is of another model, or of one that the zoo has not.
+        InputError: if there is no such checkpoint, it cannot be read, or its model is another one or unknown.
     """
-    named = registry.find(model).class_path if model else None
-    chosen = {"model": {"class_path": named}} if named else {}
-    return _of_file(wanted, "evaluate", Composed({"runs_dir": str(runs_dir), **chosen}, [], {}, {}))[0]
-
-
-def _check_is_of(origin: Origin, named: str | None) -> None:
-    """Check that a model named on the command line is the one of the checkpoint, or the run."""
-    class_path = ((origin.base or {}).get("model") or {}).get("class_path")
-    if named is not None and not configs.names_class(named, class_path):
-        found = f"{origin.path or origin.run} is of {class_path}"
-        raise InputError(f"{found}, and the command line names {named}: give the one that fits")
+    said = {"model": {"class_path": registry.find(model).class_path}} if model else {}
+    return _from_checkpoint(wanted, False, runs_dir, said)[0]
 
 
 def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
-    """Check that the model to build is the one that the checkpoint holds.
+    """Check that the model to build is the checkpoint's.
 
     Args:
-        origin: what the command goes on from.
+        origin: where the command starts.
         init_args: of the model to build, by name.
 
     Raises:
-        InputError: names the argument and both its values.
+        InputError: names the first argument that differs and both its values.
     """
     if origin.content is None:
         return
-    for name, value in _arguments_of(origin.content).items():
+    for name, value in _arguments(origin.content).items():
         if name in init_args and not _is_same(init_args[name], value):
             option, what = f"--model.{name}", f"--model.{name}={init_args[name]}"
             if name == "num_classes":
@@ -138,20 +117,13 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
             raise InputError(f"{what}, but the model of {origin.path} has {name} {value}: leave {option} out")
 
 
-def runs_dir(composed: Composed) -> Path:
-    """Return the folder of runs that a command line or its configs name."""
-    in_words = configs.take_options(composed.rest, ("--runs_dir",))[0].get("--runs_dir")
-    return user_path(str(in_words or composed.config.get("runs_dir") or "runs"))
-
-
-def _named_model(composed: Composed) -> str | None:
-    return (composed.config.get("model") or {}).get("class_path")
+# From a run.
 
 
 def _named_run(name: str | None, runs_dir: Path) -> Path:
     if name is not None:
         run = user_path(name)
-        if len(name) > 4096 or not (run / run_directory.CONFIG).is_file():
+        if len(name) > LONGEST_PATH or not (run / run_directory.CONFIG).is_file():
             raise InputError(
                 f"--resume {name} is no run: give a directory with a {run_directory.CONFIG}, as runs/CNN/2026-..."
             )
@@ -162,124 +134,77 @@ def _named_run(name: str | None, runs_dir: Path) -> Path:
     return newest
 
 
-def _of_run(run: Path, composed: Composed) -> tuple[Origin, Config]:
-    """Return a run's last checkpoint; where it has none yet, what it went on from itself, or nothing.
+def _from_run(run: Path, said: Config) -> tuple[Origin, Config]:
+    """Return a run with its last checkpoint, else the checkpoint that it started from itself, else none.
 
     Returns:
-        It, and what the command line leaves of the run's config.
+        The origin, and what the command line leaves of the run's config.
     """
     run_directory.check_links(run)
     path = run / run_directory.CONFIG
     config = configs.expand(configs.read(path))
-    before = config.pop("ckpt_path", None)
+    started_from = config.pop("ckpt_path", None)
     last = run / run_directory.CHECKPOINTS / f"{LAST}.ckpt"
-    checkpoint = last if last.is_file() else None if before is None else user_path(str(before))
+    checkpoint = last if last.is_file() else None if started_from is None else user_path(str(started_from))
     content = None if checkpoint is None else checkpoints.read(checkpoint)
-    if content is not None and "package" in content:  # which is told, where it is not installed
+    named = _named_model(said)
+    if content is not None and "package" in content:  # the message says so if the package is not installed
         try:
-            _check_class_path(content, _named_model(composed))
+            _check_class_path(content, named)
         except InputError as error:
             raise InputError(f"{checkpoint}: {error}") from error
-
     again = f"--resume {shlex.quote(str(run))} --config FILE, where FILE may be {shlex.quote(str(path))}"
-    base = _checked(config, trust.Source(str(path), again, run), composed)
-    _of(base, "data").pop("mirrors", None)
-    if not _has_data(_of(base, "data").get("data_dir")):  # of another machine
-        _of(base, "data").pop("data_dir", None)
-    return _of_that_model(Origin(checkpoint, content, run, config), composed), base
+    base = _trusted(config, trust.Source(str(path), again, run), said)
+    data = _section(base, "data")
+    data.pop("mirrors", None)
+    if not _has_data(data.get("data_dir")):  # of another machine
+        data.pop("data_dir", None)
+    class_path = _section(config, "model").get("class_path")
+    if named is not None and not configs.names_class(named, class_path):
+        raise InputError(
+            f"{checkpoint or run} is of {class_path}, and the command line names {named}: give the one that fits"
+        )
+    return Origin(checkpoint, content, run, config), base
 
 
-def _of_file(wanted: str, command: str, composed: Composed) -> tuple[Origin, Config]:
-    """Return a checkpoint, and what the command line leaves of its config."""
-    named = _named_model(composed)
-    path = _in_newest_run(wanted, runs_dir(composed), named) if wanted in (BEST, LAST) else _in_run(wanted)
+# From a checkpoint.
+
+
+def _from_checkpoint(wanted: str, training: bool, runs_dir: Path, said: Config) -> tuple[Origin, Config]:
+    """Return a checkpoint, and what the command line leaves of its config.
+
+    Args:
+        wanted: see `of_checkpoint`.
+        training: whether the command trains.
+        runs_dir: where runs are kept.
+        said: what the command line says.
+    """
+    named = _named_model(said)
+    path = _in_newest_run(wanted, runs_dir, named) if wanted in (BEST, LAST) else _in_run(wanted)
     content = checkpoints.read(path)
     try:
-        base = _config_of(content, named)
+        config = _config(content, named)
     except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
         if isinstance(error, InputError):
             raise InputError(f"--ckpt {path}: {error}") from error
         raise InputError(f"--ckpt {path} does not say how it was trained ({error})") from error
-    taken = TRAINED if command == "fit" else EVALUATED
-    trainer = {"trainer": base["trainer"]} if command == "fit" and "trainer" in base else {}
-    base = {key: base[key] for key in taken if key in base} | trainer
+    kept = {*options.names("", kept="always"), "data"}
+    kept |= {*options.names("", kept="fit"), "trainer"} if training else set()
+    config = {key: value for key, value in config.items() if key in kept}
     again = "--optimizer, --lr_schedule or --SECTION.ARGUMENT of the command line, or --config FILE"
-    left = _checked(base, trust.Source(f"--ckpt {path}", again), composed)
-    return _of_that_model(Origin(path, content, base=base), composed), left
-
-
-def _of_that_model(origin: Origin, composed: Composed) -> Origin:
-    _check_is_of(origin, _named_model(composed))
-    return origin
-
-
-def _of(config: Config, section: str) -> Config:
-    return config.get(section) or {}
-
-
-def _checked(base: Config, source: trust.Source, composed: Composed) -> Config:
-    """Return what a command line leaves of a stranger's config.
-
-    Raises:
-        InputError: see `zoo.runs.trust.check`.
-    """
-    left = _left(base, composed)
-    named = {key: _of(composed.config, key).get("class_path") for key in configs.CLASS_KEYS}
-    try:
-        configs.check_values(source.name, left)
-        trust.check(left, source, named)
-    except RecursionError:
-        raise InputError(f"{source.name} has too many levels") from None
-    return left
-
-
-def _left(base: Config, composed: Composed) -> Config:
-    """Return a config without what the command line replaces."""
-    left = _without(base, composed.config)
-    for key in configs.CLASS_KEYS:
-        named, said = (_of(config, key).get("class_path") for config in (composed.config, base))
-        if named is not None and said is not None:
-            # A class of the lists may be imported, and so compared under another of its paths.
-            same = configs.same_class(said, named) if said in trust.paths(key) else configs.names_class(named, said)
-            if same:
-                left[key] = left[key] | {"class_path": named}
-            else:
-                left.pop(key, None)
-    for name, value in _of(composed.config, "trainer").items():
-        if isinstance(value, dict) and "class_path" in value and "trainer" in left:  # it is named with all it has
-            left["trainer"].pop(name, None)
-    for option, _, _ in configs.options(composed.rest):
-        section, _, name = option.removeprefix("--").partition(".")
-        place = left.get(section)
-        if section in configs.CLASS_KEYS and isinstance(place, dict):
-            place, name = place.get("init_args"), name.removeprefix("init_args.")
-        if isinstance(place, dict) and not name.endswith("+"):
-            place.pop(name, None)
-    return left
-
-
-def _without(base: Any, overlay: Any) -> Any:
-    """Return a copy of the dictionary `base` without the values that `overlay` has values for."""
-    left = {}
-    for key, value in base.items():
-        if isinstance(value, dict) and isinstance(overlay.get(key), dict):
-            left[key] = _without(value, overlay[key])
-        elif key not in overlay or isinstance(overlay[key], dict):
-            left[key] = copy.deepcopy(value)
-    return left
+    return Origin(path, content, config=config), _trusted(config, trust.Source(f"--ckpt {path}", again), said)
 
 
 def _in_run(wanted: str) -> Path:
-    """Return the checkpoint of a run, where `wanted` is a run's directory, or of the newest one of a folder of runs;
-    else `wanted` itself.
+    """Return the checkpoint of a run's directory, or of the newest run in a folder of runs; else `wanted` itself.
 
     Raises:
-        InputError: if there is no checkpoint, or if a run holds links (see `zoo.runs.run_directory.check_links`).
+        InputError: if there is no checkpoint, or a run holds links (see `zoo.runs.run_directory.check_links`).
     """
     path = user_path(wanted)
-    if len(wanted) > 4096 or not path.is_dir():
-        if len(wanted) <= 4096 and (of_file := run_directory.holding(path)) is not None:
-            run_directory.check_links(of_file)
+    if len(wanted) > LONGEST_PATH or not path.is_dir():
+        if len(wanted) <= LONGEST_PATH and (holder := run_directory.holding(path)) is not None:
+            run_directory.check_links(holder)
         return path
     run: Path | None = path
     if not (path / run_directory.CHECKPOINTS).is_dir() and not (path / run_directory.CONFIG).is_file():
@@ -298,7 +223,7 @@ def _checkpoints(run: Path) -> list[Path]:
 
 
 def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
-    """Return the checkpoint `which` of the newest run that has one, and is of `model` where that is named."""
+    """Return the checkpoint `which` of the newest run that has one; of `model`, if that is named."""
     relative = Path(run_directory.CHECKPOINTS) / f"{which}.ckpt"
 
     def holds(run: Path) -> bool:
@@ -307,12 +232,11 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
         if model is None:
             return True
         try:
-            theirs = configs.read(run / run_directory.CONFIG).get("model")
+            trained = configs.read(run / run_directory.CONFIG).get("model")
         except InputError as error:
             print(f"note: {one_line(error)}: this run is left out", file=sys.stderr)
             return False
-        theirs = theirs.get("class_path") if isinstance(theirs, dict) else theirs
-        return configs.names_class(model, theirs)
+        return configs.names_class(model, trained.get("class_path") if isinstance(trained, dict) else trained)
 
     run = run_directory.newest(runs_dir, holds)
     if run is None:
@@ -323,8 +247,8 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
     return run / relative
 
 
-def _config_of(content: Content, named: str | None) -> Config:
-    """Return what a checkpoint tells of its training, as far as it is taken over.
+def _config(content: Content, named: str | None) -> Config:
+    """Return what a checkpoint tells about its training, as far as it is taken over.
 
     Args:
         content: of the checkpoint.
@@ -341,12 +265,14 @@ def _config_of(content: Content, named: str | None) -> Config:
             raise InputError(f"its data.{name} is {data[name]!r}, expected {' or '.join(choices)}")
     if not _has_data(data.get("data_dir")):
         data.pop("data_dir", None)
-    class_path = _check_class_path(content, named)
-    arguments = json.loads(json.dumps(_arguments_of(content)))
+    trainer, dropped = options.names("trainer", kept="fit"), options.names("data", kept="never")
     return config | {
-        "model": {"class_path": class_path, "init_args": arguments},
-        "data": {name: value for name, value in data.items() if name not in NOT_OF_DATA},
-        "trainer": {name: value for name, value in config.get("trainer", {}).items() if name in TRAINER},
+        "model": {
+            "class_path": _check_class_path(content, named),
+            "init_args": json.loads(json.dumps(_arguments(content))),
+        },
+        "data": {name: value for name, value in data.items() if name not in dropped},
+        "trainer": {name: value for name, value in config.get("trainer", {}).items() if name in trainer},
     }
 
 
@@ -358,7 +284,8 @@ def _check_class_path(content: Content, named: str | None) -> str:
         named: the model that the command line names, and thereby trusts.
 
     Raises:
-        InputError: where neither the zoo has it nor the command line names one; names the package that it came with.
+        InputError: if the command line names another model, or none and the zoo does not have this one. The message
+            names the package that the model came with.
     """
     class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
     known = [entry.class_path for entry in registry.entries().values()]
@@ -375,7 +302,7 @@ def _check_class_path(content: Content, named: str | None) -> str:
 
 
 def _has_data(data_dir: object) -> bool:
-    """Whether CIFAR-10 lies in a place that a checkpoint names: a stranger's is not to be a place to download to."""
+    """Whether CIFAR-10 lies in a folder that a checkpoint names. Nothing is downloaded to a stranger's folder."""
     if not isinstance(data_dir, str):
         return False
     try:
@@ -384,18 +311,80 @@ def _has_data(data_dir: object) -> bool:
         return False
 
 
-def _arguments_of(content: Content) -> dict[str, Any]:
+def _arguments(content: Content) -> dict[str, Any]:
+    """Return the arguments of a checkpoint's model."""
     return {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
 
 
 def _is_same(value: Any, said: Any) -> bool:
-    """Whether an argument is what a checkpoint, which `zoo.runs.trust` has checked, says of it."""
+    """Whether an argument equals what a checkpoint, which `zoo.runs.trust` has checked, says about it."""
     path = trust.path_of(value)
     return configs.same_class(path, said) if path else _plain(value) == _plain(said)
 
 
 def _plain(value: Any) -> Any:
-    """`value` as a config holds it, which knows no tuples, and a member of an enumeration by its name."""
+    """Return `value` as a config holds it: a tuple as a list, a member of an enumeration by its name."""
     if isinstance(value, Enum):
         return value.name
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+# What the command line leaves.
+
+
+def _section(config: Config, section: str) -> Config:
+    return config.get(section) or {}
+
+
+def _named_model(said: Config) -> str | None:
+    return _section(said, "model").get("class_path")
+
+
+def _trusted(config: Config, source: trust.Source, said: Config) -> Config:
+    """Return what a command line leaves of a stranger's config.
+
+    Args:
+        config: of the stranger.
+        source: where it comes from.
+        said: what the command line says.
+
+    Raises:
+        InputError: see `zoo.runs.trust.check`.
+    """
+    left = _left(config, said)
+    named = {key: _section(said, key).get("class_path") for key in options.CLASS_KEYS}
+    try:
+        configs.check_values(source.name, left)
+        trust.check(left, source, named)
+    except RecursionError:
+        raise InputError(f"{source.name} has too many levels") from None
+    return left
+
+
+def _left(base: Config, said: Config) -> Config:
+    """Return a config without what the command line replaces."""
+    left = _without(base, said)
+    for key in options.CLASS_KEYS:
+        named, trained = (_section(config, key).get("class_path") for config in (said, base))
+        if named is not None and trained is not None:
+            # A class of the lists may be imported, and so compared under another of its paths.
+            is_listed = trained in trust.paths(key)
+            if configs.same_class(trained, named) if is_listed else configs.names_class(named, trained):
+                left[key] = left[key] | {"class_path": named}
+            else:
+                left.pop(key, None)
+    for name, value in _section(said, "trainer").items():
+        if isinstance(value, dict) and "class_path" in value and "trainer" in left:  # named with all its arguments
+            left["trainer"].pop(name, None)
+    return left
+
+
+def _without(base: Config, overlay: Config) -> Config:
+    """Return a copy of `base` without the values that `overlay` replaces."""
+    left = {}
+    for key, value in base.items():
+        if isinstance(value, dict) and isinstance(overlay.get(key), dict):
+            left[key] = _without(value, overlay[key])
+        elif key not in overlay or isinstance(overlay[key], dict):
+            left[key] = copy.deepcopy(value)
+    return left

@@ -27,6 +27,7 @@ from datamodules.errors import InputError, one_line
 from zoo.catalogue import registry
 from zoo.runs import configs
 from zoo.runs.configs import Config
+from zoo.runs.options import CLASS_KEYS
 
 # Where the classes are that a stranger's config may name, and what they are called there.
 OPTIMIZERS = {
@@ -94,11 +95,12 @@ def check(config: Config, source: Source, named: Mapping[str, Any] | None = None
     Raises:
         InputError: names the first thing that is refused, and says how the command line can name it.
     """
+    from lightning import Trainer
+
     from datamodules.cifar10 import CIFAR10DataModule
-    from zoo.training.trainer import ZooTrainer
 
     for key, value in config.items():
-        if key in configs.CLASS_KEYS:
+        if key in CLASS_KEYS:
             if value is not None:
                 _check_class(key, key, value, source, (named or {}).get(key))
         elif key == "data":
@@ -108,7 +110,7 @@ def check(config: Config, source: Source, named: Mapping[str, Any] | None = None
                 if value.get(name) not in (None, []):
                     raise source.refuse(f"trainer.{name} is {one_line(value[name])}")
             options = {name: option for name, option in value.items() if name.removesuffix("+") not in LISTS}
-            _check_arguments(key, options, ZooTrainer, source)
+            _check_arguments(key, options, Trainer, source)
             for name in value.keys() - options.keys():
                 entries = value[name] if isinstance(value[name], list) else [value[name]]
                 for entry in entries:
@@ -274,7 +276,7 @@ def names(config: Config) -> Iterator[tuple[str, str]]:
         config: as `zoo.runs.configs.read` returns it.
     """
     for key, value in configs.expand(config).items():
-        if key in configs.CLASS_KEYS or key == "trainer":
+        if key in CLASS_KEYS or key == "trainer":
             yield from _names(key, value)
         else:
             found = _names(key, value)  # plain text, such as "data", can name a folder as well as a module

@@ -89,8 +89,8 @@ def load(
     origin = resume.of_checkpoint(str(wanted), runs_dir, model)
     assert origin.path is not None
     assert origin.content is not None
-    assert origin.base is not None
-    chosen = origin.base["model"]
+    assert origin.config is not None
+    chosen = origin.config["model"]
     try:
         network = build(registry.load(chosen["class_path"]), chosen["init_args"])
     except InputError:
@@ -99,13 +99,13 @@ def load(
         raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
     checkpoints.check_weights(origin.path, origin.content, network)
     network.load_state_dict(origin.content["state_dict"])
-    data = origin.base["data"]
+    data = origin.config["data"]
     names = CIFAR10DataModule(source=data["source"], task=data["task"]).class_names
     if network.num_classes != len(names):
         of_data = f"{data['source']} ({data['task']}) has {len(names)}"
         raise InputError(f"{origin.path} is of a model of {network.num_classes} classes, and {of_data}")
     devices.move(network, devices.of_model(type(network), accelerator))
-    return Trained(network.eval(), origin.path, origin.base, names, checkpoints.epochs_done(origin.content))
+    return Trained(network.eval(), origin.path, origin.config, names, checkpoints.epochs_done(origin.content))
 
 
 def build(model_class: type[Classifier], arguments: Mapping[str, Any]) -> Classifier:

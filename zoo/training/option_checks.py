@@ -22,12 +22,11 @@ from datamodules.errors import InputError, one_line
 from zoo.core import devices
 from zoo.core.classifier import Classifier
 from zoo.runs import configs
-from zoo.runs.configs import Composed
+from zoo.runs.command_line import CommandLine
+from zoo.runs.options import OPTIONS, TRAINER_DEFAULTS
 
-AT_LEAST_ONE = ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes", "log_every_n_steps")
 LARGEST_SEED = 2**32 - 1  # of NumPy
 LONGEST_NAME = 200  # bytes: file systems take 255, and "-synthetic" may follow
-ONE_DEVICE = 1  # which a run has by default, however many the machine has
 # Programs that start a process for each device, and tell it of the others.
 LAUNCHERS: tuple[type[ClusterEnvironment], ...] = (
     TorchElasticEnvironment,
@@ -57,12 +56,10 @@ def check(config: Any) -> None:
     for option, parameter in inspect.signature(CIFAR10DataModule).parameters.items():
         if config.data[option] is None and parameter.default is not None:  # which the parser lets through
             raise InputError(f"--data.{option}=null: leave it out for its default, {parameter.default}")
-    if config.save_every_n_steps is not None and config.save_every_n_steps < 1:
-        raise InputError(f"--save_every_n_steps={config.save_every_n_steps}: give a number of at least 1")
+    for name, least in ((option.name, option.least) for option in OPTIONS if option.least is not None):
+        if config[name] is not None and config[name] < least:
+            raise InputError(f"--{name}={config[name]} is out of range: give a number of at least {least}")
     trainer = config.trainer
-    for option in AT_LEAST_ONE:
-        if trainer[option] is not None and trainer[option] < 1:
-            raise InputError(f"--trainer.{option}={trainer[option]} is out of range: give a number of at least 1")
     for option in ("max_epochs", "max_steps"):
         if trainer[option] is not None and trainer[option] < -1:
             value = f"--trainer.{option}={trainer[option]}"
@@ -92,27 +89,26 @@ def _check_profiler(config: Any) -> None:
         )
 
 
-def check_seed(command: Composed) -> None:
+def check_seed(command_line: CommandLine) -> None:
     """Check the seed, which is used before all else is known.
 
     Raises:
-        InputError: where it is out of range.
+        InputError: if it is out of range.
     """
-    given = configs.take_options(command.rest, ("--seed_everything",))[0].get("--seed_everything")
-    seed = command.config.get("seed_everything") if given is None else given
+    seed = command_line.value("seed_everything")
     digits = re.fullmatch(r"(-?)0*(\d+)", str(seed))
     if digits and (digits[1] or len(digits[2]) > len(str(LARGEST_SEED)) or int(digits[2]) > LARGEST_SEED):
         raise InputError(f"--seed_everything={seed} is out of range: give a number from 0 to {LARGEST_SEED}")
 
 
-def choose_devices(command: Composed, model: type[Classifier], trainer: Any) -> str | None:
+def choose_devices(command_line: CommandLine, model: type[Classifier], trainer: Any) -> str | None:
     """Settle which devices a model gets, as far as the command line leaves that open.
 
     A model that cannot compute elsewhere stays on the CPU. Any other gets one device, unless a launcher has started
     several processes: each of those has a device of its own.
 
     Args:
-        command: the command line.
+        command_line: the command line.
         model: the class.
         trainer: the trainer's options, which are changed.
 
@@ -130,7 +126,7 @@ def choose_devices(command: Composed, model: type[Classifier], trainer: Any) -> 
         return devices.idle(model, accelerator)
     if isinstance(accelerator, str):
         devices.check(accelerator, option)
-    if trainer.devices != ONE_DEVICE or configs.sets("trainer.devices", command):
+    if trainer.devices != TRAINER_DEFAULTS["devices"] or command_line.value("trainer.devices") is not None:
         return None
     if _launched_processes() > 1:
         trainer.devices = "auto"
@@ -152,15 +148,12 @@ def _accelerator_of(trainer: Any) -> type[Accelerator]:
     )
 
 
-def name_culprit(error: BaseException, command: Composed) -> InputError:
+def name_culprit(error: BaseException, command_line: CommandLine) -> InputError:
     """Return a library's error as one that begins with the option of the trainer which it speaks of, where it does."""
     message = _raised_by_class(str(error)) or one_line(error)
-    given = dict(command.config.get("trainer", {}))
-    given |= {
-        option.removeprefix("--trainer."): value
-        for option, value, _ in configs.options(command.rest)
-        if option.startswith("--trainer.")
-    }
+    given = dict(command_line.config.get("trainer", {}))
+    options = [word for word in command_line.options if word.option.startswith("--trainer.")]
+    given |= {word.option.removeprefix("--trainer."): word.value for word in options}
     spoken_of = [name for name in given if re.search(rf"\b{re.escape(name)}\b", message)]
     if not spoken_of or message.startswith("--"):
         return InputError(message)

@@ -1,21 +1,24 @@
 """`ZooParser`: a parser whose errors are one line that names the culprit, its place, and the nearest known name."""
 
+import contextlib
 import inspect
 import pkgutil
 import re
-import sys
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from enum import Enum
 from importlib import import_module
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import torch
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
-from datamodules.errors import Ended, InputError, did_you_mean, error_line, nearest, one_line
+from datamodules.errors import Ended, InputError, did_you_mean, nearest, one_line
 from zoo.catalogue import registry
 from zoo.runs import configs
+from zoo.runs.command_line import CommandLine
+from zoo.runs.options import CLASS_KEYS
 
 T = TypeVar("T")
 # Types as a person would name them.
@@ -31,15 +34,35 @@ KINDS = {
 register_type(torch.device)
 
 
-class ZooParser(LightningArgumentParser):
-    """Lightning's parser, with errors for people."""
+class Parsing(NamedTuple):
+    """What parsers know while a command line is parsed.
 
-    # The command line at hand, and the keys that it may set. Class attributes, because a parser makes parsers of its
-    # own, for the arguments of classes, whose errors are ours too.
-    command: ClassVar[configs.Composed] = configs.Composed({}, [], {}, {})
-    known: ClassVar[set[str]] = set()
-    # The part of the help that is wanted: of "data", of "trainer", or of all.
-    section: ClassVar[str] = "all"
+    Attributes:
+        command_line: the command line.
+        known: the dotted keys that it may set.
+    """
+
+    command_line: CommandLine
+    known: set[str]
+
+
+# A parser makes parsers of its own for the arguments of classes, and jsonargparse keeps these for the next command
+# line: what belongs to a command line cannot be their attribute.
+_PARSING: ContextVar[Parsing] = ContextVar("parsing")
+
+
+@contextlib.contextmanager
+def parsing(command_line: CommandLine) -> Iterator[Parsing]:
+    """Let the errors of all parsers refer to `command_line`."""
+    token = _PARSING.set(Parsing(command_line, set()))
+    try:
+        yield _PARSING.get()
+    finally:
+        _PARSING.reset(token)
+
+
+class ZooParser(LightningArgumentParser):
+    """Lightning's parser, with errors for people. It parses within `parsing`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Without abbreviations, which would take --trainer.max_epoch for max_epochs on the command line, not in a file.
@@ -59,8 +82,9 @@ class ZooParser(LightningArgumentParser):
     def format_help(self) -> str:
         """Return the groups of options that are in the wanted section, without the usage, which is as long again."""
         _, *groups = re.split(r"\n(?=\S)", super().format_help())
-        if self.section != "all":
-            groups = [group for group in groups if re.search(rf"^  --{self.section}[ .]", group, re.MULTILINE)]
+        section = _PARSING.get().command_line.help_section
+        if section not in ("all", ""):
+            groups = [group for group in groups if re.search(rf"^  --{section}[ .]", group, re.MULTILINE)]
         return "\n".join(groups)
 
     def print_help(self, file: Any = None) -> None:
@@ -72,30 +96,27 @@ class ZooParser(LightningArgumentParser):
         raise Ended(status)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print `message` as one line and exit with code 2."""
+        """End the command with `message` as one line, and with code 2."""
+        command_line, known = _PARSING.get()
         unknown = re.match(r"Option '([^']+)' is not accepted", message)
         if unknown and unknown[1] == "class_path":  # jsonargparse takes a class with other keys for an argument
-            values = (
-                value for _, value, _ in configs.options(self.command.rest) if value and configs.reads_as_yaml(value)
-            )
-            keys = configs.beside(
-                [self.command.config, *(configs.parse("the command line", value) for value in values)]
-            )
+            values = (option.value for option in command_line.options)
+            yaml = [configs.parse("the command line", v) for v in values if v and configs.reads_as_yaml(v)]
+            keys = configs.beside([command_line.config, *yaml])
             text = f"'{next(keys, 'an argument')}' stands beside a class_path: put it into init_args"
         elif unknown and self.owner:
-            text = no_argument(self.owner, unknown[1], self.get_defaults(skip_validation=True).keys(), self.command)
+            text = no_argument(self.owner, unknown[1], self.get_defaults(skip_validation=True).keys(), command_line)
         else:
-            text = explain(message, self.command, self.known, self.owner)
-        print(f"error: {error_line(text)}", file=sys.stderr)
-        raise Ended(2)
+            text = explain(message, command_line, known, self.owner)
+        raise Ended(2, text)
 
 
-def explain(message: str, command: configs.Composed, known: Iterable[str], owner: type | None = None) -> str:
+def explain(message: str, command_line: CommandLine, known: Iterable[str], owner: type | None = None) -> str:
     """Return jsonargparse's `message` as one line for people.
 
     Args:
         message: the message.
-        command: the command line, in whose configs the culprit is looked for.
+        command_line: in whose configs the culprit is looked for.
         known: the dotted keys that may be set.
         owner: the class whose arguments are parsed.
     """
@@ -105,11 +126,11 @@ def explain(message: str, command: configs.Composed, known: Iterable[str], owner
         return f"{owner.__name__} needs a value for {missing[1]}: give it in its init_args"
     if unknown := re.search(r"does not accept option '([^']+)'|unrecognized arguments: (?:--)?([^\s=]+)", text):
         key = unknown[1] or unknown[2]
-        return f"unknown option '{key}'{configs.where(key, command)}.{_nearest(key, known)}"
+        return f"unknown option '{key}'{command_line.source(key)}.{_nearest(key, known)}"
     if wrong := re.match(r'Parser key "([^"]+)": (.*)', text):
         key, problem = _full_key(wrong[1], known), wrong[2]
         if unloaded := re.search(r"Problem with given class_path '([^']+)': (.*?)(?= - | Given|$)", problem):
-            return f"--{key}{_file_with(unloaded[1], command)}: {_unloaded(unloaded[1], unloaded[2])}"
+            return f"--{key}{_file_with(unloaded[1], command_line)}: {_unloaded(unloaded[1], unloaded[2])}"
         option = f"{owner.__name__}: {key}" if owner and "." not in key else f"--{key}"
         value = re.search(r"Given value: (.*)$", message, re.MULTILINE) or re.search(r"Got value: (.*?)$", problem)
         kind = r"<class '[^']+'>|typing\.Literal\[[^\]]*\]|[^.]*?"
@@ -118,7 +139,7 @@ def explain(message: str, command: configs.Composed, known: Iterable[str], owner
         if value and expected:
             kinds = " or ".join(dict.fromkeys(map(_kind, expected)))
             choices = [choice for kind in expected for choice in _choices(kind)]
-            problem = f"{option}={value[1]}{_where(key, command)}: expected {kinds}"
+            problem = f"{option}={value[1]}{_where(key, command_line)}: expected {kinds}"
             return _with_hint(problem, did_you_mean(value[1], choices))
         return f"{option}: {problem}"
     return text
@@ -162,9 +183,9 @@ def _nearest_path(path: str) -> str | None:
     return found
 
 
-def _file_with(word: str, command: configs.Composed) -> str:
+def _file_with(word: str, command_line: CommandLine) -> str:
     """Return `" (in FILE)"` for the last config in which `word` is a key or a value; `""` where it is in none."""
-    files = [path for path, config in command.files.items() if word in _words(config)]
+    files = [path for path, config in command_line.files.items() if word in _words(config)]
     return f" (in {files[-1]})" if files else ""
 
 
@@ -182,13 +203,13 @@ def _words(config: Any) -> Iterator[Any]:
 
 def _full_key(key: str, known: Iterable[str]) -> str:
     """Write out `dropout` as `model.dropout`: the parser of a class's arguments does not know whose they are."""
-    full = [name for name in known if name.partition(".")[2] == key and name.partition(".")[0] in configs.CLASS_KEYS]
+    full = [name for name in known if name.partition(".")[2] == key and name.partition(".")[0] in CLASS_KEYS]
     return full[0] if "." not in key and len(full) == 1 else key
 
 
-def _where(key: str, command: configs.Composed) -> str:
+def _where(key: str, command_line: CommandLine) -> str:
     group, _, rest = key.partition(".")
-    return configs.where(f"{group}.init_args.{rest}" if group in configs.CLASS_KEYS else key, command)
+    return command_line.source(f"{group}.init_args.{rest}" if group in CLASS_KEYS else key)
 
 
 def _choices(expected: str) -> list[str]:
@@ -208,26 +229,26 @@ def _kind(expected: str) -> str:
     return KINDS.get(name, name)
 
 
-def check_class(key: str, command: configs.Composed, base: type[T]) -> type[T] | None:
-    """Check the class that `command` names under `key`, and the names of its arguments.
+def check_class(key: str, base: type[T]) -> type[T] | None:
+    """Check the class that the command line names under `key`, and the names of its arguments. Use it within `parsing`.
 
     Args:
         key: "model", "optimizer" or "lr_schedule".
-        command: the command line.
         base: what the class must be a subclass of.
 
     Returns:
-        The class; None where it names none.
+        The class; None if there is none.
 
     Raises:
         InputError: for an unknown or unfit class, or an argument that it does not have.
     """
-    value = command.config.get(key)
+    command_line, known = _PARSING.get()
+    value = command_line.config.get(key)
     if value is None:
         return None
     name = value.get("class_path")
     if not isinstance(name, str):
-        raise InputError(f"{key}{configs.where(key, command)}: give the name of a class as class_path")
+        raise InputError(f"{key}{command_line.source(key)}: give the name of a class as class_path")
     cls: type[Any] = registry.load(name) if key == "model" else _find_class(key, name, base)
     if "." not in name:
         value["class_path"] = f"{cls.__module__}.{cls.__qualname__}"
@@ -235,28 +256,28 @@ def check_class(key: str, command: configs.Composed, base: type[T]) -> type[T] |
     signature = inspect.signature(cls).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values()):
         given = list(value.get("init_args") or {})
-        options = (option.partition("=")[0] for option in command.rest)
-        given += [o.removeprefix(f"--{key}.").removeprefix("init_args.") for o in options if o.startswith(f"--{key}.")]
+        options = [option.option.removeprefix(f"--{key}.") for option in command_line.options]
+        given += [name.removeprefix("init_args.") for name in options if not name.startswith("-")]
         for argument in given:
             if argument not in signature and argument != "help":
-                raise InputError(no_argument(cls, argument, signature, command))
+                raise InputError(no_argument(cls, argument, signature, command_line))
         if key == "model" and "num_classes" in given:
             raise InputError("--model.num_classes follows from --data.task: leave it out")
-    ZooParser.known |= {f"{key}.{argument}" for argument in signature}
+    known.update(f"{key}.{argument}" for argument in signature)
     return cls
 
 
-def no_argument(cls: type, argument: str, known: Iterable[str], command: configs.Composed) -> str:
+def no_argument(cls: type, argument: str, known: Iterable[str], command_line: CommandLine) -> str:
     """Return the line for an argument that a class does not have.
 
     Args:
         cls: the class.
         argument: what was given.
         known: the arguments that it has.
-        command: the command line, in whose configs the argument is looked for.
+        command_line: in whose configs the argument is looked for.
     """
     known = list(known)
-    problem = f"{cls.__name__} has no argument '{argument}'{_file_with(argument, command)}"
+    problem = f"{cls.__name__} has no argument '{argument}'{_file_with(argument, command_line)}"
     return f"{problem}.{did_you_mean(argument, known)} It has: {', '.join(known) or 'none'}"
 
 

@@ -17,9 +17,12 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning.pytorch.utilities import rank_zero_only
 
-from datamodules.errors import InputError, RunError, one_line
+from datamodules.errors import InputError, RunError, one_line, printable
+from zoo.core import installation
 from zoo.core.signals import ENDING, Stopped
 
 COMMAND = Path(__file__).resolve().parents[2] / "cli.py"
@@ -51,22 +54,46 @@ def uses_multiprocessing(trainer: L.Trainer) -> bool:
     return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
 
 
-def check_launcher(trainer: L.Trainer, strategy: object) -> None:
-    """Refuse strategies that start their processes by multiprocessing: a run's callbacks cannot be pickled.
+def check(trainer: L.Trainer, options: Any) -> None:
+    """Check what a trainer's options ask of several processes.
 
     Args:
         trainer: before it runs.
-        strategy: of the trainer, as the command line names it.
+        options: of the trainer, as the command line gives them.
 
     Raises:
-        InputError: names the strategy, and the one to use.
+        InputError: for a strategy that starts its processes by multiprocessing, as a run's callbacks cannot be pickled;
+            for several nodes whose processes nothing tells of each other; for a port that is none; and for synchronized
+            batch norm on the CPU.
     """
     if uses_multiprocessing(trainer):
-        name = strategy if isinstance(strategy, str) else type(strategy).__name__
+        name = options.strategy if isinstance(options.strategy, str) else type(options.strategy).__name__
         raise InputError(
             f"--trainer.strategy={name} starts its processes by multiprocessing, which is not supported: "
             "use --trainer.strategy=ddp"
         )
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    are_told = {"MASTER_ADDR", "NODE_RANK", "GROUP_RANK"} & os.environ.keys()
+    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not are_told:
+        raise InputError(
+            f"--trainer.num_nodes={trainer.num_nodes}: no launcher has started this process on every node: "
+            "use torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each node"
+        )
+    if options.sync_batchnorm and trainer.strategy.root_device.type == "cpu":
+        raise InputError("--trainer.sync_batchnorm=true needs GPUs: leave it out")
+    if trainer.world_size > 1:
+        installation.check_port()
+
+
+def is_first() -> bool:
+    """Whether this is the first process of a run, or the only one."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print a line, in the first process of a run."""
+    print(printable(text), flush=True)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from typing import Any
 
 from datamodules.errors import one_line
 from zoo.core import files
-from zoo.runs import configs, results, resume, run_directory
+from zoo.runs import results, run_directory
+from zoo.runs.command_line import CHECKPOINT, RESUME, CommandLine, take
 
 FILE = "slurm_job"  # of a run
 
@@ -69,29 +70,28 @@ def _note(argv: Sequence[str]) -> str:
     return f"{job()}\n{shlex.join(argv)}\n"
 
 
-def take_up(argv: Sequence[str]) -> list[str] | None:
+def take_up(command_line: CommandLine) -> CommandLine | None:
     """Return the command line with which a job goes on.
 
     Args:
-        argv: "fit" and its options.
+        command_line: of `fit`.
 
     Returns:
-        The same where the job has no run yet; with `--resume RUN` where it has one that is not finished; None where it
-        has finished it.
+        The same one if the job has no run yet, one with `--resume RUN` if its run is not finished, None if it is.
     """
     if job() is None or not was_queued_again():
-        return list(argv)
-    note, options = _note(argv).encode(), list(argv[1:])
-    run = run_directory.newest(resume.runs_dir(configs.compose(options)), lambda run: _holds(run / FILE, note))
+        return command_line
+    note = _note(command_line.argv).encode()
+    run = run_directory.newest(command_line.runs_dir, lambda run: _holds(run / FILE, note))
     if run is None:
-        return list(argv)
+        return command_line
     if (run / results.FILE).is_file():
         _say(f"Job {job()} was queued again, and has finished its run: {run}")
         return None
     _say(f"Job {job()} was queued again, and goes on with its run.")
     # Where the run once started from, and its name, are its own by now.
-    _, kept = configs.take_options(options, (*resume.CHECKPOINT, "--resume", "--name"))
-    return [argv[0], *kept, f"--resume={run}"]
+    _, kept = take(command_line.argv[1:], (*CHECKPOINT, RESUME, "--name"))
+    return CommandLine(["fit", *kept, f"--resume={run}"])
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,262 @@
+"""`Fit`: trains a model in a run's directory, then evaluates its best checkpoint on the test set."""
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+from filelock import FileLock
+from lightning.pytorch.callbacks import Callback, LambdaCallback
+
+from datamodules.errors import InputError, RunError
+from zoo.runs import checkpoints, results, run_directory
+from zoo.runs.checkpoints import BEST, LAST
+from zoo.runs.command_line import CommandLine
+from zoo.runs.resume import Origin
+from zoo.training import callback_checks, compilation, model_checks, processes, restoring, run_logger, slurm
+from zoo.training.callbacks.batch_log import BatchLog
+from zoo.training.callbacks.early_stopping import EpochEarlyStopping
+from zoo.training.callbacks.ending import Ending
+from zoo.training.callbacks.finished_epoch import FinishedEpoch
+from zoo.training.callbacks.finite import StopWhenNotFinite
+from zoo.training.callbacks.run_checkpoint import RunCheckpoint
+from zoo.training.callbacks.speed import Speed
+from zoo.training.callbacks.step_seed import StepSeed
+from zoo.training.lightning_cli import ZooCLI
+from zoo.training.run_config import RunConfig
+from zoo.training.run_logger import FOLDER, RunLogger
+from zoo.training.tensorboard.embeddings import Embeddings
+from zoo.training.tensorboard.pictures import Pictures
+from zoo.training.tensorboard.pr_curves import PRCurves
+from zoo.training.tensorboard.run_summary import RunSummary
+from zoo.training.trainer_command import TrainerCommand
+
+
+class Fit(TrainerCommand):
+    """Trains a model."""
+
+    def __init__(self, command_line: CommandLine, origin: Origin) -> None:
+        self.best: RunCheckpoint | None = None
+        self.last: RunCheckpoint | None = None
+        self.not_finite, self.ending = StopWhenNotFinite(), Ending()
+        self._made: list[Path] = []  # folders for the run's directory, the innermost first
+        self._lock: FileLock | None = None
+        super().__init__(command_line, origin)
+        self.graceful_stop.requeue = None if self.cli.slurm is None else self.cli.slurm.requeue_signal
+
+    @property
+    def saves_last(self) -> bool:
+        """Whether the run keeps a last checkpoint."""
+        return self.last is not None
+
+    def callbacks(self, cli: ZooCLI, others: list[Callback]) -> list[Callback]:
+        """Return the callbacks of the trainer, in the order in which they depend on each other."""
+        config, self.run_config = cli.config_init, RunConfig(cli.parser, cli.config, self.origin)
+        # Before all others: they find the run's logger.
+        callbacks: list[Callback] = [
+            LambdaCallback(setup=self._open_run, on_train_epoch_end=self.check_run_is_there),
+            *([compilation.CompiledSteps()] if config.compile else []),
+            *super().callbacks(cli, others),
+            LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
+            FinishedEpoch(),
+            StepSeed(int(config.seed_everything)),
+            # What was logged is not logged again after a resume: it comes before the checkpoint.
+            self.not_finite,
+            BatchLog(),
+            Speed(self.history),
+            self.graceful_stop,
+            self.ending,
+        ]
+        if config.trainer.fast_dev_run:
+            return callbacks
+        summary = RunSummary(self.history, self.run_config.plain, self.command_line.argv)
+        callbacks += [summary, PRCurves(), Embeddings()]
+        self.graceful_stop.every_n_steps = config.save_every_n_steps
+        validates = config.data.val_size and config.trainer.limit_val_batches != 0
+        if config.trainer.enable_checkpointing is not False:
+            # The best before the last, which keeps what is known of the best.
+            self.best = RunCheckpoint(BEST, monitor="val/acc") if validates else None
+            self.last = RunCheckpoint(LAST)
+            callbacks += filter(None, (self.best, self.last))
+        if config.early_stopping is not None:
+            if not validates:
+                raise InputError("--early_stopping needs a validation set: --data.val_size is 0")
+            callbacks.append(EpochEarlyStopping(config.early_stopping))
+        # After what may end the run: the last epoch has plots.
+        return [*callbacks, Pictures(), LambdaCallback(on_train_start=self._begin)]
+
+    # Before anything is written.
+
+    def prepare(self) -> None:
+        """Read all data and check all that can be checked, then make the run's directory: bad input leaves nothing.
+
+        Raises:
+            InputError: for data, a model or options with which no run can begin.
+        """
+        config = self.config
+        model_checks.check(self.model)
+        if config.compile:
+            compilation.check_model(self.model)
+            compilation.check_compiler(self.trainer.strategy.root_device)
+        self.open_data("fit", "test")
+        self._check_batches()
+        self._check_origin()
+        self.run_config.check()
+        validates = self.data.val is not None and config.trainer.limit_val_batches != 0
+        callback_checks.check(cast(Any, self.trainer).callbacks, self.model, self.data.class_names, validates)
+        processes.say(self.data.describe())
+        if config.trainer.fast_dev_run or not processes.is_first():
+            return
+        if self.origin.run is None:
+            name = config.name or type(self.model).__name__
+            folder = Path(config.runs_dir) / (f"{name}-synthetic" if self.data.source == "synthetic" else name)
+            self._made = [path for path in (folder, *folder.parents) if not path.exists()]
+            self.run_dir = run_directory.create(folder.parent, folder.name)
+        else:
+            self.run_dir = self.origin.run
+        self.trainer.profile_dir = self.run_dir / run_directory.PROFILE
+        self._lock = run_directory.lock(self.run_dir)
+        try:
+            if self.origin.run is None:
+                self.run_config.save(self.run_dir)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_batches(self) -> None:
+        """Refuse batches that would end training in the middle of an epoch."""
+        data, options = self.data, self.config.trainer
+        assert data.train is not None
+        images = -(-len(data.train) // self.trainer.world_size)
+        batches = images // data.batch_size if data.drop_last else -(-images // data.batch_size)
+        size = f"--data.batch_size={data.batch_size} of {images:,} training images"
+        if batches == 0:
+            raise InputError(f"{size} leaves no whole batch, and --data.drop_last leaves out the others: lower it")
+        batch_norm = any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
+        if batch_norm and images % data.batch_size == 1 and not data.drop_last:
+            raise InputError(
+                f"{size} leaves a last batch of one, on which batch norm cannot train: "
+                "give another size, or --data.drop_last=true"
+            )
+        interval = options.val_check_interval
+        if type(interval) is int and interval > batches and options.check_val_every_n_epoch is not None:
+            raise InputError(f"--trainer.val_check_interval={interval} is more than the {batches} batches of an epoch")
+
+    def _check_origin(self) -> None:
+        """Refuse a checkpoint that cannot be trained further, or whose training is done."""
+        path, content, run = self.origin.path, self.origin.content, self.origin.run
+        if path is None or content is None:
+            return
+        if "optimizer_states" not in content:
+            raise InputError(f"{path} holds weights only: it can be tested, but not trained further")
+        restoring.check(path, content, self.trainer, self.model, self.data)
+        done, epochs = checkpoints.epochs_done(content), self.trainer.max_epochs
+        if epochs not in (None, -1) and done > epochs:
+            raise InputError(f"{path} has trained for {done} epochs, and --trainer.max_epochs is {epochs}: raise it")
+        is_finished = done == epochs
+        if run is not None:
+            before, now = (self.origin.config or {}).get("trainer", {}), self.run_config.plain["trainer"]
+            same_length = all(before.get(name) == now.get(name) for name in ("max_epochs", "max_steps", "max_time"))
+            is_finished = (run / results.FILE).is_file() and (same_length or is_finished)
+        if is_finished:
+            timed = " or --trainer.max_time" if self.config.trainer.max_time else ""
+            raise InputError(
+                f"{path} has trained for {done} epochs, all that it was to: raise --trainer.max_epochs{timed}"
+            )
+
+    # The run.
+
+    def run(self) -> None:
+        """Train, then evaluate the best checkpoint on the test set, once; the last one if there is no validation set.
+
+        Raises:
+            InputError: see `prepare`; RunError: if the run ends before its time.
+        """
+        self.prepare()
+        with self.attended():
+            self.trainer.fit(self.model, self.data, ckpt_path=self.config.ckpt_path, weights_only=True)
+            self._begin()  # if there was nothing to train
+            self._test_best()
+
+    def _open_run(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        """Tell all that writes where to; called in every process of a run, once they can talk to each other."""
+        if stage != "fit":
+            return
+        path = self.trainer.strategy.broadcast(self.origin.path)
+        if not self.trainer.strategy.reduce_boolean_decision(path == self.origin.path):
+            raise RunError(f"the processes found different checkpoints to go on from: name the file, as {path}")
+        self.run_dir = self.trainer.run_dir = self.trainer.strategy.broadcast(self.run_dir)
+        if self.run_dir is None:
+            return
+        self.history.path = self.run_dir / "metrics.csv"
+        if self.last is not None:
+            directory = (self.run_dir / run_directory.CHECKPOINTS).resolve()
+            callback_checks.place(cast(Any, trainer).callbacks, directory)
+            self.graceful_stop.path = self.not_finite.path = self.ending.path = directory / f"{LAST}.ckpt"
+            for callback in filter(None, (self.best, self.last)):
+                callback.dirpath = str(directory)
+        loggers = self.cli.config_init.trainer.logger
+        if loggers in (None, True) or isinstance(loggers, list):
+            self.trainer.loggers = [self._run_logger(self.run_dir), *self.trainer.loggers]
+
+    def _run_logger(self, run_dir: Path) -> RunLogger:
+        content = self.origin.content
+        if self.origin.run and content:
+            return RunLogger(run_dir, checkpoints.epochs_done(content), content["global_step"])
+        if self.origin.run and self.trainer.is_global_zero:
+            shutil.rmtree(run_dir / FOLDER, ignore_errors=True)  # it starts anew
+        logger = RunLogger(run_dir)
+        logger.experiment.add_text("data", self.data.describe())
+        return logger
+
+    def _begin(self, *hook_arguments: Any) -> None:
+        """Write the config of a run that goes on, once all callbacks are set up: one that refuses changes nothing."""
+        if self.has_begun or self.run_dir is None or not processes.is_first():
+            return
+        self.has_begun = True
+        self.run_config.set_aside(self.run_dir / results.FILE)
+        self.run_config.save(self.run_dir)
+        slurm.mark(self.run_dir, self.command_line.argv)
+        start = ", which has no checkpoint yet: it starts anew" if self.origin.run else ""
+        processes.say(f"Run: {self.run_dir}{f', from {self.origin.path}' if self.origin.path else start}")
+
+    def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.check_run_is_there()
+        checkpoint["config"] = self.run_config.plain
+        for logger in run_logger.all_of(trainer):
+            logger.flush()
+
+    def _test_best(self) -> None:
+        facts: dict[str, Any] = {"epochs": len(self.history.rows), "fit_seconds": round(self.history.seconds, 1)}
+        paths = [callback.best_model_path for callback in (self.best, self.last) if callback is not None]
+        path = next(filter(None, paths), None)
+        if path is not None:
+            content = checkpoints.read(Path(path))
+            checkpoints.check_weights(Path(path), content, self.model)
+            # Not by the trainer, which would put all callbacks back to where they were then, too.
+            self.model.load_state_dict(content["state_dict"])
+            if self.best is not None and self.best.best_model_score is not None:
+                facts["best_epoch"] = checkpoints.epochs_done(content)
+                facts["val/acc"] = round(self.best.best_model_score.item(), 6)
+        for logger in run_logger.all_of(self.trainer):
+            logger.begin_test(self.trainer.current_epoch)
+        self.trainer.test(self.model, self.data, verbose=False)
+        if processes.is_first() and "test" in self.model.results:
+            self.report("test", path, self.run_dir, facts)
+
+    def discard(self) -> None:
+        """Remove the directory of a run that did not begin, and the folders that were made for it."""
+        if self.run_dir is not None and self.origin.run is None and processes.is_first():
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+            for folder in self._made:
+                with contextlib.suppress(OSError):  # it holds other runs by now
+                    folder.rmdir()
+            self.run_dir = None
+
+    def close(self) -> None:
+        """Give back the lock of the run."""
+        if self._lock is not None:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()

@@ -1,0 +1,77 @@
+"""Silence what Lightning prints at every start and what does not concern this project."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+# Loggers whose messages below a level are noise.
+LEVELS = {
+    "lightning.fabric.utilities.seed": logging.WARNING,
+    "lightning.fabric.utilities.distributed": logging.WARNING,
+    "torch.utils.cpp_extension": logging.ERROR,  # torch.compile misses a GPU
+}
+# Beginnings of messages. Their logger also tells what people ask for, as by `ModelCheckpoint(verbose: true)`.
+NOISE = (
+    "GPU available",
+    "TPU available",
+    "💡 Tip",
+    "You are running in `Trainer(barebones=True)`",
+    "You are using a CUDA device",
+    "-----",  # a box around the number of processes
+    "Using 16bit",
+    "Using bfloat16",
+    "Running in `fast_dev_run` mode",
+    "`Trainer(",  # repeats an option
+    "`Trainer.fit` stopped: `max_",
+    "Time limit reached",  # `Ending` says more
+    "Trainer already configured with model summary callbacks",
+    "The following callbacks returned in `LightningModule.configure_callbacks`",  # a NumPy model's
+    "Restoring states from the checkpoint",
+    "Restored all states from the checkpoint",
+    "Loaded model weights from the checkpoint",
+    "You're using the WeightAveraging callback, but saving a checkpoint outside",
+    "Found current_model_state in the checkpoint",
+    "Your model can run with static graph optimizations",
+    "\nDetected KeyboardInterrupt",  # `cli.main` says it
+)
+# Patterns of warnings.
+WARNINGS = (
+    "LightningCLI's args parameter is intended",  # configs are composed before the parser sees them
+    ".*does not have many workers.*",  # a worker would slow the loaders down
+    ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
+    "The number of training batches .* is smaller than the logging interval",
+    ".*LeafSpec.* is deprecated",
+    r"\s*Unable to serialize instance",  # `_as_given` mends it
+    "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
+    "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
+    "GPU available but not used",  # a NumPy model says so itself
+    "Total length of `list` across ranks is zero",  # likewise
+    "You have overridden `transfer_batch_to_device` in `LightningModule`",  # a NumPy model's batches stay
+    "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics add up what all processes counted
+    "Checkpoint directory .* exists and is not empty",  # as it is in a resumed run
+    "You're using the WeightAveraging callback with a model that overrides",  # no model of the zoo is sharded
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let Lightning print only what is worth a line."""
+    before = {name: logging.getLogger(name).level for name in LEVELS}
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    rank_zero.addFilter(_is_wanted)
+    try:
+        with warnings.catch_warnings():
+            for message in WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        rank_zero.removeFilter(_is_wanted)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not record.getMessage().startswith(NOISE)
