@@ -124,8 +124,9 @@ def explain(message: str, command_line: CommandLine, known: Iterable[str], owner
     text = one_line(message)
     if owner and (missing := re.match(r"the following arguments are required: (.*)", text)):
         return f"{owner.__name__} needs a value for {missing[1]}: give it in its init_args"
-    if unknown := re.search(r"does not accept option '([^']+)'|unrecognized arguments: (?:--)?([^\s=]+)", text):
-        key = unknown[1] or unknown[2]
+    pattern = r"(?:Group '([^']+)' )?does not accept option '([^']+)'|unrecognized arguments: (?:--)?([^\s=]+)"
+    if unknown := re.search(pattern, text):
+        key = ".".join(filter(None, (unknown[1], unknown[2] or unknown[3])))
         return f"unknown option '{key}'{command_line.source(key)}.{_nearest(key, known)}"
     if wrong := re.match(r'Parser key "([^"]+)": (.*)', text):
         key, problem = _full_key(wrong[1], known), wrong[2]
