@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import EntryPoint
+from inspect import isabstract
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,43 @@ def test_built_in_models_load(name):
     assert registry.find(name).class_path == f"{model.__module__}.{name}"
 
 
+def test_the_folder_is_the_zoo():
+    """Every public model that a file of zoo/models defines is in the registry, and nothing else is."""
+    models = {}
+    for path in registry.MODELS.glob("*.py"):
+        module = import_module(f"zoo.models.{path.stem}" if path.stem != "__init__" else "zoo.models")
+        models |= {
+            name: f"{module.__name__}:{name}"
+            for name, value in vars(module).items()
+            if not name.startswith("_") and isinstance(value, type) and value.__module__ == module.__name__
+            if issubclass(value, Classifier) and not isabstract(value)
+        }
+    assert models == registry.BUILT_IN
+
+
+MODEL = "class {}(TorchClassifier):\n    about = About()\n"
+
+
+def test_which_classes_are_models(tmp_path):
+    """Without an import: a class with an attribute `about`, wherever it stands in the class."""
+    documented = MODEL.format("Documented").replace(
+        "    about", '    """Text.\n\n    More.\n    """\n\n    about: About'
+    )
+    helpers = "class Block(nn.Module):\n    def __init__(self): ...\n\n\nabout = 1\n\n\ndef f():\n    about = 1\n"
+    (tmp_path / "family.py").write_text(f"{helpers}\n{documented}\n{MODEL.format('Plain')}\n{MODEL.format('_Private')}")
+    assert registry.built_in(tmp_path) == {
+        "Documented": "zoo.models.family:Documented",
+        "Plain": "zoo.models.family:Plain",
+    }
+
+
+def test_a_name_of_two_models_raises(tmp_path):
+    for family in ("a", "b"):
+        (tmp_path / f"{family}.py").write_text(MODEL.format("Net"))
+    with pytest.raises(ValueError, match=r"two models are called Net: zoo.models.a:Net and .*b:Net"):
+        registry.built_in(tmp_path)
+
+
 def test_listing_imports_no_model():
     code = "import sys; from zoo.catalogue import registry; registry.entries(); "
     code += "assert not {'torch', 'zoo.models.cnn'} & set(sys.modules)"
@@ -39,7 +78,9 @@ def test_listing_imports_no_model():
 
 
 def test_unknown_name_suggests_and_lists():
-    with pytest.raises(InputError, match=r"unknown model 'ImprovedCNM'. Did you mean 'ImprovedCNN'\?.* MLP, CNN"):
+    with pytest.raises(
+        InputError, match=r"unknown model 'ImprovedCNM'. Did you mean 'ImprovedCNN'\?.* CNN, ImprovedCNN, MLP"
+    ):
         registry.load("ImprovedCNM")
 
 
