@@ -88,7 +88,7 @@ def test_entry_point_adds_a_model(tmp_path, monkeypatch):
     plugins.install(monkeypatch, tmp_path)
     assert list(registry.entries()) == [*registry.BUILT_IN, "TinyNet"]
     assert registry.find("TinyNet").distribution == "tiny-zoo"
-    assert registry.of_class(registry.load("TinyNet")) == registry.find("TinyNet")
+    assert registry.find_class(registry.load("TinyNet")) == registry.find("TinyNet")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_parameters_are_the_papers(depth):
 
 @pytest.mark.parametrize("depth", BLOCKS)
 def test_flops(depth):
-    """All stages cost alike: half the side goes with twice the channels. The first block of a stage has half the inputs."""
+    """Stages cost alike: half the side goes with twice the channels. The first block of a stage has half the inputs."""
     blocks = (depth - 2) // 6
     with FlopCounterMode(display=False) as counter:
         ResNet(depth).eval()(random_images(1))

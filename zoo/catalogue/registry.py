@@ -124,7 +124,7 @@ def find(name: str) -> Entry:
     raise InputError(f"unknown model '{name}'.{did_you_mean(name, entries())} The zoo has: {', '.join(entries())}")
 
 
-def of_class(model: type) -> Entry | None:
+def find_class(model: type) -> Entry | None:
     """Return the entry of a model's class; None where it is not one of the zoo's. Imports nothing."""
     entry = entries().get(model.__name__)
     if entry is None:

@@ -118,7 +118,7 @@ def starter(entry: registry.Entry, command: str) -> str:
         InputError: where the model cannot be imported.
     """
     model = registry.load(entry.name)
-    own = about.of(model).config
+    own = about.read(model).config
     config = _complete(entry, model, configs.compose(["--config", own]).config if own else START)
     optimizer, schedule = (configs.import_class(config[key]["class_path"]) for key in ("optimizer", "lr_schedule"))
     sections = [

@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import nn
 
 from datamodules.errors import InputError
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.torch_classifier import TorchClassifier
 
 
@@ -25,7 +25,6 @@ class CNN(TorchClassifier):
         paper="http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf",
         config="cnn",
         tags=("torch", "notebooks"),
-        result=Result(0.7659, "JPEG copy", config="cnn"),
     )
 
     def __init__(self, num_classes: int = 10) -> None:
@@ -65,7 +64,6 @@ class ImprovedCNN(TorchClassifier):
         paper="https://arxiv.org/abs/1409.1556",
         config="improved_cnn",
         tags=("torch", "notebooks", "batch_norm", "dropout"),
-        result=Result(0.8845, "JPEG copy", config="improved_cnn", options="--trainer.precision bf16-mixed"),
     )
 
     def __init__(self, dropout: float = 0.5, num_classes: int = 10) -> None:

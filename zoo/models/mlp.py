@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import nn
 
 from datamodules.errors import InputError
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.torch_classifier import TorchClassifier
 
 
@@ -28,7 +28,6 @@ class MLP(TorchClassifier):
         paper="https://doi.org/10.1038/323533a0",
         config="mlp",
         tags=("torch",),
-        result=Result(0.506, "JPEG copy", n=3, spread=0.001, config="mlp"),
     )
 
     def __init__(self, hidden_sizes: list[int] | None = None, num_classes: int = 10) -> None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 from datamodules.errors import InputError
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
 from zoo.scratch.initializers import glorot, he, small_normal
@@ -44,7 +44,6 @@ class NumPyMLP(NumPyClassifier):
         paper="https://doi.org/10.1038/323533a0",
         config="milestone4/best",
         tags=("numpy", "notebooks"),
-        result=Result(0.562, "JPEG copy", n=3, spread=0.005, config="milestone4/best"),
     )
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from datamodules.cifar10 import Batch, CIFAR10DataModule, ImageDataset
 from datamodules.errors import InputError
 from zoo.core import devices
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.classifier import Stage
 from zoo.core.metrics import ClassificationMetrics
 from zoo.core.torch_classifier import TorchClassifier
@@ -59,7 +59,6 @@ class SpeedrunNet(TorchClassifier):
         paper="https://arxiv.org/abs/2404.00498",
         config="speedrun94",
         tags=("torch", "batch_norm", "record"),
-        result=Result(0.8990, "JPEG copy", config="speedrun94"),
     )
 
     def __init__(
