@@ -94,7 +94,7 @@ def test_entry_point_adds_a_model(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "target", "cause"),
     [
-        ("CNN", "their.module:CNN", "'cifar10-zoo' has that name; this one answers to --model their.module.CNN"),
+        ("CNN", "their.module:CNN", "'cifar10-zoo' has a model of that name; use --model their.module.CNN"),
         ("Net", "no target", "its entry point is 'no target', expected module:Class"),
         ("Net", "their.module:AnotherNet", "its class is 'their.module:AnotherNet'"),
     ],
@@ -118,8 +118,8 @@ def test_what_the_metadata_tell_is_one_warning(points, capsys, name, target, cau
     [
         ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
         ("import sys\nsys.exit(1)", "SystemExit"),
-        ("TinyNet = 1", "no subclass of zoo.core.classifier.Classifier"),
-        ("import torch\nclass TinyNet(torch.nn.Module): pass", "no subclass of zoo.core.classifier.Classifier"),
+        ("TinyNet = 1", "not a subclass of zoo.core.classifier.Classifier"),
+        ("import torch\nclass TinyNet(torch.nn.Module): pass", "not a subclass of zoo.core.classifier.Classifier"),
         ("import pytorch_lightning as pl\nclass TinyNet(pl.LightningModule): pass", "not pytorch_lightning"),
         ("from zoo.core.classifier import Classifier\nclass TinyNet(Classifier): pass", "is abstract"),
         ("from zoo.models.cnn import CNN as TinyNet", "is a class called 'CNN'"),
@@ -142,7 +142,7 @@ def test_what_only_an_import_tells_is_told_when_it_is_chosen(tmp_path, monkeypat
         ("CIFAR10.Zoo[export]>=99; python_version > '3'", "it needs cifar10-zoo>=99, installed is"),
         ("cifar10-zoo>=99; extra == 'test'", None),
         ("cifar10-zoo-extras>=99", None),
-        ("cifar10-zoo >< 3", "what it requires cannot be read"),
+        ("cifar10-zoo >< 3", "its requirements cannot be read"),
     ],
 )
 def test_a_plugin_for_a_newer_version(tmp_path, monkeypatch, capsys, requirement, cause):
@@ -180,7 +180,7 @@ def test_of_two_packages_one_gets_the_name_whatever_the_order(tmp_path, monkeypa
     for package in order:
         plugins.install(monkeypatch, tmp_path / package, package=package)
     assert registry.find("TinyNet").distribution == "zoo-a"
-    assert "'Zoo_B' is left out: 'zoo-a' has that name" in capsys.readouterr().err
+    assert "'Zoo_B' is left out: 'zoo-a' has a model of that name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["no equals sign", "not UTF-8"])
@@ -204,7 +204,7 @@ def test_requirements_that_cannot_be_compared(tmp_path, monkeypatch, capsys):
     assert list(registry.entries()) == [*registry.BUILT_IN]
     (line,) = capsys.readouterr().err.splitlines()
     assert "tiny-zoo" in line
-    assert "what it requires cannot be read" in line
+    assert "its requirements cannot be read" in line
 
 
 def test_one_of_several_processes_says_it(tmp_path, monkeypatch, capsys):

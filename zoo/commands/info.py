@@ -11,7 +11,7 @@ from datamodules.errors import InputError, one_line
 from zoo.catalogue import anatomy, model_facts, registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
-from zoo.commands.list import as_json, row
+from zoo.commands.list import as_json, make_row
 from zoo.core import about
 from zoo.runs import configs
 
@@ -68,7 +68,7 @@ def inspect_model(entry: registry.Entry) -> dict[str, Any]:
         problem = one_line(error)
     model_facts.remember(entry, facts)
     file, line = anatomy.source(model) or (None, None)
-    return as_json(row(entry, facts)) | {
+    return as_json(make_row(entry, facts)) | {
         "description": anatomy.description(model),
         "arguments": [_argument(argument) for argument in anatomy.arguments(model)],
         "layers": layers,

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         InputError: for a misspelled command line, or if no model matches it.
     """
     options = parse(argv)
-    rows = sorted(map(row, registry.entries().values()), key=lambda row: row.facts.flops or math.inf)
+    rows = sorted(map(make_row, registry.entries().values()), key=lambda row: row.facts.flops or math.inf)
     tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
     if options.tag is not None and options.tag not in tags:
         hint = f"{did_you_mean(options.tag, tags)} There are: {', '.join(tags)}"
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> Row:
+def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> Row:
     """Return the row of a model, with the known facts unless others are given."""
     is_ours = entry.distribution == registry.DISTRIBUTION
     return Row(entry, facts or model_facts.known(entry), measured_results.best(entry.name) if is_ours else None)
