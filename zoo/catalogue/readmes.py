@@ -22,15 +22,13 @@ METRICS = {
     "saturated": "saturated units",
 }
 COLUMNS: dict[str, Callable[[Result], object]] = {
-    "command": lambda result: (
-        f"[published]({result.source}) for `{result.config}`" if result.source else f"`{result.command}`"
-    ),
+    "command": lambda result: f"`{result.command}`" + (f", [published]({result.source})" if result.source else ""),
     "data": lambda result: result.data,
     "epochs": lambda result: result.epochs,
     **{title: lambda result, name=name: result.metric(name) for name, title in METRICS.items()},  # type: ignore[misc]
     "runs": lambda result: result.runs,
     "minutes": lambda result: result.minutes,
-    "hardware": lambda result: result.hardware,
+    "on": lambda result: ", ".join(filter(None, [result.hardware, result.versions])),
     "note": lambda result: result.note,
 }
 

@@ -63,9 +63,7 @@ def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> R
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options on the command line."""
     parser = Parser(prog="python cli.py list", description="The models of the zoo.", allow_abbrev=False)
-    parser.add_argument(
-        "pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob such as 'c*'"
-    )
+    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob: 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
     parser.add_argument("--json", action="store_true", help="all facts, as JSON")
     options, unknown = parser.parse_known_args(argv)
@@ -107,15 +105,14 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     entry, facts, result = row
+    origin = "" if entry.distribution == registry.DISTRIBUTION else f", from the package {entry.distribution}"
     return (
         entry.name,
         facts.about.family or "-",
         "-" if facts.parameters is None else f"{facts.parameters:,}",
         "-" if facts.flops is None else _short(facts.flops),
         ", ".join(map(str, facts.about.milestones)) or "-",
-        str(result or "-")
-        if entry.distribution == registry.DISTRIBUTION
-        else f"-, from the package {entry.distribution}",
+        f"{result or '-'}{origin}",
     )
 
 
