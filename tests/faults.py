@@ -131,6 +131,10 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/models/cnn.py": [
         ("nn.Dropout(dropout)", "nn.Dropout(0.0)"),
     ],
+    "zoo/models/resnet.py": [
+        ("(0, 0, 0, 0, 0, self.new_channels)", "(0, 0, 0, 0, self.new_channels, 0)", "zeros before the channels"),
+        ("self.norm2(self.conv2(x)) + shortcut", "self.norm2(self.conv2(x))"),
+    ],
     "zoo/core/inputs.py": [
         ("and images.shape[1:] == IMAGE", "and images.ndim == 4"),
         ("(differentiable and images.requires_grad)", "images.is_floating_point()"),
@@ -389,6 +393,10 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/catalogue/registry.py": [
         ("contains(installed, prereleases=True)", "contains(installed, prereleases=False)"),
         ("if entry.name in owners:", "if False:"),
+        ("if name in targets:", "if False:"),
+    ],
+    "zoo/catalogue/measured_results.py": [
+        ("and result.source is None", "", "a result of others as the best one"),
     ],
     # Evaluation.
     "zoo/evaluation/composition.py": [

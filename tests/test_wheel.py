@@ -24,7 +24,7 @@ def test_wheel_works_from_another_directory(tmp_path):
     }
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert shipped
-    assert {*shipped, "zoo/catalogue/model_facts.json"} <= set(names)
+    assert {*shipped, "configs/results.yaml", "zoo/catalogue/model_facts.json"} <= set(names)
     (scripts,) = [name for name in names if name.endswith("entry_points.txt")]
     assert "cifar10-zoo = cli:run" in (tmp_path / "installed" / scripts).read_text()
 

@@ -166,7 +166,9 @@ def test_a_broken_one_does_no_harm_to_a_real_command(installed, tmp_path):
     listed = run(["list"], installed, tmp_path / "site")
     assert listed.returncode == 0
     (line,) = listed.stderr.splitlines()
-    assert line.startswith("warning: model 'CNN' of the package 'tiny-zoo' is left out: 'cifar10-zoo' has that name")
+    assert line.startswith(
+        "warning: model 'CNN' of the package 'tiny-zoo' is left out: 'cifar10-zoo' has a model of that name"
+    )
     assert "PatchNet" in listed.stdout
 
 
@@ -309,7 +311,7 @@ class CannotBeTrained(Net):
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        (nn.Linear, "no subclass of zoo.core.classifier.Classifier: derive it"),
+        (nn.Linear, "not a subclass of zoo.core.classifier.Classifier: derive it"),
         (TorchClassifier, "cannot compute the logits of uint8 images"),
         (NoNumClasses, "takes no argument num_classes"),
         (DropsNumClasses, "hand it on"),

@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import EntryPoint
+from inspect import isabstract
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,43 @@ def test_built_in_models_load(name):
     assert registry.find(name).class_path == f"{model.__module__}.{name}"
 
 
+def test_the_folder_is_the_zoo():
+    """Every public model that a file of zoo/models defines is in the registry, and nothing else is."""
+    models = {}
+    for path in registry.MODELS.glob("*.py"):
+        module = import_module(f"zoo.models.{path.stem}" if path.stem != "__init__" else "zoo.models")
+        models |= {
+            name: f"{module.__name__}:{name}"
+            for name, value in vars(module).items()
+            if not name.startswith("_") and isinstance(value, type) and value.__module__ == module.__name__
+            if issubclass(value, Classifier) and not isabstract(value)
+        }
+    assert models == registry.BUILT_IN
+
+
+MODEL = "class {}(TorchClassifier):\n    about = About()\n"
+
+
+def test_which_classes_are_models(tmp_path):
+    """Without an import: a class with an attribute `about`, wherever it stands in the class."""
+    documented = MODEL.format("Documented").replace(
+        "    about", '    """Text.\n\n    More.\n    """\n\n    about: About'
+    )
+    helpers = "class Block(nn.Module):\n    def __init__(self): ...\n\n\nabout = 1\n\n\ndef f():\n    about = 1\n"
+    (tmp_path / "family.py").write_text(f"{helpers}\n{documented}\n{MODEL.format('Plain')}\n{MODEL.format('_Private')}")
+    assert registry.built_in(tmp_path) == {
+        "Documented": "zoo.models.family:Documented",
+        "Plain": "zoo.models.family:Plain",
+    }
+
+
+def test_a_name_of_two_models_raises(tmp_path):
+    for family in ("a", "b"):
+        (tmp_path / f"{family}.py").write_text(MODEL.format("Net"))
+    with pytest.raises(ValueError, match=r"two models are called Net: zoo.models.a:Net and .*b:Net"):
+        registry.built_in(tmp_path)
+
+
 def test_listing_imports_no_model():
     code = "import sys; from zoo.catalogue import registry; registry.entries(); "
     code += "assert not {'torch', 'zoo.models.cnn'} & set(sys.modules)"
@@ -39,7 +78,9 @@ def test_listing_imports_no_model():
 
 
 def test_unknown_name_suggests_and_lists():
-    with pytest.raises(InputError, match=r"unknown model 'ImprovedCNM'. Did you mean 'ImprovedCNN'\?.* MLP, CNN"):
+    with pytest.raises(
+        InputError, match=r"unknown model 'ImprovedCNM'. Did you mean 'ImprovedCNN'\?.* CNN, ImprovedCNN, MLP"
+    ):
         registry.load("ImprovedCNM")
 
 
@@ -47,13 +88,13 @@ def test_entry_point_adds_a_model(tmp_path, monkeypatch):
     plugins.install(monkeypatch, tmp_path)
     assert list(registry.entries()) == [*registry.BUILT_IN, "TinyNet"]
     assert registry.find("TinyNet").distribution == "tiny-zoo"
-    assert registry.of_class(registry.load("TinyNet")) == registry.find("TinyNet")
+    assert registry.find_class(registry.load("TinyNet")) == registry.find("TinyNet")
 
 
 @pytest.mark.parametrize(
     ("name", "target", "cause"),
     [
-        ("CNN", "their.module:CNN", "'cifar10-zoo' has that name; this one answers to --model their.module.CNN"),
+        ("CNN", "their.module:CNN", "'cifar10-zoo' has a model of that name; use --model their.module.CNN"),
         ("Net", "no target", "its entry point is 'no target', expected module:Class"),
         ("Net", "their.module:AnotherNet", "its class is 'their.module:AnotherNet'"),
     ],
@@ -77,8 +118,8 @@ def test_what_the_metadata_tell_is_one_warning(points, capsys, name, target, cau
     [
         ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
         ("import sys\nsys.exit(1)", "SystemExit"),
-        ("TinyNet = 1", "no subclass of zoo.core.classifier.Classifier"),
-        ("import torch\nclass TinyNet(torch.nn.Module): pass", "no subclass of zoo.core.classifier.Classifier"),
+        ("TinyNet = 1", "not a subclass of zoo.core.classifier.Classifier"),
+        ("import torch\nclass TinyNet(torch.nn.Module): pass", "not a subclass of zoo.core.classifier.Classifier"),
         ("import pytorch_lightning as pl\nclass TinyNet(pl.LightningModule): pass", "not pytorch_lightning"),
         ("from zoo.core.classifier import Classifier\nclass TinyNet(Classifier): pass", "is abstract"),
         ("from zoo.models.cnn import CNN as TinyNet", "is a class called 'CNN'"),
@@ -101,7 +142,7 @@ def test_what_only_an_import_tells_is_told_when_it_is_chosen(tmp_path, monkeypat
         ("CIFAR10.Zoo[export]>=99; python_version > '3'", "it needs cifar10-zoo>=99, installed is"),
         ("cifar10-zoo>=99; extra == 'test'", None),
         ("cifar10-zoo-extras>=99", None),
-        ("cifar10-zoo >< 3", "what it requires cannot be read"),
+        ("cifar10-zoo >< 3", "its requirements cannot be read"),
     ],
 )
 def test_a_plugin_for_a_newer_version(tmp_path, monkeypatch, capsys, requirement, cause):
@@ -139,7 +180,7 @@ def test_of_two_packages_one_gets_the_name_whatever_the_order(tmp_path, monkeypa
     for package in order:
         plugins.install(monkeypatch, tmp_path / package, package=package)
     assert registry.find("TinyNet").distribution == "zoo-a"
-    assert "'Zoo_B' is left out: 'zoo-a' has that name" in capsys.readouterr().err
+    assert "'Zoo_B' is left out: 'zoo-a' has a model of that name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["no equals sign", "not UTF-8"])
@@ -163,7 +204,7 @@ def test_requirements_that_cannot_be_compared(tmp_path, monkeypatch, capsys):
     assert list(registry.entries()) == [*registry.BUILT_IN]
     (line,) = capsys.readouterr().err.splitlines()
     assert "tiny-zoo" in line
-    assert "what it requires cannot be read" in line
+    assert "its requirements cannot be read" in line
 
 
 def test_one_of_several_processes_says_it(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """`config`: what it writes is run."""
 
+import inspect
 import itertools
 import json
 import re
@@ -12,6 +13,7 @@ import yaml
 import cli
 from tests import plugins
 from zoo.catalogue import model_facts, registry
+from zoo.core import schedules
 
 MODELS = list(registry.BUILT_IN)
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
@@ -68,7 +70,8 @@ def test_every_argument_is_there_with_what_it_means(run, name):
     assert {"batch_size", "crop_padding", "horizontal_flip", "val_size", "source", "data_dir"} <= set(config["data"])
     assert {"lr", "weight_decay"} <= set(config["optimizer"]["init_args"])
     assert not {"foreach", "fused", "params"} & set(config["optimizer"]["init_args"])
-    assert {"warmup", "final"} <= set(config["lr_schedule"]["init_args"])
+    schedule = getattr(schedules, config["lr_schedule"]["class_path"].rpartition(".")[2])
+    assert set(config["lr_schedule"]["init_args"]) == set(inspect.signature(schedule).parameters)
     assert config["trainer"]["max_epochs"] >= 8
     assert max(map(len, text.splitlines())) <= 100
     lines = text.splitlines()
@@ -148,7 +151,7 @@ def test_an_argument_without_a_default_has_to_be_given(run, capsys, monkeypatch,
 
 CASES = {
     "config CMN": ["unknown model 'CMN'", "Did you mean 'CNN'?"],
-    "config": ["config needs a model", "NumPyMLP, MLP, CNN, ImprovedCNN"],
+    "config": ["config needs a model", "CNN, ImprovedCNN, MLP, NumPyMLP"],
     "config CNN --oot x": ["unknown option '--oot'", "Did you mean '--out'?"],
     "config CNN x.yaml": ["'x.yaml'"],
     "config CNN --out": ["config: ", "--out", "expected one argument"],

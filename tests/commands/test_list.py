@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,7 @@ import cli
 from tests import plugins
 from zoo.catalogue import model_facts, registry
 from zoo.core import about
-from zoo.core.about import About, Result
-from zoo.runs import configs
+from zoo.core.about import About
 from zoo.runs.command_line import CommandLine
 
 MODELS = list(registry.BUILT_IN)
@@ -43,59 +41,40 @@ def rows(lines: list[str]) -> dict[str, str]:
 
 def test_the_catalogue_is_up_to_date():
     assert model_facts.generate() == model_facts.FILE.read_text(encoding="utf-8"), (
-        "write it anew: python -m zoo.catalogue.model_facts"
+        "write it anew: python -m zoo.catalogue"
     )
 
 
 def test_figures_by_hand():
     found = {name: model_facts.known(registry.find(name)) for name in MODELS}
-    assert [found[name].parameters for name in MODELS] == [197_322, 197_322, 545_098, 3_249_610, 1_971_352]
+    parameters = {
+        "MLP": 197_322,
+        "NumPyMLP": 197_322,
+        "CNN": 545_098,
+        "ImprovedCNN": 3_249_610,
+        "SpeedrunNet": 1_971_352,
+    }
+    assert {name: found[name].parameters for name in parameters} == parameters
     dense = 2 * (3072 * 64 + 64 * 10)
     cnn = 2 * (27 * 32 * 32**2 + 288 * 64 * 16**2 + 4096 * 128 + 128 * 10)
     blocks = ((3, 64, 32), (64, 64, 32), (64, 128, 16), (128, 128, 16), (128, 256, 8), (256, 256, 8))
     improved = 2 * (sum(9 * i * o * side**2 for i, o, side in blocks) + 4096 * 512 + 512 * 10)
     blocks = ((24, 64, 31), (64, 64, 15), (64, 256, 15), (256, 256, 7), (256, 256, 7), (256, 256, 3))
     speedrun = 2 * (12 * 24 * 31**2 + sum(9 * i * o * side**2 for i, o, side in blocks) + 256 * 10)
-    assert [found[name].flops for name in MODELS] == [dense, dense, cnn, improved, speedrun]
+    flops = {"MLP": dense, "NumPyMLP": dense, "CNN": cnn, "ImprovedCNN": improved, "SpeedrunNet": speedrun}
+    assert {name: found[name].flops for name in flops} == flops
     assert improved * 3 == pytest.approx(0.926e9, rel=0.02), "of forward and backward, a published figure"
 
 
-def measured(name: str) -> tuple[float, str] | None:
-    """What a shipped config of the ten classes opens with: its accuracy, and how that came about."""
-    path = configs.find(name)
-    head = " ".join(line.lstrip("# ") for line in path.read_text().splitlines() if line.startswith("#"))
-    found = re.search(
-        r"(JPEG copy) of CIFAR-10,?( --\S+ \S+)?: test accuracy ([\d.]+)( \+- [\d.]+)? % \(([^)]*)\)", head
-    )
-    if found is None or configs.read(path).get("data", {}).get("task") == "binary":
-        return None
-    data, options, mean, spread, seeds = found.groups(default="")
-    n = 1 if "n = 1" in seeds else len(seeds.split(","))
-    accuracy = f"{float(mean) / 100:.4f}" if n == 1 else f"{float(mean) / 100:.3f} ± {float(spread[4:]) / 100:.3f}"
-    return float(mean) / 100, f"{accuracy} ({data}, n = {n}), fit --config {name}{options}"
-
-
 @pytest.mark.parametrize("name", MODELS)
-def test_the_best_result_is_that_of_the_configs(name):
-    entry = registry.find(name)
-    own = [c for c in configs.shipped() if CommandLine(["fit", "--config", c]).config.get("model", {})]
-    own = [c for c in own if CommandLine(["fit", "--config", c]).config["model"]["class_path"] == entry.class_path]
-    assert own
-    result = model_facts.known(entry).about.result
-    _, best = max(filter(None, map(measured, own)), default=(0, None))
-    assert best == (f"{result}, {result.command}" if result else None)
-    assert model_facts.known(entry).about.config in own
-
-
-def test_a_result_in_words():
-    assert str(Result(0.85, "CIFAR-10", n=2, spread=0.01)) == "0.850 ± 0.010 (CIFAR-10, n = 2)"
-    assert str(Result(0.85, "CIFAR-10")) == "0.8500 (CIFAR-10, n = 1)"
+def test_a_model_names_its_own_config(name):
+    config = CommandLine(["fit", "--config", model_facts.known(registry.find(name)).about.config]).config
+    assert config["model"]["class_path"] == registry.find(name).class_path
 
 
 def test_facts_survive_json():
-    facts = About("f", (1, 2), "p", "c", ("t",), Result(0.5, "d", 2, 0.1, "e", "o"))
-    for one in (facts, About()):
-        assert about.from_json(json.loads(json.dumps(about.to_json(one)))) == one
+    for facts in (About("f", (1, 2), "p", "c", ("t",)), About()):
+        assert about.from_json(json.loads(json.dumps(facts._asdict()))) == facts
 
 
 # The table.
@@ -103,7 +82,9 @@ def test_facts_survive_json():
 
 def test_the_table(run):
     lines = run("list")
-    assert list(rows(lines)) == MODELS, "in the order of the registry"
+    flops = {name: model_facts.known(registry.find(name)).flops for name in rows(lines)}
+    assert set(flops) == set(MODELS)
+    assert list(flops.values()) == sorted(flops.values())
     assert rows(lines)["ImprovedCNN"].split()[1:7] == ["convolutional", "3,249,610", "310", "M", "5", "0.8845"]
     assert rows(lines)["NumPyMLP"].endswith("  1, 2, 3, 4  0.562 ± 0.005 (JPEG copy, n = 3)")
     assert "394 k" in rows(lines)["MLP"]
@@ -115,7 +96,7 @@ def test_the_table(run):
     [
         (["cnn"], ["CNN", "ImprovedCNN"]),
         (["C*"], ["CNN"]),
-        (["*mlp"], ["NumPyMLP", "MLP"]),
+        (["*mlp"], ["MLP", "NumPyMLP"]),
         (["?lp"], ["MLP"]),
         (["--tag", "notebooks"], ["NumPyMLP", "CNN", "ImprovedCNN"]),
         (["MLP", "--tag=torch"], ["MLP"]),
@@ -135,7 +116,7 @@ def test_for_programs(run):
 
 
 CASES = {
-    "list imprvedcnn": ["no model matches 'imprvedcnn'", "Did you mean 'ImprovedCNN'?", "NumPyMLP, MLP, CNN"],
+    "list imprvedcnn": ["no model matches 'imprvedcnn'", "Did you mean 'ImprovedCNN'?", "MLP, NumPyMLP, CNN"],
     "list cnn --tag numpy": ["no model matches 'cnn'", "With the tag 'numpy' there are: NumPyMLP"],
     "list --tag nmpy": ["no model has the tag 'nmpy'", "Did you mean 'numpy'?", "torch"],
     "list --jsn": ["unknown option '--jsn'", "Did you mean '--json'?"],
@@ -169,7 +150,8 @@ def test_needs_no_torch():
 def test_a_plugin_names_its_package(run, monkeypatch, tmp_path, package):
     plugins.install(monkeypatch, tmp_path / "site", package=package)
     lines = run("list")
-    assert list(rows(lines))[: len(MODELS) + 1] == [*MODELS, "TinyNet"]
+    assert {*rows(lines)} >= {*MODELS, "TinyNet"}
+    assert list(rows(lines))[len(MODELS)] == "TinyNet", "the size is unknown"
     assert rows(lines)["TinyNet"].split()[1:5] == ["-"] * 4, "nobody has looked yet"
     assert package in "".join(lines).replace(" ", "")
     assert max(map(len, lines)) <= 100
@@ -200,7 +182,7 @@ def cache() -> Path:
     return Path(os.environ["XDG_CACHE_HOME"]) / "cifar10-zoo" / "models.json"
 
 
-FACTS = {"parameters": 1, "flops": 2, "about": about.to_json(About())}
+FACTS = {"parameters": 1, "flops": 2, "about": About()._asdict()}
 DAMAGED = {
     "truncated": '{"tiny-zoo 1.0 tiny_z',
     "binary": b"\xff\xfe\x00",
@@ -208,9 +190,6 @@ DAMAGED = {
     "null": json.dumps({"tiny-zoo 1.0 tiny_zoo:TinyNet": None}),
     "text": json.dumps({"tiny-zoo 1.0 tiny_zoo:TinyNet": FACTS | {"flops": "many"}}),
     "no about": json.dumps({"tiny-zoo 1.0 tiny_zoo:TinyNet": FACTS | {"about": {}}}),
-    "result": json.dumps(
-        {"tiny-zoo 1.0 tiny_zoo:TinyNet": FACTS | {"about": FACTS["about"] | {"result": {"accuracy": "", "data": ""}}}}
-    ),
 }
 
 

@@ -572,7 +572,7 @@ def test_recipes_are_those_of_the_records(recipe):
         section = found[section].get("init_args", found[section])
         assert section[option] == (value if isinstance(value, list) else pytest.approx(value)), name
     averages = [callback["class_path"] for callback in found["trainer"].get("callbacks", [])]
-    assert averages == ["zoo.training.callbacks.lookahead.Lookahead"] * (recipe != "speedrun94")
+    assert averages == ["Lookahead"] * (recipe != "speedrun94")
     assert (Lookahead().every_n_steps, Lookahead().keep) == (5, pytest.approx(0.95**5))
 
 

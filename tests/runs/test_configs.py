@@ -107,6 +107,31 @@ def test_shipped_configs_are_found_by_name(name):
     assert configs.find(name) == configs.SHIPPED / "improved_cnn.yaml"
 
 
+@pytest.mark.parametrize("name", ["synthetic", "configs/synthetic.yaml", "configs/overlays/synthetic.yaml"])
+def test_an_overlay_is_found_by_its_name(name):
+    assert configs.find(name) == configs.SHIPPED / "overlays" / "synthetic.yaml"
+
+
+def test_a_config_is_found_by_its_name_wherever_it_lies():
+    assert configs.find("best") == configs.SHIPPED / "milestone4" / "best.yaml"
+    assert configs.find("hidden_layer") == configs.SHIPPED / "hidden_layer.yaml"
+    with pytest.raises(InputError, match="could be any of milestone4/relu_he, notebook/relu_he: give one of these"):
+        configs.find("relu_he")
+    with pytest.raises(InputError, match="no shipped config"):
+        configs.find("results")
+
+
+def test_shipped_configs_name_our_classes_without_their_modules():
+    """So files can move. A short name and a path are the same class."""
+    for name in configs.shipped():
+        assert "zoo." not in "".join(line for line in configs.find(name).open() if not line.startswith("#"))
+    lookahead = "zoo.training.callbacks.lookahead.Lookahead"
+    for short, long in (("Lookahead", lookahead), ({"class_path": "Lookahead"}, {"class_path": lookahead})):
+        for key in ("callbacks", "callbacks+"):
+            assert configs.expand({"trainer": {key: short}}) == {"trainer": {key: long}}
+            assert configs.expand({"trainer": {key: [short, 3]}}) == {"trainer": {key: [long, 3]}}
+
+
 def test_a_file_comes_before_a_shipped_config_of_its_name():
     write("cnn", "model: MLP")
     assert configs.find("cnn") == Path("cnn")

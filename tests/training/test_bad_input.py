@@ -61,7 +61,7 @@ CASES = {
     "fit --model CNM": ["unknown model 'CNM'", "Did you mean 'CNN'?"],
     "fit --model=improvedcnn": ["unknown model 'improvedcnn'", "Did you mean 'ImprovedCNN'?"],
     "fit --model zoo.models.cnn.CN": ["'zoo.models.cnn.CN' cannot be loaded"],
-    "fit --model torch.nn.Linear": ["'torch.nn.Linear' is no subclass of zoo.core.classifier.Classifier"],
+    "fit --model torch.nn.Linear": ["'torch.nn.Linear' is not a subclass of zoo.core.classifier.Classifier"],
     "fit --model CNN --trainer.max_epoch 3": ["'trainer.max_epoch'", "Did you mean 'trainer.max_epochs'?"],
     "fit --model CNN --data.sourse synthetic": ["'data.sourse'", "Did you mean 'data.source'?"],
     "fit --model CNN stray": ["'stray' is no option"],
@@ -71,7 +71,7 @@ CASES = {
     "fit --config modell.yaml": ["unknown option 'modell' (in modell.yaml)", "Did you mean 'model'?"],
     "fit --config empty.yaml": ["fit needs a model, and empty.yaml names none"],
     "fit --config null.yaml": ["--data.batch_size=null", "128"],
-    "fit --model their.net.Net": ["'their.net.Net' cannot be loaded", "install the package"],
+    "fit --model their.net.Net": ["'their.net.Net' cannot be loaded", "install its package"],
     "fit --model CNN --data.source=synthetic --data.train_size=5 --data.val_size=999999": [
         "--data.val_size ask for",
         "200,000 at the most",

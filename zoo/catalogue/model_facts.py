@@ -1,8 +1,8 @@
-"""The catalogue: what is known of each model without importing it, and so without torch.
+"""What is known of each model without importing it, and so without torch.
 
-Of the zoo's own models it is what `model_facts.json` says, which `python -m zoo.catalogue.model_facts` writes anew. Of
-a model of another package it is what `python cli.py info` found, which a file in the user's cache keeps until that
-package has another version, or the model's file has changed.
+`model_facts.json` holds the facts about the zoo's own models; `python -m zoo.catalogue` writes it. A file in the user's
+cache holds the facts that `python cli.py info` measured for a model of another package. They are valid until the
+package has another version, or the model's file changes.
 """
 
 import json
@@ -20,12 +20,13 @@ FILE = Path(__file__).with_suffix(".json")
 
 
 class Facts(NamedTuple):
-    """What is known of a model with its default arguments.
+    """Facts about a model with its default arguments.
 
     Attributes:
-        about: what it says about itself.
-        parameters: how many it learns; None where that is not known.
-        flops: floating-point operations of an image's forward pass, where a multiply-add counts as two; None likewise.
+        about: what the model says about itself.
+        parameters: number of learnt parameters; None if unknown.
+        flops: floating-point operations of the forward pass of one image, a multiply-add counted as two; None if
+            unknown.
     """
 
     about: About = About()
@@ -34,74 +35,74 @@ class Facts(NamedTuple):
 
 
 def known(entry: registry.Entry) -> Facts:
-    """Return what is known of a model; nothing, where nobody has looked yet, or its package has changed since."""
+    """Return the known facts about a model; no facts if nobody measured it, or if it has changed since."""
     try:
-        path = FILE if entry.distribution == registry.DISTRIBUTION else _cache()
-        found = _read(path)[_key(entry)]
-        is_of_now = entry.distribution == registry.DISTRIBUTION or found["file"] == _file(entry)
-        return _from_json(found) if is_of_now else Facts()
+        if entry.distribution == registry.DISTRIBUTION:
+            return _from_json(_read(FILE)[entry.name])
+        fields = _read(_cache())[_key(entry)]
+        return _from_json(fields) if fields["file"] == _file(entry) else Facts()
     except (OSError, RuntimeError, ImportError, LookupError, TypeError, ValueError):  # no cache, or a damaged one
         return Facts()
 
 
 def remember(entry: registry.Entry, facts: Facts) -> None:
-    """Keep what was found out about a model of another package, where that is possible."""
+    """Keep facts about a model of another package, if the cache can be written."""
     if entry.distribution in (registry.DISTRIBUTION, ""):
         return
     try:
-        path, key = _cache(), _key(entry)
+        path = _cache()
         try:
             others = _read(path)
         except (OSError, ValueError):
             others = {}
-        files.write(path, _as_text(others | {key: _to_json(facts) | {"file": _file(entry)}}).encode())
-    except (OSError, RuntimeError, ImportError, TypeError, ValueError):  # a home that is read-only, say
+        fields = _to_json(facts) | {"file": _file(entry)}
+        files.write(path, _as_text(others | {_key(entry): fields}).encode())
+    except (OSError, RuntimeError, ImportError, TypeError, ValueError):  # a read-only home, say
         pass
 
 
 def generate() -> str:
-    """Return what `model_facts.json` has to hold. Imports every model of the zoo."""
-    from zoo.catalogue import anatomy  # whose measurements import torch: nothing else here does
+    """Return the content of `model_facts.json`. Imports every model of the zoo."""
+    from zoo.catalogue import anatomy  # here: its measurements import torch
 
-    found = {}
+    content = {}
     for name in registry.BUILT_IN:
         model = registry.load(name)
         measured = anatomy.measure(model)
-        found[name] = _to_json(Facts(about.of(model), measured.parameters, measured.flops))
-    return _as_text(found)
+        content[name] = _to_json(Facts(about.read(model), measured.parameters, measured.flops))
+    return _as_text(content)
 
 
 def _cache() -> Path:
-    """Where facts about models of other packages are kept.
+    """Return the path of the facts about models of other packages.
 
     Raises:
-        RuntimeError: where the user has no home.
+        RuntimeError: if the user has no home.
     """
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cifar10-zoo" / "models.json"
 
 
 def _key(entry: registry.Entry) -> str:
-    """What a model's facts are found by: its name in the zoo; of another package's, all on which they depend.
+    """Return the key of a model of another package: its package, version and place.
 
     Raises:
-        ImportError: where its package is not installed.
+        ImportError: if the package is not installed.
     """
-    if entry.distribution == registry.DISTRIBUTION:
-        return entry.name
     return f"{entry.distribution} {metadata.version(entry.distribution)} {entry.target}"
 
 
 def _file(entry: registry.Entry) -> list[int] | None:
-    """When a model's file was changed, and its size; None where it has no file. Imports nothing, not even its package.
+    """Return the modification time and the size of a model's file; None if it has no file. Imports nothing.
 
     Raises:
-        ImportError, OSError: where there is no such file.
+        ImportError, OSError: if there is no such module or file.
     """
     name, above, spec = "", None, None
     for part in entry.target.partition(":")[0].split("."):
         name = f"{name}.{part}".strip(".")
-        # Not importlib.util.find_spec, which imports the packages that a module lies in.
-        spec = next((found for finder in sys.meta_path if (found := finder.find_spec(name, above))), None)
+        # Not importlib.util.find_spec, which imports the packages that contain a module.
+        specs = (finder.find_spec(name, above) for finder in sys.meta_path)
+        spec = next(filter(None, specs), None)
         if spec is None:
             raise ModuleNotFoundError(f"there is no module {name}")
         above = spec.submodule_search_locations
@@ -123,13 +124,9 @@ def _as_text(content: dict[str, Any]) -> str:
 
 
 def _to_json(facts: Facts) -> dict[str, Any]:
-    return facts._asdict() | {"about": about.to_json(facts.about)}
+    return facts._asdict() | {"about": facts.about._asdict()}
 
 
 def _from_json(fields: Any) -> Facts:
-    figures = [None if fields[name] is None else int(fields[name]) for name in ("parameters", "flops")]
-    return Facts(about.from_json(fields["about"]), *figures)
-
-
-if __name__ == "__main__":
-    files.write(FILE, generate().encode())
+    sizes = [None if fields[name] is None else int(fields[name]) for name in ("parameters", "flops")]
+    return Facts(about.from_json(fields["about"]), *sizes)

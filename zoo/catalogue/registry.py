@@ -1,26 +1,24 @@
-"""The zoo's registry: names of models -> where their classes are.
+"""The registry: names of models, and where their classes are.
 
-A built-in model is one line of `BUILT_IN`. A package of yours adds one by an entry point, called as its class is:
+A built-in model is a public class with an `about` in a file of `zoo/models`. Another package adds a model by an entry
+point with the name of the class:
 
     [project.entry-points."cifar10_zoo.models"]
     MyNet = "my_package.my_module:MyNet"
 
-Nothing is imported before it is asked for. What an installed package gets wrong costs a line on stderr and its own
-models, never those of others: what its metadata tell is said when the registry is read, what only an import can tell
-when the model is chosen.
+A model is imported when it is chosen. A mistake in an installed package costs one line on stderr and the models of that
+package: a mistake in its metadata when the registry is read, any other when the model is imported.
 """
 
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, entry_points, version
-from threading import Event, current_thread, main_thread
-from types import FrameType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
@@ -32,23 +30,37 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "cifar10_zoo.models"
 DISTRIBUTION = "cifar10-zoo"
 
-# In order of increasing complexity.
-BUILT_IN = {
-    "NumPyMLP": "zoo.models.numpy_mlp:NumPyMLP",
-    "MLP": "zoo.models.mlp:MLP",
-    "CNN": "zoo.models.cnn:CNN",
-    "ImprovedCNN": "zoo.models.cnn:ImprovedCNN",
-    "SpeedrunNet": "zoo.models.speedrun_net:SpeedrunNet",
-}
+MODELS = Path(__file__).resolve().parents[1] / "models"
+# A public class at the top of a file with an attribute `about`.
+CLASS = re.compile(r"^class ([A-Za-z]\w*)\b.*\n(?:(?: {4}.*)?\n)*? {4}about\b", re.MULTILINE)
+
+
+def built_in(folder: Path) -> dict[str, str]:
+    """Return "module:Class" of each model in a folder, by the model's name. Imports nothing: torch takes seconds.
+
+    Raises:
+        ValueError: if two models have one name.
+    """
+    targets: dict[str, str] = {}
+    for path in sorted(folder.glob("*.py")):
+        for name in CLASS.findall(path.read_text(encoding="utf-8")):
+            target = f"zoo.models.{path.stem}:{name}"
+            if name in targets:
+                raise ValueError(f"two models are called {name}: {targets[name]} and {target}")
+            targets[name] = target
+    return targets
+
+
+BUILT_IN = built_in(MODELS)
 
 
 class Entry(NamedTuple):
     """A model that can be loaded.
 
     Attributes:
-        name: what `--model` takes: the name of the class; of one that is not in the zoo, its dotted path.
+        name: the value of `--model`: the name of the class, or the dotted path of a class outside the zoo.
         target: "module:Class".
-        distribution: the installed package that it comes from; "" for a class that is not in the zoo.
+        distribution: the installed package of the model; "" for a class outside the zoo.
     """
 
     name: str
@@ -57,15 +69,15 @@ class Entry(NamedTuple):
 
     @property
     def class_path(self) -> str:
-        """The class's dotted path, as configs and checkpoints hold it."""
+        """The dotted path of the class, which configs and checkpoints hold."""
         return self.target.replace(":", ".")
 
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Return every model known by name, built-in ones first, then those of packages in alphabetical order.
+    """Return every model by name: the built-in ones, then those of packages in alphabetical order.
 
-    Imports none of them. Says on stderr, once a process, which models of packages are left out, and why.
+    Imports no model. Prints once a process, on stderr, which models of packages are left out, and why.
     """
     known = {name: Entry(name, target, DISTRIBUTION) for name, target in BUILT_IN.items()}
     points, problems = _entry_points()
@@ -74,14 +86,14 @@ def entries() -> dict[str, Entry]:
             known[entry.name] = entry
         else:
             problems.append(problem)
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes on a machine, one says it
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes prints
         for problem in problems:
             print(f"warning: {one_line(problem)}", file=sys.stderr)
     return known
 
 
 def _left_out(name: str) -> str | None:
-    """Return why a package's model is left out; None where it is not."""
+    """Return why a package's model is left out; None if it is not."""
     if name in BUILT_IN:
         return None
     problems = [problem for entry, problem in _plugins(_entry_points()[0]) if entry.name == name]
@@ -95,12 +107,12 @@ def find(name: str) -> Entry:
         name: of a model of the zoo, or the dotted path of any class.
 
     Raises:
-        InputError: where the zoo has none of that name: says why it is left out, or names the nearest one and all.
+        InputError: if the zoo has no such model: says why it is left out, or names the nearest model and all others.
     """
     if "." in name:
         module, _, class_name = name.rpartition(".")
-        of_the_zoo = (entry for entry in entries().values() if entry.class_path == name)
-        return next(of_the_zoo, Entry(name, f"{module}:{class_name}", ""))
+        ours = (entry for entry in entries().values() if entry.class_path == name)
+        return next(ours, Entry(name, f"{module}:{class_name}", ""))
     if problem := _left_out(name):  # before `entries`, whose warning would say the same
         raise InputError(problem)
     if name in entries():
@@ -108,8 +120,8 @@ def find(name: str) -> Entry:
     raise InputError(f"unknown model '{name}'.{did_you_mean(name, entries())} The zoo has: {', '.join(entries())}")
 
 
-def of_class(model: type) -> Entry | None:
-    """Return the entry of a model's class; None where it is not one of the zoo's. Imports nothing."""
+def find_class(model: type) -> Entry | None:
+    """Return the entry of a model's class; None if the class is outside the zoo. Imports nothing."""
     entry = entries().get(model.__name__)
     if entry is None:
         return None
@@ -118,120 +130,99 @@ def of_class(model: type) -> Entry | None:
 
 
 def load(name: str) -> "type[Classifier]":
-    """Import and return a model's class.
+    """Import and return the class of a model.
 
     Args:
         name: of a model of the zoo, or the dotted path of any class.
 
     Raises:
-        InputError: where there is none, or it cannot be imported, or is no model; names the package and the cause.
+        InputError: if there is no such class, it cannot be imported, or it is not a model; names the package and cause.
     """
     entry = find(name)
-    of_package = f" of the package '{entry.distribution}'" if entry.distribution not in (DISTRIBUTION, "") else ""
-    what = f"model '{name}'{of_package}"
+    origin = f" of the package '{entry.distribution}'" if entry.distribution not in (DISTRIBUTION, "") else ""
+    what = f"model '{name}'{origin}"
     module, _, class_name = entry.target.partition(":")
     try:
-        with _ctrl_c() as was_pressed:
-            found = getattr(import_module(module), class_name)
+        model = getattr(import_module(module), class_name)
     except BaseException as error:  # another package's code can raise anything
-        if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and was_pressed()):
+        # Under the command's own handler, Ctrl-C raises Stopped.
+        is_ctrl_c = isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not stop_at_once
+        if isinstance(error, Stopped) or is_ctrl_c:
             raise
         cause = f"{type(error).__name__}: {error}".removesuffix(": ")
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        is_not_here = missing is not None and f"{module}.".startswith(f"{missing}.")
-        hint = ": install the package that it comes with, or go to the folder that its module lies in" * is_not_here
+        is_absent = missing is not None and f"{module}.".startswith(f"{missing}.")
+        hint = ": install its package, or go to the folder of its module" * is_absent
         raise InputError(f"{what} cannot be loaded: {cause}{hint}") from error
-    if problem := fault(found, class_name):
+    if problem := fault(model, class_name):
         raise InputError(f"{what} {problem}")
-    return found
+    return model
 
 
-@contextmanager
-def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Yield what tells whether the user pressed Ctrl-C: another package's code can raise KeyboardInterrupt, too."""
-    if signal.getsignal(signal.SIGINT) is stop_at_once:  # the command's handler, which raises Stopped
-        yield lambda: False
-        return
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
-        yield lambda: True  # somebody else handles the signal
-        return
-    pressed = Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def fault(found: Any, name: str) -> str | None:
-    """Return what keeps an imported object from being a model that is called `name`."""
+def fault(model: Any, name: str) -> str | None:
+    """Return what keeps an imported object from being a model with the name `name`; None if it is one."""
     from inspect import isabstract
 
     from zoo.core.classifier import Classifier  # here: it imports torch, which takes seconds
 
-    if not (isinstance(found, type) and issubclass(found, Classifier)):
-        if any(base.__module__.partition(".")[0] == "pytorch_lightning" for base in getattr(found, "__mro__", ())):
-            # The package lightning installs both, and a class of the one is none of the other.
+    if not (isinstance(model, type) and issubclass(model, Classifier)):
+        if any(base.__module__.partition(".")[0] == "pytorch_lightning" for base in getattr(model, "__mro__", ())):
+            # The package lightning installs both namespaces, and their classes are unrelated.
             return "is a LightningModule of the other namespace: import lightning, not pytorch_lightning"
         bases = "zoo.core.torch_classifier.TorchClassifier or zoo.core.numpy_classifier.NumPyClassifier"
-        return f"is no subclass of zoo.core.classifier.Classifier: derive it from {bases}"
-    if isabstract(found):
-        return f"is abstract: it does not define {', '.join(sorted(found.__abstractmethods__))}"
-    if found.__name__ != name:
-        return f"is a class called '{found.__name__}': runs and checkpoints know a model by that name, so give it one"
+        return f"is not a subclass of zoo.core.classifier.Classifier: derive it from {bases}"
+    if isabstract(model):
+        return f"is abstract: it does not define {', '.join(sorted(model.__abstractmethods__))}"
+    if model.__name__ != name:
+        return f"is a class called '{model.__name__}': give both one name, by which runs and checkpoints know the model"
     return None
 
 
-# What installed packages add.
+# Models of installed packages.
 
 
 def _plugins(points: Iterable[EntryPoint]) -> Iterator[tuple[Entry, str | None]]:
-    """Yield the models that entry points name, each with what is wrong with it as far as its package's metadata tell.
+    """Yield the models of entry points, each with the mistake that its package's metadata show, or None.
 
-    In alphabetical order of the packages: which one gets a name that two of them claim does not depend on the order of
+    The order is alphabetical by package. So the owner of a name that two packages claim does not depend on the order of
     their installation.
     """
     owners = dict.fromkeys(BUILT_IN, DISTRIBUTION)
-    found = [(*_metadata_of(point), point) for point in points]
-    for package, requirements, point in sorted(found, key=lambda f: (_canonical(f[0]), f[2].name, f[2].value)):
+    models = [(*_metadata(point), point) for point in points]
+    for package, requirements, point in sorted(models, key=lambda m: (_canonical(m[0]), m[2].name, m[2].value)):
         entry = Entry(point.name, point.value, package)
-        problem = _problem(entry, owners) or _unfulfilled(requirements)
+        problem = _mistake(entry, owners) or _unmet(requirements)
         if problem is None:
             owners[entry.name] = package
         yield entry, problem and f"model '{entry.name}' of the package '{package}' is left out: {problem}"
 
 
 def _entry_points() -> tuple[list[EntryPoint], list[str]]:
-    """Return the entry points of all installed packages, and a line on each package that cannot be read."""
+    """Return the entry points of all installed packages, and one line for each package that cannot be read."""
     try:
         return list(entry_points(group=ENTRY_POINT_GROUP)), []
-    except Exception:  # one package's file is damaged, and any of them may be
+    except Exception:  # the file of one package is damaged: read one package after the other
         pass
-    found: list[EntryPoint] = []
+    points: list[EntryPoint] = []
     problems, seen = [], set()
     for distribution in distributions():
-        name, unreadable = _name_of(distribution)
-        if _canonical(name) in seen:  # Python imports what comes first on its path
+        name, unreadable = _name(distribution)
+        if _canonical(name) in seen:  # Python imports the first one on its path
             continue
         seen.add(_canonical(name))
         if unreadable:
             problems.append(f"the metadata of {name} cannot be read ({unreadable})")
         try:
-            found += distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+            points += distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         except Exception as error:
             problems.append(f"the entry points of {_canonical(name)} cannot be read ({type(error).__name__}: {error})")
-    return found, problems
+    return points, problems
 
 
-def _name_of(distribution: Distribution) -> tuple[str, str]:
-    """Return a package's name, and why its metadata cannot be read, "" if they can.
+def _name(distribution: Distribution) -> tuple[str, str]:
+    """Return the name of a package, and why its metadata cannot be read; "" if they can.
 
-    What an interrupted installation left behind can lack anything: the name is then that of the metadata's folder.
+    An interrupted installation can leave any file out. The name is then that of the metadata's folder.
     """
     unreadable = ""
     try:
@@ -239,40 +230,37 @@ def _name_of(distribution: Distribution) -> tuple[str, str]:
             return distribution.name, ""
     except Exception as error:
         unreadable = f"{type(error).__name__}: {error}"
-    folder = getattr(distribution, "_path", None)  # which importlib.metadata shows in no other way
+    folder = getattr(distribution, "_path", None)  # importlib.metadata has no public name for it
     return (folder.name.partition("-")[0] if folder else "unnamed"), unreadable
 
 
-def _metadata_of(point: EntryPoint) -> tuple[str, Sequence[str]]:
-    """Return the name of the package that has an entry point, and what it requires."""
+def _metadata(point: EntryPoint) -> tuple[str, Sequence[str]]:
+    """Return the name and the requirements of the package of an entry point."""
     if point.dist is None:
         return "unnamed", []
     try:
-        requirements = point.dist.requires or []
-    except Exception:
-        requirements = []
-    return _name_of(point.dist)[0], requirements
+        return _name(point.dist)[0], point.dist.requires or []
+    except Exception:  # damaged metadata
+        return _name(point.dist)[0], []
 
 
-def _problem(entry: Entry, owners: Mapping[str, str]) -> str | None:
-    """Return what is wrong with an entry, given the packages that have the names that are taken."""
+def _mistake(entry: Entry, owners: Mapping[str, str]) -> str | None:
+    """Return the mistake in an entry, given the owners of the names that are taken."""
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", entry.target):
         return f"its entry point is '{entry.target}', expected module:Class"
     if entry.name != entry.target.partition(":")[2]:
-        return (
-            f"its class is '{entry.target}', and the entry point has to be called so too, as runs and checkpoints are"
-        )
+        return f"its class is '{entry.target}': the entry point needs the name of the class"
     if entry.name in owners:
-        return f"'{owners[entry.name]}' has that name; this one answers to --model {entry.class_path}"
+        return f"'{owners[entry.name]}' has a model of that name; use --model {entry.class_path}"
     return None
 
 
-def _unfulfilled(requirements: Sequence[str]) -> str | None:
-    """Return which version of this project a package's requirements ask for, where another one is installed."""
+def _unmet(requirements: Sequence[str]) -> str | None:
+    """Return the version of this project that a package requires, if another version is installed."""
     on_us = [text for text in requirements if _canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
     if not on_us:
         return None
-    from packaging.requirements import Requirement  # here: most often nobody asks for it
+    from packaging.requirements import Requirement  # here: few packages need it
 
     try:
         installed = version(DISTRIBUTION)
@@ -280,13 +268,14 @@ def _unfulfilled(requirements: Sequence[str]) -> str | None:
             applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
             if applies and not requirement.specifier.contains(installed, prereleases=True):
                 return f"it needs {DISTRIBUTION}{requirement.specifier}, installed is {installed}"
-    except PackageNotFoundError:  # a copy that is used without being installed
+    except PackageNotFoundError:  # this project runs from a folder, without an installation
         return None
-    except Exception as error:  # packaging has several of its own, for the text and for the markers
-        return f"what it requires cannot be read: {error}"
+    except Exception as error:  # packaging has several, for requirements and for markers
+        return f"its requirements cannot be read: {error}"
     return None
 
 
 def _canonical(name: str) -> str:
-    """A package's name as PEP 503 compares them."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    from packaging.utils import canonicalize_name  # here: few environments have packages with models
+
+    return canonicalize_name(name)

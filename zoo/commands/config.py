@@ -116,7 +116,7 @@ def starter(entry: registry.Entry, command: str) -> str:
         InputError: where the model cannot be imported.
     """
     model = registry.load(entry.name)
-    own = about.of(model).config
+    own = about.read(model).config
     config = _complete(entry, model, CommandLine(["fit", "--config", own]).config if own else START)
     optimizer, schedule = (configs.import_class(config[key]["class_path"]) for key in ("optimizer", "lr_schedule"))
     sections = [

@@ -1,4 +1,4 @@
-"""`info`: all about a model, from its docstring to the line where its code begins."""
+"""`info`: all about a model: its docstring, arguments, layers, results, and where its code is."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from datamodules.errors import InputError, one_line
 from zoo.catalogue import anatomy, model_facts, registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
-from zoo.commands.list import as_json
+from zoo.commands.list import as_json, make_row
 from zoo.core import about
 from zoo.runs import configs
 from zoo.runs.command_line import CommandLine
@@ -26,18 +26,18 @@ def main(argv: list[str]) -> int:
         argv: what follows `info` on the command line.
 
     Raises:
-        InputError: for a misspelled command line, or a model that there is not, or that cannot be imported.
+        InputError: for a misspelled command line, or a model that is unknown or cannot be imported.
     """
     options = parse(argv)
     entry = registry.find(options.model)
     from zoo.core.installation import check_torch
 
-    check_torch()  # before the import of what needs a torch that works
-    found = look_at(entry)
+    check_torch()  # before the imports that need a working torch
+    page = inspect_model(entry)
     if options.json:
-        output.say_json(found)
+        output.say_json(page)
     else:
-        output.say("\n".join(_page(found)))
+        output.say("\n".join(_lines(page)))
     return 0
 
 
@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options on the command line."""
     parser = Parser(prog="python cli.py info", description="All about a model.", allow_abbrev=False)
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
-    parser.add_argument("--json", action="store_true", help="the same, for programs")
+    parser.add_argument("--json", action="store_true", help="the same, as JSON")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("info", unknown, (key for key in vars(options) if key != "model"))
     if options.model is None:
@@ -53,29 +53,29 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def look_at(entry: registry.Entry) -> dict[str, Any]:
-    """Return all that there is to tell about a model, and keep its size for `list`.
+def inspect_model(entry: registry.Entry) -> dict[str, Any]:
+    """Return all there is to say about a model, and keep its size for `list`.
 
     Raises:
-        InputError: where it cannot be imported.
+        InputError: if the model cannot be imported.
     """
     model = registry.load(entry.name)
-    facts, layers, problem = model_facts.Facts(about.of(model)), [], None
+    facts, layers, problem = model_facts.Facts(about.read(model)), [], None
     try:
         measured = anatomy.measure(model)
         layers = [layer._asdict() for layer in measured.layers]
         facts = facts._replace(parameters=measured.parameters, flops=measured.flops)
-    except InputError as error:  # it has an argument without a default, say: the rest can be told
+    except InputError as error:  # an argument without a default, say: the rest of the page is still known
         problem = one_line(error)
     model_facts.remember(entry, facts)
     file, line = anatomy.source(model) or (None, None)
-    return as_json(entry, facts) | {
+    return as_json(make_row(entry, facts)) | {
         "description": anatomy.description(model),
         "arguments": [_argument(argument) for argument in anatomy.arguments(model)],
         "layers": layers,
         "problem": problem,
         "optimizer": model.default_optimizer,
-        "configs": _trained_by(entry),
+        "configs": _configs_of(entry),
         "file": file and os.fspath(file),
         "line": line,
     }
@@ -87,7 +87,7 @@ def _argument(argument: anatomy.Argument) -> dict[str, Any]:
     return {"name": argument.name, "type": argument.type, "required": required, **default, "text": argument.text}
 
 
-def _trained_by(entry: registry.Entry) -> list[str]:
+def _configs_of(entry: registry.Entry) -> list[str]:
     """Return the shipped configs of a model."""
     models = {name: CommandLine(["fit", "--config", name]).config.get("model") or {} for name in configs.shipped()}
     return [name for name, model in models.items() if configs.same_class(model.get("class_path"), entry.class_path)]
@@ -96,20 +96,20 @@ def _trained_by(entry: registry.Entry) -> list[str]:
 # As text.
 
 
-def _page(found: Mapping[str, Any]) -> Iterator[str]:
-    origin = "" if found["package"] in (registry.DISTRIBUTION, "") else f", from the package {found['package']}"
-    yield f"{found['name']}{origin}"
-    if found["description"]:
-        yield f"\n{found['description']}"
-    if found["arguments"]:
+def _lines(page: Mapping[str, Any]) -> Iterator[str]:
+    origin = "" if page["package"] in (registry.DISTRIBUTION, "") else f", from the package {page['package']}"
+    yield f"{page['name']}{origin}"
+    if page["description"]:
+        yield f"\n{page['description']}"
+    if page["arguments"]:
         yield "\narguments, as --model.NAME VALUE:"
-        for argument in found["arguments"]:
+        for argument in page["arguments"]:
             yield from _argument_lines(argument)
-    if found["layers"]:
+    if page["layers"]:
         yield ""
-        yield from _layer_lines(found["layers"], found["parameters"])
+        yield from _layer_lines(page["layers"], page["parameters"])
     yield ""
-    for name, value in filter(itemgetter(1), _facts(found)):
+    for name, value in filter(itemgetter(1), _facts(page)):
         yield textwrap.fill(value, WIDTH, initial_indent=f"{name:<13}", subsequent_indent=" " * 13, **UNBROKEN)
 
 
@@ -135,26 +135,25 @@ def _layer_lines(layers: list[dict[str, Any]], total: int) -> Iterator[str]:
         yield f"{start}  {parameters:>{last}}"
 
 
-def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is left to be said, with a name for each."""
-    if found["problem"]:
-        yield "not known", found["problem"]
+def _facts(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the remaining facts, each with its name."""
+    if page["problem"]:
+        yield "not known", page["problem"]
     else:
-        yield "parameters", f"{found['parameters']:,}"
-        yield "FLOPs", f"{found['flops']:,} an image: forward pass, a multiply-add counts as two"
-    yield "family", found["family"]
-    yield "milestone", ", ".join(map(str, found["milestones"]))
-    yield "tags", ", ".join(found["tags"])
-    yield "optimizer", _in_words(found["optimizer"])
-    yield "paper", found["paper"]
-    if found["result"]:
-        result = about.Result(**found["result"])
-        yield "best result", f"{result}, by: {result.command}" if result.config else str(result)
-    yield "configs", ", ".join(found["configs"])
-    if found["file"]:
-        yield "code", f"{found['file']}:{found['line']}"
+        yield "parameters", f"{page['parameters']:,}"
+        yield "FLOPs", f"{page['flops']:,} an image: forward pass, a multiply-add counts as two"
+    yield "family", page["family"]
+    yield "milestone", ", ".join(map(str, page["milestones"]))
+    yield "tags", ", ".join(page["tags"])
+    yield "optimizer", _optimizer_text(page["optimizer"])
+    yield "paper", page["paper"]
+    if page["result"]:
+        yield "best result", f"{page['result']['text']}, by: {page['result']['command']}"
+    yield "configs", ", ".join(page["configs"])
+    if page["file"]:
+        yield "code", f"{page['file']}:{page['line']}"
 
 
-def _in_words(optimizer: Mapping[str, Any]) -> str:
+def _optimizer_text(optimizer: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name}={value}" for name, value in optimizer.get("init_args", {}).items())
     return f"{optimizer['class_path']}({settings})"

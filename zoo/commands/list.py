@@ -1,16 +1,16 @@
 """`list`: the models of the zoo in one table. Needs no torch, and imports no model."""
 
 import argparse
+import math
 import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
-from zoo.catalogue import model_facts, registry
+from zoo.catalogue import measured_results, model_facts, registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
-from zoo.core import about
 
 WIDTH = 100
 HEADS = ("name", "family", "parameters", "FLOPs", "milestone", "best known result")
@@ -18,10 +18,11 @@ NOTE = "FLOPs: of the forward pass of an image, a multiply-add counts as two. Mo
 
 
 class Row(NamedTuple):
-    """A model with what is known of it."""
+    """A model, the facts about it, and its best result; None if there is none."""
 
     entry: registry.Entry
     facts: model_facts.Facts
+    result: measured_results.Result | None
 
 
 def main(argv: list[str]) -> int:
@@ -31,10 +32,10 @@ def main(argv: list[str]) -> int:
         argv: what follows `list` on the command line.
 
     Raises:
-        InputError: for a misspelled command line, or where no model matches it.
+        InputError: for a misspelled command line, or if no model matches it.
     """
     options = parse(argv)
-    rows = [Row(entry, model_facts.known(entry)) for entry in registry.entries().values()]
+    rows = sorted(map(make_row, registry.entries().values()), key=lambda row: row.facts.flops or math.inf)
     tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
     if options.tag is not None and options.tag not in tags:
         hint = f"{did_you_mean(options.tag, tags)} There are: {', '.join(tags)}"
@@ -47,18 +48,24 @@ def main(argv: list[str]) -> int:
         hint = f"{did_you_mean(options.pattern, names)} {where}: {', '.join(names)}"
         raise InputError(f"list: no model matches '{options.pattern}'.{hint}")
     if options.json:
-        output.say_json([as_json(row.entry, row.facts) for row in chosen])
+        output.say_json([as_json(row) for row in chosen])
     else:
         output.say("\n".join([*_table(chosen), "", NOTE, f"Tags, for --tag: {one_line(', '.join(tags))}"]))
     return 0
 
 
+def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> Row:
+    """Return the row of a model, with the known facts unless others are given."""
+    is_ours = entry.distribution == registry.DISTRIBUTION
+    return Row(entry, facts or model_facts.known(entry), measured_results.best(entry.name) if is_ours else None)
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options on the command line."""
     parser = Parser(prog="python cli.py list", description="The models of the zoo.", allow_abbrev=False)
-    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob as 'c*'")
+    parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob: 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
-    parser.add_argument("--json", action="store_true", help="everything that is known of them, for programs")
+    parser.add_argument("--json", action="store_true", help="all facts, as JSON")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("list", unknown, (key for key in vars(options) if key != "pattern"))
     return options
@@ -68,20 +75,21 @@ def _matches(name: str, pattern: str) -> bool:
     return pattern in name or fnmatchcase(name, pattern)
 
 
-def as_json(entry: registry.Entry, facts: model_facts.Facts) -> dict[str, Any]:
-    """Return what is known of a model as what JSON can hold."""
+def as_json(row: Row) -> dict[str, Any]:
+    """Return a row as what JSON can hold."""
     return {
-        "name": entry.name,
-        "package": entry.distribution,
-        "class": entry.class_path,
-        "parameters": facts.parameters,
-        "flops": facts.flops,
-        **about.to_json(facts.about),
+        "name": row.entry.name,
+        "package": row.entry.distribution,
+        "class": row.entry.class_path,
+        "parameters": row.facts.parameters,
+        "flops": row.facts.flops,
+        **row.facts.about._asdict(),
+        "result": row.result and row.result.as_json(),
     }
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of a table; its last column goes on in a further line where it would be too wide."""
+    """Return the lines of a table; a last column that is too wide is wrapped."""
     lines = [tuple(map(one_line, cells)) for cells in (HEADS, *map(_cells, rows))]
     *widths, _ = (max(map(len, cells)) for cells in zip(*lines, strict=True))
     table = []
@@ -96,20 +104,20 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    entry, facts = row
-    result = str(facts.about.result or "-")
+    entry, facts, result = row
+    origin = "" if entry.distribution == registry.DISTRIBUTION else f", from the package {entry.distribution}"
     return (
         entry.name,
         facts.about.family or "-",
         "-" if facts.parameters is None else f"{facts.parameters:,}",
         "-" if facts.flops is None else _short(facts.flops),
         ", ".join(map(str, facts.about.milestones)) or "-",
-        result if entry.distribution == registry.DISTRIBUTION else f"{result}, from the package {entry.distribution}",
+        f"{result or '-'}{origin}",
     )
 
 
 def _short(number: int) -> str:
-    """Return a number with three digits and a unit, as "310 M"."""
+    """Return a number with three digits and a unit, such as "310 M"."""
     rounded = float(f"{number:.2e}")
     for unit in ("", " k", " M", " G"):
         if rounded < 1000:

@@ -363,7 +363,7 @@ class Classifier(L.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the model and its optimizer are, the figures of the epoch so far, and the last validation's."""
-        entry = registry.of_class(type(self))
+        entry = registry.find_class(type(self))
         checkpoint["class_path"] = entry.class_path if entry else f"{type(self).__module__}.{type(self).__qualname__}"
         if entry is not None and entry.distribution != registry.DISTRIBUTION:
             checkpoint["package"] = entry.distribution  # for whom it is missing

@@ -102,7 +102,7 @@ def _model(trained: Trained) -> str:
     ]
     if kind.__doc__:
         lines.append(f"- in short: {escaped(kind.__doc__.strip().splitlines()[0])}")
-    if paper := about.of(kind).paper:
+    if paper := about.read(kind).paper:
         lines.append(f"- paper: {escaped(paper)}")
     return "\n".join(lines)
 

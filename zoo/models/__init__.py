@@ -1,1 +1,1 @@
-"""The models of the zoo, a family in a file."""
+"""The models of the zoo: one family a file."""

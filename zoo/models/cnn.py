@@ -5,15 +5,15 @@ from typing import ClassVar
 from torch import nn
 
 from datamodules.errors import InputError
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.torch_classifier import TorchClassifier
 
 
 class CNN(TorchClassifier):
     """Two convolutions, each with ReLU and max pooling, and two dense layers: 545,098 parameters for ten classes.
 
-    The notebooks' first CNN, of the shape of LeNet-5 (LeCun et al. 1998,
-    http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf) with ReLU and 3 x 3 kernels.
+    The notebooks' first CNN: LeNet-5 (LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf) with ReLU,
+    3 x 3 kernels and more channels.
 
     Args:
         num_classes: see `Classifier`.
@@ -25,7 +25,6 @@ class CNN(TorchClassifier):
         paper="http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf",
         config="cnn",
         tags=("torch", "notebooks"),
-        result=Result(0.7659, "JPEG copy", config="cnn"),
     )
 
     def __init__(self, num_classes: int = 10) -> None:
@@ -47,16 +46,16 @@ class CNN(TorchClassifier):
 class ImprovedCNN(TorchClassifier):
     """Three blocks of two convolutions with batch norm, and a dense head with dropout: 3,249,610 parameters.
 
-    The notebooks' ImprovedCNN: the plan of VGG (Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556) with
-    batch norm (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167), which makes the biases before it idle, and
-    dropout (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html).
+    The notebooks' ImprovedCNN: three stages of VGG (Simonyan and Zisserman 2014, https://arxiv.org/abs/1409.1556) with
+    batch norm (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167), which replaces the biases, and dropout
+    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html).
 
     Args:
         dropout: probability that a unit of the dense layer is dropped in training; 0 <= dropout < 1.
         num_classes: see `Classifier`.
 
     Raises:
-        InputError: for a dropout out of its range.
+        InputError: for a dropout out of range.
     """
 
     about: ClassVar[About] = About(
@@ -65,7 +64,6 @@ class ImprovedCNN(TorchClassifier):
         paper="https://arxiv.org/abs/1409.1556",
         config="improved_cnn",
         tags=("torch", "notebooks", "batch_norm", "dropout"),
-        result=Result(0.8845, "JPEG copy", config="improved_cnn", options="--trainer.precision bf16-mixed"),
     )
 
     def __init__(self, dropout: float = 0.5, num_classes: int = 10) -> None:

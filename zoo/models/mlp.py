@@ -1,18 +1,18 @@
-"""Fully connected networks: the PyTorch twins of the NumPy lesson, down to a linear classifier."""
+"""Fully connected networks, from a linear classifier on: the PyTorch twins of the NumPy lesson."""
 
 from typing import ClassVar
 
 from torch import nn
 
 from datamodules.errors import InputError
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.torch_classifier import TorchClassifier
 
 
 class MLP(TorchClassifier):
     """A multilayer perceptron on the 3072 values of an image.
 
-    Weights are initialized as He et al. 2015 (https://arxiv.org/abs/1502.01852), biases with 0.
+    Weights are initialized as in He et al. 2015 (https://arxiv.org/abs/1502.01852), biases with 0.
 
     Args:
         hidden_sizes: units of each hidden layer, 64 in one layer by default; an empty list is a linear classifier
@@ -20,7 +20,7 @@ class MLP(TorchClassifier):
         num_classes: see `Classifier`.
 
     Raises:
-        InputError: for a layer of no units.
+        InputError: for a layer without units.
     """
 
     about: ClassVar[About] = About(
@@ -28,7 +28,6 @@ class MLP(TorchClassifier):
         paper="https://doi.org/10.1038/323533a0",
         config="mlp",
         tags=("torch",),
-        result=Result(0.506, "JPEG copy", n=3, spread=0.001, config="mlp"),
     )
 
     def __init__(self, hidden_sizes: list[int] | None = None, num_classes: int = 10) -> None:

@@ -1,10 +1,10 @@
-"""Fully connected networks from nothing but NumPy, from a single neuron on: milestones 1 to 4."""
+"""Fully connected networks in NumPy, from a single neuron on: milestones 1 to 4."""
 
 from itertools import pairwise
 from typing import ClassVar, Literal
 
 from datamodules.errors import InputError
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
 from zoo.scratch.initializers import glorot, he, small_normal
@@ -27,15 +27,15 @@ class NumPyMLP(NumPyClassifier):
             classes, and softmax regression for ten.
         activation: of the hidden layers, see `zoo.scratch.activations`.
         initializer: of the weights, see `zoo.scratch.initializers`.
-        loss: "cross_entropy", or "notebook_cross_entropy", whose gradient for two classes is the notebooks' (see
+        loss: "cross_entropy", or "notebook_cross_entropy" with the notebooks' gradient for two classes (see
             `zoo.scratch.losses.NotebookBinaryCrossEntropy`).
         pixels: "standardized" per channel, or "unit": divided by 255, as in the notebooks.
-        l1: strength of an L1 price on the weights, see `zoo.scratch.regularizers`.
-        l2: strength of an L2 price on the weights.
+        l1: strength of the L1 regularization of the weights, see `zoo.scratch.regularizers`.
+        l2: strength of the L2 regularization of the weights.
         num_classes: see `Classifier`.
 
     Raises:
-        InputError: for a layer of no units, a negative strength, or the notebooks' loss with more than two classes.
+        InputError: for a layer without units, a negative strength, or the notebooks' loss with more than two classes.
     """
 
     about: ClassVar[About] = About(
@@ -44,7 +44,6 @@ class NumPyMLP(NumPyClassifier):
         paper="https://doi.org/10.1038/323533a0",
         config="milestone4/best",
         tags=("numpy", "notebooks"),
-        result=Result(0.562, "JPEG copy", n=3, spread=0.005, config="milestone4/best"),
     )
 
     def __init__(
@@ -71,10 +70,10 @@ class NumPyMLP(NumPyClassifier):
 
         rng = self.rng()
         sizes = [len(self.pixel_scale), *hidden_sizes, self.num_outputs]
-        bends = [*(ACTIVATIONS[activation]() for _ in hidden_sizes), Identity()]
+        activations = [*(ACTIVATIONS[activation]() for _ in hidden_sizes), Identity()]
         layers = [
-            Dense(inputs, outputs, bend, INITIALIZERS[initializer], rng)
-            for (inputs, outputs), bend in zip(pairwise(sizes), bends, strict=True)
+            Dense(inputs, outputs, function, INITIALIZERS[initializer], rng)
+            for (inputs, outputs), function in zip(pairwise(sizes), activations, strict=True)
         ]
         regularizers = [kind(strength) for kind, strength in ((L1, l1), (L2, l2)) if strength]
         self.set_network(Network(layers), self._objective(loss), regularizers)
@@ -83,8 +82,8 @@ class NumPyMLP(NumPyClassifier):
         if loss == "notebook_cross_entropy":
             if self.num_outputs > 1:
                 raise InputError(
-                    "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): the notebooks' "
-                    "gradient for ten classes is the right one"
+                    "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): for ten classes the "
+                    "notebooks' gradient is the one of cross_entropy"
                 )
             return NotebookBinaryCrossEntropy()
         return BinaryCrossEntropy() if self.num_outputs == 1 else CategoricalCrossEntropy()

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from datamodules.cifar10 import Batch, CIFAR10DataModule, ImageDataset
 from datamodules.errors import InputError
 from zoo.core import devices
-from zoo.core.about import About, Result
+from zoo.core.about import About
 from zoo.core.classifier import Stage
 from zoo.core.metrics import ClassificationMetrics
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.core.torch_optimizers import BIASES, FILTERS, HEAD, WHITENING_BIAS
 
-WHITENED_IMAGES = 5000  # of the training set, that the whitening is computed from
-WHITENING_EPS = 5e-4  # on a scale where pixels have variance 1
-# Views of an image in test-time augmentation, each with its mirror image: pixels that it is shifted by, and its weight.
+WHITENED_IMAGES = 5000  # training images from which the whitening is computed
+WHITENING_EPS = 5e-4  # for pixels of variance 1
+# The views of test-time augmentation: shift along the diagonal in pixels, and weight. Each comes with its mirror image.
 VIEWS = ((0, 0.5), (-1, 0.25), (1, 0.25))
 
 
@@ -29,29 +29,28 @@ class SpeedrunNet(TorchClassifier):
     """Whitened patches, three blocks of convolutions with batch norm and GELU, and a linear layer.
 
     The network of airbench (Jordan 2024, https://arxiv.org/abs/2404.00498), in the line of cifar10-fast
-    (https://github.com/davidcpage/cifar10-fast) and hlb-CIFAR10 (https://github.com/tysam-code/hlb-CIFAR10): nothing in
-    it that does not make it learn sooner. Its first layer does not learn: as a fit begins, it is computed from training
-    images (see `Whitening`), and until then it hands the pixels on. Convolutions start as the identity as far as they
-    have inputs (`torch.nn.init.dirac_`), and batch norm scales nothing.
+    (https://github.com/davidcpage/cifar10-fast) and hlb-CIFAR10 (https://github.com/tysam-code/hlb-CIFAR10): made to
+    learn fast. The first layer does not learn: it is computed from training images when a fit starts (see `Whitening`).
+    Convolutions start as the identity on their inputs (`torch.nn.init.dirac_`), and batch norm has no scale.
 
-    After a test, `results["test"]["acc_tta"]` is the accuracy with test-time augmentation beside the one without.
+    After a test, `results["test"]["acc_tta"]` is the accuracy with test-time augmentation.
 
     Attributes:
-        whitening_seconds: what the whitening took as the last fit began.
-        test_seconds: what the last test took, without start and report.
+        whitening_seconds: time of the whitening in the last fit.
+        test_seconds: time of the last test, without its start and its report.
 
     Args:
         widths: channels of the three blocks, 64, 256 and 256 by default.
         convolutions: in each block, 2 or 3; the third has a residual connection over the last two.
-        batch_norm_momentum: how much of batch norm's running mean and variance a step keeps; 0 <= momentum < 1.
-        label_smoothing: of the training loss: that share of the target is spread over all classes; 0 <= smoothing < 1.
-        logit_scale: factor of the logits; None divides them by the last width, and has the linear layer start with
-            weights of standard deviation 1.
-        tta: whether to test with six views of each image too: mirrored, and shifted by a pixel along the diagonal.
+        batch_norm_momentum: share of batch norm's running mean and variance that a step keeps; 0 <= momentum < 1.
+        label_smoothing: share of the training target that is spread over all classes; 0 <= smoothing < 1.
+        logit_scale: factor of the logits; None divides them by the last width, and starts the linear layer with weights
+            of standard deviation 1.
+        tta: whether a test also averages six views of each image: mirrored, and shifted by a pixel along the diagonal.
         num_classes: see `Classifier`.
 
     Raises:
-        InputError: for an argument out of its range.
+        InputError: for an argument out of range.
     """
 
     about: ClassVar[About] = About(
@@ -59,7 +58,6 @@ class SpeedrunNet(TorchClassifier):
         paper="https://arxiv.org/abs/2404.00498",
         config="speedrun94",
         tags=("torch", "batch_norm", "record"),
-        result=Result(0.8990, "JPEG copy", config="speedrun94"),
     )
 
     def __init__(
@@ -99,7 +97,7 @@ class SpeedrunNet(TorchClassifier):
         return cast(Whitening, cast(nn.Sequential, self.net)[0])
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy, a scalar; in training that of smoothed labels.
+        """Return the mean cross-entropy, a scalar; in training, of smoothed labels.
 
         Args:
             logits: float (n, `num_outputs`).
@@ -123,17 +121,16 @@ class SpeedrunNet(TorchClassifier):
     # Training.
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the sum of the losses of all images of a step: its rates do not depend on how many they are.
+        """Return the sum of the losses over all images of an optimizer step, for which the learning rates are made.
 
-        Several processes, and several batches for a step, each have their share of it: Lightning takes the mean of what
-        they return. The batch's mean is what is counted. In half precision, too, the gradients of the sum are large
-        enough not to become 0.
+        Lightning averages over processes and over accumulated batches, so each batch's sum is multiplied by their
+        number. The metrics count the batch's mean. Gradients of the sum do not underflow in half precision.
         """
         shares = self.trainer.world_size * self.trainer.accumulate_grad_batches if self._trainer else 1
         return super().training_step(batch, batch_idx) * (len(batch.labels) * shares)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return all parameters, in groups that tell their roles (see `zoo.core.torch_optimizers`)."""
+        """Return the parameters in groups by role (see `zoo.core.torch_optimizers`)."""
         bias = self.whitening.bias
         others = [parameter for parameter in self.parameters() if parameter is not bias and parameter.requires_grad]
         return [
@@ -144,7 +141,7 @@ class SpeedrunNet(TorchClassifier):
         ]
 
     def on_fit_start(self) -> None:
-        """Compute the whitening from training images, unless it comes with a checkpoint."""
+        """Compute the whitening from training images, unless a checkpoint brings it."""
         data = getattr(self.trainer, "datamodule", None)
         if self.trainer.ckpt_path is None and isinstance(data, CIFAR10DataModule) and data.train is not None:
             start = time.perf_counter()
@@ -153,34 +150,34 @@ class SpeedrunNet(TorchClassifier):
             self.whitening_seconds = time.perf_counter() - start
 
     def whiten(self, dataset: ImageDataset) -> None:
-        """Compute the whitening from images as they are without augmentation."""
+        """Compute the whitening from images without augmentation."""
         border = (dataset.images.shape[1] - 32) // 2
         pixels = dataset.images[:WHITENED_IMAGES, border : border + 32, border : border + 32]
         self.whitening.fit(self.normalize(pixels.permute(0, 3, 1, 2).to(self.device)))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Leave out the gradient of the whitening's bias, and all that is computed for it alone, once its rate is 0.
+        """Skip the gradient of the whitening's bias once its learning rate is 0.
 
-        Strategies for several processes wait for the gradients of all parameters.
+        With several processes it is computed to the end: they wait for the gradients of all parameters.
         """
         groups = self.trainer.optimizers[0].param_groups
         rates = [group["lr"] for group in groups if group.get("role") == WHITENING_BIAS]
         self.whitening.bias_learns = not isinstance(self.trainer.strategy, SingleDeviceStrategy) or rates != [0]
 
     def training_states(self) -> Iterator[None]:
-        """With the whitening's bias learning, and without."""
+        """Put the network into both of its states: the whitening's bias learns, or does not."""
         for self.whitening.bias_learns in (False, True):
             yield
 
     # Evaluation.
 
     def on_test_epoch_start(self) -> None:
-        """Start the clock of the test."""
+        """Start to time the test."""
         devices.synchronize(self.device)
         self._test_started = time.perf_counter()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch of the test set; with the six views of each image, too."""
+        """Count a batch of the test set, also with test-time augmentation."""
         super().test_step(batch, batch_idx)
         if self.tta:
             logits = self.logits_of_views(batch.images).float()
@@ -188,23 +185,23 @@ class SpeedrunNet(TorchClassifier):
             self.tta_metrics.update(self.predict_classes(logits), batch.labels, losses.reshape(1))
 
     def further_figures(self, stage: Stage) -> dict[str, float]:
-        """Return the accuracy with test-time augmentation as "acc_tta", of a test."""
+        """Return the test accuracy with test-time augmentation as "acc_tta"."""
         if stage != "test" or not self.tta:
             return {}
-        accuracy = self.tta_metrics.compute()["acc"]  # which waits for a GPU: the clock is read after it
+        accuracy = self.tta_metrics.compute()["acc"]  # waits for a GPU, before the time is read
         self.test_seconds = time.perf_counter() - self._test_started
         self.tta_metrics.reset()
         return {"acc_tta": accuracy}
 
 
 class Whitening(nn.Conv2d):
-    """A convolution whose 12 outputs for the 2 x 2 patches of images, and the 12 negatives of these, are uncorrelated.
+    """A convolution with 12 uncorrelated outputs for each 2 x 2 patch, and their 12 negatives.
 
-    After `fit` each of them has variance 1, or less where the patches hardly vary. Until then they are the patches'
-    own 12 values. The bias learns: (n, 3, 32, 32) -> (n, 24, 31, 31).
+    After `fit`, each output has variance 1, or less where the patches hardly vary. Before, the outputs are the patch's
+    12 values. Only the bias learns. (n, 3, 32, 32) -> (n, 24, 31, 31).
 
     Attributes:
-        weight: a buffer, for it does not learn.
+        weight: a buffer.
         bias_learns: whether the bias gets a gradient.
     """
 
@@ -219,31 +216,31 @@ class Whitening(nn.Conv2d):
         self._set_filters(torch.eye(12))
 
     def _set_filters(self, filters: Tensor) -> None:
-        """Take the rows of (12, 12) as filters, and their negatives."""
+        """Set the rows of a (12, 12) matrix, and their negatives, as filters."""
         self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Whiten the patches of normalized images, float (n, 3, 32, 32).
 
-        With the second moments of the patches as E diag(v) E', the filters are the rows of diag(v + eps)^(-1/2) E'.
+        If E diag(v) E' are the second moments of the patches, the filters are the rows of diag(v + eps)^(-1/2) E'.
         """
         patches = F.unfold(images.float(), self.kernel_size).transpose(1, 2).reshape(-1, 12)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         self._set_filters((vectors / (values + WHITENING_EPS).sqrt()).T)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the filters' outputs."""
+        """Return float (n, 24, 31, 31)."""
         return F.conv2d(images, self.weight, self.bias if self.bias_learns else self.bias.detach())
 
 
 class Block(nn.Module):
-    """Convolution, 2 x 2 max pooling, batch norm, GELU; convolution, batch norm, GELU; a third time where wanted.
+    """Convolution, 2 x 2 max pooling, batch norm and GELU, then one or two times convolution, batch norm and GELU.
 
     Args:
         inputs: channels.
         outputs: channels.
-        convolutions: 2, or 3, whose last two have a residual connection over them.
+        convolutions: 2, or 3 with a residual connection over the last two.
         batch_norm_momentum: see `SpeedrunNet`.
     """
 
@@ -255,7 +252,7 @@ class Block(nn.Module):
         self.pool, self.activation = nn.MaxPool2d(2), nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, outputs, side // 2, side // 2) of (n, inputs, side, side)."""
+        """Return (n, outputs, side // 2, side // 2) for x of shape (n, inputs, side, side)."""
         (first, *middle, last), (first_norm, *middle_norms, last_norm) = self.convolutions, self.norms
         pooled = x = self.activation(first_norm(self.pool(first(x))))
         for convolution, norm in zip(middle, middle_norms, strict=True):
@@ -268,8 +265,8 @@ class ScaledLinear(nn.Linear):
     """A linear layer without bias whose outputs are multiplied by a factor.
 
     Args:
-        inputs: features.
-        outputs: logits.
+        inputs: number of features.
+        outputs: number of logits.
         scale: the factor; None takes 1 / inputs, and starts with weights of standard deviation 1.
     """
 
@@ -281,12 +278,12 @@ class ScaledLinear(nn.Linear):
                 self.weight.div_(self.weight.std())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, outputs) of (n, inputs)."""
+        """Return (n, outputs) for x of shape (n, inputs)."""
         return super().forward(x) * self.scale
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3 x 3 convolution without bias, which hands its inputs on to its first outputs; the others start as usual."""
+    """Return a 3 x 3 convolution without bias whose first outputs start as copies of its inputs."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     with torch.no_grad():
         nn.init.dirac_(convolution.weight[:inputs])
@@ -294,9 +291,9 @@ def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _batch_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
-    """Batch norm that learns a bias alone, and divides by the standard deviation itself, however small.
+    """Return batch norm that learns its bias alone, and divides by the standard deviation, however small.
 
-    Its weight stays 1. It is a parameter: `nn.SyncBatchNorm.convert_sync_batchnorm` takes over nothing else.
+    The weight stays 1, and a parameter: `nn.SyncBatchNorm.convert_sync_batchnorm` copies parameters alone.
     """
     norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=1 - momentum)
     norm.weight.requires_grad_(False)

@@ -29,6 +29,12 @@ HOMES = {
     "optimizer": ("torch.optim", "zoo.core.numpy_classifier", "zoo.core.torch_optimizers"),
     "lr_schedule": ("zoo.core.schedules",),
 }
+# The modules of our own callbacks, by the names of the classes.
+CALLBACKS = {
+    "DeadUnits": "zoo.training.callbacks.dead_units",
+    "Histograms": "zoo.training.tensorboard.histograms",
+    "Lookahead": "zoo.training.callbacks.lookahead",
+}
 
 MOST_VALUES = 10_000
 MOST_LEVELS = 100
@@ -42,14 +48,24 @@ Config = dict[str, Any]
 
 def shipped() -> list[str]:
     """Return the names of the configs that come with the project, in alphabetical order."""
-    return sorted(path.relative_to(SHIPPED).with_suffix("").as_posix() for path in SHIPPED.rglob("*.yaml"))
+    return sorted(_shipped())
+
+
+def _shipped() -> dict[str, Path]:
+    """Return the shipped configs by name: the path below configs/ without its suffix, and without overlays/."""
+    paths = (path for path in SHIPPED.rglob("*.yaml") if path != SHIPPED / "results.yaml")
+    return {_name(path.relative_to(SHIPPED).as_posix()): path for path in paths}
+
+
+def _name(path: str) -> str:
+    return path.removeprefix("configs/").removeprefix("overlays/").removesuffix(".yaml")
 
 
 def find(name: str) -> Path:
-    """Return the path of the config called `name`: a file, or a shipped config without its folder and suffix.
+    """Return the path of the config called `name`: a file, or a shipped config by its path or its name alone.
 
     Raises:
-        InputError: where there is neither.
+        InputError: if there is no such config, or several shipped configs have that name.
     """
     path = user_path(name)
     try:
@@ -57,13 +73,17 @@ def find(name: str) -> Path:
             return path
     except OSError as error:  # a name that is too long, say
         raise InputError(f"--config {name} cannot be read: {error}") from error
-    relative = name.removeprefix("configs/").removesuffix(".yaml")
-    if relative in shipped():
-        return SHIPPED / f"{relative}.yaml"
+    named = _name(name)
+    known = _shipped()
+    if named in known:
+        return known[named]
+    same = [other for other in sorted(known) if known[other].stem == named]
+    if len(same) == 1:
+        return known[same[0]]
+    if same:
+        raise InputError(f"--config {name} could be any of {', '.join(same)}: give one of these names")
     what = "a folder, not a config file" if path.is_dir() else "no file and no shipped config"
-    raise InputError(
-        f"--config {name} is {what}.{did_you_mean(relative, shipped())} Shipped are: {', '.join(shipped())}"
-    )
+    raise InputError(f"--config {name} is {what}.{did_you_mean(named, known)} Shipped are: {', '.join(sorted(known))}")
 
 
 def read(path: Path) -> Config:
@@ -308,7 +328,7 @@ def class_value(key: str, value: str) -> Any:
 
 
 def expand(config: Config) -> Config:
-    """Write out short forms: a class that is given by its name alone."""
+    """Write out short forms: a class that is given by its name alone, and the short names of classes."""
     expanded = dict(config)
     for key in CLASS_KEYS:
         value = expanded.get(key)
@@ -318,7 +338,20 @@ def expand(config: Config) -> Config:
             value = value | {"class_path": _long_name(key, value["class_path"])}
         if key in expanded:
             expanded[key] = value
+    if isinstance(expanded.get("trainer"), dict):
+        trainer = expanded["trainer"]
+        keys = trainer.keys() & {"callbacks", "callbacks+"}
+        expanded["trainer"] = trainer | {key: _callbacks(trainer[key]) for key in keys}
     return expanded
+
+
+def _callbacks(value: Any) -> Any:
+    """Return callbacks as a config has them, with the short names of our own written out."""
+    if isinstance(value, list):
+        return [_callbacks(entry) for entry in value]
+    if isinstance(value, dict) and isinstance(value.get("class_path"), str):
+        return value | {"class_path": _callbacks(value["class_path"])}
+    return f"{CALLBACKS[value]}.{value}" if isinstance(value, str) and value in CALLBACKS else value
 
 
 def _long_name(key: str, name: str) -> str:

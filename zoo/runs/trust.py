@@ -40,9 +40,7 @@ OPTIMIZERS = {
 }  # fmt: skip
 SCHEDULES = {"zoo.core.schedules": ("Constant", "Cosine", "Linear", "Step")}
 CALLBACKS = {
-    "zoo.training.callbacks.dead_units": ("DeadUnits",),
-    "zoo.training.tensorboard.histograms": ("Histograms",),
-    "zoo.training.callbacks.lookahead": ("Lookahead",),
+    **{home: (name,) for name, home in configs.CALLBACKS.items()},
     "lightning.pytorch.callbacks": (
         "DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler",
         "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelPruning", "ModelSummary",
