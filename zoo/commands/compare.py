@@ -21,7 +21,7 @@ from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
 from zoo.core.markup import escaped
-from zoo.runs import configs, results
+from zoo.runs import configs, metrics_csv, results
 from zoo.runs import run_directory as runs
 
 # Keys of a config on which it does not depend what is learnt, and how well it is tested. It does depend on the number
@@ -527,7 +527,7 @@ def _plot(path: Path, column: str, table: Table) -> None:
     rows, labels = table.rows, _labels(table.rows, table.settings())
     from zoo.plots import run_curves  # matplotlib takes a second to import
 
-    histories = [[_history(run.path / "metrics.csv") for run in row.runs] for row in rows]
+    histories = [[_history(run.path / metrics_csv.FILE) for run in row.runs] for row in rows]
     curves = []
     for label, seeds in zip(labels, histories, strict=True):
         epochs = sorted(set.intersection(*(set(seed.get(column, ())) for seed in seeds)))
@@ -561,16 +561,10 @@ def _labels(rows: Sequence[Row], settings: Columns) -> list[str]:
 
 
 def _history(path: Path) -> dict[str, dict[int, float]]:
-    """Return the figures of a `metrics.csv`, by column and by epoch; none where there is no such file."""
-    history: dict[str, dict[int, float]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                for column, cell in row.items():
-                    if cell and column not in ("data", "epoch"):
-                        history.setdefault(column, {})[int(row["epoch"])] = float(cell)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-        raise InputError(f"'{path}' cannot be read: {type(error).__name__}: {one_line(error)}") from error
-    return history
+    """Return the metrics of a `metrics.csv` by column and by epoch."""
+    columns = metrics_csv.read(path)
+    epochs = columns.pop("epoch", [])
+    return {
+        name: {int(epoch): value for epoch, value in zip(epochs, values, strict=True) if not math.isnan(value)}
+        for name, values in columns.items()
+    }

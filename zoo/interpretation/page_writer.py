@@ -13,9 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from datamodules.errors import InputError
 from zoo.core import files
 from zoo.plots import png
-from zoo.training import run_logger
-
-NAME = "explain"  # of the folder in a run, and of what is in TensorBoard
+from zoo.runs.run_directory import EXPLAIN, TENSORBOARD
 
 
 def write(pages: Mapping[str, np.ndarray], folder: Path) -> None:
@@ -30,7 +28,7 @@ def write(pages: Mapping[str, np.ndarray], folder: Path) -> None:
     """
     folder = folder.absolute()
     above = next(path for path in folder.parents if path.exists())
-    beside = above / f".{NAME}.{secrets.token_hex(4)}.part"
+    beside = above / f".{EXPLAIN}.{secrets.token_hex(4)}.part"
     try:
         for name, page in pages.items():
             files.write(beside / f"{name}.png", png.encode(page))
@@ -82,8 +80,8 @@ def check_free(folder: Path) -> None:
 
 def log(pages: Mapping[str, np.ndarray], run: Path, step: int) -> Path:
     """Show pages in the TensorBoard of a run, as a run of its own, and return its folder."""
-    folder = run / run_logger.FOLDER / NAME
+    folder = run / TENSORBOARD / EXPLAIN
     with SummaryWriter(str(folder)) as writer:
         for name, page in pages.items():
-            writer.add_image(f"{NAME}/{name}", page, step, dataformats="HWC")
+            writer.add_image(f"{EXPLAIN}/{name}", page, step, dataformats="HWC")
     return folder

@@ -36,7 +36,7 @@ from zoo.core import files, installation
 from zoo.core.classifier import Classifier, Stage
 from zoo.core.schedules import Constant, Schedule
 from zoo.core.signals import Stopped, stopping_at_once
-from zoo.runs import checkpoints, configs, results, resume, run_directory
+from zoo.runs import checkpoints, configs, metrics_csv, results, resume, run_directory
 from zoo.runs.checkpoints import BEST, LAST, WholeFileIO
 from zoo.training import (
     callback_checks,
@@ -61,7 +61,7 @@ from zoo.training.callbacks.run_checkpoint import RunCheckpoint
 from zoo.training.callbacks.speed import Speed
 from zoo.training.callbacks.step_seed import StepSeed
 from zoo.training.parser import ZooParser, check_class
-from zoo.training.run_logger import FOLDER, RunLogger, errors_in_main_thread
+from zoo.training.run_logger import RunLogger, errors_in_main_thread
 from zoo.training.tensorboard.embeddings import Embeddings
 from zoo.training.tensorboard.pictures import Pictures
 from zoo.training.tensorboard.pr_curves import PRCurves
@@ -438,7 +438,7 @@ class ZooCLI(LightningCLI):
         self.run_dir = cast(ZooTrainer, self.trainer).run_dir = self.trainer.strategy.broadcast(self.run_dir)
         if self.run_dir is None:
             return
-        self.history.path = self.run_dir / "metrics.csv"
+        self.history.path = self.run_dir / metrics_csv.FILE
         if self.last is not None:
             directory = (self.run_dir / run_directory.CHECKPOINTS).resolve()
             callback_checks.place(cast(Any, trainer).callbacks, directory)
@@ -452,7 +452,7 @@ class ZooCLI(LightningCLI):
             if self.origin.run and content:
                 epochs, steps = checkpoints.epochs_done(content), content["global_step"]
             elif self.origin.run and self.trainer.is_global_zero:
-                shutil.rmtree(self.run_dir / FOLDER, ignore_errors=True)  # it starts anew
+                shutil.rmtree(self.run_dir / run_directory.TENSORBOARD, ignore_errors=True)  # it starts anew
             logger = RunLogger(self.run_dir, epochs, steps)
             self.trainer.loggers = [logger, *self.trainer.loggers]
             if epochs is None:
