@@ -412,12 +412,24 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("if classes == 2 else", "if classes == 0 else"),
     ],
     "zoo/evaluation/html.py": [
-        ("<small>{_escaped(note)}</small>", "<small>{note}</small>", "", ("tests/commands/test_evaluate.py",)),
-        ('<span class="note">{_escaped(fact.note)}', '<span class="note">{fact.note}'),
-        ('alt="{_escaped(picture.description)}"', 'alt="{picture.description}"'),
-        ("escape(one_line(text))", "escape(one_line(text), quote=False)"),
-        ('href="{escape(source)}"', 'href="{source}"'),
-        ("{_escaped(shown(value, pattern))}", "{shown(value, pattern)}"),
+        ("autoescape=True", "autoescape=False", "", ("tests/commands/test_evaluate.py",)),
+    ],
+    "zoo/evaluation/report.html.jinja": [
+        ("<small>{{ fact.note|line }}", "<small>{{ fact.note|line|safe }}", "", ("tests/commands/test_evaluate.py",)),
+        (
+            'class="note">{{ fact.note|line }}',
+            'class="note">{{ fact.note|line|safe }}',
+            "",
+            ("tests/commands/test_evaluate.py",),
+        ),
+        (
+            'alt="{{ block.description|line }}"',
+            'alt="{{ block.description|line|safe }}"',
+            "",
+            ("tests/commands/test_evaluate.py",),
+        ),
+        ('href="{{ block.source }}"', 'href="{{ block.source|safe }}"', "", ("tests/commands/test_evaluate.py",)),
+        ("pattern)|line }}", "pattern)|line|safe }}", "", ("tests/commands/test_evaluate.py",)),
     ],
     # What a network looks at.
     "zoo/interpretation/layer_outputs.py": [
