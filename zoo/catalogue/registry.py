@@ -198,7 +198,7 @@ def _plugins(points: Iterable[EntryPoint]) -> Iterator[tuple[Entry, str | None]]
     """
     owners = dict.fromkeys(BUILT_IN, DISTRIBUTION)
     found = [(*_metadata_of(point), point) for point in points]
-    for package, requirements, point in sorted(found, key=lambda f: (_canonical(f[0]), f[2].name, f[2].value)):
+    for package, requirements, point in sorted(found, key=lambda f: (canonical(f[0]), f[2].name, f[2].value)):
         entry = Entry(point.name, point.value, package)
         problem = _problem(entry, owners) or _unfulfilled(requirements)
         if problem is None:
@@ -216,15 +216,15 @@ def _entry_points() -> tuple[list[EntryPoint], list[str]]:
     problems, seen = [], set()
     for distribution in distributions():
         name, unreadable = _name_of(distribution)
-        if _canonical(name) in seen:  # Python imports what comes first on its path
+        if canonical(name) in seen:  # Python imports what comes first on its path
             continue
-        seen.add(_canonical(name))
+        seen.add(canonical(name))
         if unreadable:
             problems.append(f"the metadata of {name} cannot be read ({unreadable})")
         try:
             found += distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         except Exception as error:
-            problems.append(f"the entry points of {_canonical(name)} cannot be read ({type(error).__name__}: {error})")
+            problems.append(f"the entry points of {canonical(name)} cannot be read ({type(error).__name__}: {error})")
     return found, problems
 
 
@@ -269,7 +269,7 @@ def _problem(entry: Entry, owners: Mapping[str, str]) -> str | None:
 
 def _unfulfilled(requirements: Sequence[str]) -> str | None:
     """Return which version of this project a package's requirements ask for, where another one is installed."""
-    on_us = [text for text in requirements if _canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
+    on_us = [text for text in requirements if canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
     if not on_us:
         return None
     from packaging.requirements import Requirement  # here: most often nobody asks for it
@@ -287,6 +287,6 @@ def _unfulfilled(requirements: Sequence[str]) -> str | None:
     return None
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     """A package's name as PEP 503 compares them."""
     return re.sub(r"[-_.]+", "-", name).lower()

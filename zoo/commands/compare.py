@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
+from zoo.core import text_table
 from zoo.core.markup import escaped
 from zoo.runs import configs, metrics_csv, results
 from zoo.runs import run_directory as runs
@@ -482,12 +483,10 @@ def _cell(row: Row, column: str) -> str:
 def _print_text(tables: Sequence[Table]) -> None:
     for number, table in enumerate(tables):
         lines = _lines(table.rows, table.settings())
-        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-        aligned = [">" if head in ("n", *FORMATS) else "<" for head in lines[0]]
+        right = [position for position, head in enumerate(lines[0]) if head in ("n", *FORMATS)]
         output.say("\n" * (number > 0) + f"{_title(table.rows, SPREAD)}\n")
-        for line in lines:
-            cells = (f"{cell:{align}{width}}" for cell, align, width in zip(line, aligned, widths, strict=True))
-            output.say(f"  {'  '.join(cells)}".rstrip())
+        for line in text_table.align(lines, right):
+            output.say(f"  {line}".rstrip())
 
 
 def _print_markdown(tables: Sequence[Table]) -> None:

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     first = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     against = options.against, options.runs_dir, options.against_model, options.accelerator
     other = trained_model.load(*against) if options.against else None
-    out = options.out or _from_here(folder_of(first.path, REPORT))
+    out = options.out or output.from_here(folder_of(first.path, REPORT))
     report_writer.check_free(out, options.overwrite)
     _check_fit(first, options)
     if other is not None:
@@ -103,8 +103,3 @@ def _check_fit(model: "Trained", options: argparse.Namespace) -> None:
     for name in ("cifar10_c", "cifar10_1"):
         if getattr(options, name) and model.config["data"]["source"] != "cifar10":
             raise InputError(f"--{name} has photographs, and {model.path} is of another data set: leave it out")
-
-
-def _from_here(path: Path) -> Path:
-    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

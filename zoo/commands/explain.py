@@ -253,15 +253,10 @@ def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) ->
             raise InputError(f"--out {out}: {problem}") from error
         raise InputError(f"--out {out or folder} cannot be written: {error.strerror or error}") from error
     for name in pages:
-        output.say_line(f"written: {_from_here(place / name)}.png")
+        output.say_line(f"written: {output.from_here(place / name)}.png")
     if out is None and (folder.parent / CONFIG).is_file():
         try:
             logs = page_writer.log(pages, folder.parent, int(place.name))
-            output.say_line(f"TensorBoard: {_from_here(logs)}, step {place.name}")
+            output.say_line(f"TensorBoard: {output.from_here(logs)}, step {place.name}")
         except OSError as error:  # the pages are there, and this is a copy of them
             print(f"warning: not in TensorBoard: {one_line(error)}", file=sys.stderr)
-
-
-def _from_here(path: Path) -> Path:
-    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     device = devices.of_model(type(origin.model), options.accelerator)  # for the check; files are written on the CPU
     output.note_unused_gpu(origin, options.accelerator)
     name = f"{type(origin.model).__name__}.{options.format}"
-    out = options.out or _from_here(folder_of(origin.path, EXPORT) / name)
+    out = options.out or output.from_here(folder_of(origin.path, EXPORT) / name)
     _check_free(out, options.overwrite)
     content = kind.content(origin.model, metadata.of(origin))
     devices.move(origin.model, device)
@@ -103,11 +103,6 @@ def _check_installed(file_format: str) -> None:
             raise InputError(
                 f"--format {file_format} needs {package}, which is not installed: pip install 'cifar10-zoo[export]'"
             )
-
-
-def _from_here(path: Path) -> Path:
-    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _card(out: Path) -> Path:
