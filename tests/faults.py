@@ -451,7 +451,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("_forward(ctx.network, inputs)  #", "pass  #"),
     ],
     # Commands.
-    "zoo/commands/compare.py": [
+    "zoo/runs/finished_runs.py": [
         ('    "data.device",\n', '    "data.device", "data.drop_last",\n'),
         (
             '"trainer.accelerator",',
@@ -461,6 +461,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ('"trainer.devices",', '"trainer.devices", "trainer.precision",', "", ("tests/commands/test_compare.py",)),
         ('"processes": _processes(facts)} | _settings(config)', '"processes": 1} | _settings(config)'),
+    ],
+    "zoo/runs/repetitions.py": [
         (
             "newest = {run.seed: run for run in sorted(alike, key=",
             "newest = {run.seed: run for run in sorted(alike, reverse=True, key=",
