@@ -1,7 +1,6 @@
 """`explain`: what a trained network looks at in images, a person's own or those of its data set."""
 
 import argparse
-import errno
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -247,10 +246,10 @@ def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) ->
         if out is not None:
             page_writer.write(pages, out)
         place = out or page_writer.write_numbered(pages, folder)
+    except FileExistsError as error:
+        problem = "another process wrote pages there in the meantime: give the name of a new folder"
+        raise InputError(f"--out {out or folder}: {problem}") from error
     except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and out is not None and out.exists():
-            problem = "another process wrote pages there in the meantime: give the name of a new folder"
-            raise InputError(f"--out {out}: {problem}") from error
         raise InputError(f"--out {out or folder} cannot be written: {error.strerror or error}") from error
     for name in pages:
         output.say_line(f"written: {output.from_here(place / name)}.png")

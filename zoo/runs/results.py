@@ -38,14 +38,16 @@ def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) 
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path` (see `zoo.core.files.write`).
+    """Write `content` to `path` as JSON."""
+    files.write(path, as_json(content))
 
-    JSON has no NaN and no infinity: they become null.
-    """
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """Return `content` as JSON, in which NaN and infinity become null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
     # A row of a matrix on one line.
     text = re.sub(r"\[\s*\n[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
-    files.write(path, f"{text}\n".encode())
+    return f"{text}\n".encode()
 
 
 def _finite(value: Any) -> Any:
