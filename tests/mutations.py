@@ -163,7 +163,8 @@ def _about(fault: Fault) -> dict[str, float]:
     text = (ROOT / fault.file).read_text(encoding="utf-8")
     line = text[: text.index(fault.before)].count("\n")
     kinds = (ast.ClassDef, ast.FunctionDef)
-    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
+    tree = ast.parse(text if fault.file.endswith(".py") else "")  # a template has no functions
+    nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
     around = [node for node in nodes if node.lineno <= line + 1 <= (node.end_lineno or 0)]
     names = [fault.file, fault.before, fault.after, fault.why, text.splitlines()[line], *(node.name for node in around)]
     function = _words(" ".join(ast.unparse(node) for node in around[-1:]))
@@ -177,9 +178,10 @@ def concerned(fault: Fault) -> list[str]:
     that share the rarest words with the fault and the function around it, in files that are called like the module and
     near by imports. Weights and powers are those for which the tests that kill the faults came earliest.
     """
-    distances = _distances(_module(Path(fault.file)))
     if fault.tests:
-        distances = {module: 1 for module in distances if str(_modules()[module]) in fault.tests}
+        distances = {module: 1 for module, path in _modules().items() if str(path) in fault.tests}
+    else:
+        distances = _distances(_module(Path(fault.file)))
     every = [words for module in _modules() if _is_test(module) for words in _tests(module).values()]
     weights = {
         word: weight * math.log(len(every) / (1 + sum(word in words for words in every)))

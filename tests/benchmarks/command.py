@@ -15,6 +15,7 @@ from typing import Any
 from datamodules.errors import Ended, InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
+from zoo.core import text_table
 from zoo.runs.results import versions
 
 RECORD = "record"  # whose `measure` gets a script, too
@@ -124,13 +125,7 @@ def table(stopwatch: Any) -> list[str]:
             megabytes = stopwatch.megabytes.get(name)
             row.append(f"{statistics.median(megabytes):,.0f}" if megabytes else "")
         rows.append(row)
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return ["", *(_line(row, widths) for row in (head, *rows))]
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    name, *figures = row
-    return "  ".join([name.ljust(widths[0]), *(it.rjust(width) for it, width in zip(figures, widths[1:], strict=True))])
+    return ["", *text_table.align([head, *rows], right=range(1, len(head)))]
 
 
 def ratios(stopwatch: Any, comparisons: list[tuple[str, str]]) -> list[str]:

@@ -333,7 +333,7 @@ def test_rows_are_never_ranked_by_the_test_set(refusal, key):
     three()
     line = refusal("runs", "--sort", key)
     assert f"--sort {key} is refused" in line
-    assert "selected by the test set" in line
+    assert "selecting by test metrics" in line
     assert "--sort val/acc" in line
 
 

@@ -21,10 +21,10 @@ from datamodules.errors import InputError
 from datamodules.readers import cifar
 from tests.helpers import write_pickle
 from zoo.catalogue import registry
-from zoo.commands import doctor
+from zoo.commands import doctor, machine_checks, package_checks
 from zoo.commands.doctor import Check
+from zoo.commands.findings import LEVELS, OK, PROBLEM, WARNING, Finding
 from zoo.core import installation
-from zoo.core.installation import LEVELS, OK, PROBLEM, WARNING, Finding
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def install(site) -> Callable[..., Path]:
 @pytest.fixture
 def no_checkout(site, monkeypatch) -> None:
     """Take the code for one that pip has copied to `site`."""
-    monkeypatch.setattr(installation, "HOME", site)
+    monkeypatch.setattr(package_checks, "HOME", site)
 
 
 def only(findings, subject: str | None = None) -> Finding:
@@ -81,8 +81,8 @@ def tool(folder: Path, name: str, script: str) -> None:
 
 @pytest.mark.parametrize(("asked", "level"), [(">=3.11", OK), (">=3.99", PROBLEM), ("<3.11", PROBLEM)])
 def test_python(monkeypatch, asked, level):
-    monkeypatch.setattr(installation, "pyproject", lambda: {"requires-python": asked})
-    finding = only(installation.python_version())
+    monkeypatch.setattr(package_checks, "pyproject", lambda: {"requires-python": asked})
+    finding = only(package_checks.python_version())
     assert finding.level == level
     assert level == OK or asked in finding.text
 
@@ -92,7 +92,7 @@ def test_required_packages(install, site):
     install("cifar10-zoo", "0.1.0", "there>=1.2", "missing[extra]<5,>=3", "old>=2,<3", "onnx>=9; extra == 'export'")
     install("there", "1.10+local")
     install("old", "1.9")
-    findings = list(installation.required_packages())
+    findings = list(package_checks.required_packages())
     assert {f.subject for f in findings} == {"missing", "old"}
     assert only(findings, "missing") == Finding(
         PROBLEM, "missing", "not installed, <5,>=3 is needed", "pip install 'missing[extra]<5,>=3'"
@@ -101,29 +101,29 @@ def test_required_packages(install, site):
     shutil.rmtree(site / "old-1.9.dist-info")
     install("missing", "4.0.dev1")
     install("old", "2.0")
-    assert only(installation.required_packages()).level == OK
+    assert only(package_checks.required_packages()).level == OK
 
 
 def test_required_packages_of_a_checkout_are_those_of_its_pyproject(tmp_path, monkeypatch):
-    monkeypatch.setattr(installation, "HOME", tmp_path)
+    monkeypatch.setattr(package_checks, "HOME", tmp_path)
     lines = ['name = "cifar10-zoo"', 'dependencies = ["no-such>=1"]', "[project.optional-dependencies]"]
     (tmp_path / "pyproject.toml").write_text("\n".join(["[project]", *lines, 'export = ["nor-such>=2"]']))
-    assert only(installation.required_packages()).fix == "pip install 'no-such>=1'"
-    finding = only(installation.export_packages())
+    assert only(package_checks.required_packages()).fix == "pip install 'no-such>=1'"
+    finding = only(package_checks.export_packages())
     assert finding == Finding(OK, "export", "not installed: 'nor-such>=2'", "pip install 'nor-such>=2'")
 
 
 def test_half_an_installation_is_none(install):
     """What an interrupted installation leaves behind has no version."""
     (install("threadpoolctl", "3.5.0") / "METADATA").write_text("")
-    assert "not installed" in only(installation.required_packages(), "threadpoolctl").text
+    assert "not installed" in only(package_checks.required_packages(), "threadpoolctl").text
 
 
 @pytest.mark.parametrize("name", ["lightning", "pytorch-lightning"])
 @pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
 def test_malicious_lightning(install, name, version):
     install(name, version)
-    finding = only(installation.required_packages(), name)
+    finding = only(package_checks.required_packages(), name)
     assert finding.level == PROBLEM
     assert "malicious" in finding.text
     assert f"pip uninstall {name}" in finding.fix
@@ -137,28 +137,28 @@ def test_malicious_lightning_is_not_imported(install, site, monkeypatch):
     def refuse(*_):
         raise AssertionError("imported")
 
-    monkeypatch.setattr(doctor, "import_module", refuse)
+    monkeypatch.setattr(machine_checks, "import_module", refuse)
     monkeypatch.setattr(doctor, "apart", refuse)
     add_models(install, site, "theirs", Net="")
-    assert "not looked at" in only(doctor.plugins()).text
-    monkeypatch.setattr(doctor, "accelerators", list)
-    assert [f.subject for f in doctor.torch_and_machine() if f.subject == "lightning"] == []
+    assert "not checked" in only(doctor.plugins()).text
+    monkeypatch.setattr(machine_checks, "accelerators", list)
+    assert [f.subject for f in machine_checks.torch_and_machine() if f.subject == "lightning"] == []
 
 
 def test_lightning_of_two_versions(install):
     install("lightning", "2.6.5")
     install("pytorch-lightning", "2.6.4")
-    finding = only(installation.required_packages(), "pytorch-lightning")
+    finding = only(package_checks.required_packages(), "pytorch-lightning")
     assert (finding.level, finding.fix) == (WARNING, "pip install pytorch-lightning==2.6.5")
 
 
 def test_torchvision_made_for_another_torch(install, site):
     install("torch", "2.7.1+cu128")
     install("torchvision", "0.22.1", "numpy", "torch==2.7.1")
-    assert not list(installation.torchvision_pin())
+    assert not list(package_checks.torchvision_pin())
     shutil.rmtree(site / "torch-2.7.1+cu128.dist-info")
     install("torch", "2.8.0")
-    finding = only(installation.torchvision_pin())
+    finding = only(package_checks.torchvision_pin())
     assert (finding.level, finding.fix) == (WARNING, installation.REINSTALL_TORCH)
     assert "torch==2.7.1, not 2.8.0" in finding.text
 
@@ -168,34 +168,25 @@ def direct_url(folder: Path) -> str:
 
 
 def test_this_project(install, site, monkeypatch):
-    required = [str(requirement) for requirement in installation.requirements()]
-    home = installation.HOME
-    folder = install("cifar10-zoo", "7.0", *required, direct_url__json=direct_url(home))
-    (folder / "METADATA").write_text(
-        (folder / "METADATA").read_text().replace("Provides-Extra", "Provides-Extra: test\nProvides-Extra")
-    )
-    assert only(installation.this_project()) == Finding(OK, "cifar10-zoo", f"7.0, editable in '{home}'")
-
-    (folder / "METADATA").write_text((folder / "METADATA").read_text().replace("numpy>=", "numpy<"))
-    finding = only(installation.this_project())
-    assert (finding.level, finding.fix) == (WARNING, f"pip install -e '{home}'")
-    assert "other requirements" in finding.text
+    home = package_checks.HOME
+    folder = install("cifar10-zoo", "7.0", direct_url__json=direct_url(home))
+    assert only(package_checks.this_project()) == Finding(OK, "cifar10-zoo", f"7.0, editable in '{home}'")
 
     (folder / "direct_url.json").write_text(direct_url(Path("/another place")))
-    finding = only(installation.this_project())
+    finding = only(package_checks.this_project())
     assert finding.level == WARNING
     assert "in '/another place', but what runs is" in finding.text
 
     (folder / "direct_url.json").unlink()
-    monkeypatch.setattr(installation, "HOME", site)
-    assert only(installation.this_project()) == Finding(OK, "cifar10-zoo", f"7.0, installed in '{site}'")
+    monkeypatch.setattr(package_checks, "HOME", site)
+    assert only(package_checks.this_project()) == Finding(OK, "cifar10-zoo", f"7.0, installed in '{site}'")
 
 
 def test_this_project_not_installed(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
-    finding = only(installation.this_project())
+    finding = only(package_checks.this_project())
     assert finding.level == WARNING
-    assert finding.fix == f"pip install -e '{installation.HOME}'"
+    assert finding.fix == f"pip install -e '{package_checks.HOME}'"
 
 
 @pytest.mark.parametrize("file", ["zoo/__init__.py", "datamodules/__init__.py", "cli.py"])
@@ -203,18 +194,18 @@ def test_a_module_that_hides_ours(site, install, file):
     (site / file).parent.mkdir(exist_ok=True)
     (site / file).touch()
     name = file.removesuffix(".py").partition("/")[0]
-    finding = only(installation.own_modules())
+    finding = only(package_checks.own_modules())
     assert (finding.level, finding.subject) == (PROBLEM, f"module {name}")
     assert f"'{site / file.removesuffix('/__init__.py')}'" in finding.text
-    assert f"'{installation.HOME / file.removesuffix('/__init__.py')}'" in finding.text
+    assert f"'{package_checks.HOME / file.removesuffix('/__init__.py')}'" in finding.text
     assert "PYTHONPATH" in finding.fix
     install("their_thing", "1", top_level__txt=name)
-    assert only(installation.own_modules()).fix == "pip uninstall their_thing"
+    assert only(package_checks.own_modules()).fix == "pip uninstall their_thing"
 
 
 def test_a_folder_of_that_name_hides_nothing(site):
     (site / "zoo").mkdir()
-    assert only(installation.own_modules()).level == OK
+    assert only(package_checks.own_modules()).level == OK
 
 
 @pytest.mark.usefixtures("no_checkout")
@@ -226,23 +217,23 @@ def test_a_module_that_was_put_over_ours(install, site):
     install("cifar10_zoo", "0.1.0", top_level__txt="zoo\ncli\ndatamodules")
     # Without this checkout, and without any other that is installed in editable mode.
     sys.path[:] = [entry for entry in sys.path if Path(entry) == site or not Path(entry, "cli.py").is_file()]
-    assert only(installation.own_modules()).level == OK
+    assert only(package_checks.own_modules()).level == OK
     install("their-thing", "1", top_level__txt="cli")
-    finding = only(installation.own_modules())
+    finding = only(package_checks.own_modules())
     assert (finding.level, finding.subject) == (PROBLEM, "module cli")
     assert f"their-thing put a module of that name over ours, '{site / 'cli.py'}'" in finding.text
     assert finding.fix == "pip uninstall their-thing, then pip install --force-reinstall cifar10-zoo"
 
 
 def test_imports(site, install, monkeypatch):
-    assert only(installation.imports()).level == OK
+    assert only(package_checks.imports()).level == OK
     install("broken", "1.0")
     (site / "broken.py").write_text("raise ValueError('numpy.dtype size changed,\\n may indicate')")
-    monkeypatch.setattr(installation, "IMPORTED", ("numpy", "broken.part", "no_such.part"))
-    broken, missing = installation.imports()
+    monkeypatch.setattr(package_checks, "IMPORTED", ("numpy", "broken.part", "no_such.part"))
+    broken, missing = package_checks.imports()
     assert (broken.level, broken.fix) == (PROBLEM, "pip install --force-reinstall broken")
     assert "numpy.dtype size changed, may indicate" in only([broken]).text
-    assert (missing.level, missing.fix) == (PROBLEM, installation.install_command())
+    assert (missing.level, missing.fix) == (PROBLEM, package_checks.install_command())
 
 
 @pytest.mark.usefixtures("no_checkout")
@@ -250,14 +241,14 @@ def test_export_is_never_a_problem(install, site):
     extra = ["onnx>=1.17; extra == 'export'", "nor-such>=2; extra == 'export'", "nor-such-either; extra == 'test'"]
     folder = install("cifar10-zoo", "0.1.0", "numpy", *extra)
     install("onnx", "1.1")
-    old, missing = installation.export_packages()
+    old, missing = package_checks.export_packages()
     assert old == Finding(WARNING, "onnx", "1.1, >=1.17 is needed", "pip install 'onnx>=1.17'")
     assert missing == Finding(OK, "export", "not installed: 'nor-such>=2'", "pip install 'nor-such>=2'")
     shutil.rmtree(folder)
     install("cifar10-zoo", "0.1.0", extra[0])
     shutil.rmtree(site / "onnx-1.1.dist-info")
     install("onnx", "1.17")
-    assert only(installation.export_packages()) == Finding(OK, "export", "onnx")
+    assert only(package_checks.export_packages()) == Finding(OK, "export", "onnx")
 
 
 def test_check_torch_still_raises(monkeypatch):
@@ -265,7 +256,7 @@ def test_check_torch_still_raises(monkeypatch):
     monkeypatch.setattr(installation, "torch_misfit", lambda: "torch 1 and torchvision 2 do not fit each other (x)")
     with pytest.raises(InputError, match=r"do not fit each other \(x\): .*--force-reinstall torch torchvision"):
         installation.check_torch()
-    finding = only(doctor.torch_and_machine())
+    finding = only(machine_checks.torch_and_machine())
     assert (finding.level, finding.fix) == (PROBLEM, "pip install --force-reinstall torch torchvision")
 
 
@@ -320,7 +311,7 @@ def machine(monkeypatch, tmp_path) -> Callable[..., Finding]:
         with monkeypatch.context() as inner:
             inner.setenv("PATH", f"{programs}")
             inner.setitem(sys.modules, "torch", fake)
-            return only(doctor.accelerators())
+            return only(machine_checks.accelerators())
 
     return machine
 
@@ -381,7 +372,7 @@ def test_a_driver_that_fails(machine):
 
 
 def test_a_driver_that_hangs(machine, monkeypatch):
-    monkeypatch.setattr(doctor, "DRIVER_SECONDS", 0.2)
+    monkeypatch.setattr(machine_checks, "DRIVER_SECONDS", 0.2)
     finding = machine(smi="exec /bin/sleep 60")
     assert finding.level == WARNING
     assert "takes longer than 0.2 seconds" in finding.text
@@ -397,13 +388,13 @@ def cores(monkeypatch, tmp_path) -> Callable[..., Finding]:
         pools = [{"internal_api": "openblas", "num_threads": n} for n in (pool, 1)]
         monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: pools)
         group = tmp_path / "cgroup"
-        monkeypatch.setattr(doctor, "CGROUP", group)
+        monkeypatch.setattr(machine_checks, "CGROUP", group)
         for name, content in (files or {}).items():
             (group / name).parent.mkdir(parents=True, exist_ok=True)
             (group / name).write_text(content)
-        return doctor.threads()
+        return machine_checks.threads()
 
-    for name in doctor.THREAD_VARIABLES:
+    for name in machine_checks.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return cores
 
@@ -446,7 +437,7 @@ def test_the_limit_of_a_container(cores, case):
 
 
 def test_no_data():
-    finding, folder = doctor.data()
+    finding, folder = machine_checks.data()
     assert finding.level == WARNING
     assert "python cli.py data prepare" in finding.fix
     assert "--config synthetic" in finding.fix
@@ -456,7 +447,7 @@ def test_no_data():
 
 def test_a_data_folder_that_is_not_there(monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", "no/such")
-    finding = only(doctor.data(), "CIFAR-10")
+    finding = only(machine_checks.data(), "CIFAR-10")
     assert finding.level == PROBLEM
     assert "'no/such', which does not exist" in finding.text
     assert "unset it" in finding.fix
@@ -465,19 +456,19 @@ def test_a_data_folder_that_is_not_there(monkeypatch):
 
 def test_a_data_folder_that_cannot_be_looked_into(monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", "x" * 300)
-    assert only(doctor.data()).level == PROBLEM
+    assert only(machine_checks.data()).level == PROBLEM
 
 
 def test_official_data(official_layout, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
-    copy = only(doctor.data())
+    copy = only(machine_checks.data())
     assert copy.level == WARNING
     assert "not comparable" in copy.text
     assert "--data.verify_checksums=false" in copy.fix
     for name in cifar.FILES:
         content = (official_layout / cifar.FOLDER / name).read_bytes()
         monkeypatch.setitem(cifar.OFFICIAL_MD5, name, hashlib.md5(content).hexdigest())
-    assert only(doctor.data()).level == OK
+    assert only(machine_checks.data()).level == OK
 
 
 def test_damaged_data(damaged_layout, monkeypatch):
@@ -485,7 +476,7 @@ def test_damaged_data(damaged_layout, monkeypatch):
     path = damaged_layout / cifar.FOLDER / "data_batch_3"
     path.unlink()
     write_pickle(path, [1, 2])
-    finding = only(doctor.data())
+    finding = only(machine_checks.data())
     assert finding.level == PROBLEM
     assert "data_batch_3" in finding.text
     assert "data prepare" in finding.fix
@@ -494,14 +485,14 @@ def test_damaged_data(damaged_layout, monkeypatch):
 @pytest.mark.real_data
 def test_real_data(real_data, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(real_data))
-    assert only(doctor.data()).level in (OK, WARNING)
+    assert only(machine_checks.data()).level in (OK, WARNING)
 
 
 def test_directories_leave_nothing_behind(monkeypatch, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    monkeypatch.setattr(doctor.tempfile, "gettempdir", lambda: str(temporary))
-    runs, temp = doctor.directories()
+    monkeypatch.setattr(machine_checks.tempfile, "gettempdir", lambda: str(temporary))
+    runs, temp = machine_checks.directories()
     assert (runs.level, temp.level) == (OK, OK)
     assert str(temporary) in temp.text
     assert [path.absolute() for path in Path().iterdir()] == [temporary]
@@ -510,12 +501,12 @@ def test_directories_leave_nothing_behind(monkeypatch, tmp_path):
 
 def test_runs_is_a_file():
     Path("runs").touch()
-    finding = only(doctor.directories(), "runs")
+    finding = only(machine_checks.directories(), "runs")
     assert finding.level == PROBLEM
     assert "--runs_dir" in finding.fix
     Path("runs").unlink()
     Path("runs").symlink_to("nowhere")
-    assert only(doctor.directories(), "runs").level == PROBLEM
+    assert only(machine_checks.directories(), "runs").level == PROBLEM
 
 
 def test_a_folder_that_may_not_be_written(monkeypatch):
@@ -526,33 +517,33 @@ def test_a_folder_that_may_not_be_written(monkeypatch):
         tried.append(dir)
         raise PermissionError(13, "Permission denied", str(dir))
 
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(machine_checks.tempfile, "TemporaryFile", refuse)
     Path("runs").mkdir()
-    for finding in doctor.directories():
+    for finding in machine_checks.directories():
         assert finding.level == PROBLEM
         assert "Permission denied" in only([finding]).text
     assert tried[0] == Path("runs").absolute()
-    assert only(doctor.data(), "data").level == PROBLEM
+    assert only(machine_checks.data(), "data").level == PROBLEM
 
 
 def test_no_temporary_folder(monkeypatch):
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr(doctor.tempfile, "gettempdir", none)
-    finding = only(doctor.directories(), "temporary")
+    monkeypatch.setattr(machine_checks.tempfile, "gettempdir", none)
+    finding = only(machine_checks.directories(), "temporary")
     assert finding.level == PROBLEM
     assert "TMPDIR" in finding.fix
 
 
 def test_little_room(monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9 - 1))
-    findings = [*doctor.directories(), only(doctor.data(), "data")]
+    monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9 - 1))
+    findings = [*machine_checks.directories(), only(machine_checks.data(), "data")]
     assert [finding.level for finding in findings] == [WARNING] * 3
     assert all(finding.fix.startswith("make room, or ") for finding in findings)
     assert "357 MB" in findings[-1].fix
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    assert [finding.level for finding in doctor.directories()] == [OK, OK]
+    monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    assert [finding.level for finding in machine_checks.directories()] == [OK, OK]
 
 
 # Plugins.
@@ -659,7 +650,7 @@ ENDS = {
 def test_a_check_that_does_not_end_well(look, source):
     first, last = doctor.apart(look(source))
     assert first == FIRST
-    assert last == Finding(PROBLEM, "subject", f"the look at it failed: {ENDS[source]}", "the fix")
+    assert last == Finding(PROBLEM, "subject", f"the check failed: {ENDS[source]}", "the fix")
 
 
 @pytest.mark.usefixtures("_no_patience")
@@ -667,13 +658,13 @@ def test_a_check_that_hangs(look):
     """With a process of its own that holds its output open."""
     source = f"import subprocess; subprocess.Popen(['sleep', '60']); {HANGS}"
     last = doctor.apart(look(source), seconds=5)[-1]
-    assert last == Finding(PROBLEM, "subject", "the look at it failed: it takes longer than 5 seconds", "the fix")
+    assert last == Finding(PROBLEM, "subject", "the check failed: it takes longer than 5 seconds", "the fix")
 
 
 def test_a_check_that_lacks_a_package(look):
     last = doctor.apart(look("import no_such_package"))[-1]
     assert "No module named 'no_such_package'" in last.text
-    assert last.fix == installation.install_command()
+    assert last.fix == package_checks.install_command()
 
 
 def test_a_check_that_ends_well(look):
@@ -755,7 +746,7 @@ def test_a_real_machine():
     done = run_doctor("--json")
     findings = [Finding(**finding) for finding in json.loads(done.stdout)]
     assert done.stderr == ""
-    assert not [f for f in findings if f.text.startswith("the look at it failed")]
+    assert not [f for f in findings if f.text.startswith("the check failed")]
     assert 12 <= len(findings) <= 30
     for subject in ("Python", "imports", "torch", "lightning", "CPU"):
         assert only(findings, subject).level != PROBLEM
@@ -795,6 +786,6 @@ def test_one_unreadable_package_does_not_hide_the_owner_of_a_module(tmp_path, mo
         (info / "METADATA").write_bytes(metadata)
         (info / "top_level.txt").write_text("datamodules\n")
     monkeypatch.syspath_prepend(tmp_path)
-    fixes = [finding.fix for finding in installation.own_modules() if finding.subject == "module datamodules"]
+    fixes = [finding.fix for finding in package_checks.own_modules() if finding.subject == "module datamodules"]
     assert len(fixes) == 1
     assert "pip uninstall impostor" in fixes[0]

@@ -541,7 +541,7 @@ class TestWriter:
         Path("full/theirs").touch()
         Path("empty").mkdir()
         for folder, problem in {
-            "file": "'file' is no folder",
+            "file": "file' is no folder",
             "file/a/b": "file' is no folder",
             "full": "not empty",
             "x" * 300: "cannot be looked at",

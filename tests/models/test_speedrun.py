@@ -24,9 +24,8 @@ from zoo.commands import speedrun
 from zoo.core.schedules import Linear
 from zoo.core.torch_optimizers import DecoupledSGD, MuonSGD
 from zoo.models.speedrun_net import SpeedrunNet, Whitening
-from zoo.runs import configs as config
+from zoo.runs import configs, metrics_csv
 from zoo.testing import check_model
-from zoo.training.callbacks import history
 from zoo.training.callbacks.lookahead import Lookahead
 from zoo.training.callbacks.step_seed import StepSeed
 
@@ -461,7 +460,7 @@ def test_speedrun(capsys):
         assert run["acc"] == facts["test/acc"]
         assert f"accuracy {facts['test/acc']:.4f} " in line
         assert f"augmentation {facts['test/acc_tta']:.4f} " in line
-        epochs = history.read(Path(run["run"]) / "metrics.csv")["train_seconds"]
+        epochs = metrics_csv.read(Path(run["run"]) / "metrics.csv")["train_seconds"]
         assert run["train_seconds"] == pytest.approx(sum(epochs), rel=1e-4)
         assert min(run["whitening_seconds"], run["test_seconds"]) > 0
         assert run["seconds"] == run["whitening_seconds"] + run["train_seconds"] + run["test_seconds"]
@@ -566,7 +565,7 @@ ALL_OF_THEM = {"data.crop_border": "reflect", "data.horizontal_flip": "alternati
 
 @pytest.mark.parametrize("recipe", AIRBENCH)
 def test_recipes_are_those_of_the_records(recipe):
-    found = config.read(config.find(recipe))
+    found = configs.read(configs.find(recipe))
     for name, value in (AIRBENCH[recipe] | ALL_OF_THEM).items():
         section, option = name.split(".")
         section = found[section].get("init_args", found[section])
@@ -608,5 +607,5 @@ def test_bad_input_is_one_line(command, capsys):
 
 @pytest.mark.parametrize("name", speedrun.TARGETS)
 def test_a_recipe_is_a_shipped_config(name):
-    found = config.read(config.find(name))
+    found = configs.read(configs.find(name))
     assert (found["model"]["class_path"], found["data"]["val_size"]) == ("SpeedrunNet", 0)

@@ -189,7 +189,7 @@ def _plugins(points: Iterable[EntryPoint]) -> Iterator[tuple[Entry, str | None]]
     """
     owners = dict.fromkeys(BUILT_IN, DISTRIBUTION)
     models = [(*_metadata(point), point) for point in points]
-    for package, requirements, point in sorted(models, key=lambda m: (_canonical(m[0]), m[2].name, m[2].value)):
+    for package, requirements, point in sorted(models, key=lambda m: (canonical(m[0]), m[2].name, m[2].value)):
         entry = Entry(point.name, point.value, package)
         problem = _mistake(entry, owners) or _unmet(requirements)
         if problem is None:
@@ -207,15 +207,15 @@ def _entry_points() -> tuple[list[EntryPoint], list[str]]:
     problems, seen = [], set()
     for distribution in distributions():
         name, unreadable = _name(distribution)
-        if _canonical(name) in seen:  # Python imports the first one on its path
+        if canonical(name) in seen:  # Python imports the first one on its path
             continue
-        seen.add(_canonical(name))
+        seen.add(canonical(name))
         if unreadable:
             problems.append(f"the metadata of {name} cannot be read ({unreadable})")
         try:
             points += distribution.entry_points.select(group=ENTRY_POINT_GROUP)
         except Exception as error:
-            problems.append(f"the entry points of {_canonical(name)} cannot be read ({type(error).__name__}: {error})")
+            problems.append(f"the entry points of {canonical(name)} cannot be read ({type(error).__name__}: {error})")
     return points, problems
 
 
@@ -257,7 +257,7 @@ def _mistake(entry: Entry, owners: Mapping[str, str]) -> str | None:
 
 def _unmet(requirements: Sequence[str]) -> str | None:
     """Return the version of this project that a package requires, if another version is installed."""
-    on_us = [text for text in requirements if _canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
+    on_us = [text for text in requirements if canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
     if not on_us:
         return None
     from packaging.requirements import Requirement  # here: few packages need it
@@ -275,7 +275,7 @@ def _unmet(requirements: Sequence[str]) -> str | None:
     return None
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     from packaging.utils import canonicalize_name  # here: few environments have packages with models
 
     return canonicalize_name(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
-from zoo.runs import run_directory
+from zoo.runs.run_directory import REPORT, folder_of
 
 if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
@@ -17,7 +17,6 @@ Write a report on a trained model: report.html, which is one file and opens with
 report.md with its pictures and as report.json. It has the confusion matrix, figures of each class, calibration, the
 worst mistakes, robustness, learning curves and speed; with --against also whether another model is really better."""
 STAGES = ("test", "val")
-FOLDER = "report"  # in a run's directory
 
 
 def main(argv: list[str]) -> int:
@@ -47,7 +46,7 @@ def main(argv: list[str]) -> int:
     first = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     against = options.against, options.runs_dir, options.against_model, options.accelerator
     other = trained_model.load(*against) if options.against else None
-    out = options.out or _from_here(run_directory.folder_of(first.path, FOLDER))
+    out = options.out or output.from_here(folder_of(first.path, REPORT))
     report_writer.check_free(out, options.overwrite)
     _check_fit(first, options)
     if other is not None:
@@ -76,7 +75,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--against", metavar="CHECKPOINT", help="another one, B: is it better than A, that of --ckpt?")
     add("--against_model", metavar="MODEL", help="what B is of, where that is not in the zoo")
     add("--stage", default="test", help="evaluate on test or on val; choices belong on val (default: %(default)s)")
-    add("--out", metavar="DIR", type=Path, help=f"a folder for the report (default: {FOLDER} in the run's directory)")
+    add("--out", metavar="DIR", type=Path, help=f"a folder for the report (default: {REPORT} in the run's directory)")
     add("--overwrite", action="store_true", help="replace a report that is there already")
     add("--data_dir", metavar="DIR", type=Path, help="of CIFAR-10 (default: the run's, CIFAR10_DIR, or data)")
     cell = "images of each corruption and severity; 0 leaves them out (default: %(default)s)"
@@ -104,8 +103,3 @@ def _check_fit(model: "Trained", options: argparse.Namespace) -> None:
     for name in ("cifar10_c", "cifar10_1"):
         if getattr(options, name) and model.config["data"]["source"] != "cifar10":
             raise InputError(f"--{name} has photographs, and {model.path} is of another data set: leave it out")
-
-
-def _from_here(path: Path) -> Path:
-    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,7 +1,6 @@
 """`explain`: what a trained network looks at in images, a person's own or those of its data set."""
 
 import argparse
-import errno
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
-from zoo.runs import run_directory
+from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, of_checkpoint
 from zoo.trained import image_files
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ PAGES = {
 }
 METHODS = ATTRIBUTIONS | PAGES
 ALL = "all"
-FOLDER = "explain"  # in a run's directory
 IMAGES, MOST = 10, 50  # images by default, and on a page, which is then 8,000 pixels high
 LONGEST_NAME = 32  # letters of a picture's
 
@@ -62,7 +60,7 @@ def main(argv: list[str]) -> int:
     from zoo.trained import trained_model
 
     model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
-    folder = run_directory.folder_of(model.path, FOLDER)
+    folder = folder_of(model.path, EXPLAIN)
     page_writer.check_free(options.out or page_writer.next_numbered(folder))
     explained = _class_number(options.explained, model.class_names)
     if options.layer is not None:
@@ -230,7 +228,7 @@ def _draw(
     if "features" in methods:
         drawn["features"] = pages.features(model, asked, options.layer)
     if "neighbours" in methods:
-        cache = run_directory.of_checkpoint(model.path) / FOLDER / f"features_{model.path.stem}.npz"
+        cache = of_checkpoint(model.path) / EXPLAIN / f"features_{model.path.stem}.npz"
         assert data.train is not None
         drawn["neighbours"] = pages.nearest(model, asked, data.train, cache)
     return drawn
@@ -248,21 +246,16 @@ def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) ->
         if out is not None:
             page_writer.write(pages, out)
         place = out or page_writer.write_numbered(pages, folder)
+    except FileExistsError as error:
+        problem = "another process wrote pages there in the meantime: give the name of a new folder"
+        raise InputError(f"--out {out or folder}: {problem}") from error
     except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and out is not None and out.exists():
-            problem = "another process wrote pages there in the meantime: give the name of a new folder"
-            raise InputError(f"--out {out}: {problem}") from error
         raise InputError(f"--out {out or folder} cannot be written: {error.strerror or error}") from error
     for name in pages:
-        output.say_line(f"written: {_from_here(place / name)}.png")
-    if out is None and (folder.parent / run_directory.CONFIG).is_file():
+        output.say_line(f"written: {output.from_here(place / name)}.png")
+    if out is None and (folder.parent / CONFIG).is_file():
         try:
             logs = page_writer.log(pages, folder.parent, int(place.name))
-            output.say_line(f"TensorBoard: {_from_here(logs)}, step {place.name}")
+            output.say_line(f"TensorBoard: {output.from_here(logs)}, step {place.name}")
         except OSError as error:  # the pages are there, and this is a copy of them
             print(f"warning: not in TensorBoard: {one_line(error)}", file=sys.stderr)
-
-
-def _from_here(path: Path) -> Path:
-    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

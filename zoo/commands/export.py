@@ -10,7 +10,7 @@ from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
 from zoo.core import files
-from zoo.runs import run_directory
+from zoo.runs.run_directory import EXPORT, folder_of
 
 # A module of `zoo.exporting` each, and the packages that it needs beside those of every installation.
 FORMATS = {
@@ -19,7 +19,6 @@ FORMATS = {
     "safetensors": ("safetensors",),
     "npz": (),
 }
-FOLDER = "export"  # in a run's directory
 
 
 def main(argv: list[str]) -> int:
@@ -49,7 +48,7 @@ def main(argv: list[str]) -> int:
     device = devices.of_model(type(origin.model), options.accelerator)  # for the check; files are written on the CPU
     output.note_unused_gpu(origin, options.accelerator)
     name = f"{type(origin.model).__name__}.{options.format}"
-    out = options.out or _from_here(run_directory.folder_of(origin.path, FOLDER) / name)
+    out = options.out or output.from_here(folder_of(origin.path, EXPORT) / name)
     _check_free(out, options.overwrite)
     content = kind.content(origin.model, metadata.of(origin))
     devices.move(origin.model, device)
@@ -83,7 +82,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py export", description=__doc__, allow_abbrev=False)
     add_checkpoint(parser)
     parser.add_argument("--format", metavar="FORMAT", required=True, help=f"one of {', '.join(FORMATS)}")
-    out = f"where to write to (default: {FOLDER}/MODEL.FORMAT in the run's directory)"
+    out = f"where to write to (default: {EXPORT}/MODEL.FORMAT in the run's directory)"
     parser.add_argument("--out", metavar="FILE", type=Path, help=out)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     options, unknown = parser.parse_known_args(argv)
@@ -104,11 +103,6 @@ def _check_installed(file_format: str) -> None:
             raise InputError(
                 f"--format {file_format} needs {package}, which is not installed: pip install 'cifar10-zoo[export]'"
             )
-
-
-def _from_here(path: Path) -> Path:
-    """Return an absolute path as it is shorter to read: from the working directory, where it lies in that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _card(out: Path) -> Path:

@@ -12,7 +12,7 @@ from zoo.catalogue import anatomy, model_facts, registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
 from zoo.commands.list import as_json, make_row
-from zoo.core import about
+from zoo.core import about, text_table
 from zoo.runs import configs
 from zoo.runs.command_line import CommandLine
 
@@ -129,10 +129,7 @@ def _layer_lines(layers: list[dict[str, Any]], total: int) -> Iterator[str]:
     rows += [(f"  {row['name']}", row["kind"], str(tuple(row["output"])), f"{row['parameters']:,}") for row in layers]
     if (rest := total - sum(row["parameters"] for row in layers)) > 0:
         rows.append(("  outside of layers", "", "", f"{rest:,}"))
-    *widths, last = (max(map(len, cells)) for cells in zip(*rows, strict=True))
-    for *cells, parameters in rows:
-        start = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-        yield f"{start}  {parameters:>{last}}"
+    yield from text_table.align(rows, right={3})
 
 
 def _facts(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from datamodules.errors import InputError, did_you_mean, one_line
 from zoo.catalogue import measured_results, model_facts, registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
+from zoo.core import text_table
 
 WIDTH = 100
 HEADS = ("name", "family", "parameters", "FLOPs", "milestone", "best known result")
@@ -91,16 +92,13 @@ def as_json(row: Row) -> dict[str, Any]:
 def _table(rows: Sequence[Row]) -> list[str]:
     """Return the lines of a table; a last column that is too wide is wrapped."""
     lines = [tuple(map(one_line, cells)) for cells in (HEADS, *map(_cells, rows))]
-    *widths, _ = (max(map(len, cells)) for cells in zip(*lines, strict=True))
-    table = []
-    for *cells, last in lines:
-        aligned = (
-            f"{cell:{'>' if head in ('parameters', 'FLOPs') else '<'}{width}}"
-            for cell, width, head in zip(cells, widths, HEADS, strict=False)
-        )
-        start = f"{'  '.join(aligned)}  "
-        table += textwrap.wrap(last, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
-    return table
+    right = {HEADS.index("parameters"), HEADS.index("FLOPs")}
+    starts = text_table.align([[*cells, ""] for *cells, _ in lines], right)
+    return [
+        wrapped
+        for start, (*_, last) in zip(starts, lines, strict=True)
+        for wrapped in textwrap.wrap(last, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+    ]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

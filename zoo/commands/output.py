@@ -33,6 +33,11 @@ def say_json(content: Any) -> None:
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
+def from_here(path: Path) -> Path:
+    """Return an absolute path relative to the working directory if it lies there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def note(text: str) -> None:
     """Say something beside the result, in one line on stderr."""
     print(f"note: {one_line(text)}", file=sys.stderr)

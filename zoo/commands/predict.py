@@ -16,6 +16,7 @@ from tqdm import tqdm
 from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.core import text_table
 from zoo.trained import image_files
 
 if TYPE_CHECKING:
@@ -195,9 +196,7 @@ def _table(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:
         best, *others = row.ranked()
         following = ", ".join(f"{class_names[label]} {_percent(row, label)}" for label in others[:top])
         lines.append([*map(str, row.about.values()), class_names[best], _percent(row, best), following])
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    texts = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "".join(f"{text.rstrip()}\n" for text in texts)
+    return "".join(f"{line.rstrip()}\n" for line in text_table.align(lines))
 
 
 def _percent(row: Row, label: int) -> str:

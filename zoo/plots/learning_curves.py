@@ -17,7 +17,7 @@ def draw(history: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Draw train and val curves of loss and accuracy.
 
     Args:
-        history: columns of a run's `metrics.csv` (see `zoo.training.callbacks.history.read`).
+        history: columns of a run's `metrics.csv` (see `zoo.runs.metrics_csv.read`).
         title: stands above; name the data.
     """
     figure = Figure(figsize=(8, 3.2))

@@ -6,26 +6,28 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from zoo.evaluation.calibration_error import Bins
-
 # Told apart by the colour-blind and in print: blue and vermilion of Okabe and Ito.
 RIGHT, WRONG, PALE = "#0072B2", "#D55E00", "#B8D4E6"
 FEW = 10  # answers of a bin that tell little
 SIZE = (3.9, 3.5)  # inches of a diagram
 
 
+# The counts, the mean confidence and the accuracy of each bin, three arrays of one length.
+Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 def draw(diagrams: Mapping[str, Bins]) -> Figure:
-    """Draw diagrams side by side: the accuracy of each bin as a bar, its mean confidence as a line across.
+    """Draw diagrams side by side: the accuracy of each bin as a bar, its mean confidence as a line across the bar.
 
     Args:
-        diagrams: by title.
+        diagrams: bins of equal width from 0 to 1, by the title of their diagram.
     """
     figure = Figure(figsize=(SIZE[0] * len(diagrams), SIZE[1]), layout="constrained")
     axes = figure.subplots(1, len(diagrams), sharey=True, squeeze=False)[0]
     for one, (title, bins) in zip(axes, diagrams.items(), strict=True):
         one.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as sure as right")
-        _bars(one, bins)
-        one.set_title(f"{title}\nECE {100 * bins.error():.2f} %", fontsize=10)
+        _bars(one, *bins)
+        one.set_title(title, fontsize=10)
         one.set_xlim(0, 1)
         one.set_ylim(0, 1)
         one.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
@@ -36,15 +38,15 @@ def draw(diagrams: Mapping[str, Bins]) -> Figure:
     return figure
 
 
-def _bars(axes: Axes, bins: Bins) -> None:
-    width = 1 / len(bins.counts)
-    left = np.arange(len(bins.counts)) * width
-    many, few = bins.counts >= FEW, (bins.counts > 0) & (bins.counts < FEW)
-    axes.bar(left[many], bins.accuracy[many], width, align="edge", color=RIGHT, edgecolor="white", label="accuracy")
-    axes.bar(left[few], bins.accuracy[few], width, align="edge", color=PALE, edgecolor="white")
-    filled = bins.counts > 0
-    said = bins.confidence[filled]
-    axes.hlines(said, left[filled], left[filled] + width, color=WRONG, linewidth=2.5, label="mean confidence")
+def _bars(axes: Axes, counts: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray) -> None:
+    width = 1 / len(counts)
+    left = np.arange(len(counts)) * width
+    filled, many = counts > 0, counts >= FEW
+    few = filled & ~many
+    axes.bar(left[many], accuracy[many], width, align="edge", color=RIGHT, edgecolor="white", label="accuracy")
+    axes.bar(left[few], accuracy[few], width, align="edge", color=PALE, edgecolor="white")
+    ends = left[filled], left[filled] + width
+    axes.hlines(confidence[filled], *ends, color=WRONG, linewidth=2.5, label="mean confidence")
 
 
 def draw_confidences(confidences: np.ndarray, right: np.ndarray, bins: int) -> Figure:

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from zoo.core import files
+from zoo.core import files, text_table
 
 PACKAGES = ("cifar10-zoo", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 FILE = "metrics.json"
@@ -38,14 +38,16 @@ def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) 
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path` (see `zoo.core.files.write`).
+    """Write `content` to `path` as JSON."""
+    files.write(path, as_json(content))
 
-    JSON has no NaN and no infinity: they become null.
-    """
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """Return `content` as JSON, in which NaN and infinity become null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
     # A row of a matrix on one line.
     text = re.sub(r"\[\s*\n[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
-    files.write(path, f"{text}\n".encode())
+    return f"{text}\n".encode()
 
 
 def _finite(value: Any) -> Any:
@@ -71,14 +73,10 @@ def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) ->
     lines += [f"  {name:<10} {summary[name]:.4f}   ({kind})" for name in ("precision", "recall", "f1")]
     lines.append(f"  loss       {summary['loss']:.4f}")
 
-    widest = max(len(name) for name in class_names)
-    cells = [[str(count) for count in row] for row in summary["confusion"]]
+    recalls = ["   -  " if math.isnan(recall) else f"{recall:.4f}" for recall in summary["acc_per_class"]]
+    classes = text_table.align([("class", "accuracy"), *zip(class_names, recalls, strict=True)], right={1})
     heads = [name if binary else name[:5] for name in class_names]
-    widths = [max(len(head), *(len(row[column]) for row in cells)) for column, head in enumerate(heads)]
-    predicted = "  ".join(head.rjust(width) for head, width in zip(heads, widths, strict=True))
-    lines += ["", f"  {'class'.ljust(widest)}  accuracy  taken for: {predicted}"]
-    for name, accuracy, row in zip(class_names, summary["acc_per_class"], cells, strict=True):
-        share = "   -  " if math.isnan(accuracy) else f"{accuracy:.4f}"
-        counts = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append(f"  {name.ljust(widest)}  {share:>8}             {counts}")
-    return "\n".join(lines)
+    confusion = [[str(count) for count in row] for row in summary["confusion"]]
+    counts = text_table.align([heads, *confusion], right=range(len(heads)))
+    columns = zip(classes, ["taken for:", *[" " * len("taken for:")] * len(class_names)], counts, strict=True)
+    return "\n".join([*lines, "", *(f"  {left}  {middle} {right}" for left, middle, right in columns)])

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from datamodules.errors import InputError
 
 CONFIG, CHECKPOINTS, LOCK, PROFILE = "config.yaml", "checkpoints", ".lock", "profile"
+TENSORBOARD, EXPLAIN, REPORT, EXPORT = "tensorboard", "explain", "report", "export"
 
 
 def create(runs_dir: Path, name: str) -> Path:

@@ -11,7 +11,7 @@ from filelock import FileLock
 from lightning.pytorch.callbacks import Callback, LambdaCallback
 
 from datamodules.errors import InputError, RunError
-from zoo.runs import checkpoints, results, run_directory
+from zoo.runs import checkpoints, metrics_csv, results, run_directory
 from zoo.runs.checkpoints import BEST, LAST
 from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
@@ -26,7 +26,7 @@ from zoo.training.callbacks.speed import Speed
 from zoo.training.callbacks.step_seed import StepSeed
 from zoo.training.lightning_cli import ZooCLI
 from zoo.training.run_config import RunConfig
-from zoo.training.run_logger import FOLDER, RunLogger
+from zoo.training.run_logger import RunLogger
 from zoo.training.tensorboard.embeddings import Embeddings
 from zoo.training.tensorboard.pictures import Pictures
 from zoo.training.tensorboard.pr_curves import PRCurves
@@ -190,7 +190,7 @@ class Fit(TrainerCommand):
         self.run_dir = self.trainer.run_dir = self.trainer.strategy.broadcast(self.run_dir)
         if self.run_dir is None:
             return
-        self.history.path = self.run_dir / "metrics.csv"
+        self.history.path = self.run_dir / metrics_csv.FILE
         if self.last is not None:
             directory = (self.run_dir / run_directory.CHECKPOINTS).resolve()
             callback_checks.place(cast(Any, trainer).callbacks, directory)
@@ -206,7 +206,7 @@ class Fit(TrainerCommand):
         if self.origin.run and content:
             return RunLogger(run_dir, checkpoints.epochs_done(content), content["global_step"])
         if self.origin.run and self.trainer.is_global_zero:
-            shutil.rmtree(run_dir / FOLDER, ignore_errors=True)  # it starts anew
+            shutil.rmtree(run_dir / run_directory.TENSORBOARD, ignore_errors=True)  # it starts anew
         logger = RunLogger(run_dir)
         logger.experiment.add_text("data", self.data.describe())
         return logger

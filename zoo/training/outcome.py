@@ -10,9 +10,8 @@ import torch
 from datamodules.cifar10 import CIFAR10DataModule
 from zoo.core import devices, files
 from zoo.core.classifier import Classifier, Stage
-from zoo.runs import results
+from zoo.runs import metrics_csv, results
 from zoo.training import run_logger
-from zoo.training.callbacks import history
 
 
 def show(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> None:
@@ -77,8 +76,8 @@ def _draw(
     files.write(directory / "confusion_matrix.png", picture)
     for logger in run_logger.all_of(trainer):
         logger.log_picture(f"{stage}/confusion_matrix", picture, run_logger.epochs_done(trainer))
-    if (directory / "metrics.csv").is_file():
-        curves = learning_curves.draw(history.read(directory / "metrics.csv"), title.split(", ")[0])
+    if columns := metrics_csv.read(directory / metrics_csv.FILE):
+        curves = learning_curves.draw(columns, title.split(", ")[0])
         files.write(directory / "learning_curves.png", png.render(curves))
 
 

@@ -18,9 +18,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from zoo.core import files
+from zoo.runs.run_directory import TENSORBOARD
 
-FOLDER = "tensorboard"  # of a run
-STEPS = "steps"  # of that
+STEPS = "steps"  # a folder in that of the logs
 
 
 class RunLogger(TensorBoardLogger):
@@ -44,7 +44,7 @@ class RunLogger(TensorBoardLogger):
 
     def __init__(self, run_dir: Path, epochs_done: int | None = None, steps_done: int | None = None) -> None:
         again = None if epochs_done is None else epochs_done + 1
-        super().__init__(run_dir, name="", version=FOLDER, default_hp_metric=False, purge_step=again)
+        super().__init__(run_dir, name="", version=TENSORBOARD, default_hp_metric=False, purge_step=again)
         self.is_new = again is None
         self._steps_done = steps_done
         self._known: set[str] = set()

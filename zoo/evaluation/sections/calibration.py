@@ -36,11 +36,12 @@ def section(subject: Subject) -> Section:
             blocks.append(Text("It is judged here by the images that it was fitted on, which flatters it a little."))
     binned = {name: bins(answers.confidences, answers.right) for name, answers in states.items()}
     qualities: dict[str, list[Value]] = {name: list(quality(answers)) for name, answers in states.items()}
+    diagrams = {f"{name}\nECE {100 * found.error():.2f} %": found for name, found in binned.items()}
     blocks += [
         Table("quality", "probabilities", {"ECE": ".2%", "NLL": ".4f", "Brier": ".4f"}, qualities),
         picture(
             "reliability",
-            reliability.draw(binned),
+            reliability.draw(diagrams),
             "Reliability diagrams: accuracy by confidence",
             "How often the answers of a bin are right (bar), and how sure they are (line). A bar below its line means "
             f"too sure. Bars of fewer than {reliability.FEW} answers are pale.",

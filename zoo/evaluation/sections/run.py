@@ -1,6 +1,5 @@
 """How the model was trained, how fast it is, and what the report was made with."""
 
-import csv
 import math
 import time
 from collections.abc import Mapping
@@ -9,35 +8,25 @@ from typing import Any
 import numpy as np
 import yaml
 
-from datamodules.errors import InputError, one_line
+from datamodules.errors import InputError
 from zoo.evaluation.document import Fact, Facts, Listing, Section, Text
 from zoo.evaluation.latency import TURNS, Latency, measure
 from zoo.evaluation.sections.common import picture
 from zoo.evaluation.subject import Subject
 from zoo.plots import learning_curves
-from zoo.runs import configs, results, run_directory
+from zoo.runs import configs, metrics_csv, results, run_directory
 from zoo.trained.inference import BATCH_SIZE
 from zoo.trained.trained_model import Trained
-from zoo.training.callbacks import history
 
 
-def history_of(trained: Trained) -> dict[str, list[float]]:
-    """Return the columns of the run's metrics.csv; none where there is no run or no such file, or nothing in it.
+def epoch_metrics(trained: Trained) -> dict[str, list[float]]:
+    """Return the columns of the run's metrics.csv; no columns if there is no run or no such file.
 
     Raises:
-        InputError: where it cannot be read.
+        InputError: if the file cannot be read.
     """
     run = run_directory.holding(trained.path)
-    if run is None:
-        return {}
-    path = run / "metrics.csv"
-    try:
-        columns = history.read(path) if path.is_file() else {}
-        if columns and not np.isfinite(columns["epoch"]).all():
-            raise ValueError("an epoch is no number")
-        return columns
-    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
-        raise InputError(f"'{path}' cannot be read: {type(error).__name__}: {one_line(error)}") from error
+    return metrics_csv.read(run / metrics_csv.FILE) if run else {}
 
 
 def best_epoch(columns: Mapping[str, list[float]]) -> int | None:
@@ -48,7 +37,7 @@ def best_epoch(columns: Mapping[str, list[float]]) -> int | None:
 
 def curves(subject: Subject) -> Section | None:
     """Return the learning curves; None where the checkpoint lies in no run that has any."""
-    columns = history_of(subject.trained)
+    columns = epoch_metrics(subject.trained)
     if not columns:
         return None
     figure = learning_curves.draw(columns, subject.data.source_name)

@@ -7,7 +7,7 @@ from zoo.core import metrics
 from zoo.evaluation import calibration_error
 from zoo.evaluation.document import Fact, Facts, Section, Text
 from zoo.evaluation.sections.common import KINDS, accuracy
-from zoo.evaluation.sections.run import best_epoch, history_of
+from zoo.evaluation.sections.run import best_epoch, epoch_metrics
 from zoo.evaluation.subject import Stage, Subject
 
 ONCE: dict[Stage, str] = {
@@ -67,7 +67,7 @@ def _figures(subject: Subject) -> dict[str, Fact]:
 def _training(subject: Subject) -> dict[str, Fact]:
     trained = subject.trained
     facts = {"epochs": Fact("Epochs trained", trained.epochs, ",", "at this checkpoint")}
-    columns = history_of(trained)
+    columns = epoch_metrics(trained)
     if columns:
         facts["epochs_of_run"] = Fact("Epochs of its run", int(columns["epoch"][-1]), ",")
     if (best := best_epoch(columns)) is not None:

@@ -1,7 +1,5 @@
 """One row of figures an epoch, as a CSV file."""
 
-import csv
-import io
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +7,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
-from zoo.core import devices, files
+from zoo.core import devices
 from zoo.core.classifier import Classifier
+from zoo.runs import metrics_csv
 
 
 def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
@@ -101,22 +100,5 @@ class History(L.Callback):
 
     @rank_zero_only
     def _write(self) -> None:
-        if self.path is None:
-            return
-        columns = list(dict.fromkeys(column for row in self.rows for column in row))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(
-            {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
-            for row in self.rows
-        )
-        files.write(self.path, text.getvalue().encode())
-
-
-def read(path: Path) -> dict[str, list[float]]:
-    """Return the columns of numbers of a CSV file that `History` wrote; NaN where an epoch has no such figure."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = [column for column in (rows[0] if rows else ()) if column != "data"]
-    return {column: [float(row[column] or "nan") for row in rows] for column in columns}
+        if self.path is not None:
+            metrics_csv.write(self.path, self.rows)

@@ -14,6 +14,7 @@ from torch import Tensor
 from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
 from zoo.core.classifier import Classifier
 from zoo.interpretation import class_activation, layer_outputs
+from zoo.interpretation.images import in_turn
 from zoo.plots import activation_maps, confusion_matrix, feature_maps, filters, png, predictions
 from zoo.trained import inference
 from zoo.training import run_logger
@@ -157,17 +158,8 @@ def has_pictures(epoch: int, is_last: bool) -> bool:
 def choose(data: CIFAR10DataModule) -> Shown:
     """Return the images that are classified."""
     kind, images, labels = observing.held_out(data, CLASSIFIED)
-    order = _in_turn(labels.numpy())
+    order = in_turn(labels.numpy())
     return Shown(kind, images[order], labels.numpy()[order])
-
-
-def _in_turn(labels: np.ndarray) -> np.ndarray:
-    """Return the positions of all labels (n,) in an order in which the classes take turns."""
-    turn = np.empty(len(labels))
-    for label in np.unique(labels):
-        of_class = labels == label
-        turn[of_class] = np.arange(of_class.sum())
-    return np.lexsort((labels, turn))
 
 
 def _by_class(labels: np.ndarray) -> np.ndarray:
@@ -188,7 +180,7 @@ def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int)
 
 def _augmented(data: CIFAR10DataModule) -> Drawn:
     dataset = cast(ImageDataset, data.train)
-    chosen = torch.from_numpy(_in_turn(dataset.labels.cpu().numpy())[:EXAMPLES])
+    chosen = torch.from_numpy(in_turn(dataset.labels.cpu().numpy())[:EXAMPLES])
     batch = dataset.fetch(chosen.to(dataset.device))
     images, labels = batch.images.cpu().numpy(), batch.labels.cpu().numpy()
     order = _by_class(labels)
