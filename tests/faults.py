@@ -87,8 +87,10 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("loop._batches_that_stepped += n", "pass"),
         ("left.append(trainer.max_steps - steps)", "pass"),
         ("        scheduler.step()\n", ""),
-        ("setattr(self._rule, name, group[name])", "pass", "options of a resumed run"),
         ("self.clip_gradients(self.trainer.optimizers[0], *self._clip)", "pass"),
+    ],
+    "zoo/core/numpy_optimizers.py": [
+        ("setattr(self._rule, name, group[name])", "pass", "options of a resumed run"),
     ],
     "zoo/models/numpy_mlp.py": [
         ("self.pixel_shift = self.pixel_shift.new_zeros(self.pixel_shift.shape)", "pass"),
@@ -101,13 +103,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("if schedulers else [(0, ", "if False else [(0, ", "a schedule of accumulation"),
         ("(step + 0.5) / self.training_steps()", "step / self.training_steps()"),
         ('fraction >= group["stops_at"]', 'fraction > group["stops_at"] + 1'),
-        ("self.log_dict(dict(figures))\n", "pass\n", "metrics for other loggers"),
-        (
-            "self._resumed_metrics = checkpoint.get(",
-            "checkpoint.get(",
-            "a run that was stopped within an epoch goes on as if nothing had happened",
-        ),
-        ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
+        ("self.log_dict(dict(metrics))\n", "pass\n", "metrics for other loggers"),
         (
             "loss_sum.isfinite()",
             "loss_sum.isnan().logical_not()",
@@ -297,6 +293,16 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/training/callbacks/step_seed.py": [
         ("random_bits(self.seed, self._epoch, numbers", "random_bits(self.seed, 0, numbers"),
         ("batches * trainer.world_size + trainer.global_rank", "batches", "the same dropout in all processes"),
+    ],
+    "zoo/training/callbacks/epoch_metrics.py": [
+        (
+            "self._restored = checkpoint.get(",
+            "checkpoint.get(",
+            "a run that was stopped within an epoch goes on as if nothing had happened",
+        ),
+    ],
+    "zoo/training/callbacks/optimizer_state.py": [
+        ('scheduler["base_lrs"][index] = new["lr"]', 'new["lr"]', "a resume with another rate"),
     ],
     "zoo/training/callbacks/finite.py": [
         (".isfinite().all()", ".isnan().logical_not().all()"),

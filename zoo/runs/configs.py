@@ -34,7 +34,7 @@ KEYS = (
 )  # fmt: skip
 # Where the classes of short names are; those of models are in the registry.
 HOMES = {
-    "optimizer": ("torch.optim", "zoo.core.numpy_classifier", "zoo.core.torch_optimizers"),
+    "optimizer": ("torch.optim", "zoo.core.numpy_optimizers", "zoo.core.torch_optimizers"),
     "lr_schedule": ("zoo.core.schedules",),
 }
 

@@ -50,12 +50,16 @@ from zoo.training import (
     slurm,
 )
 from zoo.training.callbacks.batch_log import BatchLog
+from zoo.training.callbacks.curves import Curves
 from zoo.training.callbacks.early_stopping import EpochEarlyStopping
 from zoo.training.callbacks.ending import Ending
+from zoo.training.callbacks.epoch_metrics import EpochMetrics
 from zoo.training.callbacks.finished_epoch import FinishedEpoch
 from zoo.training.callbacks.finite import StopWhenNotFinite
 from zoo.training.callbacks.graceful_stop import GracefulStop
 from zoo.training.callbacks.history import History
+from zoo.training.callbacks.model_origin import ModelOrigin
+from zoo.training.callbacks.optimizer_state import OptimizerState
 from zoo.training.callbacks.progress import EpochLine, ProgressBar
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
 from zoo.training.callbacks.speed import Speed
@@ -325,7 +329,8 @@ class ZooCLI(LightningCLI):
 
     def _callbacks_of_fit(self, config: Any) -> list[Callback]:
         keep_config = LambdaCallback(on_save_checkpoint=self._on_save_checkpoint)
-        callbacks: list[Callback] = [keep_config, FinishedEpoch(), StepSeed(int(config.seed_everything))]
+        callbacks: list[Callback] = [keep_config, ModelOrigin(), OptimizerState(), EpochMetrics(), FinishedEpoch()]
+        callbacks += [StepSeed(int(config.seed_everything)), Curves()]
         # What was logged is not logged again after a resume: it comes before the checkpoint.
         callbacks += [self.not_finite, BatchLog(), Speed(self.history), self.graceful_stop, self.ending]
         if config.trainer.fast_dev_run:
@@ -349,7 +354,7 @@ class ZooCLI(LightningCLI):
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._check_run_is_there()
         checkpoint["config"] = self._whole_config
-        for logger in run_logger.all_of(trainer):
+        for logger in run_logger.run_loggers(trainer):
             logger.flush()
 
     def after_instantiate_classes(self) -> None:
@@ -498,7 +503,7 @@ class ZooCLI(LightningCLI):
             if self.best is not None and self.best.best_model_score is not None:
                 facts["best_epoch"] = checkpoints.epochs_done(content)
                 facts["val/acc"] = round(self.best.best_model_score.item(), 6)
-        for logger in run_logger.all_of(self.trainer):
+        for logger in run_logger.run_loggers(self.trainer):
             logger.begin_test(self.trainer.current_epoch)
         self.trainer.test(self.model, self.datamodule, verbose=False)
         self._report("test", path, self.run_dir, facts)
@@ -523,7 +528,7 @@ class ZooCLI(LightningCLI):
             self._refuse(error)
             raise
         finally:
-            for logger in run_logger.all_of(self.trainer):
+            for logger in run_logger.run_loggers(self.trainer):
                 with contextlib.suppress(OSError):  # which has been told
                     logger.close()
             self._unlock()
@@ -749,7 +754,7 @@ class ZooCLI(LightningCLI):
         facts = {"seed": config.seed_everything, "checkpoint": checkpoint, **facts}
         outcome.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
         _say(f"Results: {directory}")
-        if run_logger.all_of(self.trainer):
+        if run_logger.run_loggers(self.trainer):
             # The runs_dir of a run that goes on may be a stranger's.
             place = config.runs_dir if self.origin.run is None else self.origin.run.parent
             _say(f"TensorBoard: tensorboard --logdir {shlex.quote(str(place))} --samples_per_plugin images=200")

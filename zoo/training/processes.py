@@ -17,9 +17,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from datamodules.errors import InputError, RunError, one_line
+from zoo.core import devices
 from zoo.core.signals import ENDING, Stopped
 
 COMMAND = Path(__file__).resolve().parents[2] / "cli.py"
@@ -46,11 +46,6 @@ def end_with_first() -> None:
     threading.Thread(target=watch, name="watch-first-process", daemon=True).start()
 
 
-def uses_multiprocessing(trainer: L.Trainer) -> bool:
-    """Whether a trainer's processes get what it holds by pickling or by forking, and do not build it themselves."""
-    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
-
-
 def check_launcher(trainer: L.Trainer, strategy: object) -> None:
     """Refuse strategies that start their processes by multiprocessing: a run's callbacks cannot be pickled.
 
@@ -61,7 +56,7 @@ def check_launcher(trainer: L.Trainer, strategy: object) -> None:
     Raises:
         InputError: names the strategy, and the one to use.
     """
-    if uses_multiprocessing(trainer):
+    if devices.uses_multiprocessing(trainer):
         name = strategy if isinstance(strategy, str) else type(strategy).__name__
         raise InputError(
             f"--trainer.strategy={name} starts its processes by multiprocessing, which is not supported: "
