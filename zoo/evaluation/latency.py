@@ -6,17 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info
 from torch import Tensor
 
 from zoo.core import devices
 from zoo.core.classifier import Classifier
-from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.evaluation.stopwatch import Stopwatch
 from zoo.trained import inference
 
-TURNS = {"batch": 7, "single": 100}  # of which the median counts
-WARM_UP = 3  # turns that do not count
+TURNS = {"batch": 7, "single": 100}  # whose median is reported
+WARM_UP = 3  # turns before those
 
 
 class Latency(NamedTuple):
@@ -25,7 +23,7 @@ class Latency(NamedTuple):
     Attributes:
         images_per_second: in batches of `zoo.trained.inference.BATCH_SIZE` images.
         milliseconds: for one image alone.
-        hardware: that it was measured on; of a CPU, with how many threads.
+        hardware: name of the device; of a CPU, with the number of threads.
     """
 
     images_per_second: float
@@ -34,10 +32,10 @@ class Latency(NamedTuple):
 
 
 def measure(model: Classifier, images: np.ndarray) -> Latency:
-    """Measure how long a model takes, normalization included.
+    """Measure how long a model takes, normalization included, once the images are on its device.
 
     Args:
-        model: on any device, in whose memory the images then lie.
+        model: on any device.
         images: uint8 (n, 3, 32, 32), at least one.
     """
     many = torch.from_numpy(images[np.arange(inference.BATCH_SIZE) % len(images)]).to(model.device)
@@ -63,19 +61,12 @@ def _time(watch: Stopwatch, name: str, model: Classifier, images: Tensor) -> Non
 def _hardware(model: Classifier) -> str:
     if model.device.type != "cpu":
         return devices.name(model.device)
-    return f"{_processor()}, {_threads(model)}"
-
-
-def _threads(model: Classifier) -> str:
-    """Return the threads of what computes."""
-    found = torch.get_num_threads()
-    if isinstance(model, NumPyClassifier):
-        found = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    return f"{found} thread{'s' * (found > 1)}"
+    threads = model.compute_threads()
+    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def _processor() -> str:
-    """Return the name of the processor; its family where the system does not tell more."""
+    """Return the name of the processor, or its family if the system knows no more."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # another system than Linux
