@@ -48,7 +48,8 @@ class Dense(nn.Linear):
     activation: nn.Module
 
     def __init__(self, layer: layers.Dense) -> None:
-        super().__init__(*layer.weights.shape, device="meta")  # draws no random numbers
+        inputs, outputs = layer.weights.shape
+        super().__init__(inputs, outputs, device="meta")  # draws no random numbers
         self.weight, self.bias = nn.Parameter(torch.tensor(layer.weights.T)), nn.Parameter(torch.tensor(layer.bias))
         # Not registered as a child, so that hooks on the innermost modules see one layer.
         self.__dict__["activation"] = MODULES.get(type(layer.activation), NumPyActivation)(layer.activation)
