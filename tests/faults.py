@@ -400,7 +400,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("-pair.images / pair.of", "-pair.images"),
     ],
     "zoo/evaluation/latency.py": [
-        ('watch.median("batch"), watch.median("single")', 'watch.median("single"), watch.median("batch")'),
+        ("batch, single = ", "single, batch = "),
     ],
     "zoo/evaluation/corruptions.py": [
         ("[seed, severity, zlib.crc32(name.encode())]", "[seed, severity]"),

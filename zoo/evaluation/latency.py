@@ -1,6 +1,9 @@
 """How fast a model classifies: many images at once, and a single one."""
 
 import platform
+import statistics
+import time
+import timeit
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +13,6 @@ from torch import Tensor
 
 from zoo.core import devices
 from zoo.core.classifier import Classifier
-from zoo.evaluation.stopwatch import Stopwatch
 from zoo.trained import inference
 
 TURNS = {"batch": 7, "single": 100}  # whose median is reported
@@ -39,23 +41,19 @@ def measure(model: Classifier, images: np.ndarray) -> Latency:
         images: uint8 (n, 3, 32, 32), at least one.
     """
     many = torch.from_numpy(images[np.arange(inference.BATCH_SIZE) % len(images)]).to(model.device)
-    watch = Stopwatch()
     with inference.evaluating(model), torch.inference_mode():
-        _time(watch, "batch", model, many)
-        _time(watch, "single", model, many[:1])
-    seconds = watch.median("batch"), watch.median("single")
-    return Latency(len(many) / seconds[0], 1000 * seconds[1], _hardware(model))
+        batch, single = _median_seconds("batch", model, many), _median_seconds("single", model, many[:1])
+    return Latency(len(many) / batch, 1000 * single, _hardware(model))
 
 
-def _time(watch: Stopwatch, name: str, model: Classifier, images: Tensor) -> None:
+def _median_seconds(name: str, model: Classifier, images: Tensor) -> float:
     def run() -> None:
         model(images)
         devices.synchronize(images.device)
 
     for _ in range(WARM_UP):
         run()
-    for _ in range(TURNS[name]):
-        watch.time(name, run)
+    return statistics.median(timeit.repeat(run, timer=time.perf_counter, repeat=TURNS[name], number=1))
 
 
 def _hardware(model: Classifier) -> str:
