@@ -21,8 +21,8 @@ from torchvision.datasets import CIFAR10
 from datamodules.augmentation import Augmentation, pad
 from datamodules.cifar10 import EpochSampler, ImageDataset, TrainLoader
 from tests.benchmarks.steps import Subject, steps
+from tests.benchmarks.stopwatch import Contestant, Stopwatch
 from zoo.core.devices import synchronize
-from zoo.evaluation.stopwatch import Contestant, Stopwatch
 from zoo.models.cnn import CNN, ImprovedCNN
 
 PADDING = 4

@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from tests.benchmarks import through_fit
+from tests.benchmarks.stopwatch import Contestant, Stopwatch
 from zoo.core.classifier import MEAN, STD
-from zoo.evaluation.stopwatch import Contestant, Stopwatch
 from zoo.scratch.activations import Identity, ReLU
 from zoo.scratch.initializers import he
 from zoo.scratch.layers import Dense

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from datamodules.cifar10 import Batch, CIFAR10DataModule, EpochSampler
 from datamodules.errors import InputError
+from tests.benchmarks.stopwatch import Stopwatch
 from zoo.core import torch_optimizers
 from zoo.core.schedules import Linear
-from zoo.evaluation.stopwatch import Stopwatch
 from zoo.models.speedrun_net import SpeedrunNet
 from zoo.runs import configs
 from zoo.training.callbacks.lookahead import Lookahead

@@ -20,7 +20,7 @@ import numpy as np
 
 from datamodules.readers import cifar
 from tests.benchmarks import process, start_programs
-from zoo.evaluation.stopwatch import Stopwatch
+from tests.benchmarks.stopwatch import Stopwatch
 from zoo.runs import configs
 
 HELP, LIST, FIT_HELP, LONG_HELP, FIRST_STEP = "--help", "list", "fit --help", "fit --help all", "fit, to its first step"

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.errors import InputError
+from tests.benchmarks.stopwatch import Contestant, Stopwatch
 from zoo.core.devices import synchronize
 from zoo.core.torch_classifier import TorchClassifier
-from zoo.evaluation.stopwatch import Contestant, Stopwatch
 from zoo.models.cnn import CNN, ImprovedCNN
 from zoo.runs import configs
 from zoo.training import compilation

@@ -23,9 +23,9 @@ from torch.utils.data import DistributedSampler
 from datamodules.cifar10 import Batch, CIFAR10DataModule
 from tests.benchmarks import through_fit
 from tests.benchmarks.steps import DEVICE, Subject
+from tests.benchmarks.stopwatch import Stopwatch
 from zoo.core.devices import synchronize
 from zoo.core.torch_classifier import TorchClassifier
-from zoo.evaluation.stopwatch import Stopwatch
 from zoo.models.cnn import CNN, ImprovedCNN
 
 VAL_SIZE, TEST_SIZE = 500, 10

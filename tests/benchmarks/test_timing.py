@@ -13,8 +13,8 @@ import pytest
 import cli
 from datamodules.errors import InputError
 from tests.benchmarks import command
+from tests.benchmarks.stopwatch import Ratio, Stopwatch, ratio
 from zoo.commands import output
-from zoo.evaluation.stopwatch import Ratio, Stopwatch, ratio
 
 
 def clock(monkeypatch, *seconds: float) -> None:

@@ -154,7 +154,7 @@ def test_a_constant_loss_is_the_mean_loss_of_an_epoch_in_every_precision(precisi
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, precision=precision, num_sanity_val_steps=0, **quiet)
     model = Constant(hidden_sizes=[])
     trainer.fit(model, loader, loader)
-    train = model.train_figures()
+    train = model.train_metrics()
     assert train["train/loss"] == pytest.approx(2.3, abs=1e-5)
     assert train["train/acc"] == pytest.approx(0.1), "of a class of which there are 4,500"
     assert model.results["val"]["loss"] == pytest.approx(2.3, abs=1e-5)
@@ -169,7 +169,7 @@ def test_the_loss_of_a_batch_in_half_precision_is_computed_in_float32(precision)
     assert loss.dtype == torch.float32
     expected = torch.nn.functional.cross_entropy(model(images).double(), labels)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert model.train_figures()["train/loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert model.train_metrics()["train/loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_loss_in_half_precision_is_added_in_float32():
@@ -177,4 +177,4 @@ def test_a_loss_in_half_precision_is_added_in_float32():
     model = MLP()
     labels = torch.zeros(100, dtype=torch.int64)
     model.count("train", torch.zeros(100, 10), labels, torch.tensor(2.296875, dtype=torch.bfloat16))
-    assert model.train_figures()["train/loss"] == 2.296875
+    assert model.train_metrics()["train/loss"] == 2.296875

@@ -21,7 +21,8 @@ import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from tests.helpers import rows, scalars
-from zoo.core.numpy_classifier import BATCH_HOOKS, NumPyAdam, NumPyMomentum, NumPySGD
+from zoo.core.numpy_classifier import BATCH_HOOKS
+from zoo.core.numpy_optimizers import NumPyAdam, NumPyMomentum, NumPySGD
 from zoo.core.schedules import Cosine
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.mlp import MLP
@@ -550,7 +551,7 @@ class Witness(L.Callback):
         self.seen.append((*where, loop.epoch_loop.batch_progress.state_dict(), pl_module.network.parameters.copy()))
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint) -> None:
-        self.seen.append(copy.deepcopy((checkpoint["loops"], checkpoint["state_dict"], pl_module.train_figures())))
+        self.seen.append(copy.deepcopy((checkpoint["loops"], checkpoint["state_dict"], pl_module.train_metrics())))
 
 
 class Counted(NumPyMLP):

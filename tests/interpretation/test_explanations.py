@@ -207,8 +207,9 @@ class TestSaliency:
     def test_a_numpy_network_that_was_asked_in_between(self):
         model = build(NumPyMLP)
         first, second = (IMAGES[[n]].float().requires_grad_() for n in (0, 1))
-        expected = gradients(lambda floats: pixels.logits(model, floats).sum(), first.detach())
-        answers = [pixels.logits(model, floats).sum() for floats in (first, second)]
+        expected = gradients(lambda floats: model.torch_module()(floats).sum(), first.detach())
+        module = model.torch_module()
+        answers = [module(floats).sum() for floats in (first, second)]
         torch.testing.assert_close(torch.autograd.grad(answers[0], first)[0], expected, rtol=0, atol=0)
 
     def test_leaves_gradients_and_modes_alone(self):

@@ -233,7 +233,7 @@ def test_the_training_loss_is_that_of_smoothed_labels(num_classes, images):
 def test_the_sum_of_the_losses_is_differentiated_and_the_mean_is_counted(images):
     model, batch = SpeedrunNet(widths=WIDTHS), batch_of(images)
     total = model.training_step(batch, 0)
-    assert model.train_figures()["train/loss"] == pytest.approx(total.item() / 6)
+    assert model.train_metrics()["train/loss"] == pytest.approx(total.item() / 6)
 
 
 @pytest.mark.parametrize(("processes", "batches"), [(2, 1), (1, 3), (2, 3)])
@@ -254,7 +254,7 @@ def test_a_step_of_two_batches_is_as_long_as_lightning_makes_it():
     quiet_trainer(max_epochs=1, limit_train_batches=1, accumulate_grad_batches=4, callbacks=[losses]).fit(
         model, tiny_data(batch_size=8)
     )
-    assert losses.loss == pytest.approx(8 * model.train_figures()["train/loss"])
+    assert losses.loss == pytest.approx(8 * model.train_metrics()["train/loss"])
 
 
 def test_right_answers_with_views_are_counted_exactly_in_any_precision(images, monkeypatch):
@@ -264,7 +264,7 @@ def test_right_answers_with_views_are_counted_exactly_in_any_precision(images, m
         model.test_step(batch_of(images), 0)
     wrong = batch_of(images)
     model.test_step(wrong._replace(labels=(wrong.labels + 1) % 10), 0)
-    assert model.further_figures("test") == {"acc_tta": pytest.approx(600 / 606, abs=1e-9)}
+    assert model.further_metrics("test") == {"acc_tta": pytest.approx(600 / 606, abs=1e-9)}
 
 
 def test_views_by_hand(images):

@@ -79,10 +79,10 @@ def test_an_interrupted_epoch_has_the_seconds_before_the_interruption(clock):
 
 def test_images_per_second_are_those_of_the_steps(clock, monkeypatch, tmp_path):
     logged = []
-    monkeypatch.setattr(RunLogger, "log_figures", lambda self, figures, trainer: logged.append(figures))
+    monkeypatch.setattr(RunLogger, "log_epoch", lambda self, metrics, trainer: logged.append(metrics))
     history = History()
     fit(history, Speed(history), clock, logger=RunLogger(tmp_path), max_epochs=2)
-    speeds = [figures for figures in logged if "perf/seconds_per_epoch" in figures]
+    speeds = [metrics for metrics in logged if "perf/seconds_per_epoch" in metrics]
     assert speeds == [{"perf/seconds_per_epoch": 24, "perf/images_per_second": 40 / 4}] * 2
 
 
@@ -99,7 +99,7 @@ def test_an_epoch_that_began_elsewhere_has_no_speed():
     history.rows = [{"seconds": 2.0, "train_seconds": 1.0}]
     logged = []
     speed, trainer = Speed(history), SimpleNamespace(loggers=[None])
-    model = SimpleNamespace(images_trained=lambda: 40, log_figures=logged.append)
+    model = SimpleNamespace(images_trained=lambda: 40, log_metrics=logged.append)
     for starts in (True, False):
         speed.on_train_start(trainer, model)
         if starts:

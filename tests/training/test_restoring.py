@@ -14,10 +14,11 @@ import cli
 import zoo.core.torch_optimizers
 from datamodules.errors import InputError
 from tests.helpers import contents
-from zoo.core.classifier import EveryStepLR, describe_optimizer
+from zoo.core.classifier import EveryStepLR
 from zoo.models.mlp import MLP
 from zoo.runs import checkpoints
 from zoo.training import restoring
+from zoo.training.callbacks import optimizer_state
 
 TINY = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
 EMA = '--trainer.callbacks=[{"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging"}]'
@@ -224,7 +225,7 @@ def test_sound_states_of_every_optimizer_are_taken(name):
         content: dict = {}
         optimizer = model.make_optimizer(model.parameter_groups())
         schedule = EveryStepLR(optimizer, [partial(float) for _ in optimizer.param_groups])
-        content["optimizer"] = describe_optimizer(optimizer)
+        content["optimizer"] = optimizer_state.describe(model)
         for _ in range(steps):
             for parameter in model.parameters():
                 parameter.grad = torch.ones_like(parameter)
@@ -245,7 +246,7 @@ def test_an_optimizer_that_kept_nothing_may_be_given_momentum():
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    content = {"optimizer": describe_optimizer(optimizer), "global_step": 1}
+    content = {"optimizer": optimizer_state.describe(model), "global_step": 1}
     content |= {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": [schedule.state_dict()]}
     restoring.check_optimizer(content, model)
     for now in (partial(torch.optim.SGD, lr=0.01, momentum=0.9), partial(torch.optim.AdamW, lr=0.01)):

@@ -38,7 +38,6 @@ from zoo.core.torch_classifier import TorchClassifier
 from zoo.interpretation import layer_outputs
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
-from zoo.scratch import activations as scratch
 from zoo.trained import trained_model
 from zoo.trained.inference import probabilities
 from zoo.training.callbacks import dead_units
@@ -529,11 +528,11 @@ class TestHistograms:
         ("activation", "output", "expected"),
         [
             (nn.ReLU(), [[0, 0, 2], [0, 1, 0]], ("dead", 1 / 3)),
-            (scratch.ReLU(), [[0, 0], [0, 0]], ("dead", 1)),
+            (nn.ReLU(), [[0, 0], [0, 0]], ("dead", 1)),
             (nn.Sigmoid(), [[0.01, 0.5], [0.99, 0.03]], ("saturation", 0.5)),
-            (scratch.Sigmoid(), [[0.5, 0.5], [0.5, 0.999]], ("saturation", 0.25)),
+            (nn.Sigmoid(), [[0.5, 0.5], [0.5, 0.999]], ("saturation", 0.25)),
             (nn.Tanh(), [[-0.97, 0.01], [0.0, 0.95]], ("saturation", 0.25)),
-            (scratch.Tanh(), [[-1, 1]], ("saturation", 1)),
+            (nn.Tanh(), [[-1, 1]], ("saturation", 1)),
         ],
     )
     def test_flatness(self, activation, output, expected):

@@ -1,4 +1,4 @@
-"""What a model is made of: its arguments, its layers, what it costs, and where its code is."""
+"""What a model consists of: its arguments, its layers, its cost, and the place of its code."""
 
 import inspect
 import re
@@ -10,13 +10,10 @@ import docstring_parser
 from datamodules.errors import InputError
 
 if TYPE_CHECKING:
-    from lightning.pytorch.utilities.model_summary import ModelSummary
-
     from zoo.core.classifier import Classifier
-    from zoo.core.numpy_classifier import NumPyClassifier
 
-REQUIRED = inspect.Parameter.empty  # the default of an argument that has none
-POINTER = re.compile(r"see `[\w.]+`\.?")  # a text that says no more than where to read on
+REQUIRED = inspect.Parameter.empty  # the default of an argument without one
+POINTER = re.compile(r"see `[\w.]+`\.?")  # a description that only points to another one
 
 
 class Argument(NamedTuple):
@@ -24,10 +21,10 @@ class Argument(NamedTuple):
 
     Attributes:
         name: of the argument.
-        type: as it is written; "" where nothing is.
-        default: its value where none is given; `REQUIRED` where one has to be.
-        text: what the docstring says about it, on one line.
-        keyword_only: whether it can be given by its name alone.
+        type: the annotation as it is written; "" without one.
+        default: the default; `REQUIRED` without one.
+        text: the docstring's description, on one line.
+        keyword_only: whether it can be given by name only.
     """
 
     name: str
@@ -41,10 +38,10 @@ class Layer(NamedTuple):
     """A layer of a model.
 
     Attributes:
-        name: as the model's attributes lead to it, such as "net.0".
-        kind: the name of its class.
-        output: the shape of what it puts out for one image, [1, ...]; of several things, the shape of each.
-        parameters: how many it learns.
+        name: path of the layer, such as "net.0".
+        kind: name of its class.
+        output: shape of its output for one image, [1, ...]; of several outputs, the shape of each.
+        parameters: number of parameters that learn.
     """
 
     name: str
@@ -58,8 +55,8 @@ class Anatomy(NamedTuple):
 
     Attributes:
         layers: those that an image passes through, in the order in which the model holds them.
-        parameters: how many it learns, those of no layer too.
-        flops: floating-point operations of an image's forward pass, where a multiply-add counts as two.
+        parameters: number of parameters that learn, including those outside layers.
+        flops: floating-point operations of the forward pass of an image; a multiply-add counts as two.
     """
 
     layers: list[Layer]
@@ -68,13 +65,13 @@ class Anatomy(NamedTuple):
 
 
 def description(cls: type) -> str:
-    """Return what a class's docstring says before it comes to the arguments; "" where it says nothing."""
+    """Return the part of a class's docstring before the arguments; "" without a docstring."""
     parsed = docstring_parser.parse(cls.__doc__ or "")
     return "\n\n".join(part for part in (parsed.short_description, parsed.long_description) if part)
 
 
 def arguments(cls: type) -> list[Argument]:
-    """Return the arguments of a class, but for those that have no name of their own (*args, **kwargs)."""
+    """Return the arguments of a class, without *args and **kwargs."""
     texts = _texts(cls)
     return [
         Argument(
@@ -90,7 +87,7 @@ def arguments(cls: type) -> list[Argument]:
 
 
 def _texts(cls: type) -> dict[str, str]:
-    """Return what docstrings say about arguments: the class's own, or a base's where it points there or is silent."""
+    """Return the descriptions of arguments; a base's docstring serves if the class has none, or points there."""
     texts: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         for docstring in (base.__doc__, getattr(vars(base).get("__init__"), "__doc__", None)):
@@ -108,53 +105,35 @@ def _type(annotation: Any) -> str:
 
 
 def source(cls: type) -> tuple[Path, int] | None:
-    """Return the file that defines a class, and the line; None where there is no such file."""
+    """Return the file and the line that define a class; None for a class that comes from no file."""
     try:
         return Path(inspect.getsourcefile(cls) or ""), inspect.getsourcelines(cls)[1]
-    except (OSError, TypeError):  # it was made by a program, say
+    except (OSError, TypeError):
         return None
 
 
 def measure(cls: "type[Classifier]") -> Anatomy:
-    """Build a model with its default arguments, classify a black image with it, and look on.
+    """Build a model with its default arguments, and watch it classify a black image.
 
     Raises:
-        InputError: where it cannot be built, or cannot classify an image.
+        InputError: if it cannot be built, or cannot classify an image.
     """
-    # Here, because all the rest of this module needs no torch.
+    # The rest of this module needs no torch.
     from lightning.pytorch.utilities.model_summary import ModelSummary
 
-    from zoo.core.numpy_classifier import NumPyClassifier
+    from zoo.core.classifier import count_parameters
 
     try:
-        model = cls()
-        summary = ModelSummary(model, max_depth=-1)
+        module = cls().torch_module()
+        summary = ModelSummary(module, max_depth=-1)
+        sizes = list(zip(summary.layer_names, summary.out_sizes, strict=True))
     except (Exception, SystemExit) as error:  # another package's code can raise anything
         cause = f"{type(error).__name__}: {error}"
         raise InputError(f"{cls.__name__}, with its default arguments, cannot classify an image ({cause})") from error
-    if isinstance(model, NumPyClassifier):
-        flops = sum(2 * layer.weights.size for layer in model.network.layers)
-        return Anatomy(_numpy_layers(model), summary.trainable_parameters, flops)
-    return Anatomy(_torch_layers(model, summary), summary.trainable_parameters, summary.total_flops)
-
-
-def _numpy_layers(model: "NumPyClassifier") -> list[Layer]:
-    return [
-        Layer(
-            f"layers.{position}",
-            f"{type(layer).__name__}, {type(layer.activation).__name__}",
-            [1, layer.bias.size],
-            layer.weights.size + layer.bias.size,
-        )
-        for position, layer in enumerate(model.network.layers)
-    ]
-
-
-def _torch_layers(model: "Classifier", summary: "ModelSummary") -> list[Layer]:
-    """Return the innermost modules that the image passed through: what was not called has no size."""
     called = []
-    for name, kind, size in zip(summary.layer_names, summary.layer_types, summary.out_sizes, strict=True):
-        if isinstance(size, list):  # the summary's own numbers count frozen parameters, too
-            learning = (p.numel() for p in model.get_submodule(name).parameters() if p.requires_grad)
-            called.append(Layer(name, kind, size, sum(learning)))
-    return [layer for layer in called if not any(other.name.startswith(f"{layer.name}.") for other in called)]
+    for name, size in sizes:
+        if isinstance(size, list):  # a layer that was not called has no size
+            layer = module.get_submodule(name)
+            called.append(Layer(name, layer._get_name(), size, count_parameters(layer)))
+    innermost = [layer for layer in called if not any(other.name.startswith(f"{layer.name}.") for other in called)]
+    return Anatomy(innermost, summary.trainable_parameters, summary.total_flops)

@@ -6,6 +6,7 @@ device (torch.cuda, torch.mps, torch.xpu, that of a package), and those share th
 
 import platform
 
+import lightning as L
 import torch
 from lightning.pytorch.accelerators import (
     Accelerator,
@@ -14,6 +15,7 @@ from lightning.pytorch.accelerators import (
     CUDAAccelerator,
     MPSAccelerator,
 )
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
 
 from datamodules.errors import InputError, did_you_mean, one_line
@@ -120,3 +122,8 @@ def name(device: torch.device) -> str:
         return "Apple GPU"
     get = getattr(torch.get_device_module(device), "get_device_name", None)
     return device.type if get is None else get(device)
+
+
+def uses_multiprocessing(trainer: L.Trainer) -> bool:
+    """Return whether a trainer's processes are forked or spawned, and so get its objects by pickling or forking."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)

@@ -1,15 +1,14 @@
-"""The bridge between PyTorch and the NumPy lesson, `zoo.scratch`: nothing else knows both.
+"""`NumPyClassifier`: the bridge between Lightning and the NumPy lesson, `zoo.scratch`.
 
-For Lightning, a NumPy network is a module like any other. Its parameters and their gradients are tensors that share
-memory with the network's arrays: what NumPy writes, PyTorch reads, and nothing is copied. Its optimizers are PyTorch
-optimizers around the rules of `zoo.scratch.optimizers`. So checkpoints, schedules, gradient clipping, several
-processes, metrics and curves are those of every model.
+Lightning sees an ordinary module. Its parameters and their gradients are tensors that share memory with the network's
+arrays, so nothing is copied. Its optimizers (`zoo.core.numpy_optimizers`) are PyTorch optimizers. Checkpoints,
+schedules, gradient clipping, several processes and metrics therefore work as for every model.
 
-A step of such a small network takes less time than Lightning's own work around a step. Therefore a call of
-`training_step` makes as many steps as nobody wants to be called in between, see `NumPyClassifier.steps_in_a_call`.
+A step of a small network takes less time than Lightning's own work around a step. Therefore one call of
+`training_step` makes several steps, see `NumPyClassifier.steps_in_a_call`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 import lightning as L
@@ -18,22 +17,23 @@ import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateFinder, ModelPruning
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from threadpoolctl import threadpool_info
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from datamodules.cifar10 import Batch
 from datamodules.errors import InputError
+from zoo.core import devices
 from zoo.core.classifier import Classifier
+from zoo.core.few_threads import FewThreads
 from zoo.core.inputs import check_images
-from zoo.scratch import optimizers as rules
+from zoo.core.numpy_optimizers import views
+from zoo.core.torch_twin import TorchTwin
 from zoo.scratch.layers import Dense
 from zoo.scratch.losses import Loss
 from zoo.scratch.network import Network
 from zoo.scratch.regularizers import Regularizer
 from zoo.scratch.training import predictions
-from zoo.training import processes
-from zoo.training.callbacks.few_threads import FewThreads
 
 BATCH_HOOKS = (
     "on_train_batch_start",
@@ -54,25 +54,26 @@ class NumPyClassifier(Classifier):
                 layer = Dense(3072, self.num_outputs, Identity(), he, self.rng())
                 self.set_network(Network([layer]), CategoricalCrossEntropy())
 
-    It computes in float32 and on the CPU, whatever device the trainer has, in one process or in several (strategy
+    The network computes in float32 on the CPU, whatever device the trainer has, in one process or in several (strategy
     "ddp").
 
     Attributes:
         network: maps normalized pixels, float32 (n, 3072), to logits, float32 (n, `num_outputs`). The 3072 numbers of
-            an image are its rows from top to bottom, of each row its pixels, of each pixel red, green and blue.
-        objective: the loss that training makes small.
-        regularizers: prices on the weights of every layer, which the reported losses leave out.
+            an image are ordered by row, then by column, then by colour (red, green, blue).
+        objective: the loss that training minimizes.
+        regularizers: penalties on the weights of every layer; the reported losses leave them out.
         pixel_scale, pixel_shift: normalization, float32 tensors (3072,): pixel * scale + shift.
-        batches_per_call: at most so many steps are made in a call of `training_step`.
-        threads: that NumPy and PyTorch may use. Products as small as these gain little from a second one, and where
-            the cores have anything else to do, waiting for it takes many times as long as the work.
+        batches_per_call: the most steps that one call of `training_step` makes.
+        threads: limit for NumPy and PyTorch. A second thread gains little for products of this size, and waiting for it
+            on a busy machine takes many times as long as the work.
     """
 
     default_optimizer: ClassVar[dict[str, Any]] = {
-        "class_path": "zoo.core.numpy_classifier.NumPyMomentum",
+        "class_path": "zoo.core.numpy_optimizers.NumPyMomentum",
         "init_args": {"lr": 0.01},
     }
     cpu_only: ClassVar[bool] = True
+    normalization: ClassVar[tuple[str, str]] = ("pixel_scale", "pixel_shift")
     batches_per_call: ClassVar[int] = 50
     threads: ClassVar[int] = 1
 
@@ -88,38 +89,38 @@ class NumPyClassifier(Classifier):
         self._clip: tuple[float, str] | None = None
         self._called_every: list[int] = []
 
-    # The network, and its memory.
+    # The network and its memory.
 
     def rng(self) -> np.random.Generator:
-        """Return a source of random numbers for the weights that PyTorch's own, and so the run's seed, decides."""
+        """Return a NumPy generator for the weights, seeded by PyTorch's generator and so by the run's seed."""
         return np.random.default_rng(int(torch.randint(2**63 - 1, ())))
 
     def set_network(self, network: Network, objective: Loss, regularizers: Sequence[Regularizer] = ()) -> None:
-        """Make `network` the one that learns, of float32, to make `objective` small; see the attributes."""
+        """Set the network, of float32, and what it minimizes; see the attributes."""
         self.network, self.objective, self.regularizers = network, objective, regularizers
         self.layers = nn.ModuleList(_DenseParameters(layer) for layer in network.layers)
         self._share_memory()
         self.register_load_state_dict_post_hook(_share_memory_again)
 
     def _share_memory(self) -> None:
-        """Make windows into the network's arrays of the parameters and their gradients, with the parameters' values."""
+        """Turn the parameters and their gradients into views of the network's arrays; the parameters' values stay."""
         parameters = list(self.parameters())
-        values, gradients = (_windows(a, parameters) for a in (self.network.parameters, self.network.gradients))
+        values, gradients = (views(a, parameters) for a in (self.network.parameters, self.network.gradients))
         for parameter, value, gradient in zip(parameters, values, gradients, strict=True):
             parameter.data = value.copy_(parameter.detach())
             parameter.grad = gradient
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a copied or pickled module: either makes tensors of their own out of the windows."""
+        """Restore a copied or pickled module, whose tensors no longer share the network's memory."""
         super().__setstate__(state)
         self._share_memory()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set the gradients to 0: without them, the memory would be shared no more."""
+        """Set the gradients to 0. Removing them would break the sharing of memory."""
         self.network.gradients[:] = 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> "NumPyClassifier":
-        """Stay where it is and as it is: what moves or casts a module calls this, and NumPy's arrays do neither."""
+        """Ignore `fn`, which moves or casts tensors: NumPy's arrays stay on the CPU, in float32."""
         return self
 
     @property
@@ -128,24 +129,32 @@ class NumPyClassifier(Classifier):
         return torch.device("cpu")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Leave the batch where it is, on the CPU."""
+        """Leave the batch on the CPU."""
         return batch
+
+    def torch_module(self) -> TorchTwin:
+        """Return a copy of the network as layers of PyTorch."""
+        return TorchTwin(self.network, self.pixel_scale, self.pixel_shift)
+
+    def compute_threads(self) -> int:
+        """Return the number of threads of NumPy's matrix products."""
+        return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
     # Inputs and outputs.
 
     def normalized(self, images: Tensor) -> np.ndarray:
-        """Return uint8 pixels (n, 3, 32, 32) as float32 (n, 3072); the memory is used again at the next call.
+        """Return uint8 pixels (n, 3, 32, 32) as float32 (n, 3072). The next call reuses the memory.
 
         Raises:
-            InputError: if the images are something else, see `zoo.core.inputs.check_images`.
+            InputError: for other images, see `zoo.core.inputs.check_images`.
         """
         check_images(images, differentiable=False)
         n = images.shape[0]
         rows = images.cpu().permute(0, 2, 3, 1).reshape(n, -1)
         if n > self._inputs.shape[0]:
-            with torch.inference_mode(False):  # what is made within it cannot be written to outside
+            with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside it
                 self._inputs = torch.empty(rows.shape)
-        # By PyTorch, which turns bytes into numbers twice as fast as NumPy.
+        # PyTorch converts bytes to floats twice as fast as NumPy.
         return self._inputs[:n].copy_(rows).mul_(self.pixel_scale).add_(self.pixel_shift).numpy()
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in `training_step`
@@ -153,17 +162,27 @@ class NumPyClassifier(Classifier):
         """Return the logits, float32 (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
         return torch.from_numpy(self.network.forward(self.normalized(images)).copy())
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def loss_gradients(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the gradients of the objective, see `Classifier.loss_gradients`."""
+        before = self.network.gradients.copy()
+        logits = self.network.forward(self.normalized(images))
+        self.network.backward(self.objective.value_and_gradient(logits, labels.numpy())[1])
+        gradients = {name: p.grad.clone() for name, p in self.named_parameters() if p.grad is not None}
+        self.network.gradients[:] = before
+        return gradients
+
     # Training.
 
     def check_trainer(self, trainer: L.Trainer) -> None:
-        """Take over gradient clipping, which Lightning leaves to models like this one.
+        """Take over gradient clipping, which Lightning leaves to models with manual optimization.
 
         Raises:
-            InputError: for what a NumPy network cannot do.
+            InputError: for an option that a NumPy network cannot follow.
         """
-        in_parts = not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-        if in_parts or processes.uses_multiprocessing(trainer):
-            # A process that is not started anew gets the module pickled, and its tensors in other memory.
+        is_supported = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        if not is_supported or devices.uses_multiprocessing(trainer):
+            # A forked or spawned process gets a pickled module, whose tensors are in other memory.
             raise InputError(
                 f"{type(self).__name__} computes with NumPy, in one process or with --trainer.strategy ddp: "
                 "no other strategy keeps its memory together"
@@ -190,14 +209,14 @@ class NumPyClassifier(Classifier):
             trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
 
     def configure_callbacks(self) -> list[L.Callback]:
-        """Compute with `threads` threads while a trainer runs."""
+        """Limit NumPy and PyTorch to `threads` threads while a trainer runs."""
         return [FewThreads(self.threads)]
 
     def setup(self, stage: str) -> None:
-        """Look at the trainer, where no command line has done so.
+        """Check the trainer, for a run without the command line.
 
         Raises:
-            InputError: see `check_trainer`; or if several processes are to exchange their results on GPUs.
+            InputError: see `check_trainer`; or if several processes would exchange their gradients on GPUs.
         """
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and strategy.root_device.type != "cpu":
@@ -209,21 +228,21 @@ class NumPyClassifier(Classifier):
             self.check_trainer(self.trainer)
 
     def on_train_start(self) -> None:
-        """Find out who wants to be called when."""
+        """Note after how many steps each callback wants to be called."""
         super().on_train_start()
         callbacks: list[Any] = cast(Any, self.trainer).callbacks
         watchers = [c for c in callbacks if any(is_overridden(hook, c, L.Callback) for hook in BATCH_HOOKS)]
         self._called_every = [getattr(callback, "every_n_steps", 1) or self.batches_per_call for callback in watchers]
 
     def steps_in_a_call(self) -> int:
-        """How many steps the call at hand makes: up to the next one after which somebody wants to be called.
+        """Return how many steps this call makes: up to the next one after which Lightning or a callback acts.
 
-        Lightning does when it is about to validate, and at the end of an epoch or of training. A callback that hooks
-        into batches does after every step whose number is a multiple of its `every_n_steps`, where it has such an
-        attribute; where that is None, now and then will do. A callback without it is called for every batch.
+        Lightning acts before a validation, and at the end of an epoch or of training. A callback with a hook for
+        batches acts after every step whose number is a multiple of its attribute `every_n_steps`; None means that it
+        does not mind when. A callback without that attribute is called for every batch.
         """
         trainer = self.trainer
-        steps, batches = trainer.global_step, trainer.fit_loop.batch_idx  # done so far; batches in this epoch
+        steps, batches = trainer.global_step, trainer.fit_loop.batch_idx  # made so far; batches of this epoch
         left = [n - steps % n for n in (self.batches_per_call, *self._called_every)]
         left.append(int(trainer.num_training_batches) - batches)
         if trainer.max_steps > 0:
@@ -234,24 +253,24 @@ class NumPyClassifier(Classifier):
         return min(left)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Make a step, and those that can be made in the same call; return the last batch's loss."""
+        """Make a step and further ones, see `steps_in_a_call`; return the last batch's loss."""
         optimizer, scheduler = cast(Any, self.optimizers()), cast(LRScheduler, self.lr_schedulers())
         plain = optimizer.optimizer
-        further_steps = self.steps_in_a_call() - 1  # asked before the first step, which Lightning counts
-        # What overflows in a run that diverges is told by the loss, as with PyTorch.
+        further_steps = self.steps_in_a_call() - 1  # before the first step, which Lightning counts
+        # The loss tells of a run that diverges, as with PyTorch.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             learnt = [self.learn(batch, optimizer.step, scheduler)]
-            # The others leave out what Lightning and PyTorch wrap around a step, nearly as much work as the update.
+            # `update` leaves out what Lightning and PyTorch wrap around a step, nearly as much work as the step itself.
             step = getattr(plain, "update", plain.step)
             for further in _further_batches(self, further_steps):
                 learnt.append(self.learn(further, step, scheduler))
         classes, labels, losses = zip(*learnt, strict=True)
-        loss_sums = torch.tensor(losses) * torch.tensor([len(of_batch) for of_batch in labels])
-        self._metrics_of("train").update(torch.from_numpy(np.concatenate(classes)), torch.cat(labels), loss_sums)
+        loss_sums = torch.tensor(losses) * torch.tensor([len(batch_labels) for batch_labels in labels])
+        self.stage_metrics("train").update(torch.from_numpy(np.concatenate(classes)), torch.cat(labels), loss_sums)
         return {"loss": torch.tensor(losses[-1])}
 
     def learn(self, batch: Batch, step: Callable[[], Any], scheduler: LRScheduler) -> tuple[np.ndarray, Tensor, float]:
-        """Make a step; return the predicted classes, the labels, and the mean loss, of before the step."""
+        """Make a step; return the predictions before it, the labels, and the mean loss before it."""
         network = self.network
         logits = network.forward(self.normalized(batch.images))
         loss, gradient = self.objective.value_and_gradient(logits, batch.labels.numpy())
@@ -260,19 +279,19 @@ class NumPyClassifier(Classifier):
             for layer in network.layers:
                 regularizer.add_gradient(layer.weights, layer.weights_gradient)
         if self.trainer.world_size > 1:
-            # The mean over the processes, whose batches are of equal size.
+            # The mean over the processes, whose batches have the same size.
             torch.distributed.all_reduce(torch.from_numpy(network.gradients))
             network.gradients /= self.trainer.world_size
         if self._clip is not None:
             self.clip_gradients(self.trainer.optimizers[0], *self._clip)
         step()
-        self.keep_lr(self.trainer.optimizers[0])  # `step` may be a plain function, which calls no hooks
+        self.keep_lr(self.trainer.optimizers[0])  # `update` calls no hooks
         scheduler.step()
         return predictions(logits), batch.labels, loss
 
 
 class _DenseParameters(nn.Module):
-    """The parameters of a `Dense` layer, as PyTorch keeps them: weight (D, H), bias (H,)."""
+    """The parameters of a `Dense` layer as a PyTorch module: weight (D, H), bias (H,)."""
 
     def __init__(self, layer: Dense) -> None:
         super().__init__()
@@ -281,15 +300,15 @@ class _DenseParameters(nn.Module):
 
 
 def _share_memory_again(module: NumPyClassifier, incompatible_keys: Any) -> None:
-    """After `load_state_dict(..., assign=True)`, which puts other tensors into a module."""
+    """Restore the sharing of memory after `load_state_dict(..., assign=True)`, which replaces the tensors."""
     module._share_memory()
 
 
 def _further_batches(module: NumPyClassifier, n: int) -> Iterator[Batch]:
-    """Yield the next n batches of the epoch, and count them, and as many optimizer steps, once they were learnt from.
+    """Yield the next n batches of the epoch, then add them and as many optimizer steps to Lightning's counters.
 
-    Lightning knows no way to take several batches in a call, so this one function reaches into its loops. They count as
-    if each batch had had its own call: what depends on a batch's number, or on that of a step, does not notice.
+    Lightning has no public way to take several batches in one call, so this function reaches into its loops. Afterwards
+    the counters are the same as if each batch had had its own call.
     """
     fit_loop = module.trainer.fit_loop
     fetcher, loop = fit_loop._data_fetcher, fit_loop.epoch_loop
@@ -300,168 +319,3 @@ def _further_batches(module: NumPyClassifier, n: int) -> Iterator[Batch]:
     loop.batch_progress.increment_by(n, is_last_batch=fetcher.done)
     loop.manual_optimization.optim_step_progress.increment_by(n)
     loop._batches_that_stepped += n
-
-
-# Optimizers.
-
-
-class _NumPyOptimizer(Optimizer):
-    """A PyTorch optimizer around a rule of `zoo.scratch.optimizers`, for the parameters of a `NumPyClassifier`.
-
-    `state_dict` is in PyTorch's format, with the rule's arrays cut into those of each parameter. The attribute `state`
-    stays empty: Lightning moves what it finds there to the trainer's device.
-
-    Args:
-        params: all parameters of one model, in order.
-        rule: a class of `zoo.scratch.optimizers`.
-        lr: the learning rate, at least 0.
-        settings: the rule's further arguments, by name.
-
-    Raises:
-        ValueError: for parameters that do not share one piece of memory, or a setting out of range.
-    """
-
-    def __init__(self, params: Iterable[nn.Parameter], rule: type[rules.Optimizer], lr: float, **settings: Any) -> None:
-        if lr < 0:
-            raise ValueError(f"lr={lr} is negative: give a number of at least 0")
-        super().__init__(params, {"lr": lr, **settings})
-        if len(self.param_groups) != 1:
-            raise ValueError(f"{type(self).__name__} has one learning rate for all parameters, not groups of them")
-        parameters = self.param_groups[0]["params"]
-        self._settings = tuple(settings)
-        self._rule = rule(
-            _one_array(parameters, type(self).__name__),
-            _one_array([parameter.grad for parameter in parameters], type(self).__name__),
-            **settings,
-        )
-
-    def step(self, closure: Any = None) -> Any:
-        """Make a step; call `closure` before it, and return what it does, where there is one."""
-        loss = closure() if closure is not None else None
-        self.update()
-        return loss
-
-    def update(self) -> None:
-        """Make a step, and nothing else: PyTorch wraps `step` into a profiler and a counter."""
-        (group,) = self.param_groups
-        for name in self._settings:
-            setattr(self._rule, name, group[name])
-        self._rule.step(group["lr"])
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set the gradients to 0: without them, the memory would be shared no more."""
-        self._rule.gradients[:] = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` takes; the tensors share the optimizer's memory, as PyTorch's do."""
-        parameters = self.param_groups[0]["params"]
-        slots = {name: _windows(array, parameters) for name, array in self._rule.state.items()}
-        state = {
-            index: {"step": self._rule.step_count} | {name: windows[index] for name, windows in slots.items()}
-            for index in range(len(parameters))
-        }
-        return super().state_dict() | {"state": state}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned.
-
-        Raises:
-            ValueError: if it is from another optimizer, or for other parameters.
-        """
-        of_parameters = [state_dict["state"][index] for index in sorted(state_dict["state"])]
-        if not of_parameters or "step" not in of_parameters[0]:
-            raise ValueError(f"the state is of another optimizer than {type(self).__name__}")
-        names = [name for name in of_parameters[0] if name != "step"]
-        flat = {name: torch.cat([state[name].flatten() for state in of_parameters]).numpy() for name in names}
-        self._rule.load_state_dict({"step_count": of_parameters[0]["step"], **flat})  # which looks at it first
-        super().load_state_dict({**state_dict, "state": {}})
-
-
-class NumPySGD(_NumPyOptimizer):
-    """Stochastic gradient descent, see `zoo.scratch.optimizers.SGD`.
-
-    Args:
-        params: of a `NumPyClassifier`.
-        lr: the learning rate.
-        weight_decay: see `zoo.scratch.optimizers.Optimizer`.
-    """
-
-    def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.01, weight_decay: float = 0.0) -> None:
-        super().__init__(params, rules.SGD, lr, weight_decay=weight_decay)
-
-
-class NumPyMomentum(_NumPyOptimizer):
-    """SGD with momentum, see `zoo.scratch.optimizers.Momentum`.
-
-    Args:
-        params: of a `NumPyClassifier`.
-        lr: the learning rate.
-        beta: how much of the velocity remains after a step.
-        nesterov: whether to look ahead.
-        weight_decay: see `zoo.scratch.optimizers.Optimizer`.
-    """
-
-    def __init__(
-        self,
-        params: Iterable[nn.Parameter],
-        lr: float = 0.01,
-        beta: float = 0.9,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(params, rules.Momentum, lr, beta=beta, nesterov=nesterov, weight_decay=weight_decay)
-
-
-class NumPyAdam(_NumPyOptimizer):
-    """Adam, see `zoo.scratch.optimizers.Adam`.
-
-    Args:
-        params: of a `NumPyClassifier`.
-        lr: the learning rate.
-        beta1: how much of the average gradient remains after a step.
-        beta2: how much of the average square remains after a step.
-        epsilon: keeps the division from 0 / 0.
-        weight_decay: see `zoo.scratch.optimizers.Optimizer`.
-    """
-
-    def __init__(
-        self,
-        params: Iterable[nn.Parameter],
-        lr: float = 1e-3,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        settings = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "weight_decay": weight_decay}
-        super().__init__(params, rules.Adam, lr, **settings)
-
-
-def _one_array(tensors: Sequence[Tensor | None], optimizer: str) -> np.ndarray:
-    """Return the flat array, shape (P,), that the tensors are windows into, one after the other.
-
-    Raises:
-        ValueError: if they are not.
-    """
-    first, size = tensors[0], 0
-    for tensor in tensors:
-        if (
-            first is None
-            or tensor is None
-            or tensor.device.type != "cpu"
-            or not tensor.is_contiguous()
-            or tensor.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
-            or tensor.storage_offset() != first.storage_offset() + size
-        ):
-            raise ValueError(
-                f"{optimizer} is for NumPy models, whose parameters share one array: take one of torch.optim"
-            )
-        size += tensor.numel()
-    assert first is not None
-    return first.detach().as_strided((size,), (1,), first.storage_offset()).numpy()
-
-
-def _windows(array: np.ndarray, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return tensors of the shapes of `parameters` that are windows into a flat array, one after the other."""
-    pieces = torch.from_numpy(array).split([parameter.numel() for parameter in parameters])
-    return [piece.view(parameter.shape) for piece, parameter in zip(pieces, parameters, strict=True)]

@@ -1,22 +1,22 @@
 """How fast a model classifies: many images at once, and a single one."""
 
 import platform
+import statistics
+import time
+import timeit
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info
 from torch import Tensor
 
 from zoo.core import devices
 from zoo.core.classifier import Classifier
-from zoo.core.numpy_classifier import NumPyClassifier
-from zoo.evaluation.stopwatch import Stopwatch
 from zoo.trained import inference
 
-TURNS = {"batch": 7, "single": 100}  # of which the median counts
-WARM_UP = 3  # turns that do not count
+TURNS = {"batch": 7, "single": 100}  # whose median is reported
+WARM_UP = 3  # turns before those
 
 
 class Latency(NamedTuple):
@@ -25,7 +25,7 @@ class Latency(NamedTuple):
     Attributes:
         images_per_second: in batches of `zoo.trained.inference.BATCH_SIZE` images.
         milliseconds: for one image alone.
-        hardware: that it was measured on; of a CPU, with how many threads.
+        hardware: name of the device; of a CPU, with the number of threads.
     """
 
     images_per_second: float
@@ -34,48 +34,37 @@ class Latency(NamedTuple):
 
 
 def measure(model: Classifier, images: np.ndarray) -> Latency:
-    """Measure how long a model takes, normalization included.
+    """Measure how long a model takes, normalization included, once the images are on its device.
 
     Args:
-        model: on any device, in whose memory the images then lie.
+        model: on any device.
         images: uint8 (n, 3, 32, 32), at least one.
     """
     many = torch.from_numpy(images[np.arange(inference.BATCH_SIZE) % len(images)]).to(model.device)
-    watch = Stopwatch()
     with inference.evaluating(model), torch.inference_mode():
-        _time(watch, "batch", model, many)
-        _time(watch, "single", model, many[:1])
-    seconds = watch.median("batch"), watch.median("single")
-    return Latency(len(many) / seconds[0], 1000 * seconds[1], _hardware(model))
+        batch, single = _median_seconds("batch", model, many), _median_seconds("single", model, many[:1])
+    return Latency(len(many) / batch, 1000 * single, _hardware(model))
 
 
-def _time(watch: Stopwatch, name: str, model: Classifier, images: Tensor) -> None:
+def _median_seconds(name: str, model: Classifier, images: Tensor) -> float:
     def run() -> None:
         model(images)
         devices.synchronize(images.device)
 
     for _ in range(WARM_UP):
         run()
-    for _ in range(TURNS[name]):
-        watch.time(name, run)
+    return statistics.median(timeit.repeat(run, timer=time.perf_counter, repeat=TURNS[name], number=1))
 
 
 def _hardware(model: Classifier) -> str:
     if model.device.type != "cpu":
         return devices.name(model.device)
-    return f"{_processor()}, {_threads(model)}"
-
-
-def _threads(model: Classifier) -> str:
-    """Return the threads of what computes."""
-    found = torch.get_num_threads()
-    if isinstance(model, NumPyClassifier):
-        found = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    return f"{found} thread{'s' * (found > 1)}"
+    threads = model.compute_threads()
+    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def _processor() -> str:
-    """Return the name of the processor; its family where the system does not tell more."""
+    """Return the name of the processor, or its family if the system knows no more."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # another system than Linux

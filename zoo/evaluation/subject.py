@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
 from datamodules.errors import InputError
+from zoo.core.classifier import count_parameters
 from zoo.evaluation.answers import Answers, scores
 from zoo.trained.inference import BATCH_SIZE
 from zoo.trained.trained_model import Trained
@@ -62,7 +63,7 @@ class Subject(NamedTuple):
     @property
     def parameters(self) -> int:
         """How many numbers of the model are trained."""
-        return sum(parameter.numel() for parameter in self.trained.model.parameters() if parameter.requires_grad)
+        return count_parameters(self.trained.model)
 
 
 def ask(trained: Trained, stage: Stage, data_dir: Path | None) -> Subject:

@@ -14,6 +14,7 @@ import yaml
 from datamodules.errors import InputError, one_line
 from zoo.catalogue.registry import DISTRIBUTION
 from zoo.core import about
+from zoo.core.classifier import count_parameters
 from zoo.core.markup import code, code_block, escaped
 from zoo.exporting import metadata
 from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
@@ -98,7 +99,7 @@ def _model(trained: Trained) -> str:
         "",
         f"- class: {code(entry.class_path)}{origin}",
         f"- arguments: {', '.join(code(f'{name}={value!r}') for name, value in arguments.items())}",
-        f"- parameters: {sum(p.numel() for p in trained.model.parameters() if p.requires_grad):,}",
+        f"- parameters: {count_parameters(trained.model):,}",
     ]
     if kind.__doc__:
         lines.append(f"- in short: {escaped(kind.__doc__.strip().splitlines()[0])}")

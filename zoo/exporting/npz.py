@@ -1,4 +1,4 @@
-"""Plain NumPy arrays: a network of the NumPy lesson, which twenty lines of NumPy run."""
+"""Plain NumPy arrays: a network of the NumPy lesson, for twenty lines of NumPy."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.errors import InputError
 from zoo.core.classifier import Classifier
 from zoo.core.numpy_classifier import NumPyClassifier
-from zoo.exporting.program import activations
+from zoo.exporting.program import check_activations
 
 TITLE = "NumPy arrays"
 INSTALL = "numpy"  # what `probabilities` needs
@@ -19,15 +19,17 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
     """Return the file: `weights_0` (D, H), `bias_0` (H,), `activation_0` and so on, `scale` and `shift` (3072,).
 
     Raises:
-        InputError: for a model that is no NumPy network, or has an activation that `probabilities` does not know.
+        InputError: if the model is no NumPy network, or has an activation that `probabilities` does not know.
     """
     if not isinstance(model, NumPyClassifier):
         raise InputError(
             f"--format npz is for NumPy networks, and {type(model).__name__} is none: take onnx, pt2 or safetensors"
         )
+    check_activations(model)
     arrays: dict[str, Any] = {"scale": model.pixel_scale.numpy(), "shift": model.pixel_shift.numpy()}
-    for k, (layer, activation) in enumerate(zip(model.network.layers, activations(model), strict=True)):
-        arrays |= {f"weights_{k}": layer.weights, f"bias_{k}": layer.bias, f"activation_{k}": activation.__name__}
+    for k, layer in enumerate(model.network.layers):
+        arrays |= {f"weights_{k}": layer.weights, f"bias_{k}": layer.bias}
+        arrays[f"activation_{k}"] = type(layer.activation).__name__
     arrays |= metadata | {"class_names": json.loads(metadata["class_names"])}
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -36,7 +38,7 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
 
 def probabilities(path: str, images: np.ndarray) -> np.ndarray:
     """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32)."""
-    bends = {
+    activations = {
         "Identity": lambda z: z,
         "ReLU": lambda z: np.maximum(z, 0),
         "Sigmoid": lambda z: np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z))),  # 1 / (1 + exp(-z)) for any z
@@ -47,10 +49,10 @@ def probabilities(path: str, images: np.ndarray) -> np.ndarray:
         a = a * net["scale"] + net["shift"]
         k = 0
         while f"weights_{k}" in net:
-            a = bends[str(net[f"activation_{k}"])](a @ net[f"weights_{k}"] + net[f"bias_{k}"])
+            a = activations[str(net[f"activation_{k}"])](a @ net[f"weights_{k}"] + net[f"bias_{k}"])
             k += 1
     if a.shape[1] == 1:  # the logit of class 1 of two
-        a = bends["Sigmoid"](a)
+        a = activations["Sigmoid"](a)
         return np.concatenate([1 - a, a], axis=1)
     powers = np.exp(a - a.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

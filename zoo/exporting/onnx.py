@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from zoo.core.classifier import Classifier
-from zoo.exporting.program import INPUT, OUTPUT, cannot, capture, quiet
+from zoo.exporting.program import INPUT, OUTPUT, capture, quiet, refusal
 
 TITLE = "an ONNX model"
 INSTALL = "numpy onnxruntime"  # what `probabilities` needs
@@ -14,7 +14,7 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
     """Return the file: input "images", output "probabilities", a batch of any size, and metadata.
 
     Raises:
-        InputError: for a model that PyTorch cannot export.
+        InputError: if PyTorch cannot export the model.
     """
     program = capture(model)
     try:
@@ -28,8 +28,8 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
             )
             assert exported is not None
             proto = exported.model_proto
-    except Exception as error:  # an operator that ONNX has not, of a model that can hold any
-        raise cannot(model, error) from error
+    except Exception as error:  # ONNX lacks some of PyTorch's operators
+        raise refusal(model, error) from error
     for name, value in metadata.items():
         proto.metadata_props.add(key=name, value=value)
     return proto.SerializeToString()

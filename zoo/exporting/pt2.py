@@ -1,4 +1,4 @@
-"""A program of `torch.export`: one file with graph and weights, which needs PyTorch and nothing of this project."""
+"""A program of `torch.export`: one file with graph and weights, which PyTorch runs without this project."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from zoo.core.classifier import Classifier
-from zoo.exporting.program import cannot, capture, quiet
+from zoo.exporting.program import capture, quiet, refusal
 
 TITLE = "a PyTorch program (`torch.export`)"
 INSTALL = "numpy torch"  # what `probabilities` needs
@@ -16,14 +16,14 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
     """Return the file: from images to probabilities, a batch of any size, and metadata as extra files.
 
     Raises:
-        InputError: for a model that PyTorch cannot export.
+        InputError: if PyTorch cannot export the model.
     """
     program, file = capture(model), io.BytesIO()
     try:
         with quiet():
             torch.export.save(program, file, extra_files=metadata)
-    except Exception as error:  # an operator that cannot be written, of a model that can hold any
-        raise cannot(model, error) from error
+    except Exception as error:  # some operators cannot be written
+        raise refusal(model, error) from error
     return file.getvalue()
 
 

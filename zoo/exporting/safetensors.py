@@ -1,21 +1,19 @@
-"""safetensors (https://github.com/huggingface/safetensors): the weights alone, in a file that can hold no code."""
+"""safetensors (https://github.com/huggingface/safetensors): the weights, in a file that cannot hold code."""
 
 import numpy as np
 
 from zoo.core.classifier import Classifier
-from zoo.core.numpy_classifier import NumPyClassifier
 
 TITLE = "weights in safetensors"
 INSTALL = "'cifar10-zoo[export]'"  # what `probabilities` needs
 
 
 def content(model: Classifier, metadata: dict[str, str]) -> bytes:
-    """Return the file: the `state_dict`, the normalization by the names of its attributes, and metadata."""
+    """Return the file: the `state_dict`, the normalization under the names of its attributes, and metadata."""
     from safetensors.torch import save
 
-    normalization = ("pixel_scale", "pixel_shift") if isinstance(model, NumPyClassifier) else ("scale", "shift")
-    tensors = model.state_dict() | {name: getattr(model, name) for name in normalization}
-    # Copies: the format has no tensors that share memory, as those of NumPy models do, and no channels_last.
+    tensors = model.state_dict() | {name: getattr(model, name) for name in model.normalization}
+    # Copies: the format knows neither tensors that share memory, as in NumPy models, nor channels_last.
     return save({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, metadata)
 
 
@@ -33,7 +31,7 @@ def probabilities(path: str, images: np.ndarray) -> np.ndarray:
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     module = metadata["model"].rpartition(".")[0]
-    if metadata["model"] not in registry.entries() and module not in sys.modules:  # the file is not to choose code
+    if metadata["model"] not in registry.entries() and module not in sys.modules:  # a file must not choose code
         raise ImportError(f"its class is in {module}: where you trust that, import it first")
     tensors = load_file(path)
     model = registry.load(metadata["model"])(**json.loads(metadata["arguments"]))

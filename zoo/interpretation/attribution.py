@@ -1,23 +1,24 @@
-"""Attribution: how much each pixel of an image has to do with the logit of a class.
+"""Attribution: how much each pixel of an image affects the logit of a class.
 
-Three ways to ask, each computed by captum, whose import takes a moment and is left to those who call it:
+Three methods, computed by captum, which the functions import themselves because that takes a moment:
 
-- Saliency (Simonyan et al. 2013, "Deep Inside Convolutional Networks", https://arxiv.org/abs/1312.6034): how fast the
-  logit changes with the pixel, whichever way; the largest of its three colours.
+- Saliency (Simonyan et al. 2013, "Deep Inside Convolutional Networks", https://arxiv.org/abs/1312.6034): the absolute
+  slope of the logit with respect to the pixel; the largest of its three colours.
 
       map = max over colours c of |d logit / d x_c|
 
 - Integrated gradients (Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks",
-  https://arxiv.org/abs/1703.01365): the gradients on the straight way from a baseline b to the image, which add up to
-  what the logit gains on it (completeness):
+  https://arxiv.org/abs/1703.01365): the gradients along the straight line from a baseline b to the image. They add up
+  to the difference of the two logits (completeness):
 
       map = sum over colours c of (x_c - b_c) * integral from 0 to 1 of d logit / d x_c (b + t (x - b)) dt
 
 - Occlusion (Zeiler and Fergus 2013, "Visualizing and Understanding Convolutional Networks",
-  https://arxiv.org/abs/1311.2901): what the logit loses when a square of the image is covered; of the squares that
-  cover a pixel, the mean. It asks for answers alone, no gradients.
+  https://arxiv.org/abs/1311.2901): the drop of the logit when a square of the image is covered, averaged over all
+  squares that cover the pixel. It needs no gradients.
 
-The baseline, and what covers a square, is the mean colour of CIFAR-10's training images: normalization makes it 0.
+The baseline, and the colour of the squares, is the mean colour of CIFAR-10's training images: normalization maps it
+to 0.
 """
 
 from collections.abc import Callable
@@ -32,11 +33,11 @@ from zoo.interpretation import pixels
 from zoo.interpretation.class_activation import score
 from zoo.trained.inference import evaluating
 
-STEPS = 64  # of the integral, by the rule of Gauss and Legendre
-SIDE, STRIDE = 8, 4  # pixels: of a square that is covered, and from one to the next
-COVERED_AT_ONCE = 64  # of the squares of an image
+STEPS = 64  # of the integral, by Gauss-Legendre quadrature
+SIDE, STRIDE = 8, 4  # in pixels: side of a covered square, and distance to the next square
+COVERED_AT_ONCE = 64  # squares of an image
 
-Answer = Callable[[Tensor, Tensor], Tensor]  # of float pixels (n, 3, 32, 32) and classes (n,)
+Explanation = Callable[[Tensor, Tensor], Tensor]  # from float pixels (n, 3, 32, 32) and classes (n,)
 
 
 def saliency(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
@@ -45,66 +46,66 @@ def saliency(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     Args:
         model: any of the zoo.
         images: uint8 (n, 3, 32, 32).
-        classes: of each image the class that is asked about, int64 (n,).
+        classes: the class to explain for each image, int64 (n,).
 
     Returns:
         float32 (n, 32, 32), at least 0, in units of the logit per step of a pixel's 0 to 255; on the CPU.
 
     Raises:
-        InputError: where the model cannot be differentiated with respect to its pixels.
+        InputError: if the model cannot be differentiated with respect to its pixels.
     """
     from captum.attr import Saliency
 
     pixels.check(model, images[:1])
+    method = Saliency(_class_logit(model))
 
-    def explain(batch: Tensor, of_batch: Tensor) -> Tensor:
-        found = Saliency(_differentiable(model)).attribute(batch.requires_grad_(), additional_forward_args=(of_batch,))
-        return found.amax(1)
+    def explain(batch: Tensor, asked: Tensor) -> Tensor:
+        return method.attribute(batch.requires_grad_(), additional_forward_args=(asked,)).amax(1)
 
     return _each("saliency", explain, model, images, classes)
 
 
 def integrated_gradients(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
-    """Return maps of integrated gradients; arguments and errors as of `saliency`.
+    """Return maps of integrated gradients; arguments and errors as in `saliency`.
 
     Returns:
-        float32 (n, 32, 32), in units of the logit: above 0 speaks for the class, below 0 against it; on the CPU. They
-        add up to the logit of the image less that of the baseline, as exactly as `STEPS` steps tell.
+        float32 (n, 32, 32), in units of the logit: positive for the class, negative against it; on the CPU. Up to the
+        error of `STEPS` steps, they add up to the logit of the image minus that of the baseline.
     """
     from captum.attr import IntegratedGradients
 
     pixels.check(model, images[:1])
+    method = IntegratedGradients(_class_logit(model))
 
-    def explain(batch: Tensor, of_batch: Tensor) -> Tensor:
-        found = IntegratedGradients(_differentiable(model)).attribute(
-            batch, baselines=baseline(model), additional_forward_args=(of_batch,), n_steps=STEPS
+    def explain(batch: Tensor, asked: Tensor) -> Tensor:
+        return method.attribute(batch, baselines=baseline(model), additional_forward_args=(asked,), n_steps=STEPS).sum(
+            1
         )
-        return found.sum(1)
 
     return _each("integrated gradients", explain, model, images, classes)
 
 
 def occlusion(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
-    """Return maps of occlusion; arguments as of `saliency`.
+    """Return maps of occlusion; arguments as in `saliency`.
 
     Returns:
-        float32 (n, 32, 32), in units of the logit: above 0 speaks for the class, below 0 against it; on the CPU.
+        float32 (n, 32, 32), in units of the logit: positive for the class, negative against it; on the CPU.
     """
     from captum.attr import Occlusion
 
-    def answer(batch: Tensor, of_batch: Tensor) -> Tensor:
-        return score(model, model(batch.to(torch.uint8)), of_batch)  # bytes, which every model takes
+    def class_logit(batch: Tensor, asked: Tensor) -> Tensor:
+        return score(model, model(batch.to(torch.uint8)), asked)  # every model takes bytes
 
-    def explain(batch: Tensor, of_batch: Tensor) -> Tensor:
-        found = Occlusion(answer).attribute(
+    def explain(batch: Tensor, asked: Tensor) -> Tensor:
+        maps = Occlusion(class_logit).attribute(
             batch,
             sliding_window_shapes=(3, SIDE, SIDE),
             strides=(3, STRIDE, STRIDE),
             baselines=baseline(model),
-            additional_forward_args=(of_batch,),
+            additional_forward_args=(asked,),
             perturbations_per_eval=COVERED_AT_ONCE,
         )
-        return found[:, 0]  # a square covers all three colours
+        return maps[:, 0]  # a square covers all three colours
 
     with torch.no_grad():
         return _each("occlusion", explain, model, images, classes)
@@ -116,22 +117,18 @@ def baseline(model: Classifier) -> Tensor:
     return colour.view(1, 3, 1, 1).expand(1, 3, 32, 32)
 
 
-def _differentiable(model: Classifier) -> Answer:
-    def answer(batch: Tensor, of_batch: Tensor) -> Tensor:
-        return score(model, pixels.logits(model, batch), of_batch)
+def _class_logit(model: Classifier) -> Explanation:
+    """Return the function from pixels and classes to logits (n,) that captum differentiates."""
+    module = model.torch_module()
+    return lambda batch, classes: score(model, module(batch), classes)
 
-    return answer
 
-
-def _each(what: str, explain: Answer, model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
-    """Return what `explain` makes of each image and its class; a terminal shows how far it is.
-
-    One at a time: each of them is answered to some dozens of times, which makes a batch.
-    """
+def _each(what: str, explain: Explanation, model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
+    """Explain the images one by one, with a progress bar: a method classifies dozens of variants of each image."""
     pairs = list(zip(images.split(1), classes.split(1), strict=True))
     with evaluating(model):
-        found = [
-            explain(image.to(model.device, torch.float32), of_image.to(model.device))
-            for image, of_image in tqdm(pairs, what, unit=" images", leave=False, delay=2, disable=None)
+        maps = [
+            explain(image.to(model.device, torch.float32), asked.to(model.device))
+            for image, asked in tqdm(pairs, what, unit=" images", leave=False, delay=2, disable=None)
         ]
-    return torch.cat([of_image.detach().float().cpu() for of_image in found])
+    return torch.cat([image_map.detach().float().cpu() for image_map in maps])

@@ -1,4 +1,4 @@
-"""The layers of a model, and what they put out."""
+"""The layers of a model and their outputs."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError, did_you_mean
 from zoo.core.classifier import Classifier
-from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.trained.inference import batches, evaluating
 
 
 def names(model: Classifier) -> list[str]:
-    """Return the names of the innermost layers that an image passes through, in the order in which it does.
+    """Return the names of the innermost layers that an image passes through, in that order.
 
-    Of a NumPy model "layers.0", "layers.1" and so on; of a PyTorch model as its attributes lead to them, without the
-    modules of TorchScript, whose outputs Python cannot see.
+    A name is the path of attributes to the layer; in a NumPy model "layers.0", "layers.1" and so on. Layers of
+    TorchScript are left out, because they take no hooks.
     """
     return list(_run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: None))
 
@@ -27,7 +26,7 @@ def check(model: Classifier, name: str) -> None:
     """Check that a model has a layer of that name.
 
     Raises:
-        InputError: where it has not; lists those that it has.
+        InputError: if it has none; lists the layers that it has.
     """
     known = names(model)
     if name not in known:
@@ -36,7 +35,7 @@ def check(model: Classifier, name: str) -> None:
 
 
 def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str]) -> dict[str, Tensor]:
-    """Return what layers put out, in evaluation mode.
+    """Return the outputs of layers in evaluation mode.
 
     Args:
         model: any of the zoo.
@@ -44,88 +43,81 @@ def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str
         wanted: names of layers.
 
     Returns:
-        By name, float (n, channels, height, width) of a convolutional layer, (n, units) of a dense one; on the CPU.
+        By name: float32 (n, channels, height, width) for a convolution, (n, units) for a dense layer; on the CPU.
 
     Raises:
-        InputError: where the model has no such layer.
+        InputError: if the model has no such layer.
     """
     for name in wanted:
         check(model, name)
-    # Copies, as an activation may change them in place.
-    found = [
+    # Copies: an activation may change them in place.
+    parts = [
         _run(model, batch, wanted, lambda output: output.to("cpu", torch.float32, copy=True))
         for batch in batches(model, images)
     ]
-    return {name: torch.cat([of_batch[name] for of_batch in found]) for name in wanted}
+    return {name: torch.cat([part[name] for part in parts]) for name in wanted}
 
 
 def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
-    """Return what the last layer with weights gets, float32 (n, features) on the CPU, of uint8 images (n, 3, 32, 32).
+    """Return the inputs of the last layer with weights, float32 (n, features) on the CPU, of uint8 (n, 3, 32, 32).
 
-    That is what a network makes of an image before it decides on a class. Of a network with one layer, it is the
-    normalized pixels.
+    They are the network's representation of an image before it decides on a class. The features of a network with a
+    single layer are the normalized pixels.
 
     Raises:
-        InputError: where the model has no layer with weights.
+        InputError: if the model has no layer with weights.
     """
-    if isinstance(model, NumPyClassifier):
-        found = []
-        for batch in batches(model, images):
-            inputs = model.normalized(batch)
-            for layer in model.network.layers[:-1]:
-                inputs = layer.forward(inputs)
-            found.append(torch.from_numpy(inputs.copy()))
-        return torch.cat(found)
-    last = model.get_submodule(with_weights(model)[-1])
+    last, module = with_weights(model)[-1], model.torch_module()
     kept: list[Tensor] = []
     with evaluating(model), torch.inference_mode():
         for batch in batches(model, images):
-            of_batch: list[Tensor] = []
-            with last.register_forward_pre_hook(lambda module, inputs, keep=of_batch.append: keep(inputs[0])):
-                model(batch)
-            kept.append(of_batch[0].flatten(1).float().cpu())  # the first, where an image passes through it twice
+            inputs: list[Tensor] = []
+
+            def keep(layer: nn.Module, arguments: tuple[Tensor, ...], inputs: list[Tensor] = inputs) -> None:
+                inputs.append(arguments[0])
+
+            with module.get_submodule(last).register_forward_pre_hook(keep):
+                module(batch)
+            kept.append(inputs[0].flatten(1).float().cpu())  # of the first pass, if there are several
     return torch.cat(kept)
 
 
 def first_weights(model: Classifier) -> Tensor | None:
-    """Return the first layer's weights as colour pictures, float32 (units, 3, height, width).
+    """Return the first layer's weights as colour images, float32 (units, 3, height, width).
 
-    A convolution's kernels; a dense layer's weights, of which there is one for every pixel and colour: 32 x 32. None
-    where the first layer with weights is of another kind.
+    They are the kernels of a convolution, or the weights of a dense layer for each pixel and colour, 32 x 32. None if
+    the first layer with weights is of another kind.
     """
-    if isinstance(model, NumPyClassifier):
-        weights = torch.from_numpy(model.network.layers[0].weights.copy())  # (3072, units), each 32 x 32 x 3
-        return weights.T.reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)
+    module = model.torch_module()
     for name in names(model):
-        module = model.get_submodule(name)
-        weight = getattr(module, "weight", None)
+        layer = module.get_submodule(name)
+        weight = getattr(layer, "weight", None)
         if weight is None:
             continue
         weight = weight.detach().float().cpu()
-        if isinstance(module, nn.Conv2d) and weight.shape[1] == 3:
+        if isinstance(layer, nn.Conv2d) and weight.shape[1] == 3:
             return weight
-        if isinstance(module, nn.Linear) and weight.shape[1] == 3 * 32 * 32:
+        if isinstance(layer, nn.Linear) and weight.shape[1] == 3 * 32 * 32:
             return weight.reshape(-1, 3, 32, 32)  # in the order of `Flatten`
         return None
     return None
 
 
 def names_of_first_units(model: Classifier, class_names: Sequence[str]) -> Sequence[str]:
-    """Return what the first layer's units are for: classes, where it is the only one with weights, and else nothing."""
-    # A single unit is for class 1.
+    """Return the classes that the first layer's units stand for, if no other layer has weights; else nothing."""
+    # A single unit stands for class 1.
     return class_names[-model.num_outputs :] if len(with_weights(model)) == 1 else ()
 
 
 def with_weights(model: Classifier) -> list[str]:
-    """Return the names of the layers that have weights, in their order.
+    """Return the names of the layers with weights, in order.
 
     Raises:
-        InputError: where there is none.
+        InputError: if there are none.
     """
-    if isinstance(model, NumPyClassifier):
-        return names(model)
-    found = [name for name in names(model) if any(True for _ in model.get_submodule(name).parameters())]
-    if not found and any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+    module = model.torch_module()
+    found = [name for name in names(model) if any(True for _ in module.get_submodule(name).parameters())]
+    if not found and any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise InputError(
             f"{type(model).__name__} has no layer with weights outside TorchScript, which hides its layers"
         )
@@ -135,67 +127,55 @@ def with_weights(model: Classifier) -> list[str]:
 
 
 def convolutions(model: Classifier) -> list[str]:
-    """Return the names of the convolutions that an image passes through, in their order, but for those whose output
-    has one place only.
-    """
-    if isinstance(model, NumPyClassifier):
-        return []
+    """Return the names of the convolutions that an image passes through, in order, except those with 1 x 1 outputs."""
+    module = model.torch_module()
     shapes = _run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: output.shape)
     return [
         name
         for name, shape in shapes.items()
-        if isinstance(model.get_submodule(name), nn.Conv2d) and shape[2:].numel() > 1
+        if isinstance(module.get_submodule(name), nn.Conv2d) and shape[2:].numel() > 1
     ]
 
 
 def last_convolution(model: Classifier) -> str | None:
-    """Return the name of the last of `convolutions`; None where there is none."""
+    """Return the name of the last of `convolutions`; None if there are none."""
     return next(reversed(convolutions(model)), None)
 
 
 def _run(
-    model: Classifier, images: Tensor, wanted: Sequence[str] | None, of: Callable[[Tensor], Any]
+    model: Classifier, images: Tensor, wanted: Sequence[str] | None, convert: Callable[[Tensor], Any]
 ) -> dict[str, Any]:
-    """Classify images, and return of each wanted layer (None: of all) what `of` makes of its output.
+    """Classify images, and return the converted output of each wanted layer (None: of all), in the order of calls.
 
-    Of a layer that an image passes through several times, the first.
+    If an image passes through a layer several times, the first output counts.
     """
     kept: dict[str, Any] = {}
-    with evaluating(model), torch.inference_mode():
-        if isinstance(model, NumPyClassifier):
-            inputs = model.normalized(images)
-            for position, layer in enumerate(model.network.layers):
-                inputs = layer.forward(inputs)
-                if wanted is None or f"layers.{position}" in wanted:
-                    kept[f"layers.{position}"] = of(torch.from_numpy(inputs.copy()))
-            return kept
 
-        def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and name not in kept:
-                kept[name] = of(output)
+    def keep(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and name not in kept:
+            kept[name] = convert(output)
 
-        hooks = [
-            module.register_forward_hook(partial(keep, name))
-            for name, module in _innermost(model)
-            if wanted is None or name in wanted
-        ]
-        try:
-            model(images.to(model.device))
-        finally:
-            for hook in hooks:
-                hook.remove()
+    module = model.torch_module()
+    layers = [(name, layer) for name, layer in _innermost(module) if wanted is None or name in wanted]
+    hooks = [layer.register_forward_hook(partial(keep, name)) for name, layer in layers]
+    try:
+        with evaluating(model), torch.inference_mode():
+            module(images.to(model.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
     return kept
 
 
-def _innermost(model: Classifier) -> list[tuple[str, nn.Module]]:
+def _innermost(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the layers that consist of no others, by name, without those of TorchScript, which take no hooks.
 
-    A layer with a parametrization, such as weight norm, is one of them, and the parametrization is not.
+    A layer with a parametrization, such as weight norm, is one of them; the parametrization is not.
     """
     return [
-        (name, module)
-        for name, module in model.named_modules()
-        if not any(child != "parametrizations" for child, _ in module.named_children())
+        (name, layer)
+        for name, layer in module.named_modules()
+        if not any(child != "parametrizations" for child, _ in layer.named_children())
         and "parametrizations" not in name.split(".")
-        and not isinstance(module, torch.jit.ScriptModule)
+        and not isinstance(layer, torch.jit.ScriptModule)
     ]

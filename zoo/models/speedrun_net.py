@@ -184,7 +184,7 @@ class SpeedrunNet(TorchClassifier):
             losses = self.loss(logits, batch.labels) * len(batch.labels)
             self.tta_metrics.update(self.predict_classes(logits), batch.labels, losses.reshape(1))
 
-    def further_figures(self, stage: Stage) -> dict[str, float]:
+    def further_metrics(self, stage: Stage) -> dict[str, float]:
         """Return the test accuracy with test-time augmentation as "acc_tta"."""
         if stage != "test" or not self.tta:
             return {}

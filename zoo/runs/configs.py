@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 OBJECTS = ("callbacks", "callbacks+", "logger")
 # Where the classes of short names are; those of models are in the registry.
 HOMES = {
-    "optimizer": ("torch.optim", "zoo.core.numpy_classifier", "zoo.core.torch_optimizers"),
+    "optimizer": ("torch.optim", "zoo.core.numpy_optimizers", "zoo.core.torch_optimizers"),
     "lr_schedule": ("zoo.core.schedules",),
 }
 # The modules of our own callbacks, by the names of the classes.

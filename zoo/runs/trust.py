@@ -36,7 +36,7 @@ OPTIMIZERS = {
         "RMSprop", "Rprop", "SGD", "SparseAdam",
     ),
     "zoo.core.torch_optimizers": ("DecoupledSGD", "MuonSGD"),
-    "zoo.core.numpy_classifier": ("NumPyAdam", "NumPyMomentum", "NumPySGD"),
+    "zoo.core.numpy_optimizers": ("NumPyAdam", "NumPyMomentum", "NumPySGD"),
 }  # fmt: skip
 SCHEDULES = {"zoo.core.schedules": ("Constant", "Cosine", "Linear", "Step")}
 CALLBACKS = {

@@ -105,7 +105,7 @@ def _metrics(model: Classifier, class_names: Sequence[str], validates: bool) -> 
 
 
 def _may_log_more(model: Classifier, callbacks: Sequence[L.Callback]) -> bool:
-    if is_overridden("further_figures", model, Classifier):
+    if is_overridden("further_metrics", model, Classifier):
         return True
     return any(isinstance(it, DeadUnits) or not type(it).__module__.startswith(OURS) for it in (model, *callbacks))
 

@@ -17,10 +17,14 @@ from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
 from zoo.training import callback_checks, compilation, model_checks, processes, restoring, run_logger, slurm
 from zoo.training.callbacks.batch_log import BatchLog
+from zoo.training.callbacks.curves import Curves
 from zoo.training.callbacks.early_stopping import EpochEarlyStopping
 from zoo.training.callbacks.ending import Ending
+from zoo.training.callbacks.epoch_metrics import EpochMetrics
 from zoo.training.callbacks.finished_epoch import FinishedEpoch
 from zoo.training.callbacks.finite import StopWhenNotFinite
+from zoo.training.callbacks.model_origin import ModelOrigin
+from zoo.training.callbacks.optimizer_state import OptimizerState
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
 from zoo.training.callbacks.speed import Speed
 from zoo.training.callbacks.step_seed import StepSeed
@@ -60,8 +64,12 @@ class Fit(TrainerCommand):
             *([compilation.CompiledSteps()] if config.compile else []),
             *super().callbacks(cli, others),
             LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
+            ModelOrigin(),
+            OptimizerState(),
+            EpochMetrics(),
             FinishedEpoch(),
             StepSeed(int(config.seed_everything)),
+            Curves(),
             # What was logged is not logged again after a resume: it comes before the checkpoint.
             self.not_finite,
             BatchLog(),
@@ -225,7 +233,7 @@ class Fit(TrainerCommand):
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.check_run_is_there()
         checkpoint["config"] = self.run_config.plain
-        for logger in run_logger.all_of(trainer):
+        for logger in run_logger.run_loggers(trainer):
             logger.flush()
 
     def _test_best(self) -> None:
@@ -240,7 +248,7 @@ class Fit(TrainerCommand):
             if self.best is not None and self.best.best_model_score is not None:
                 facts["best_epoch"] = checkpoints.epochs_done(content)
                 facts["val/acc"] = round(self.best.best_model_score.item(), 6)
-        for logger in run_logger.all_of(self.trainer):
+        for logger in run_logger.run_loggers(self.trainer):
             logger.begin_test(self.trainer.current_epoch)
         self.trainer.test(self.model, self.data, verbose=False)
         if processes.is_first() and "test" in self.model.results:

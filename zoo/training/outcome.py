@@ -9,7 +9,7 @@ import torch
 
 from datamodules.cifar10 import CIFAR10DataModule
 from zoo.core import devices, files
-from zoo.core.classifier import Classifier, Stage
+from zoo.core.classifier import Classifier, Stage, count_parameters
 from zoo.runs import metrics_csv, results
 from zoo.training import run_logger
 
@@ -37,7 +37,7 @@ def write(
     summary = model.results[stage]
     content = {
         "model": type(model).__name__,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": count_parameters(model),
         "data": {
             "source": data.source_name,
             "task": data.task,
@@ -54,7 +54,7 @@ def write(
     if facts.get("checkpoint"):
         content["checkpoint"] = os.path.relpath(facts["checkpoint"], directory)
     _draw(trainer, data, stage, _title(model, data, stage), summary, directory)
-    for logger in run_logger.all_of(trainer):
+    for logger in run_logger.run_loggers(trainer):
         logger.publish_test()
     results.write_json(directory / results.FILE, content)
 
@@ -74,7 +74,7 @@ def _draw(
 
     picture = png.encode(confusion_matrix.pixels(summary["confusion"], data.class_names, title))
     files.write(directory / "confusion_matrix.png", picture)
-    for logger in run_logger.all_of(trainer):
+    for logger in run_logger.run_loggers(trainer):
         logger.log_picture(f"{stage}/confusion_matrix", picture, run_logger.epochs_done(trainer))
     if columns := metrics_csv.read(directory / metrics_csv.FILE):
         curves = learning_curves.draw(columns, title.split(", ")[0])

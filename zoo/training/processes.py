@@ -18,11 +18,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities import rank_zero_only
 
 from datamodules.errors import InputError, RunError, one_line, printable
-from zoo.core import installation
+from zoo.core import devices, installation
 from zoo.core.signals import ENDING, Stopped
 
 COMMAND = Path(__file__).resolve().parents[2] / "cli.py"
@@ -49,11 +48,6 @@ def end_with_first() -> None:
     threading.Thread(target=watch, name="watch-first-process", daemon=True).start()
 
 
-def uses_multiprocessing(trainer: L.Trainer) -> bool:
-    """Whether a trainer's processes get what it holds by pickling or by forking, and do not build it themselves."""
-    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
-
-
 def check(trainer: L.Trainer, options: Any) -> None:
     """Check what a trainer's options ask of several processes.
 
@@ -66,7 +60,7 @@ def check(trainer: L.Trainer, options: Any) -> None:
             for several nodes whose processes nothing tells of each other; for a port that is none; and for synchronized
             batch norm on the CPU.
     """
-    if uses_multiprocessing(trainer):
+    if devices.uses_multiprocessing(trainer):
         name = options.strategy if isinstance(options.strategy, str) else type(options.strategy).__name__
         raise InputError(
             f"--trainer.strategy={name} starts its processes by multiprocessing, which is not supported: "

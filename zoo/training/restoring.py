@@ -21,6 +21,7 @@ from datamodules.errors import InputError
 from zoo.core.classifier import Classifier, EveryStepLR
 from zoo.runs import checkpoints
 from zoo.runs.checkpoints import Content
+from zoo.training.callbacks import optimizer_state
 
 OURS = ("zoo.", "lightning.")
 LARGEST = 1e18
@@ -116,9 +117,9 @@ def check_optimizer(content: Content, model: Classifier) -> None:
     for key in told:
         check_like([{}], told[key], key)
     model, states = copy.deepcopy(model), told["optimizer_states"]
-    if "optimizer" in content and len(told["lr_schedulers"]) == 1:
+    if "optimizer" in content:
         told["optimizer"] = copy.deepcopy(content["optimizer"])
-        model.take_over_optimizer(told)
+        optimizer_state.adapt(told, model)
     (state,), (schedule,) = told["optimizer_states"], told["lr_schedulers"]
 
     optimizer, expected = (model.make_optimizer(model.parameter_groups()) for _ in range(2))

@@ -1,11 +1,11 @@
-"""`RunLogger`: a run's curves in TensorBoard."""
+"""`RunLogger`: a run's event files for TensorBoard."""
 
 import contextlib
 import glob
 import io
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,42 +18,43 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from zoo.core import files
+from zoo.core.classifier import Classifier
 from zoo.runs.run_directory import TENSORBOARD
 
 STEPS = "steps"  # a folder in that of the logs
 
 
 class RunLogger(TensorBoardLogger):
-    """Lightning's logger, with the figures of epochs over epochs: runs can be compared, whatever their batch sizes are.
+    """Lightning's logger, with epochs as the x axis of an epoch's metrics: runs of any batch size can be compared.
 
-    TensorBoard has one axis, of whole numbers, and a run that goes on takes back all that stands behind its checkpoint.
-    So what is logged by optimizer step is, to TensorBoard, a run of its own, in the subfolder "steps". That is where
-    `log_metrics` goes, which Lightning and other people's callbacks call with steps; `experiment` is over epochs.
+    TensorBoard has a single integer axis, and a resumed run discards everything behind its checkpoint on that axis.
+    Metrics by optimizer step therefore go to a run of their own, in the subfolder "steps": `log_metrics`, which
+    Lightning and other callbacks call with steps, writes there. `experiment` is the writer over epochs.
 
-    What a test logs, between `begin_test` and `publish_test`, appears in TensorBoard all at once or not at all. A run
-    that was killed in between is tested again when it goes on, and each point of the test still stands there once.
+    The events of a test, between `begin_test` and `publish_test`, appear in TensorBoard all at once or not at all. A
+    run that is killed in between is tested again when it is resumed, and each event of the test appears once.
 
     Args:
-        run_dir: of the run.
-        epochs_done: of the run, where it goes on: what was logged of later ones is about to be logged again.
-        steps_done: likewise.
+        run_dir: folder of the run.
+        epochs_done: epochs that a resumed run has finished: events of later ones are discarded. None for a new run.
+        steps_done: likewise, of optimizer steps.
 
     Attributes:
-        is_new: whether the run begins with it.
+        is_new: whether the run is new.
+        epoch_names: names of metrics that `log_metrics` leaves out, because `log_epoch` gets them.
     """
 
     def __init__(self, run_dir: Path, epochs_done: int | None = None, steps_done: int | None = None) -> None:
         again = None if epochs_done is None else epochs_done + 1
         super().__init__(run_dir, name="", version=TENSORBOARD, default_hp_metric=False, purge_step=again)
         self.is_new = again is None
+        self.epoch_names: Set[str] = frozenset()
         self._steps_done = steps_done
-        self._known: set[str] = set()
         self._test: _TestEvents | None = None
 
     @property
     def experiment(self) -> Any:
-        """The writer of what is over epochs; of the test's own while a test is under way. A dummy in all processes but
-        the first."""
+        """The writer over epochs, or that of a test in progress; a dummy in all processes but the first."""
         return self._test.by_epoch if self._test is not None else super().experiment
 
     @property
@@ -65,47 +66,39 @@ class RunLogger(TensorBoardLogger):
         again = None if self._steps_done is None else self._steps_done + 1
         return SummaryWriter(str(Path(self.log_dir) / STEPS), purge_step=again)
 
-    def expect(self, names: Iterable[str]) -> None:
-        """Leave metrics out of `log_metrics` that `log_figures` is going to get."""
-        self._known |= set(names)
-
     @rank_zero_only
     def begin_test(self, epoch: int) -> None:
-        """Keep what is logged from here on apart.
+        """Keep the following events apart, until `publish_test`.
 
         Args:
-            epoch: after which the model is tested; an earlier test after the same one is replaced.
+            epoch: after which the model is tested. An earlier test after the same epoch is replaced.
         """
         self._test = _TestEvents(Path(self.log_dir), epoch)
 
     @rank_zero_only
     def publish_test(self) -> None:
-        """Write what was logged since `begin_test`."""
+        """Publish the events since `begin_test`."""
         if self._test is not None:
             self._test.publish()
             self._test = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics of an optimizer step.
-
-        Lightning hands every logger the metrics of an epoch, too. They are left out: `log_figures` gets them.
-        """
-        others = {name: value for name, value in metrics.items() if name not in self._known}
+        """Log metrics of an optimizer step. Lightning passes those of an epoch, too: see `epoch_names`."""
+        others = {name: value for name, value in metrics.items() if name not in self.epoch_names}
         if others.keys() <= {"epoch"}:  # which Lightning adds
             return
         for name, value in others.items():
             self._by_step.add_scalar(name, value, step)
 
     @rank_zero_only
-    def log_figures(self, figures: Mapping[str, float], trainer: L.Trainer) -> None:
-        """Log figures of an epoch at its number, from 1; those of the middle of one at its step, under "batch/"."""
-        self.expect(figures)
+    def log_epoch(self, metrics: Mapping[str, float], trainer: L.Trainer) -> None:
+        """Log metrics by epoch, from 1; those of a validation within an epoch by step, as "batch/NAME"."""
         if is_within_epoch(trainer):
-            self.log_metrics({f"batch/{name}": value for name, value in figures.items()}, trainer.global_step)
+            self.log_metrics({f"batch/{name}": value for name, value in metrics.items()}, trainer.global_step)
         else:
             epoch = epochs_done(trainer)
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 self.experiment.add_scalar(name, value, epoch)
 
     @rank_zero_only
@@ -113,9 +106,9 @@ class RunLogger(TensorBoardLogger):
         """Log a PNG file as it is; `SummaryWriter.add_image` would encode its pixels again.
 
         Args:
-            tag: the name in TensorBoard.
-            png: the content of the file; its pixels have three or four channels.
-            epoch: the number of the epoch, from 1.
+            tag: name in TensorBoard.
+            png: content of the file; three or four channels.
+            epoch: number of the epoch, from 1.
         """
         with Image.open(io.BytesIO(png)) as opened:
             width, height = opened.size
@@ -125,13 +118,13 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def flush(self) -> None:
-        """Write what is still in memory."""
+        """Write the events that are still in memory."""
         self.experiment.flush()
         self._by_step.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the files; those of a test stay open until `publish_test` or `close`."""
+        """Close the files, except those of a test: `publish_test` or `close` does that."""
         if self._test is None:
             super().finalize(status)
             self._close_steps()
@@ -140,8 +133,7 @@ class RunLogger(TensorBoardLogger):
     def close(self) -> None:
         """Close all files, and drop a test that is not published.
 
-        No thread of theirs is left, also if one of them cannot be written: the others are closed before the error is
-        raised.
+        If one file cannot be written, the others are closed before the error is raised, so that no thread is left.
         """
         with contextlib.ExitStack() as stack:
             stack.callback(self._close_steps)
@@ -157,10 +149,10 @@ class RunLogger(TensorBoardLogger):
 
 
 class _TestEvents:
-    """Event files of a test, written elsewhere and put into their places by `publish`.
+    """Event files of a test, written to a temporary folder and copied to the run by `publish`.
 
     Args:
-        log_dir: of the run's event files.
+        log_dir: folder of the run's event files.
         epoch: after which the model is tested.
     """
 
@@ -179,7 +171,7 @@ class _TestEvents:
     def publish(self) -> None:
         self._close()
         for place in (self._log_dir, self._log_dir / STEPS):
-            # Before, not after: there may be no moment with both.
+            # First, so that both tests never exist at the same time.
             for old in place.glob(f"events.out.tfevents.*{glob.escape(self._suffix)}"):
                 old.unlink()
         for written in sorted(Path(self._folder.name).rglob("events.out.tfevents.*")):
@@ -199,7 +191,7 @@ class _TestEvents:
 
 @contextlib.contextmanager
 def errors_in_main_thread() -> Iterator[None]:
-    """Leave what goes wrong in TensorBoard's threads to the main thread, which gets the error at its next write."""
+    """Hide the errors of TensorBoard's threads: the main thread gets them at its next write."""
     before = threading.excepthook
 
     def hook(error: threading.ExceptHookArgs) -> None:
@@ -214,21 +206,32 @@ def errors_in_main_thread() -> Iterator[None]:
 
 
 def is_within_epoch(trainer: L.Trainer) -> bool:
-    """Whether a trainer validates in the middle of an epoch, and goes on with it."""
+    """Return whether a trainer is validating with steps of the epoch still to come."""
     is_last = trainer.fit_loop.batch_idx + 1 >= trainer.num_training_batches or trainer.global_step == trainer.max_steps
     return trainer.state.fn == "fit" and trainer.validating and not is_last
 
 
 def epochs_done(trainer: L.Trainer) -> int:
-    """How many epochs a trainer has done, at the end of one or after the last."""
+    """Return how many epochs a trainer has done, at the end of one or after the last."""
     return trainer.current_epoch + (trainer.state.fn == "fit")
 
 
-def all_of(trainer: L.Trainer) -> list[RunLogger]:
-    """Return the run's own loggers among those of a trainer: one, or none."""
+def run_loggers(trainer: L.Trainer) -> list[RunLogger]:
+    """Return the `RunLogger` of a trainer, as a list of one or none."""
     return [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
 
 
-def of(trainer: L.Trainer) -> Any:
-    """Return the writer of a run's pictures and other things over epochs; None in all processes but the first."""
-    return next((logger.experiment for logger in all_of(trainer) if trainer.is_global_zero), None)
+def epoch_writer(trainer: L.Trainer) -> Any:
+    """Return the run's writer over epochs; None without a `RunLogger` and in all processes but the first."""
+    return next((logger.experiment for logger in run_loggers(trainer) if trainer.is_global_zero), None)
+
+
+def log_metrics(trainer: L.Trainer, model: Classifier, metrics: Mapping[str, float]) -> None:
+    """Log metrics of an epoch that a callback has computed.
+
+    The `RunLogger` gets them at once. Lightning passes metrics to loggers later, and the events of a checkpoint saved
+    in between would lack them.
+    """
+    model.log_metrics(metrics)
+    for logger in run_loggers(trainer):
+        logger.log_epoch(metrics, trainer)

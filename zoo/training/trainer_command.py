@@ -121,7 +121,7 @@ class TrainerCommand:
         facts = {"seed": self.config.seed_everything, "checkpoint": checkpoint, **facts}
         outcome.write(self.trainer, self.model, self.data, stage, directory, facts)
         processes.say(f"Results: {directory}")
-        if run_logger.all_of(self.trainer):
+        if run_logger.run_loggers(self.trainer):
             # The runs_dir of a run that goes on may be a stranger's.
             place = self.config.runs_dir if self.origin.run is None else self.origin.run.parent
             processes.say(
@@ -151,7 +151,7 @@ class TrainerCommand:
             self._refuse(error)
             raise
         finally:
-            for logger in run_logger.all_of(self.trainer):
+            for logger in run_logger.run_loggers(self.trainer):
                 with contextlib.suppress(OSError):  # which has been told
                     logger.close()
             self.close()

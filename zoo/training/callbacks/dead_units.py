@@ -1,4 +1,4 @@
-"""How many ReLU units have died: they are 0 for every image, get no gradient, and do not come back."""
+"""The share of dead ReLU units: they are 0 for every image, get no gradient, and do not recover."""
 
 import lightning as L
 import torch
@@ -6,13 +6,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zoo.core.classifier import Classifier
+from zoo.training import run_logger
 
 
 class DeadUnits(L.Callback):
     """Logs "val/dead_units": the share of ReLU units that are 0 for every image of the validation set.
 
-    A unit is a neuron of a dense layer, or a channel of a convolution, which is dead if it is 0 at every place of every
-    image. The share of each layer is logged as "val_dead_units/LAYER". Lu et al. 2019, "Dying ReLU and
+    A unit is a neuron of a dense layer, or a channel of a convolution; a channel is dead if it is 0 everywhere in every
+    image. The share of each layer is logged as "val_dead_units/LAYER". See Lu et al. 2019, "Dying ReLU and
     Initialization" (https://arxiv.org/abs/1903.06733).
     """
 
@@ -21,7 +22,7 @@ class DeadUnits(L.Callback):
         self._hooks: list[RemovableHandle] = []
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start to watch the ReLU layers."""
+        """Watch the ReLU layers."""
         self._alive = {}
         for name, module in pl_module.named_modules():
             if isinstance(module, nn.ReLU):
@@ -31,33 +32,31 @@ class DeadUnits(L.Callback):
         def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             fired = alive(output)
             known = self._alive.setdefault(name, fired)
-            if len(known) != len(fired):  # a module that is used in several places has units in each of them
+            if len(known) != len(fired):  # a module that is used in several places has units in each
                 known = self._alive.setdefault(f"{name}, {len(fired)} units", fired)
             known |= fired
 
         return watch
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the shares and stop watching."""
+        """Log the shares, and stop watching."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
         if not self._alive or trainer.sanity_checking:
             return
-        # Alive is what fires in any of the processes.
-        found = {name: trainer.strategy.reduce(a.float(), reduce_op="sum") > 0 for name, a in self._alive.items()}
-        figures = {}
-        for name, units in found.items():
-            figures[f"val_dead_units/{name}"] = 1 - units.float().mean().item()
-        figures["val/dead_units"] = 1 - torch.cat(list(found.values())).float().mean().item()
-        pl_module.log_figures(figures)
+        # A unit is alive if it fires in any of the processes.
+        layers = {name: trainer.strategy.reduce(a.float(), reduce_op="sum") > 0 for name, a in self._alive.items()}
+        metrics = {f"val_dead_units/{name}": 1 - units.float().mean().item() for name, units in layers.items()}
+        metrics["val/dead_units"] = 1 - torch.cat(list(layers.values())).float().mean().item()
+        run_logger.log_metrics(trainer, pl_module, metrics)
 
 
 def alive(output: Tensor) -> Tensor:
     """Return which units are above 0 anywhere, bool (units,).
 
     Args:
-        output: of a ReLU: (n, units), (n, channels, height, width), (n, tokens, units); (n,) is of one unit.
+        output: of a ReLU: (n, units), (n, channels, height, width) or (n, tokens, units); (n,) is one unit.
     """
     if output.ndim < 2:
         return (output > 0).any().reshape(1)

@@ -1,4 +1,4 @@
-"""One row of figures an epoch, as a CSV file."""
+"""One row of metrics per epoch, as a CSV file."""
 
 import time
 from pathlib import Path
@@ -12,25 +12,24 @@ from zoo.core.classifier import Classifier
 from zoo.runs import metrics_csv
 
 
-def epoch_figures(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
-    """Return an epoch's figures at its end: "lr" (of its last step), "train/...", and "val/..." where it validated.
+def epoch_metrics(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
+    """Return an epoch's metrics at its end: "lr" (of its last step), "train/...", and "val/..." if it was validated.
 
-    Callbacks are called before the model logs the epoch's training figures, so those are asked of the model.
+    Lightning calls callbacks before the model logs the training metrics, so they come from the model.
     """
-    figures = {"lr": model.last_lr()} | model.train_figures()
+    metrics = {"lr": model.last_lr()} | model.train_metrics()
     val = model.results.get("val", {})
     if val.get("epoch") == trainer.current_epoch:
-        figures |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        figures |= {f"val/{name}": value for name, value in val.items() if isinstance(value, float)}
-    return figures
+        metrics |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        metrics |= {f"val/{name}": value for name, value in val.items() if isinstance(value, float)}
+    return metrics
 
 
 class History(L.Callback):
-    """Writes a row an epoch to `path`: data, epoch (from 1), optimizer steps, seconds, lr, train/*, val/*.
+    """Writes a row per epoch to `path`: data, epoch (from 1), optimizer steps, seconds, lr, train/*, val/*.
 
-    "seconds" are those of the whole epoch, "train_seconds" those without its validations.
-
-    Checkpoints hold the rows, so that a resumed run goes on where its checkpoint is, with no epoch lost or doubled.
+    "seconds" covers the whole epoch, "train_seconds" leaves out its validations. Checkpoints hold the rows, so that a
+    resumed run loses and repeats none.
 
     Attributes:
         path: the CSV file; None writes nothing.
@@ -45,16 +44,16 @@ class History(L.Callback):
 
     @property
     def seconds(self) -> float:
-        """How long the finished epochs took, those before an interruption too."""
+        """Seconds of all finished epochs, including those before an interruption."""
         return sum(row["seconds"] for row in self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint takes: the rows, and the seconds of the epoch so far."""
+        """Return the rows, and the seconds of the epoch so far."""
         elapsed = time.perf_counter() - self._epoch_started
         return {"rows": self.rows, "elapsed": elapsed, "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint.
+        """Restore the rows and the seconds.
 
         Raises:
             ValueError: for rows that this class did not write.
@@ -68,25 +67,25 @@ class History(L.Callback):
         self._elapsed, self._validated = state_dict["elapsed"], state_dict.get("validated", 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Go on with the clock of an unfinished epoch."""
+        """Start the clock, with the seconds that an unfinished epoch has taken already."""
         self._epoch_started = time.perf_counter() - self._elapsed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start the epoch's clock."""
+        """Start the clock of the epoch."""
         self._epoch_started, self._validated = time.perf_counter(), 0.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start the validation's clock, once the device has done the steps before it."""
+        """Start the clock of the validation, once the device has finished the steps before it."""
         devices.synchronize(trainer.strategy.root_device)
         self._validation_started = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Stop it."""
+        """Add the seconds of the validation."""
         self._validated += time.perf_counter() - self._validation_started
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Add the epoch's row."""
-        figures = epoch_figures(trainer, pl_module)  # which wait for a GPU: the clock is read after them
+        metrics = epoch_metrics(trainer, pl_module)  # before the clock is read: they wait for a GPU
         seconds = time.perf_counter() - self._epoch_started
         leading = {
             "data": getattr(getattr(trainer, "datamodule", None), "source_name", "unknown"),
@@ -95,7 +94,7 @@ class History(L.Callback):
             "seconds": seconds,
             "train_seconds": seconds - self._validated,
         }
-        self.rows.append(leading | figures)
+        self.rows.append(leading | metrics)
         self._write()
 
     @rank_zero_only

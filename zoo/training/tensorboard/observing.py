@@ -22,7 +22,7 @@ def logger(trainer: L.Trainer) -> RunLogger | None:
     With strategies that divide the model, no process has the whole; DeepSpeed's is a subclass of DDP's.
     """
     whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)
-    found = run_logger.all_of(trainer) if isinstance(data(trainer), CIFAR10DataModule) else []
+    found = run_logger.run_loggers(trainer) if isinstance(data(trainer), CIFAR10DataModule) else []
     return found[0] if found and whole and trainer.is_global_zero else None
 
 

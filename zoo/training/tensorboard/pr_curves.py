@@ -28,7 +28,7 @@ class PRCurves(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Begin to listen."""
-        if run_logger.all_of(trainer):
+        if run_logger.run_loggers(trainer):
             self._probabilities, self._labels = (CatMetric("disable").to(pl_module.device) for _ in range(2))
             self._listener = pl_module.register_forward_hook(self._keep)
 
@@ -50,7 +50,7 @@ class PRCurves(L.Callback):
         self._listener.remove()
         probabilities = self._probabilities.compute().cpu().numpy()  # of all processes, which therefore all ask
         labels = self._labels.compute().long().cpu().numpy()
-        writer = run_logger.of(trainer)
+        writer = run_logger.epoch_writer(trainer)
         if writer is None:
             return
         for label, name in enumerate(observing.data(trainer).class_names):

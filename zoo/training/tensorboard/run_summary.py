@@ -19,7 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import text
 
 from zoo.core import files, markup
-from zoo.core.classifier import Classifier
+from zoo.core.classifier import Classifier, count_parameters
 from zoo.runs import configs, results
 from zoo.training import outcome
 from zoo.training.callbacks.history import History
@@ -83,13 +83,13 @@ class RunSummary(L.Callback):
             accuracies = [row["val/acc"] for row in self.history.rows if "val/acc" in row]
             best = {"hp/val_acc": max(accuracies)} if accuracies else {}
             done = {"hp/epochs": len(self.history.rows), "hp/seconds": self.history.seconds}
-            logger.log_figures(best | done, trainer)
+            logger.log_epoch(best | done, trainer)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Log the test's accuracy, which is the end of a run."""
         logger = observing.logger(trainer)
         if logger is not None:
-            logger.log_figures({"hp/test_acc": pl_module.results["test"]["acc"]}, trainer)
+            logger.log_epoch({"hp/test_acc": pl_module.results["test"]["acc"]}, trainer)
             self._write(trainer, pl_module, is_finished=True)
 
     def _write(self, trainer: L.Trainer, model: Classifier, is_finished: bool) -> None:
@@ -117,7 +117,7 @@ def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -
         "batch size": data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
         "augmentation": observing.augmentation(data),
         "seed": config["seed_everything"],
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": count_parameters(model),
         "data": data.source_name,
         "task": data.task,
         "training images": len(data.train) if data.train is not None else 0,

@@ -1,4 +1,4 @@
-"""Keeps NumPy and PyTorch from more threads than a small network has work for."""
+"""`FewThreads`: limits the threads of NumPy and PyTorch to what a small network has work for."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from threadpoolctl import threadpool_limits
 
 
 class FewThreads(L.Callback):
-    """Limits the threads of NumPy's and PyTorch's computations while a trainer runs.
+    """Limits the threads of NumPy and PyTorch while a trainer runs.
 
     Args:
-        threads: how many each may use.
+        threads: the limit for each of the two.
     """
 
     def __init__(self, threads: int) -> None:
@@ -24,16 +24,13 @@ class FewThreads(L.Callback):
         torch.set_num_threads(self.threads)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Lift it."""
-        self._lift()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Lift it."""
-        self._lift()
-
-    def _lift(self) -> None:
+        """Lift the limit."""
         if self._before is not None:
             blas, threads = self._before
             blas.restore_original_limits()
             torch.set_num_threads(threads)
             self._before = None
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Lift the limit."""
+        self.teardown(trainer, pl_module, "")

@@ -1,0 +1,173 @@
+"""The optimizers of NumPy networks: PyTorch optimizers around the update rules of `zoo.scratch.optimizers`."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from zoo.scratch import optimizers as rules
+
+
+class _NumPyOptimizer(Optimizer):
+    """A PyTorch optimizer that leaves the update to a rule of `zoo.scratch.optimizers`.
+
+    `state_dict` has PyTorch's format: the rule's arrays are cut into one piece per parameter. The attribute `state`
+    stays empty, because Lightning would move its contents to the trainer's device.
+
+    Args:
+        params: all parameters of one `NumPyClassifier`, in order.
+        rule: a class of `zoo.scratch.optimizers`.
+        lr: learning rate, at least 0.
+        settings: further arguments of the rule, by name.
+
+    Raises:
+        ValueError: if the parameters do not share one array, or a setting is out of range.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], rule: type[rules.Optimizer], lr: float, **settings: Any) -> None:
+        if lr < 0:
+            raise ValueError(f"lr={lr} is negative: give a number of at least 0")
+        super().__init__(params, {"lr": lr, **settings})
+        if len(self.param_groups) != 1:
+            raise ValueError(f"{type(self).__name__} has one learning rate for all parameters, not groups of them")
+        parameters = self.param_groups[0]["params"]
+        self._settings = tuple(settings)
+        self._rule = rule(
+            _shared_array(parameters, type(self).__name__),
+            _shared_array([parameter.grad for parameter in parameters], type(self).__name__),
+            **settings,
+        )
+
+    def step(self, closure: Any = None) -> Any:
+        """Make a step, after a call of `closure` if one is given; return the closure's result."""
+        loss = closure() if closure is not None else None
+        self.update()
+        return loss
+
+    def update(self) -> None:
+        """Make a step without the profiler and the counter that PyTorch wraps around `step`."""
+        (group,) = self.param_groups
+        for name in self._settings:
+            setattr(self._rule, name, group[name])
+        self._rule.step(group["lr"])
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradients to 0. Removing them would break the sharing of memory."""
+        self._rule.gradients[:] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state. Its tensors share the optimizer's memory, as PyTorch's do."""
+        parameters = self.param_groups[0]["params"]
+        pieces = {name: views(array, parameters) for name, array in self._rule.state.items()}
+        state = {
+            index: {"step": self._rule.step_count} | {name: tensors[index] for name, tensors in pieces.items()}
+            for index in range(len(parameters))
+        }
+        return super().state_dict() | {"state": state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: if the state belongs to another optimizer, or to other parameters.
+        """
+        states = [state_dict["state"][index] for index in sorted(state_dict["state"])]
+        if not states or "step" not in states[0]:
+            raise ValueError(f"the state is of another optimizer than {type(self).__name__}")
+        names = [name for name in states[0] if name != "step"]
+        flat = {name: torch.cat([state[name].flatten() for state in states]).numpy() for name in names}
+        self._rule.load_state_dict({"step_count": states[0]["step"], **flat})  # raises before anything has changed
+        super().load_state_dict({**state_dict, "state": {}})
+
+
+class NumPySGD(_NumPyOptimizer):
+    """Stochastic gradient descent, see `zoo.scratch.optimizers.SGD`.
+
+    Args:
+        params: of a `NumPyClassifier`.
+        lr: the learning rate.
+        weight_decay: see `zoo.scratch.optimizers.Optimizer`.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.01, weight_decay: float = 0.0) -> None:
+        super().__init__(params, rules.SGD, lr, weight_decay=weight_decay)
+
+
+class NumPyMomentum(_NumPyOptimizer):
+    """SGD with momentum, see `zoo.scratch.optimizers.Momentum`.
+
+    Args:
+        params: of a `NumPyClassifier`.
+        lr: the learning rate.
+        beta: share of the velocity that a step keeps.
+        nesterov: whether to use Nesterov's variant.
+        weight_decay: see `zoo.scratch.optimizers.Optimizer`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 0.01,
+        beta: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, rules.Momentum, lr, beta=beta, nesterov=nesterov, weight_decay=weight_decay)
+
+
+class NumPyAdam(_NumPyOptimizer):
+    """Adam, see `zoo.scratch.optimizers.Adam`.
+
+    Args:
+        params: of a `NumPyClassifier`.
+        lr: the learning rate.
+        beta1: share of the average gradient that a step keeps.
+        beta2: share of the average squared gradient that a step keeps.
+        epsilon: keeps the division from 0 / 0.
+        weight_decay: see `zoo.scratch.optimizers.Optimizer`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        settings = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "weight_decay": weight_decay}
+        super().__init__(params, rules.Adam, lr, **settings)
+
+
+def views(array: np.ndarray, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return consecutive views into a flat array, one of the shape of each parameter."""
+    pieces = torch.from_numpy(array).split([parameter.numel() for parameter in parameters])
+    return [piece.view(parameter.shape) for piece, parameter in zip(pieces, parameters, strict=True)]
+
+
+def _shared_array(tensors: Sequence[Tensor | None], optimizer: str) -> np.ndarray:
+    """Return the flat array, shape (P,), that the tensors are consecutive views into.
+
+    Raises:
+        ValueError: if they are anything else.
+    """
+    first, size = tensors[0], 0
+    for tensor in tensors:
+        if (
+            first is None
+            or tensor is None
+            or tensor.device.type != "cpu"
+            or not tensor.is_contiguous()
+            or tensor.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
+            or tensor.storage_offset() != first.storage_offset() + size
+        ):
+            raise ValueError(
+                f"{optimizer} is for NumPy models, whose parameters share one array: take one of torch.optim"
+            )
+        size += tensor.numel()
+    assert first is not None
+    return first.detach().as_strided((size,), (1,), first.storage_offset()).numpy()
