@@ -71,6 +71,15 @@ def commands_of(text: str) -> list[str]:
 COMMANDS = list(dict.fromkeys(command for path in documents() for command in commands_of(path.read_text("utf-8"))))
 
 
+# Commands in lines and tables without `python cli.py`, except those with a placeholder.
+SHORT = {
+    " ".join(command.split())
+    for path in documents()
+    for command in re.findall(r"`fit (--config [a-z0-9_][^`A-Z<]*)`", without_code_blocks(path.read_text("utf-8")))
+    if "..." not in command
+}
+
+
 def kind(command: str) -> str | None:
     """Return the test that runs a command, None if none does."""
     if any(re.fullmatch(pattern, command) for pattern in ELSEWHERE) or command.startswith("python3 -m venv "):
@@ -123,6 +132,11 @@ def test_fit(command):
     Path("my_module.py").write_text(own_model)
     tiny = [option for option in TINY if not ("val_size" in command and "val_size" in option)]
     assert run(command, "--data.source=synthetic", *tiny, "--trainer.fast_dev_run=true") == 0
+
+
+@pytest.mark.parametrize("command", sorted(SHORT))
+def test_short_command_names_shipped_configs(command):
+    assert configs.compose(shlex.split(command)).config["model"]
 
 
 def test_from_a_run(cnn_run):
