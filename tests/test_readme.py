@@ -22,7 +22,7 @@ ELSEWHERE = {
     r"python3 -m venv ": ".ci/run",
     r"(OMP_NUM_THREADS=1 )?python -m pytest -n 2": ".ci/run",
     r"ruff check \. && ruff format --check \. && mypy": ".ci/run",
-    r"python -m tests\.mutations( -k TEXT)?": "tests/test_faults.py",
+    r"python -m tests\.mutations -k schedules": "tests/test_faults.py",
     r"python -m tests\.soak": "tests/test_soak.py",
     r"python -m tests\.benchmarks data": "tests/benchmarks/test_data_path.py",
     r"python -m tests\.benchmarks (step|fit)": "tests/benchmarks/test_steps.py",
@@ -63,7 +63,7 @@ def commands_of(text: str) -> list[str]:
     """Return the commands of a document, in blocks and in lines, without `python cli.py`."""
     inline = re.findall(r"`(python (?:cli\.py|-m) [^`]+)`", without_code_blocks(text))
     written = [line for block in code_blocks(text, "bash") for line in lines(block)]
-    written += [" ".join(command.split()) for command in inline]
+    written += [" ".join(command.split()) for command in inline if not re.search(r"\b[A-Z]{4,}\b", command)]  # MODEL
     plain = (command.replace(".venv/bin/", "") for command in written)
     return [re.sub(r"^(python cli\.py|cifar10-zoo) ", "", command) for command in plain if command]
 
