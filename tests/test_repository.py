@@ -1,6 +1,7 @@
 """What visitors of the repository find: links that lead somewhere, a workflow that can start, one version."""
 
 import re
+import subprocess
 import tomllib
 from urllib.parse import unquote
 
@@ -26,6 +27,14 @@ def test_relative_links_resolve(path):
     assert broken == []
 
 
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_named_in_documents_are_there(path):
+    names = re.findall(
+        r"`((?:zoo|datamodules|tests|configs|\.github|\.ci)/[\w./-]*)`", path.read_text(encoding="utf-8")
+    )
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
 def test_links_and_anchors_are_read_as_github_does():
     text = "# A `b` & [C](d.md)\n[x](y.md#z) ![p](q.png) `[no](code)`\n## Twice\n## Twice\n```\n# no [l](m)\n```\n"
     assert links(text) == ["d.md", "y.md#z", "q.png"]
@@ -47,6 +56,15 @@ def test_front_page_is_the_readme():
     """GitHub shows .github/README.md in place of README.md."""
     assert not (GITHUB / "README.md").exists()
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 220
+
+
+@pytest.mark.parametrize(("name", "last"), [("train", "python cli.py fit"), ("test", "python -m pytest")])
+def test_ci_runs_the_commands_of_the_readme(name, last):
+    command = subprocess.run([ROOT / ".ci" / "readme", name], capture_output=True, text=True, check=True).stdout
+    assert "pip install -e" in command
+    assert last in command
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f".ci/readme {name}" in (GITHUB / "workflows" / "ci.yml").read_text(encoding="utf-8")
 
 
 def test_version_stands_in_the_changelog_and_the_citation():
