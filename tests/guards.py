@@ -206,14 +206,16 @@ SIGNALS = pytest.StashKey[Signals]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Watch the signals."""
-    session.stash[SIGNALS] = Signals()
+    """Watch the signals, except on Windows, where they do not reach a pipe."""
+    if os.name != "nt":
+        session.stash[SIGNALS] = Signals()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """End pytest after a test that took a signal for pytest."""
     done = yield
-    if names := item.session.stash[SIGNALS].from_outside():
+    signals = item.session.stash.get(SIGNALS, None)
+    if signals and (names := signals.from_outside()):
         item.session.shouldstop = f"{', '.join(names)} during {item.nodeid}"
     return done

@@ -1,4 +1,4 @@
-"""What the README says works: its commands are run, shortened; `.ci/run` runs the two that install, as they stand."""
+"""The commands of the documentation work: each is run once, shortened. `.ci/run` runs the two of the README in full."""
 
 import json
 import re
@@ -11,15 +11,47 @@ from PIL import Image
 
 import cli
 from tests.benchmarks.command import main as benchmark
-from zoo.runs.command_line import CommandLine
+from tests.documents import ROOT, code_blocks, documents, without_code_blocks
+from zoo.runs import configs
 
-ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", TEXT, flags=re.DOTALL)
+GUIDES = ROOT / ".github" / "guides"
+TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
+
+# Commands that other files run -> that file.
+ELSEWHERE = {
+    r"python3 -m venv ": ".ci/run",
+    r"(OMP_NUM_THREADS=1 )?python -m pytest -n 2": ".ci/run",
+    r"ruff check \. && ruff format --check \. && mypy": ".ci/run",
+    r"python -m tests\.mutations -k schedules": "tests/test_faults.py",
+    r"python -m tests\.soak": "tests/test_soak.py",
+    r"python -m tests\.benchmarks data": "tests/benchmarks/test_data_path.py",
+    r"python -m tests\.benchmarks (step|fit)": "tests/benchmarks/test_steps.py",
+    r"python -m tests\.benchmarks start": "tests/benchmarks/test_start.py",
+    r"python -m tests\.benchmarks record --script airbench94_muon\.py": "tests/benchmarks/test_record.py",
+    r"python -m zoo\.scratch( --source synthetic)?": "tests/scratch/test_lesson.py",
+    r"tensorboard --logdir runs --samples_per_plugin images=200": "tests/test_browser.py",
+    r"pip install \.|pytest|fit --model PatchNet --config synthetic": "tests/catalogue/test_plugins.py",
+    r"fit --config improved_cnn --compile true": "tests/training/test_compilation.py",
+    r"doctor": "tests/commands/test_doctor.py",
+}
+# Tests of this file -> the commands that they run. A command belongs to the first pattern that fits.
+HERE = {
+    "several processes": r"(fit|torchrun|srun) .*--config ddp",
+    "from a run": r"(fit|test|validate) .*--(resume|ckpt)",
+    "fit": r"fit (?!--help)",
+    "config --check": r"config --check",
+    "data": r"data ",
+    "models": r"(fit --help|list|info|config|predict|export)\b",
+    "explain": r"explain",
+    "evaluate": r"evaluate",
+    "compare": r"compare ",
+    "speedrun": r"speedrun ",
+    "benchmarks": r"python -m tests\.benchmarks",
+}
 
 
 def lines(block: str) -> list[str]:
-    """The commands of a block, with its loops gone through."""
+    """Return the commands of a block, with its loops unrolled."""
     if not re.search(r"^for ", block, flags=re.MULTILINE):
         return [line.split("  #")[0].strip() for line in block.replace("\\\n", " ").splitlines()]
     stand_in = "python() { printf 'python'; printf ' %q' \"$@\"; echo; }\n"
@@ -27,184 +59,160 @@ def lines(block: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in lines(block)]
-CLI_COMMANDS = [line for line in COMMANDS if re.match(r"(\.venv/bin/)?python cli\.py ", line)]
-TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
+def commands_of(text: str) -> list[str]:
+    """Return the commands of a document, in blocks and in lines, without `python cli.py`."""
+    inline = re.findall(r"`(python (?:cli\.py|-m) [^`]+)`", without_code_blocks(text))
+    written = [line for block in code_blocks(text, "bash") for line in lines(block)]
+    written += [" ".join(command.split()) for command in inline if not re.search(r"\b[A-Z]{4,}\b", command)]  # MODEL
+    plain = (command.replace(".venv/bin/", "") for command in written)
+    return [re.sub(r"^(python cli\.py|cifar10-zoo) ", "", command) for command in plain if command]
 
 
-def test_the_commands_are_found():
-    assert len(CLI_COMMANDS) >= 10
-    called = {line.split("cli.py ", 1)[1].split()[0] for line in CLI_COMMANDS}
-    known = {
-        "fit",
-        "test",
-        "list",
-        "info",
-        "config",
-        "predict",
-        "explain",
-        "evaluate",
-        "export",
-        "data",
-        "compare",
-        "speedrun",
-        "doctor",
-    }
-    assert called == known, "an unknown command: test it here"
-    others = [line for line in COMMANDS if line not in CLI_COMMANDS]
-    lesson = [line for line in others if line.startswith("python -m zoo.scratch")]
-    assert len(lesson) == 2, "tests/scratch/test_lesson.py runs them"
-    benchmarks = [line for line in others if line.startswith("python -m tests.benchmarks")]
-    others = [line.split()[0] for line in others if line not in (*lesson, *benchmarks)]
-    assert others == ["python3", "python3", "torchrun", "srun"], "test it here"
+COMMANDS = list(dict.fromkeys(command for path in documents() for command in commands_of(path.read_text("utf-8"))))
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if "--config ddp" in line])
-def test_several_processes(command):
-    """As far as can be told in one: tests/training/test_ddp.py runs two, from the command line and from a launcher."""
-    assert CommandLine(shlex.split(command.split("cli.py ", 1)[1])).config["trainer"]["strategy"] == "ddp"
+# Commands in lines and tables without `python cli.py`, except those with a placeholder.
+SHORT = {
+    " ".join(command.split())
+    for path in documents()
+    for command in re.findall(r"`fit (--config [a-z0-9_][^`A-Z<]*)`", without_code_blocks(path.read_text("utf-8")))
+    if "..." not in command
+}
 
 
-FITS = [
-    line for line in CLI_COMMANDS if " fit " in line and not re.search("--(help|resume|ckpt|config ddp|compile)", line)
-]
+def kind(command: str) -> str | None:
+    """Return the test that runs a command, None if none does."""
+    if any(re.fullmatch(pattern, command) for pattern in ELSEWHERE) or command.startswith("python3 -m venv "):
+        return "elsewhere"
+    return next((name for name, pattern in HERE.items() if re.match(pattern, command)), None)
 
 
-def test_compiled():
-    commands = [line for line in COMMANDS if "--compile" in line]
-    assert commands == ["python cli.py fit --config improved_cnn --compile true"], (
-        "tests/training/test_compilation.py runs it"
-    )
+def commands(name: str) -> list[str]:
+    """Return the commands that a test of this file runs."""
+    return [command for command in COMMANDS if kind(command) == name]
 
 
-@pytest.mark.parametrize("command", FITS)
-def test_fit(command):
-    arguments = shlex.split(command.split("cli.py ", 1)[1])
-    shorter = ["--data.source=synthetic", *TINY, "--trainer.fast_dev_run=true"]
-    if "val_size" in command:
-        shorter.remove("--data.val_size=32")
-    assert cli.main([*arguments, *shorter]) == 0
+def run(command: str, *options: str) -> int:
+    return cli.main([*shlex.split(command), *options])
 
 
-def test_from_a_checkpoint():
-    """Each of the commands goes on from the same run."""
-    assert cli.main(["fit", "--config", "cnn", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
-    (run,) = Path("runs").glob("*/*")
-    commands = [line for line in CLI_COMMANDS if re.search("(fit|test) --(resume|ckpt)", line)]
-    assert len(commands) == 6
-    for epochs, command in enumerate(commands, start=2):
-        command = re.sub(r"runs/CNN$", str(run.parent), re.sub(r"runs/CNN/[\d_-]+", str(run), command))
-        arguments = shlex.split(command.split("cli.py ", 1)[1])
-        if arguments[0] == "fit":
-            arguments.append(f"--trainer.max_epochs={epochs}")
-        assert cli.main(arguments) == 0
-
-
-def test_the_check_of_a_config():
-    (command,) = [line for line in CLI_COMMANDS if "--check" in line]
-    Path("theirs.yaml").write_text("optimizer: {class_path: their_module.Optimizer}\n")
-    assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 1
-
-
-def test_data_commands(official_layout, monkeypatch):
-    """Where there are data: nothing is downloaded."""
-    monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
-    commands = [line for line in CLI_COMMANDS if " data " in line]
-    assert [line.split()[3] for line in commands] == ["prepare", "check", "show"]
-    for command in commands:
-        assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0
-
-
-def test_models_and_what_to_do_with_them():
-    """After a run whose checkpoint they take."""
-    fit = ["fit", "--config", "milestone4/relu_he", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]
-    assert cli.main(fit) == 0
+@pytest.fixture
+def cnn_run() -> Path:
+    """A finished run of CNN, and images to classify."""
+    assert run("fit --config cnn --config synthetic --trainer.max_epochs=1", *TINY) == 0
     Path("photos").mkdir()
     for path in (Path("photos/dog.png"), Path("cat.jpg")):
         Image.new("RGB", (80, 60), "orange").save(path)
-    commands = [
-        line
-        for line in CLI_COMMANDS
-        if re.search(r"cli\.py (list|info|config(?! --check)|predict|export) ", f"{line} ")
-    ]
-    assert len(commands) == 7
-    for command in commands:
-        assert cli.main(shlex.split(command.split("cli.py ", 1)[1])) == 0
-    for left in ("my_cnn.yaml", "photos.png", "predictions.csv"):
-        assert Path(left).is_file()
-    assert "python cli.py doctor" in CLI_COMMANDS, "tests/commands/test_doctor.py runs it"
+    (directory,) = Path("runs").glob("*/*")
+    return directory
 
 
-def test_explain():
-    """A CNN's run stands for all that they name."""
-    assert cli.main(["fit", "--config", "cnn", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
-    Path("photos").mkdir()
-    Image.new("RGB", (80, 60), "orange").save("photos/dog.png")
-    commands = [line for line in CLI_COMMANDS if re.search(r"cli\.py explain( |$)", line)]
-    assert len(commands) == 6
-    for command in commands:
-        # The classes of the drawn figures have other names.
-        words = shlex.split(re.sub(r"runs/[\w-]+", "runs", command).replace("--class cat", "--class star"))
-        assert cli.main(words[2:]) == 0
+def test_every_command_is_run():
+    assert len(COMMANDS) >= 60
+    assert [command for command in COMMANDS if kind(command) is None] == [], "add a test of it here"
+    assert {kind(command) for command in COMMANDS} == {"elsewhere", *HERE}
+    assert [name for name in ELSEWHERE.values() if not (ROOT / name).is_file()] == []
+
+
+def test_every_exception_is_needed():
+    """Every command that another file runs is in the documentation."""
+    assert [pattern for pattern in ELSEWHERE if not any(re.match(pattern, command) for command in COMMANDS)] == []
+
+
+@pytest.mark.parametrize("command", commands("several processes"))
+def test_several_processes(command, capsys):
+    """As far as one process can tell. tests/training/test_ddp.py starts two, by the command line and by a launcher."""
+    assert run(command.split("cli.py ", 1)[-1], "--print_config") == 0
+    assert "strategy: ddp" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", commands("fit"))
+def test_fit(command):
+    (own_model,) = code_blocks((GUIDES / "plugins.md").read_text("utf-8"), "python")
+    Path("my_module.py").write_text(own_model)
+    tiny = [option for option in TINY if not ("val_size" in command and "val_size" in option)]
+    assert run(command, "--data.source=synthetic", *tiny, "--trainer.fast_dev_run=true") == 0
+
+
+@pytest.mark.parametrize("command", sorted(SHORT))
+def test_short_command_names_shipped_configs(command):
+    assert all(configs.find(name).is_file() for name in re.findall(r"--config (\S+)", command))
+
+
+def test_from_a_run(cnn_run):
+    """Each of the commands goes on from the same run."""
+    for epochs, command in enumerate(commands("from a run"), start=2):
+        command = re.sub(r"runs/CNN/[\d_-]+", str(cnn_run), re.sub(r"runs/CNN$", str(cnn_run.parent), command))
+        assert run(command, *([f"--trainer.max_epochs={epochs}"] if command.startswith("fit") else [])) == 0
+
+
+def test_config_check():
+    Path("theirs.yaml").write_text("optimizer: {class_path: their_module.Optimizer}\n")
+    assert [run(command) for command in commands("config --check")] == [1]
+
+
+def test_data(official_layout, monkeypatch):
+    """CIFAR-10 is there: nothing is downloaded."""
+    monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
+    for command in commands("data"):
+        assert run(command) == 0
+
+
+def test_models(cnn_run):
+    for command in commands("models"):
+        assert run(command) == 0
+    for path in ("my_cnn.yaml", "photos.png", "predictions.csv"):
+        assert Path(path).is_file()
+
+
+def test_explain(cnn_run):
+    """One run stands for all that the commands name."""
+    for command in commands("explain"):
+        # The classes of the synthetic images have other names.
+        assert run(re.sub(r"runs/[\w-]+", "runs", command).replace("--class cat", "--class star")) == 0
     assert len(list(Path("runs").glob("*/*/explain/*/*.png"))) >= 6
 
 
 def test_evaluate():
-    """A run stands for all that they name."""
-    fit = ["fit", "--config", "milestone4/relu_he", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]
-    assert cli.main(fit) == 0
-    commands = [line for line in CLI_COMMANDS if " evaluate " in line]
-    assert len(commands) == 2
-    for command in commands:
-        words = shlex.split(re.sub(r"runs/\w+", "runs", command).split("cli.py ", 1)[1])
-        assert cli.main([*words, "--overwrite"]) == 0
+    """One run stands for all that the commands name."""
+    assert run("fit --config milestone4/relu_he --config synthetic --trainer.max_epochs=1", *TINY) == 0
+    for command in commands("evaluate"):
+        assert run(re.sub(r"runs/\w+", "runs", command), "--overwrite") == 0
 
 
-def test_compare_and_benchmark():
-    """After two runs that stand for those of the README."""
+def test_compare():
+    """Two runs stand for all that the commands name."""
     for name in ("grid", "relu_he"):
-        fit = ["fit", "--config", "milestone4/relu_he", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]
-        assert cli.main([*fit, "--name", name]) == 0
-    for command in [line for line in CLI_COMMANDS if " compare " in line]:
-        words = shlex.split(command.split("cli.py ", 1)[1])
-        words = [word for word in words if not word.startswith("runs/")]
-        assert cli.main([words[0], "runs/grid-synthetic", "runs/relu_he-synthetic", *words[1:]]) == 0
-    commands = {line for line in COMMANDS if "tests.benchmarks" in line}
-    of_other_tests = {f"python -m tests.benchmarks {name}" for name in ("data", "step", "fit", "start")}
-    of_other_tests.add("python -m tests.benchmarks record --script airbench94_muon.py")
-    assert commands == {"python -m tests.benchmarks"} | of_other_tests, "tests/benchmarks/test_*.py run them"
-    assert cli.reporting_errors(benchmark, ["--rounds=1", "--images=640"]) == 0
+        fit = f"fit --config milestone4/relu_he --config synthetic --trainer.max_epochs=1 --name {name}"
+        assert run(fit, *TINY) == 0
+    for command in commands("compare"):
+        options = re.sub(r" runs/\w+", "", command).removeprefix("compare")
+        assert run(f"compare runs/grid-synthetic runs/relu_he-synthetic {options}") == 0
 
 
 def test_speedrun():
-    (command,) = [line for line in CLI_COMMANDS if " speedrun " in line]
-    words = shlex.split(command.split("cli.py ", 1)[1].replace("--seeds 10", "--seeds 2"))
-    drawn = ["--data.source=synthetic", *TINY, "--data.val_size=0", "--trainer.max_epochs=1"]
-    assert cli.main([*words, *drawn, "--trainer.enable_model_summary=false"]) == 0
+    tiny = ["--data.source=synthetic", *TINY, "--data.val_size=0", "--trainer.max_epochs=1"]
+    for command in commands("speedrun"):
+        assert run(command.replace("--seeds 10", "--seeds 2"), *tiny, "--trainer.enable_model_summary=false") == 0
     assert len(json.loads(Path("speedrun94.json").read_text())["runs"]) == 2
 
 
-def test_python_blocks_run(monkeypatch):
-    blocks = [block for language, block in BLOCKS if language == "python"]
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(
-            compile(
-                block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50"), "README", "exec"
-            ),
-            {},
-        )
+def test_benchmarks():
+    assert commands("benchmarks") == ["python -m tests.benchmarks"]
+    assert cli.reporting_errors(benchmark, ["--rounds=1", "--images=640"]) == 0
 
 
-def test_pictures_are_there():
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", TEXT)
-    assert pictures
-    for picture in pictures:
-        assert (ROOT / picture).stat().st_size < 300_000
+PYTHON = [block for path in documents() for block in code_blocks(path.read_text("utf-8"), "python")]
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python(block):
+    shorter = block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50")
+    exec(compile(shorter, "documentation", "exec"), {})
 
 
 def test_table_of_files_is_what_a_run_leaves():
-    assert cli.main(["fit", "--config", "mlp", "--config", "synthetic", *TINY, "--trainer.max_epochs=1"]) == 0
-    (run,) = Path("runs").glob("*/*")
-    for path in run.iterdir():
-        assert path.name in TEXT
+    assert run("fit --config mlp --config synthetic --trainer.max_epochs=1", *TINY) == 0
+    (directory,) = Path("runs").glob("*/*")
+    table = (GUIDES / "runs.md").read_text("utf-8")
+    assert [path.name for path in directory.iterdir() if path.name not in table] == []
