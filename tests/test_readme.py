@@ -21,7 +21,7 @@ TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--
 ELSEWHERE = {
     r"python3 -m venv ": ".ci/run",
     r"(OMP_NUM_THREADS=1 )?python -m pytest -n 2": ".ci/run",
-    r"ruff check \. && ruff format --check \. && mypy": ".ci/run",
+    r"ruff check \. && ruff format --check \. && mypy && lint-imports": ".ci/run",
     r"python -m tests\.mutations -k schedules": "tests/test_faults.py",
     r"python -m tests\.soak": "tests/test_soak.py",
     r"python -m tests\.benchmarks data": "tests/benchmarks/test_data_path.py",
