@@ -160,7 +160,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("statistics.stdev(numbers)", "statistics.pstdev(numbers)"),
     ],
     # Data.
-    "datamodules/cifar10.py": [
+    "datamodules/image_data_module.py": [
         (
             "np.random.default_rng(SPLIT_SEED))\n            if (self.test_size",
             "np.random.default_rng(SPLIT_SEED + self.seed))\n            if (self.test_size",
@@ -171,15 +171,17 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "np.random.default_rng(self.seed))\n            if self.val_size",
             "a hold-out that depends on the run",
         ),
-        ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
-        ('"images": len(cast(ImageDataset, self.dataset))}', '"images": 0}'),
-        ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
-        ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
         (
             "augmentation if augmentation and augmentation.changes_images else None",
             "augmentation",
             "a copy of each batch",
         ),
+    ],
+    "datamodules/loading.py": [
+        ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
+        ('"images": len(cast(ImageDataset, self.dataset))}', '"images": 0}'),
+        ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
+        ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
     ],
     "datamodules/augmentation.py": [
         ("_key(stream, seed, epoch)", "_key(stream, seed + epoch)", "runs of several seeds that are not independent"),
@@ -188,7 +190,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "datamodules/readers/cifar.py": [
         ("if altered and verify_checksums:", "if False:"),
-        ("if batch_label != BATCH_LABELS[name]:", "if False:"),
+        ("if batch_label != title:", "if False:"),
         (
             "return self._ALLOWED[module, name]",
             "return self._ALLOWED.get((module, name)) or super().find_class(module, name)",
@@ -421,7 +423,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # What a network looks at.
     "zoo/interpretation/layer_outputs.py": [
-        ("weights.T.reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)", "weights.T.reshape(-1, 3, 32, 32)"),
+        ("weights.T.reshape(-1, SIDE, SIDE, CHANNELS).permute(0, 3, 1, 2)", "weights.T.reshape(-1, 3, 32, 32)"),
         ("        and not isinstance(module, torch.jit.ScriptModule)\n", "", "hooks on TorchScript"),
         (
             "if not found and any(isinstance(module, torch.jit.ScriptModule)",

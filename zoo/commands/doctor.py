@@ -32,7 +32,7 @@ from zoo.core import installation
 from zoo.core.installation import OK, PROBLEM, WARNING, Finding
 
 if TYPE_CHECKING:
-    from datamodules.readers import cifar
+    from datamodules.readers.cifar import Verdict
 
 # Far above what a cold disk needs to import torch.
 CHECK_SECONDS = 150.0
@@ -241,17 +241,17 @@ def _folder(subject: str, folder: Path, fix: str) -> Finding:
 
 def data() -> Iterator[Finding]:
     """Look at CIFAR-10: at its files where there are any, else at the folder that it is downloaded to."""
-    from datamodules import download
-    from datamodules.readers import cifar
+    from datamodules.data_sets import CIFAR10
+    from datamodules.paths import default_data_dir
 
-    folder, prepare = cifar.default_dir(), "python cli.py data prepare"
+    folder, prepare = default_data_dir(), "python cli.py data prepare"
     try:
-        location = cifar.find(folder)
+        location = CIFAR10.find(folder)
     except InputError as error:
         yield Finding(PROBLEM, "CIFAR-10", one_line(error), "let CIFAR10_DIR name another folder")
         return
     if location is not None:
-        yield _data_finding(location, cifar.check(location))
+        yield _data_finding(location, CIFAR10.check(location))
         return
     if os.environ.get("CIFAR10_DIR") and not folder.exists():
         text = f"CIFAR10_DIR is '{folder}', which does not exist"
@@ -260,14 +260,17 @@ def data() -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            WARNING, "CIFAR-10", one_line(cifar.missing(folder)), f"{prepare}, or train without it: --config synthetic"
+            WARNING,
+            "CIFAR-10",
+            one_line(CIFAR10.missing(folder)),
+            f"{prepare}, or train without it: --config synthetic",
         )
-    room = f"let CIFAR10_DIR name another folder (the download needs {download.OFFICIAL.room / 1e6:.0f} MB)"
+    room = f"let CIFAR10_DIR name another folder (the download needs {CIFAR10.archive.room / 1e6:.0f} MB)"
     yield _folder("data", folder, room)
 
 
-def _data_finding(location: Path, verdicts: "list[cifar.Verdict]") -> Finding:
-    """Return the finding on CIFAR-10's files, given the verdicts of `datamodules.readers.cifar.check`."""
+def _data_finding(location: Path, verdicts: "list[Verdict]") -> Finding:
+    """Return the finding on CIFAR-10's files, given the verdicts of `CIFARDataSet.check`."""
     again = "move it away, and run: python cli.py data prepare"
     unusable = [verdict for verdict in verdicts if verdict.problem]
     if all(verdict.official for verdict in verdicts):

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from datamodules.cifar10 import Batch
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
+from datamodules.loading import Batch
 from zoo.core.classifier import Classifier
 from zoo.core.inputs import check_images
 from zoo.scratch import optimizers as rules
@@ -83,7 +84,7 @@ class NumPyClassifier(Classifier):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
         self.automatic_optimization = False
-        self.pixel_scale, self.pixel_shift = self.scale.repeat(32), self.shift.repeat(32)
+        self.pixel_scale, self.pixel_shift = self.scale.repeat(CIFAR10.side), self.shift.repeat(CIFAR10.side)
         self._inputs = torch.empty(0, len(self.pixel_scale))
         self._clip: tuple[float, str] | None = None
         self._called_every: list[int] = []

@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from datamodules.errors import InputError
 from zoo.core.classifier import Classifier
+from zoo.core.inputs import black_images
 from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
 
@@ -101,7 +102,7 @@ def capture(model: Classifier) -> ExportedProgram:
             see `TorchTwin`.
     """
     program = Program(model)
-    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)  # PyTorch takes a batch of 1 for one that is always 1
+    images = black_images(model, 2)  # PyTorch takes a batch of 1 for one that is always 1
     try:
         with quiet():
             graph = torch.export.export(program, (images,), dynamic_shapes={INPUT: {0: Dim("n")}}, strict=False)

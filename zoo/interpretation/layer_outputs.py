@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError, did_you_mean
 from zoo.core.classifier import Classifier
+from zoo.core.inputs import CHANNELS, SIDE, black_images
 from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.trained.inference import batches, evaluating
 
@@ -20,7 +21,7 @@ def names(model: Classifier) -> list[str]:
     Of a NumPy model "layers.0", "layers.1" and so on; of a PyTorch model as its attributes lead to them, without the
     modules of TorchScript, whose outputs Python cannot see.
     """
-    return list(_run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: None))
+    return list(_run(model, black_images(model), None, lambda output: None))
 
 
 def check(model: Classifier, name: str) -> None:
@@ -95,17 +96,17 @@ def first_weights(model: Classifier) -> Tensor | None:
     """
     if isinstance(model, NumPyClassifier):
         weights = torch.from_numpy(model.network.layers[0].weights.copy())  # (3072, units), each 32 x 32 x 3
-        return weights.T.reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)
+        return weights.T.reshape(-1, SIDE, SIDE, CHANNELS).permute(0, 3, 1, 2)
     for name in names(model):
         module = model.get_submodule(name)
         weight = getattr(module, "weight", None)
         if weight is None:
             continue
         weight = weight.detach().float().cpu()
-        if isinstance(module, nn.Conv2d) and weight.shape[1] == 3:
+        if isinstance(module, nn.Conv2d) and weight.shape[1] == CHANNELS:
             return weight
-        if isinstance(module, nn.Linear) and weight.shape[1] == 3 * 32 * 32:
-            return weight.reshape(-1, 3, 32, 32)  # in the order of `Flatten`
+        if isinstance(module, nn.Linear) and weight.shape[1] == CHANNELS * SIDE * SIDE:
+            return weight.reshape(-1, CHANNELS, SIDE, SIDE)  # in the order of `Flatten`
         return None
     return None
 
@@ -140,7 +141,7 @@ def convolutions(model: Classifier) -> list[str]:
     """
     if isinstance(model, NumPyClassifier):
         return []
-    shapes = _run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: output.shape)
+    shapes = _run(model, black_images(model), None, lambda output: output.shape)
     return [
         name
         for name, shape in shapes.items()

@@ -16,9 +16,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datamodules.data_sets import CIFAR10, DATA_SETS
 from datamodules.errors import InputError, one_line
 from datamodules.paths import user_path
-from datamodules.readers import cifar
 from zoo.catalogue import registry
 from zoo.runs import checkpoints, configs, run_directory, trust
 from zoo.runs.checkpoints import BEST, LAST, Content
@@ -34,7 +34,7 @@ TRAINER = (
     "val_check_interval", "check_val_every_n_epoch", "log_every_n_steps", "deterministic",
 )  # fmt: skip
 NOT_OF_DATA = ("mirrors", "download")
-SOURCES, TASKS = ("cifar10", "synthetic"), ("multiclass", "binary")
+TASKS = ("multiclass", "binary")
 SIZES = ("val_size", "train_size", "test_size")
 CHECKPOINT = ("--ckpt", "--ckpt_path")
 # As PEP 508 has it, and of a length that fits into a message.
@@ -184,7 +184,7 @@ def _of_run(run: Path, composed: Composed) -> tuple[Origin, Config]:
     again = f"--resume {shlex.quote(str(run))} --config FILE, where FILE may be {shlex.quote(str(path))}"
     base = _checked(config, trust.Source(str(path), again, run), composed)
     _of(base, "data").pop("mirrors", None)
-    if not _has_data(_of(base, "data").get("data_dir")):  # of another machine
+    if not _has_data(_of(base, "data")):  # of another machine
         _of(base, "data").pop("data_dir", None)
     return _of_that_model(Origin(checkpoint, content, run, config), composed), base
 
@@ -333,13 +333,14 @@ def _config_of(content: Content, named: str | None) -> Config:
     # Through JSON: plain values of plain types, whatever the file held.
     config = configs.expand(configs.check("its config", json.loads(json.dumps(content.get("config")))))
     about = json.loads(json.dumps(content.get("CIFAR10DataModule"))) or {}
-    source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
+    titles = {data_set.title: name for name, data_set in DATA_SETS.items()}
+    source = titles.get(str(about.get("source")), CIFAR10.name)  # the name of a copy is longer
     sizes = {name: about[name] for name in SIZES if name in about}
     data = {"source": source, "task": about.get("task", "multiclass")} | sizes | (config.get("data") or {})
-    for name, choices in (("source", SOURCES), ("task", TASKS)):
+    for name, choices in (("source", tuple(DATA_SETS)), ("task", TASKS)):
         if data[name] not in choices:
             raise InputError(f"its data.{name} is {data[name]!r}, expected {' or '.join(choices)}")
-    if not _has_data(data.get("data_dir")):
+    if not _has_data(data):
         data.pop("data_dir", None)
     class_path = _check_class_path(content, named)
     arguments = json.loads(json.dumps(_arguments_of(content)))
@@ -374,12 +375,13 @@ def _check_class_path(content: Content, named: str | None) -> str:
     raise InputError(f"it is of {class_path}, which is not in the zoo: {way_out}")
 
 
-def _has_data(data_dir: object) -> bool:
-    """Whether CIFAR-10 lies in a place that a checkpoint names: a stranger's is not to be a place to download to."""
-    if not isinstance(data_dir, str):
+def _has_data(data: dict[str, Any]) -> bool:
+    """Whether the folder in a config holds its data. If not, it must not become a place to download to."""
+    data_set, data_dir = DATA_SETS.get(str(data.get("source", CIFAR10.name))), data.get("data_dir")
+    if data_set is None or not isinstance(data_dir, str):
         return False
     try:
-        return cifar.find(data_dir) is not None
+        return data_set.find(data_dir) is not None
     except InputError:
         return False
 

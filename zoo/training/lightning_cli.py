@@ -30,6 +30,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import CIFAR10, task_classes
 from datamodules.errors import Ended, InputError, RunError, printable
 from datamodules.paths import user_path
 from zoo.core import files, installation
@@ -277,7 +278,7 @@ class ZooCLI(LightningCLI):
             "--name", type=str | None, help="of the run's folder (default: the model's, and the source's)"
         )
         parser.add_argument("--runs_dir", type=str, default="runs", help="where runs are kept")
-        parser.link_arguments("data.task", "model.init_args.num_classes", compute_fn=_num_classes)
+        parser.link_arguments(("data.source", "data.task"), "model.init_args.num_classes", compute_fn=_num_classes)
         ZooParser.known |= set(parser.get_defaults(skip_validation=True).keys())
 
     def before_instantiate_classes(self) -> None:
@@ -398,8 +399,8 @@ class ZooCLI(LightningCLI):
             _say(self.datamodule.describe())
             return
         name = config.name or type(self.model).__name__
-        if self.datamodule.source == "synthetic":
-            name += "-synthetic"
+        if self.datamodule.data_set is not CIFAR10:
+            name += f"-{self.datamodule.data_set.name}"
         _say(self.datamodule.describe())
         if self.origin.run is None:
             folder = Path(config.runs_dir) / name
@@ -788,8 +789,8 @@ def _check_nodes(trainer: L.Trainer) -> None:
         )
 
 
-def _num_classes(task: str) -> int:
-    return 2 if task == "binary" else 10
+def _num_classes(source: str, task: str) -> int:
+    return len(task_classes(source, task))
 
 
 def _as_given(dumped: Any, given: Any) -> Any:
