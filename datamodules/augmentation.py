@@ -1,14 +1,22 @@
 """Random crops, flips and cutout for whole batches of uint8 images.
 
-What a sample looks like in an epoch is a function of (seed, epoch, sample index) and of nothing else: neither the
-batch that it comes in, nor the number of processes, nor an interruption changes it. The random numbers therefore come
-from a hash of these three, not from a generator that is drawn from in some order.
+How a sample is augmented in an epoch is a function of (seed, epoch, sample index) alone. It does not change with the
+batch, the number of processes or an interruption: the random numbers come from a hash of these three, not from a
+generator with a state.
 """
 
-from typing import Literal, NamedTuple
+import math
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+from datamodules.checks import in_range, one_of
+from datamodules.data_set import DataSet
+from datamodules.data_sets import CIFAR10
+
+Border = Literal["zeros", "reflect"]
+Flip = bool | Literal["alternating"]
 
 _MASK64 = (1 << 64) - 1
 # The increment and the multipliers of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
@@ -16,43 +24,57 @@ _MASK64 = (1 << 64) - 1
 _INCREMENT, _MULTIPLIERS = 0x9E3779B97F4A7C15, ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _FIELD_BITS = 12
 
-# CIFAR-10's mean colour (0.4914, 0.4822, 0.4465) in bytes: after normalization a cut-out square is (nearly) zero.
-MEAN_COLOUR = (125, 123, 114)
-
 
 class Augmentation(NamedTuple):
-    """What is done to training images; the zeros and False of a default do nothing.
+    """Changes to training images; the default values change nothing.
 
     Attributes:
-        crop_padding: pixels of border put around an image before a random 32 x 32 crop of it.
-        crop_border: what the border shows: "zeros": black; "reflect": the image mirrored at its edge, as PyTorch's
-            `F.pad` does.
-        horizontal_flip: whether half of the images are mirrored, anew in each epoch; "alternating": half of them in the
-            first epoch, the other half in the next, and so on: in two epochs each image is seen both ways (Jordan 2024,
-            https://arxiv.org/abs/2404.00498).
-        cutout: side, in pixels, of a square at a random place filled with the mean colour (DeVries and Taylor 2017,
-            https://arxiv.org/abs/1708.04552); it may hang over the edge.
+        crop_padding: pixels of border around an image, of which a random crop of the image's own size is taken.
+        crop_border: content of the border: "zeros" for black, "reflect" for the image mirrored at its edge, as in
+            PyTorch's `F.pad`.
+        horizontal_flip: mirror half of the images, drawn anew in each epoch. "alternating": mirror half of them in the
+            first epoch, the other half in the next, and so on, so that two epochs show each image both ways (Jordan
+            2024, https://arxiv.org/abs/2404.00498).
+        cutout: side, in pixels, of a square at a random place that is filled with the mean color (DeVries and Taylor
+            2017, https://arxiv.org/abs/1708.04552); part of the square may be outside of the image.
+        mean_color: of the data set, in bytes; normalization turns it into (nearly) zero.
     """
 
     crop_padding: int = 0
-    crop_border: Literal["zeros", "reflect"] = "zeros"
-    horizontal_flip: bool | Literal["alternating"] = False
+    crop_border: Border = "zeros"
+    horizontal_flip: Flip = False
     cutout: int = 0
+    mean_color: tuple[int, ...] = CIFAR10.mean_color
 
     @property
     def changes_images(self) -> bool:
-        """Whether it does anything."""
+        """Whether any change is set."""
         return bool(self.crop_padding or self.horizontal_flip or self.cutout)
+
+    def checked(self, data_set: DataSet) -> "Augmentation":
+        """Return the augmentation of a data set's images; raise InputError if a value is out of its range."""
+        in_range("crop_padding", self.crop_padding, 0, data_set.side // 2)
+        one_of("crop_border", self.crop_border, get_args(Border))
+        one_of("horizontal_flip", self.horizontal_flip, (False, True, "alternating"))
+        in_range("cutout", self.cutout, 0, data_set.side)
+        return self._replace(mean_color=data_set.mean_color)
+
+    def describe(self) -> str:
+        """Return a short text such as "crop 2 (reflect), mirror (alternating), cutout 8", or "none"."""
+        parts = [f"crop {self.crop_padding}" + " (reflect)" * (self.crop_border == "reflect")] * bool(self.crop_padding)
+        parts += ["mirror" + " (alternating)" * (self.horizontal_flip == "alternating")] * bool(self.horizontal_flip)
+        parts += [f"cutout {self.cutout}"] * bool(self.cutout)
+        return ", ".join(parts) or "none"
 
 
 def _signed(value: int) -> int:
-    """The 64-bit pattern of `value` as the signed integer that torch.int64 holds."""
+    """Return the 64-bit pattern of `value` as the signed integer that torch.int64 holds."""
     value &= _MASK64
     return value - (1 << 64) if value >> 63 else value
 
 
 def mix(bits: Tensor) -> Tensor:
-    """SplitMix64's finalizer, elementwise on int64: every input bit changes every output bit."""
+    """Apply SplitMix64's finalizer elementwise to int64: every input bit changes every output bit."""
     for shift, multiplier in _MULTIPLIERS:
         # `>>` of a signed integer copies the sign into the high bits: mask them away.
         bits = (bits ^ ((bits >> shift) & (_MASK64 >> shift))) * _signed(multiplier)
@@ -77,36 +99,36 @@ def random_bits(seed: int, epoch: int, indices: Tensor, stream: int = 0) -> Tens
         seed: of the run.
         epoch: number of the epoch, from 0.
         indices: sample indices, int64 (n,).
-        stream: another one gives bits that have nothing to do with these.
+        stream: different streams give independent bits.
 
     Returns:
-        int64 (n,), on the device of `indices`, and the same on each.
+        int64 (n,), on the device of `indices`; every device gives the same bits.
     """
     return mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
 
 
 def _uniform(bits: Tensor, field: int, n: int) -> Tensor:
-    """Integers uniform over 0..n-1 (n <= 64, to one part in 64), from the given 12 of the 64 bits."""
+    """Return integers uniform over 0..n-1 (n <= 64, to one part in 64), from 12 of the 64 bits."""
     return (((bits >> (_FIELD_BITS * field)) & ((1 << _FIELD_BITS) - 1)) * n) >> _FIELD_BITS
 
 
-def pad(images: Tensor, padding: int, border: Literal["zeros", "reflect"] = "zeros") -> Tensor:
+def pad(images: Tensor, padding: int, border: Border = "zeros") -> Tensor:
     """Put a border around images (see `Augmentation`).
 
     Args:
-        images: uint8 (n, 32, 32, 3), in any memory order.
-        padding: the border's width in pixels, less than 32.
-        border: what it shows.
+        images: uint8 (n, side, side, channels), in any memory order.
+        padding: width of the border in pixels, less than `side`.
+        border: content of the border.
 
     Returns:
-        uint8 (n, 32 + 2 padding, 32 + 2 padding, 3), a new tensor, contiguous.
+        uint8 (n, side + 2 padding, side + 2 padding, channels), a new contiguous tensor.
     """
     n, height, width, channels = images.shape
     bottom, right = padding + height, padding + width
     padded = images.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
     padded[:, padding:bottom, padding:right] = images
     if border == "reflect":
-        # Columns first: the rows then take their corners along.
+        # Columns first: the rows then include the corners.
         padded[:, :, :padding] = padded[:, :, padding + 1 : 2 * padding + 1].flip(2)
         padded[:, :, right:] = padded[:, :, width - 1 : right - 1].flip(2)
         padded[:, :padding] = padded[:, padding + 1 : 2 * padding + 1].flip(1)
@@ -117,48 +139,50 @@ def pad(images: Tensor, padding: int, border: Literal["zeros", "reflect"] = "zer
 def augment(
     padded: Tensor, positions: Tensor, indices: Tensor, augmentation: Augmentation, seed: int, epoch: int
 ) -> Tensor:
-    """Gather a batch out of padded images and augment it. Nothing in it waits for the device.
+    """Gather a batch from padded images and augment it, without waiting for the device.
 
     Args:
-        padded: all images with their border (see `pad`), uint8 (n, 32 + 2p, 32 + 2p, 3), contiguous.
-        positions: which images, int64 (b,).
-        indices: the samples' numbers, which their randomness follows from, int64 (b,).
-        augmentation: what to do; its `crop_padding` is the p of `padded`.
+        padded: all images with their border (see `pad`), uint8 (n, side + 2p, side + 2p, channels), contiguous.
+        positions: of the batch's images in `padded`, int64 (b,).
+        indices: the samples' indices, which decide their random numbers, int64 (b,).
+        augmentation: the changes; its `crop_padding` is the p of `padded`.
         seed: of the run.
         epoch: number of the epoch, from 0.
 
     Returns:
-        uint8 (b, 32, 32, 3), a new tensor.
+        uint8 (b, side, side, channels), a new tensor.
     """
     bits = random_bits(seed, epoch, indices)
-    side = padded.shape[1]
+    _, padded_side, _, channels = padded.shape
+    side = padded_side - 2 * augmentation.crop_padding
     choices = 2 * augmentation.crop_padding + 1
     top, left = _uniform(bits, 0, choices), _uniform(bits, 1, choices)
 
-    # Thirty-two pixels of a row are 96 bytes that lie together, so a crop is 32 rows of an (overlapping) view of the
-    # bytes: one index_select, several times faster than indexing with three index tensors or cutting image by image.
-    row_bytes = 32 * 3
+    # The pixels of a row are adjacent bytes, so a crop is `side` rows of an (overlapping) view of the bytes: one
+    # index_select, several times faster than indexing with three index tensors or cropping image by image.
+    row_bytes = side * channels
     rows = padded.view(-1).as_strided((padded.numel() - row_bytes + 1, row_bytes), (1, 1))
-    first = ((positions * side + top) * side + left) * 3
-    starts = first[:, None] + torch.arange(32, device=padded.device) * (side * 3)
-    images = rows.index_select(0, starts.view(-1)).view(-1, 32, 32, 3)
+    first = ((positions * padded_side + top) * padded_side + left) * channels
+    starts = first[:, None] + torch.arange(side, device=padded.device) * (padded_side * channels)
+    images = rows.index_select(0, starts.view(-1)).view(-1, side, side, channels)
 
     if augmentation.horizontal_flip:
         mirror = mirror_chosen if padded.device.type == "cpu" else mirror_without_waiting
         mirror(images, _flipped(bits, indices, augmentation, seed, epoch))
     if augmentation.cutout:
-        start_row = _uniform(bits, 3, 32) - augmentation.cutout // 2
-        start_column = _uniform(bits, 4, 32) - augmentation.cutout // 2
-        rows_inside, columns_inside = (_between(start, augmentation.cutout) for start in (start_row, start_column))
+        rows_inside, columns_inside = (
+            _between(_uniform(bits, field, side) - augmentation.cutout // 2, augmentation.cutout, side)
+            for field in (3, 4)
+        )
         inside = rows_inside[:, :, None] & columns_inside[:, None, :]
-        # Channel by channel: a tensor of the colour would have to be copied to the device.
-        for channel, value in enumerate(MEAN_COLOUR):
+        # Channel by channel: a tensor of the color would have to be copied to the device.
+        for channel, value in enumerate(augmentation.mean_color):
             images[..., channel].masked_fill_(inside, value)
     return images
 
 
 def _flipped(bits: Tensor, indices: Tensor, augmentation: Augmentation, seed: int, epoch: int) -> Tensor:
-    """Which images are mirrored in this epoch: bool (b,)."""
+    """Return which images are mirrored in this epoch: bool (b,)."""
     if augmentation.horizontal_flip == "alternating":
         in_first_epoch = _uniform(random_bits(seed, 0, indices), 2, 2)
         return ((in_first_epoch + epoch) % 2).bool()
@@ -166,9 +190,9 @@ def _flipped(bits: Tensor, indices: Tensor, augmentation: Augmentation, seed: in
 
 
 def mirror_chosen(images: Tensor, chosen: Tensor) -> None:
-    """Mirror those of images, uint8 (b, 32, 32, 3), that are `chosen`, bool (b,).
+    """Mirror the chosen images, bool (b,), of uint8 (b, side, side, channels) in place.
 
-    They are put in place eight bytes at a time, which takes a fifth of the time that single ones do.
+    Copying eight bytes at a time takes a fifth of the time of single bytes.
     """
     positions = chosen.nonzero().squeeze(1)
     mirrored = images.index_select(0, positions).flip(2)
@@ -176,17 +200,18 @@ def mirror_chosen(images: Tensor, chosen: Tensor) -> None:
 
 
 def mirror_without_waiting(images: Tensor, chosen: Tensor) -> None:
-    """Do the same on a GPU, which would have to be waited for to know how many are chosen: it mirrors all of them."""
+    """Do the same on a GPU: mirror all images and select, because counting the chosen ones would wait for the GPU."""
     words = _words(images)
     torch.where(chosen[:, None], _words(images.flip(2)), words, out=words)
 
 
 def _words(images: Tensor) -> Tensor:
-    """View uint8 images (b, 32, 32, 3) as int64 (b, 384)."""
-    return images.view(len(images), 32 * 32 * 3).view(torch.int64)
+    """View uint8 images (b, side, side, channels) as int64 (b, bytes / 8), or as bytes if 8 does not divide them."""
+    flat = images.view(len(images), math.prod(images.shape[1:]))
+    return flat if flat.shape[1] % 8 else flat.view(torch.int64)
 
 
-def _between(start: Tensor, length: int) -> Tensor:
-    """Which of the coordinates 0..31 lie in [start, start + length): bool (b, 32)."""
-    coordinates = torch.arange(32, device=start.device)
+def _between(start: Tensor, length: int, side: int) -> Tensor:
+    """Return which of the coordinates 0..side-1 are in [start, start + length): bool (b, side)."""
+    coordinates = torch.arange(side, device=start.device)
     return (coordinates >= start[:, None]) & (coordinates < start[:, None] + length)

@@ -19,3 +19,8 @@ def user_path(given: str | os.PathLike[str]) -> Path:
     if "\0" in text:
         raise InputError(f"the path {text!r} holds a null character: leave it out")
     return Path(os.path.expanduser(text))
+
+
+def default_data_dir() -> Path:
+    """Return the folder of the data: the environment variable `CIFAR10_DIR`, else `data`."""
+    return user_path(os.environ.get("CIFAR10_DIR") or "data")

@@ -14,7 +14,7 @@ with quick_imports():
     from tensorboard.summary.writer import event_file_writer
 
     import cli
-    from datamodules.readers import cifar
+    from datamodules.data_sets import CIFAR10
     from tests import guards
     from tests.helpers import batch_file, write_pickle
     from zoo.training import fit_command
@@ -85,21 +85,21 @@ def _own_cache(monkeypatch, tmp_path):
 def official_layout(tmp_path_factory) -> Path:
     """A folder in the official layout: 60,000 images of one colour each. Read only."""
     root = tmp_path_factory.mktemp("cifar10")
-    folder = root / cifar.FOLDER
+    folder = root / CIFAR10.folder
     folder.mkdir()
-    for name in cifar.BATCH_LABELS:
+    for name in CIFAR10.files[:-1]:
         write_pickle(folder / name, batch_file(name))
-    write_pickle(folder / "batches.meta", {"label_names": list(cifar.CLASS_NAMES), "num_cases_per_batch": 10_000})
+    write_pickle(folder / "batches.meta", {"label_names": list(CIFAR10.class_names), "num_cases_per_batch": 10_000})
     return root
 
 
 @pytest.fixture
 def damaged_layout(official_layout, tmp_path) -> Path:
     """A copy of the official layout whose files a test may replace."""
-    folder = tmp_path / "damaged" / cifar.FOLDER
+    folder = tmp_path / "damaged" / CIFAR10.folder
     folder.mkdir(parents=True)
-    for name in cifar.FILES:
-        (folder / name).symlink_to(official_layout / cifar.FOLDER / name)
+    for name in CIFAR10.files:
+        (folder / name).symlink_to(official_layout / CIFAR10.folder / name)
     return folder.parent
 
 

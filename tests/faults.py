@@ -164,7 +164,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("statistics.stdev(numbers)", "statistics.pstdev(numbers)"),
     ],
     # Data.
-    "datamodules/cifar10.py": [
+    "datamodules/image_data_module.py": [
         (
             "np.random.default_rng(SPLIT_SEED))\n            if (self.test_size",
             "np.random.default_rng(SPLIT_SEED + self.seed))\n            if (self.test_size",
@@ -175,15 +175,17 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "np.random.default_rng(self.seed))\n            if self.val_size",
             "a hold-out that depends on the run",
         ),
-        ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
-        ('"images": len(cast(ImageDataset, self.dataset))}', '"images": 0}'),
-        ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
-        ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
         (
             "augmentation if augmentation and augmentation.changes_images else None",
             "augmentation",
             "a copy of each batch",
         ),
+    ],
+    "datamodules/loading.py": [
+        ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
+        ('"images": len(cast(ImageDataset, self.dataset))}', '"images": 0}'),
+        ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
+        ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
     ],
     "datamodules/augmentation.py": [
         ("_key(stream, seed, epoch)", "_key(stream, seed + epoch)", "runs of several seeds that are not independent"),
@@ -192,7 +194,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "datamodules/readers/cifar.py": [
         ("if altered and verify_checksums:", "if False:"),
-        ("if batch_label != BATCH_LABELS[name]:", "if False:"),
+        ("if batch_label != title:", "if False:"),
         (
             "return self._ALLOWED[module, name]",
             "return self._ALLOWED.get((module, name)) or super().find_class(module, name)",

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.readers import cifar
+from datamodules.data_sets import CIFAR10
 
 # Training.
 
@@ -132,12 +132,13 @@ def batch_file(name: str, **changes) -> dict:
         name: of the file.
         changes: entries to replace.
     """
-    number = cifar.FILES.index(name)
+    number = CIFAR10.files.index(name)
     rng = np.random.default_rng(number)
-    labels = rng.permutation(np.arange(cifar.BATCH_SIZE) % 10)
-    data = np.zeros((cifar.BATCH_SIZE, cifar.IMAGE_BYTES), dtype=np.uint8)
+    labels = rng.permutation(np.arange(10_000) % 10)
+    data = np.zeros((10_000, 3072), dtype=np.uint8)
     data += (labels * 20 + 5 + number).astype(np.uint8)[:, None]
-    return {"batch_label": cifar.BATCH_LABELS[name], "labels": labels.tolist(), "data": data} | changes
+    titles = {**CIFAR10.batches["train"], **CIFAR10.batches["test"]}
+    return {"batch_label": titles[name], "labels": labels.tolist(), "data": data} | changes
 
 
 def write_pickle(path: Path, value: object) -> None:

@@ -31,6 +31,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from zoo.catalogue import registry
 from zoo.core.classifier import Classifier
@@ -280,7 +281,7 @@ def _check_copy(model: Classifier) -> None:
 
 def _images() -> Tensor:
     """Six images, uint8 (6, 3, 32, 32): a black one, a white one, and noise."""
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, *CIFAR10.shape), dtype=np.uint8)
     pixels[0], pixels[1] = 0, 255
     return torch.from_numpy(pixels)
 

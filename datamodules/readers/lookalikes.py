@@ -1,4 +1,4 @@
-"""What lies where CIFAR-10's official "python version" was expected: the same images in another form, or elsewhere."""
+"""Recognize what lies in a folder without the data set: the same images in another form, or in another place."""
 
 import contextlib
 import itertools
@@ -9,63 +9,61 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from datamodules.data_set import DataSet
 from datamodules.errors import InputError, did_you_mean
-from datamodules.readers import cifar
+from datamodules.readers.cifar import unpacked
 
-# Names of files and folders by which other forms are known.
-FORMS = {
-    r"(data_batch_\d|test_batch)\.bin": "CIFAR-10's binary version",
-    r"(data_batch_\d|test_batch)\.mat": "CIFAR-10's Matlab version",
-    r"trainLabels\.csv": "CIFAR-10 as Kaggle packs it, picture files with trainLabels.csv",
+# File names of forms that no data set here has.
+OTHER_FORMS = {
     r"cifar-100-(python|binary|matlab)|fine_label_names\.txt": "CIFAR-100, which is another data set",
     r".*\.parquet": "Parquet files, as Hugging Face has them",
 }
 CIFAR_100 = {"train", "test", "meta"}  # files of its python version
 PACKED = (".gz", ".tgz", ".tar", ".zip")
-# To look into, so that somebody's home directory takes a second; and names of each to look at.
+# Limits of the search, so that a home directory takes a second: folders, archives, and names in each of them.
 MOST_FOLDERS, MOST_ARCHIVES, MOST_NAMES = 200, 20, 1000
-LARGEST_MEMBER = 1_000_000  # bytes; what an archive holds behind a larger file is not looked at
+LARGEST_MEMBER = 1_000_000  # bytes; the search of an archive stops behind a larger file
 
 
-def found(data_dir: Path) -> str:
-    """Return in a few words what lies in `data_dir`, where `cifar.find` finds nothing; "" if it does not exist."""
+def found(data_set: DataSet, data_dir: Path) -> str:
+    """Describe in a few words what lies in `data_dir`, which lacks the data set; "" if it does not exist."""
     if not data_dir.exists():
         hint = did_you_mean(data_dir.name, [path.name for path in _entries(data_dir.parent)])
         return f"there is no such folder.{hint}" if hint else ""
     names = [entry.name for entry in _entries(data_dir)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return recognized(data_dir) or (
+    return recognized(data_set, data_dir) or (
         f"the folder holds {', '.join(names[:3])}{more}" if names else "the folder is empty"
     )
 
 
-def recognized(data_dir: Path) -> str:
-    """Return where in `data_dir` CIFAR-10 lies, or in which other form, and how that can be used; "" if nowhere.
+def recognized(data_set: DataSet, data_dir: Path) -> str:
+    """Describe where below `data_dir` the data set lies, or in which other form, and how to use it; "" if nowhere.
 
-    Looks into folders two levels deep and into archives there, and reads nothing but names.
+    The search covers folders two levels deep and the archives in them. It reads names only.
     """
     try:
-        return _look(data_dir)
+        return _search(data_set, data_dir)
     except (OSError, InputError):  # a folder that may not be searched
         return ""
 
 
-def _look(data_dir: Path) -> str:
+def _search(data_set: DataSet, data_dir: Path) -> str:
     archives = 0
     for folder in itertools.islice(_folders(data_dir), MOST_FOLDERS):
-        if folder != data_dir and cifar.find(folder) is not None:
+        if folder != data_dir and data_set.find(folder) is not None:
             return f"it lies in '{folder}': name that folder"
         entries = _entries(folder)
         names = [entry.name for entry in entries]
-        if form := _form(names):
+        if form := _form(data_set, names):
             return f"'{folder}' holds {form}; what can be read is the python version"
         if set(names) >= CIFAR_100 and all((folder / name).is_file() for name in CIFAR_100):
             return f"'{folder}' holds CIFAR-100, which is another data set"
-        if set(names) >= set(cifar.CLASS_NAMES):
-            return f"'{folder}' holds picture files in a folder for each class; what can be read is the python version"
+        if set(names) >= set(data_set.class_names):
+            return f"'{folder}' holds image files in a folder for each class; what can be read is the python version"
         for archive in (entry for entry in entries if entry.suffix.lower() in PACKED and entry.is_file()):
             archives += 1
-            if archives <= MOST_ARCHIVES and (text := in_archive(archive)):
+            if archives <= MOST_ARCHIVES and (text := in_archive(data_set, archive)):
                 return text
     return ""
 
@@ -80,28 +78,29 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what is in a folder, in alphabetical order; nothing if it cannot be looked into."""
+    """Return the entries of a folder in alphabetical order; an empty list if it cannot be read."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         return sorted(Path(entry.path) for entry in itertools.islice(entries, MOST_NAMES))
     return []
 
 
-def _form(names: Iterable[str]) -> str:
-    """Return which other form of CIFAR-10 these names of files belong to; "" for none."""
+def _form(data_set: DataSet, names: Iterable[str]) -> str:
+    """Return the description of the other form that has one of these file names; "" if there is none."""
+    forms = {**data_set.other_forms, **OTHER_FORMS}
     names = list(names)
-    return next((form for known, form in FORMS.items() if any(re.fullmatch(known, name) for name in names)), "")
+    return next((form for pattern, form in forms.items() if any(re.fullmatch(pattern, name) for name in names)), "")
 
 
-def in_archive(path: Path) -> str:
-    """Return what there is to say of an archive; "" if it is none, or of something else."""
+def in_archive(data_set: DataSet, path: Path) -> str:
+    """Describe how an archive holds the data set; "" if it does not."""
     try:
         names = {part for name in _members(path) for part in Path(name).parts}
     except Exception:  # a damaged file can raise almost anything
         return ""
-    if names & set(cifar.FILES):
+    if names & set(data_set.files):
         is_zip = path.suffix.lower() == ".zip"
         return f"'{path}' holds it: {'unpack that file' if is_zip else 'name that file, or its folder once unpacked'}"
-    form = _form(names)
+    form = _form(data_set, names)
     return f"'{path}' holds {form}; what can be read is the python version" if form else ""
 
 
@@ -111,7 +110,7 @@ def _members(path: Path) -> Iterator[str]:
         with zipfile.ZipFile(path) as archive:
             yield from archive.namelist()[:MOST_NAMES]
         return
-    with cifar.unpacked(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
+    with unpacked(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
         for member in itertools.islice(archive, 4):
             yield member.name
             if member.size > LARGEST_MEMBER:

@@ -19,7 +19,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 from datamodules.augmentation import Augmentation, pad
-from datamodules.cifar10 import EpochSampler, ImageDataset, TrainLoader
+from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
 from tests.benchmarks.steps import Subject, steps
 from tests.benchmarks.stopwatch import Contestant, Stopwatch
 from zoo.core.devices import synchronize

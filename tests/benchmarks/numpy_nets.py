@@ -19,9 +19,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from datamodules.data_sets import CIFAR10
 from tests.benchmarks import through_fit
 from tests.benchmarks.stopwatch import Contestant, Stopwatch
-from zoo.core.classifier import MEAN, STD
 from zoo.scratch.activations import Identity, ReLU
 from zoo.scratch.initializers import he
 from zoo.scratch.layers import Dense
@@ -157,8 +157,8 @@ def bare(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
 def gathering(pixels: np.ndarray, labels: np.ndarray) -> Contestant:
     """Return an epoch of a NumPy loop that gathers and normalizes bytes: uint8 (n, 3072), labels int64 (n,)."""
     orders = shuffles(len(pixels))
-    scale = np.tile(np.float32(1 / (255 * np.array(STD))), INPUTS // 3)
-    shift = np.tile(np.float32(-np.array(MEAN) / STD), INPUTS // 3)
+    scale = np.tile(np.float32(1 / (255 * np.array(CIFAR10.std))), INPUTS // 3)
+    shift = np.tile(np.float32(-np.array(CIFAR10.mean) / CIFAR10.std), INPUTS // 3)
     rows = np.empty((BATCH_SIZE, INPUTS), np.float32)
 
     def batches() -> Batches:

@@ -17,8 +17,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from datamodules.cifar10 import Batch, CIFAR10DataModule, EpochSampler
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.loading import Batch, EpochSampler
 from tests.benchmarks.stopwatch import Stopwatch
 from zoo.core import torch_optimizers
 from zoo.core.schedules import Linear

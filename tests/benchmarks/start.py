@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.readers import cifar
+from datamodules.data_sets import CIFAR10
 from tests.benchmarks import process, start_programs
 from tests.benchmarks.stopwatch import Stopwatch
 from zoo.runs import configs
@@ -127,11 +127,11 @@ def _call(function: Callable[..., object], *arguments: Any) -> list[str]:
 def write_noise(folder: Path) -> None:
     """Write 60,000 images of noise in CIFAR-10's official layout, 184 MB."""
     rng = np.random.default_rng(0)
-    contents: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": list(cifar.CLASS_NAMES)}}
-    for name in cifar.BATCH_LABELS:
-        pixels = rng.integers(0, 256, (cifar.BATCH_SIZE, cifar.IMAGE_BYTES), dtype=np.uint8)
-        contents[name] = {"data": pixels, "labels": rng.integers(0, 10, cifar.BATCH_SIZE).tolist()}
-    (folder / cifar.FOLDER).mkdir()
+    contents: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": list(CIFAR10.class_names)}}
+    for name in CIFAR10.files[:-1]:
+        pixels = rng.integers(0, 256, (10_000, 3072), dtype=np.uint8)
+        contents[name] = {"data": pixels, "labels": rng.integers(0, 10, 10_000).tolist()}
+    (folder / CIFAR10.folder).mkdir()
     for name, content in contents.items():
         # Protocol 4 keeps bytes as bytes, and calls no more than `reader` lets it.
-        (folder / cifar.FOLDER / name).write_bytes(pickle.dumps(content, protocol=4))
+        (folder / CIFAR10.folder / name).write_bytes(pickle.dumps(content, protocol=4))

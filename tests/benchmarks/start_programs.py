@@ -54,21 +54,20 @@ def plain_script(
     """
     import torch
     from torch.utils.data import DataLoader, Subset
-    from torchvision import transforms
-    from torchvision.datasets import CIFAR10
+    from torchvision import datasets, transforms
 
-    from zoo.core.classifier import MEAN, STD
+    from datamodules.data_sets import CIFAR10
     from zoo.models import cnn
 
-    class Unchecked(CIFAR10):
+    class Unchecked(datasets.CIFAR10):
         """torchvision's, whose files may have other MD5 sums."""
 
-        train_list = tuple((name, None) for name, _ in CIFAR10.train_list)
-        test_list = tuple((name, None) for name, _ in CIFAR10.test_list)
-        meta = CIFAR10.meta | {"md5": None}
+        train_list = tuple((name, None) for name, _ in datasets.CIFAR10.train_list)
+        test_list = tuple((name, None) for name, _ in datasets.CIFAR10.test_list)
+        meta = datasets.CIFAR10.meta | {"md5": None}
 
     augmented = [transforms.RandomCrop(32, padding=padding), transforms.RandomHorizontalFlip()]
-    transform = transforms.Compose([*augmented, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+    transform = transforms.Compose([*augmented, transforms.ToTensor(), transforms.Normalize(CIFAR10.mean, CIFAR10.std)])
     dataset: Subset[Any] = Subset(Unchecked(folder, transform=transform), range(images))
     network = getattr(cnn, model)().net
     optimizer = torch.optim.AdamW(network.parameters())

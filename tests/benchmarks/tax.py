@@ -20,7 +20,8 @@ from typing import cast
 import torch
 from torch.utils.data import DistributedSampler
 
-from datamodules.cifar10 import Batch, CIFAR10DataModule
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.loading import Batch
 from tests.benchmarks import through_fit
 from tests.benchmarks.steps import DEVICE, Subject
 from tests.benchmarks.stopwatch import Stopwatch

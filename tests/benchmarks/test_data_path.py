@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 import cli
 from datamodules.augmentation import Augmentation
-from datamodules.cifar10 import ImageDataset
 from datamodules.errors import InputError
+from datamodules.loading import ImageDataset
 from tests.benchmarks import data_path
 from tests.benchmarks.command import main as benchmark
 from zoo.models.cnn import CNN

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import RunError
 from tests.benchmarks import command as benchmarks
 from tests.benchmarks import numpy_nets, through_fit
-from zoo.core.classifier import MEAN, STD
 
 IMAGES = 150  # two batches, and a smaller one
 
@@ -22,7 +22,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels, the same normalized, labels."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (IMAGES, 3072), dtype=np.uint8)
-    inputs = ((pixels.reshape(-1, 1024, 3) / 255 - MEAN) / STD).reshape(IMAGES, 3072).astype(np.float32)
+    inputs = ((pixels.reshape(-1, 1024, 3) / 255 - CIFAR10.mean) / CIFAR10.std).reshape(IMAGES, 3072).astype(np.float32)
     return pixels, inputs, rng.integers(0, 10, IMAGES)
 
 

@@ -15,8 +15,8 @@ import yaml
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import RunError
-from datamodules.readers import cifar
 from tests.benchmarks import process, start, start_programs
 from tests.benchmarks.command import main as benchmark
 from zoo.models.cnn import CNN
@@ -173,7 +173,7 @@ def test_both_get_to_their_first_step(name, tmp_path):
 
 
 def test_noise_is_in_the_official_layout(noise):
-    images, labels, official = cifar.read(noise, "test", verify_checksums=False)
+    images, labels, official = CIFAR10.read(noise, "test", verify_checksums=False)
     assert images.shape == (10_000, 3, 32, 32)
     assert images.mean() == pytest.approx(127.5, abs=0.5)
     assert set(labels) == set(range(10))

@@ -137,13 +137,13 @@ def test_rounds_out_of_range(rounds):
 
 
 def test_every_benchmark_can_take_the_images():
-    from datamodules.cifar10 import MOST_SYNTHETIC
+    from datamodules.synthetic import MOST_IMAGES
     from tests.benchmarks import data_path, numpy_nets, steps, tax
 
     subjects = (*steps.SUBJECTS, *data_path.SUBJECTS, *tax.SUBJECTS)
     batches = [numpy_nets.BATCH_SIZE, *data_path.BATCH_SIZES, *(subject.batch_size for subject in subjects)]
     assert max(batches) <= command.LEAST_IMAGES
-    assert command.MOST_IMAGES <= MOST_SYNTHETIC
+    assert command.MOST_IMAGES <= MOST_IMAGES
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")

@@ -13,7 +13,8 @@ from PIL import Image
 
 import cli
 from datamodules import download, synthetic
-from datamodules.readers import cifar
+from datamodules.data_sets import CIFAR10
+from datamodules.readers.cifar import CIFARDataSet
 from tests.helpers import Malicious, batch_file, write_pickle
 from zoo.plots import samples
 
@@ -33,23 +34,23 @@ def run(capsys) -> Callable[..., tuple[int, list[str], str]]:
 @pytest.fixture
 def _official_sums(official_layout, monkeypatch) -> None:
     """Take the made-up files for the official ones."""
-    for name in cifar.FILES:
-        content = (official_layout / cifar.FOLDER / name).read_bytes()
-        monkeypatch.setitem(cifar.OFFICIAL_MD5, name, hashlib.md5(content).hexdigest())
+    for name in CIFAR10.files:
+        content = (official_layout / CIFAR10.folder / name).read_bytes()
+        monkeypatch.setitem(CIFAR10.md5, name, hashlib.md5(content).hexdigest())
 
 
 def pack(folder: Path, archive: Path) -> None:
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        tar.add(folder, cifar.FOLDER)
+        tar.add(folder, CIFAR10.folder)
 
 
 @pytest.mark.usefixtures("_official_sums")
 def test_official_files(run, official_layout):
     code, lines, error = run("data", "check", "--data_dir", official_layout)
     assert (code, error) == (0, "")
-    assert [line.split()[0] for line in lines[:-1]] == list(cifar.FILES)
+    assert [line.split()[0] for line in lines[:-1]] == list(CIFAR10.files)
     assert all(line.endswith("  official") for line in lines[:-1])
-    assert f"{(official_layout / cifar.FOLDER / 'test_batch').stat().st_size:,} bytes" in lines[5]
+    assert f"{(official_layout / CIFAR10.folder / 'test_batch').stat().st_size:,} bytes" in lines[5]
     assert "is the official CIFAR-10" in lines[-1]
 
 
@@ -64,7 +65,7 @@ def test_a_copy_can_be_used_and_how_is_told(run, official_layout):
 
 
 def replace(root: Path, name: str, content: object) -> None:
-    path = root / cifar.FOLDER / name
+    path = root / CIFAR10.folder / name
     path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -75,8 +76,8 @@ def replace(root: Path, name: str, content: object) -> None:
 
 
 BAD = {
-    "truncated": (lambda: b"\x80\x02}q", "not official: MD5", "no readable batch file"),
-    "empty": (lambda: b"", "0 bytes", "no readable batch file"),
+    "truncated": (lambda: b"\x80\x02}q", "not official: MD5", "not a readable batch file"),
+    "empty": (lambda: b"", "0 bytes", "not a readable batch file"),
     "swapped": (lambda: batch_file("data_batch_1"), "not official: MD5", "calls itself 'training batch 1 of 5'"),
     "malicious": (lambda: Malicious(), "not official: MD5", "asks to call"),
     "shape": (lambda: batch_file("data_batch_2", data=np.zeros((3, 3072), np.uint8)), "not official", "(3, 3072)"),
@@ -128,21 +129,21 @@ def test_another_data_set(run, damaged_layout):
 
 
 def test_the_archive(run, official_layout):
-    pack(official_layout / cifar.FOLDER, Path(cifar.ARCHIVE))
-    code, lines, _ = run("data", "check", "--data_dir", cifar.ARCHIVE)
+    pack(official_layout / CIFAR10.folder, Path(CIFAR10.archive.name))
+    code, lines, _ = run("data", "check", "--data_dir", CIFAR10.archive.name)
     assert code == 0
     assert len(lines) == 8
     assert all("of the right structure" in line for line in lines[:-1])
 
 
 def test_a_truncated_archive_has_good_files_too(run, official_layout):
-    pack(official_layout / cifar.FOLDER, Path("whole"))
+    pack(official_layout / CIFAR10.folder, Path("whole"))
     whole = Path("whole").read_bytes()
-    Path(cifar.ARCHIVE).write_bytes(whole[: len(whole) // 2])
+    Path(CIFAR10.archive.name).write_bytes(whole[: len(whole) // 2])
     code, lines, _ = run("data", "check", "--data_dir", ".")
     assert code == 1
     verdicts = {line.split()[0]: line for line in lines[:-1]}
-    assert list(verdicts) == list(cifar.FILES)
+    assert list(verdicts) == list(CIFAR10.files)
     assert any("of the right structure" in line for line in verdicts.values())
     assert any("unreadable: " in line and "truncated" in line for line in verdicts.values())
 
@@ -179,9 +180,9 @@ def test_prepare_changes_nothing_where_there_are_data(run, damaged_layout, monke
 def test_prepare_downloads_and_checks(run, official_layout, monkeypatch):
     called = []
 
-    def fetch(data_dir: Path, mirrors: list[str]) -> None:
+    def fetch(data_set: CIFARDataSet, data_dir: Path, mirrors: list[str]) -> None:
         called.append(mirrors)
-        (data_dir / cifar.FOLDER).symlink_to(official_layout / cifar.FOLDER)
+        (data_dir / CIFAR10.folder).symlink_to(official_layout / CIFAR10.folder)
 
     monkeypatch.setattr(download, "fetch", fetch)
     Path("here").mkdir()
@@ -287,8 +288,8 @@ def test_show_cifar10(run, official_layout, monkeypatch):
     """Each image of the fixture is of one colour, which tells its class and its file; the test set is not read."""
     root = Path("links")
     root.mkdir()
-    for name in cifar.FILES:
-        (root / name).symlink_to(official_layout / cifar.FOLDER / name)
+    for name in CIFAR10.files:
+        (root / name).symlink_to(official_layout / CIFAR10.folder / name)
     opened = []
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read_bytes(path))
@@ -318,13 +319,13 @@ def test_images_stand_in_the_column_of_their_class_in_their_order():
 
 def test_the_names_stand_above_their_columns():
     images = np.zeros((10, 1, 3, 32, 32), np.uint8)
-    figure = samples.columns(images, [*cifar.CLASS_NAMES], "CIFAR-10, training images")
+    figure = samples.columns(images, [*CIFAR10.class_names], "CIFAR-10, training images")
     title, *names = figure.texts
     assert title.get_text() == "CIFAR-10, training images"
     step = 32 * samples.FACTOR + samples.SPACE
     boxes = [text.get_window_extent() for text in names]
     for column, (text, box) in enumerate(zip(names, boxes, strict=True)):
-        assert text.get_text() == cifar.CLASS_NAMES[column]
+        assert text.get_text() == CIFAR10.class_names[column]
         assert column * step < box.x0 < box.x1 < samples.SPACE + (column + 1) * step, "within its column"
         assert not box.overlaps(title.get_window_extent())
 
@@ -341,7 +342,7 @@ def test_show_writes_all_or_nothing(run):
 def test_show_real_images(run, real_data):
     assert run("data", "show", "--data_dir", real_data)[0] == 0
     images = shown()
-    train = cifar.read(real_data, "train", verify_checksums=False)
+    train = CIFAR10.read(real_data, "train", verify_checksums=False)
     for label, of_class in enumerate(images):
         members = {image.tobytes() for image in train.images[train.labels == label]}
         assert len({image.tobytes() for image in of_class} & members) == 6

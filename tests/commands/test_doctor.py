@@ -17,8 +17,8 @@ import threadpoolctl
 import torch
 
 import cli
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
-from datamodules.readers import cifar
 from tests.helpers import write_pickle
 from zoo.catalogue import registry
 from zoo.commands import doctor, machine_checks, package_checks
@@ -465,15 +465,15 @@ def test_official_data(official_layout, monkeypatch):
     assert copy.level == WARNING
     assert "not comparable" in copy.text
     assert "--data.verify_checksums=false" in copy.fix
-    for name in cifar.FILES:
-        content = (official_layout / cifar.FOLDER / name).read_bytes()
-        monkeypatch.setitem(cifar.OFFICIAL_MD5, name, hashlib.md5(content).hexdigest())
+    for name in CIFAR10.files:
+        content = (official_layout / CIFAR10.folder / name).read_bytes()
+        monkeypatch.setitem(CIFAR10.md5, name, hashlib.md5(content).hexdigest())
     assert only(machine_checks.data()).level == OK
 
 
 def test_damaged_data(damaged_layout, monkeypatch):
     monkeypatch.setenv("CIFAR10_DIR", str(damaged_layout))
-    path = damaged_layout / cifar.FOLDER / "data_batch_3"
+    path = damaged_layout / CIFAR10.folder / "data_batch_3"
     path.unlink()
     write_pickle(path, [1, 2])
     finding = only(machine_checks.data())

@@ -253,7 +253,7 @@ CASES = {
     "a.png --data_dir data": ["--data_dir data"],
     "missing.png": ["'missing.png' does not exist"],
     "empty": ["the folder 'empty' has no file in it"],
-    "*.gif": ["no file is like '*.gif'"],
+    "*.gif": ["no file matches '*.gif'"],
     "notes.txt": ["none of the files named (1) is a picture"],
     "--ckpt missing.ckpt": ["missing.ckpt: there is no such file"],
     "--ckpt notes.txt": ["notes.txt is no readable checkpoint"],
@@ -296,7 +296,7 @@ def test_no_validation_images(run, call, refusal):
 
 def test_no_data(run, capsys, monkeypatch):
     """The model was trained on CIFAR-10, which is nowhere, and nothing is downloaded."""
-    monkeypatch.setattr("datamodules.cifar10.fetch", None)
+    monkeypatch.setattr("datamodules.image_data_module.fetch", None)
     path = run("mlp") / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
     content["config"]["data"]["source"] = "cifar10"

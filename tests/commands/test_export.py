@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import cli
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, RunError
-from datamodules.readers import cifar
 from tests.helpers import Hostile, in_markdown, quiet_trainer, tiny_data
 from zoo.catalogue import registry
 from zoo.core.about import About
@@ -585,7 +585,7 @@ class TestCheck:
         monkeypatch.setenv("CIFAR10_DIR", str(real_data))
         found = self.images_for(source="cifar10")
         assert found.description.startswith("108 test images of CIFAR-10")
-        test = cifar.read(real_data, "test", verify_checksums=False).images
+        test = CIFAR10.read(real_data, "test", verify_checksums=False).images
         known = {image.tobytes() for image in test}
         assert all(image.tobytes() in known for image in found.pixels)
 

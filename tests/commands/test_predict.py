@@ -19,8 +19,8 @@ from PIL import Image
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
-from datamodules.readers import cifar
 from tests import forked
 from tests.helpers import refusal
 from zoo.plots import contact_sheet, mosaic
@@ -237,7 +237,7 @@ def tiff(values: np.ndarray) -> bytes:
 
 
 BAD = {
-    "text": ("a.jpg", lambda: b"I am no picture", "no picture, or none of the formats JPEG"),
+    "text": ("a.jpg", lambda: b"I am no picture", "no image, or in none of the formats JPEG"),
     "empty": ("b.png", lambda: b"", "the file is empty"),
     "one byte of its pixels": ("c.png", lambda: png()[:600] + bytes([png()[600] ^ 0xFF]) + png()[601:], ""),
     "a program": (
@@ -303,7 +303,7 @@ def test_a_pipe_is_not_waited_for(run):
     os.mkfifo("pipe")
     code, _, error = run("pipe", "a.png")
     assert code == 0
-    assert "skipped pipe: no regular file" in error
+    assert "skipped pipe: not a regular file" in error
 
 
 # Which files.
@@ -325,7 +325,7 @@ def test_files_folders_and_patterns():
 MISSING = {
     "cta.png": ["'cta.png' does not exist.", "Did you mean 'cat.png'?"],
     "phtos/cat.png": ["'phtos/cat.png' does not exist.", "Did you mean 'photos'?"],
-    "*.jpg": ["no file is like '*.jpg'"],
+    "*.jpg": ["no file matches '*.jpg'"],
     "photos": ["'photos' has no file in it"],
     "gone.png": ["'gone.png' is a link to 'nowhere.png'"],
     "nowhere.png": ["'nowhere.png' does not exist.\n"],
@@ -593,7 +593,7 @@ def test_where_the_test_set_lies(run, runs, official_layout, monkeypatch):
     expected = run("--test_set", "--data_dir", official_layout, ckpt=ckpt)
     assert expected[0] == 0
     assert "CIFAR-10 copy (not the official files), multiclass: 10 test" in expected[2]
-    assert {row["label"] for row in csv.DictReader(expected[1].splitlines())} <= set(cifar.CLASS_NAMES)
+    assert {row["label"] for row in csv.DictReader(expected[1].splitlines())} <= set(CIFAR10.class_names)
     monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
     assert run("--test_set", ckpt=ckpt)[1] == expected[1]
     monkeypatch.setenv("CIFAR10_DIR", "elsewhere")
@@ -601,7 +601,7 @@ def test_where_the_test_set_lies(run, runs, official_layout, monkeypatch):
 
 
 def test_nothing_is_downloaded(run, runs, monkeypatch):
-    monkeypatch.setattr("datamodules.cifar10.fetch", None)
+    monkeypatch.setattr("datamodules.image_data_module.fetch", None)
     code, out, error = run("--test_set", "--data_dir", "nowhere", ckpt=of_cifar10(runs, data_dir=None))
     assert (code, out) == (2, "")
     assert "error: no CIFAR-10 in 'nowhere': name its place by --data_dir" in error

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 
 import cli
 from datamodules import download
+from datamodules.data_set import Archive
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, printable_lines
 from tests import plugins
 from zoo.catalogue import registry
@@ -146,10 +149,10 @@ def test_a_download(capsys):
     """From a port of this machine where nobody answers, after a wrong archive."""
     folder = Path(f"data{EVIL}")
     folder.mkdir()
-    (folder / download.PART).write_bytes(b"12345")
-    archive = download.Archive(["http://127.0.0.1:9/archive"], size=5, md5="", files={}, room=5)
+    download.part_of(CIFAR10, folder).write_bytes(b"12345")
+    archive = Archive(CIFAR10.archive.name, ("http://127.0.0.1:9/archive",), size=5, md5="", room=5)
     with pytest.raises(InputError):
-        download.fetch(folder, archive=archive)
+        download.fetch(replace(CIFAR10, archive=archive), folder)
     out = capsys.readouterr().out
     assert_harmless(out)
     assert out.count("\\x1b[31m") == 2

@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision
 from sklearn import metrics as sk
 from torch.utils.data import BatchSampler, DataLoader, TensorDataset
 
-from datamodules.cifar10 import Batch
+from datamodules.loading import Batch
 from zoo.core.metrics import ClassificationMetrics, summarize
 from zoo.models.mlp import MLP
 

@@ -17,19 +17,22 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from datamodules import cifar10
+from datamodules import loading
 from datamodules.augmentation import Augmentation, augment, pad, random_bits
-from datamodules.cifar10 import SPLIT_SEED, CIFAR10DataModule, EpochSampler, ImageDataset, TrainLoader, stratified_order
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
-from datamodules.readers import cifar
+from datamodules.image_data_module import SPLIT_SEED, stratified_order
+from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
+from datamodules.readers.cifar import CIFARDataSet
 
-read_once = functools.cache(cifar.read)
+read_once = functools.cache(CIFARDataSet.read)
 
 
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch):
     """Read each of the files once for all tests of this module."""
-    monkeypatch.setattr(cifar, "read", read_once)
+    monkeypatch.setattr(CIFARDataSet, "read", read_once)
 
 
 def module(root=None, **options) -> CIFAR10DataModule:
@@ -64,7 +67,7 @@ def test_default_split(official_layout):
 
 def test_samples_keep_their_labels_and_pixels(official_layout):
     data = open_module(official_layout)
-    whole = cifar.read(official_layout, "train", verify_checksums=False)
+    whole = CIFAR10.read(official_layout, "train", verify_checksums=False)
     for dataset in (data.train, data.val):
         batch = dataset.__getitems__(list(range(len(dataset))))
         np.testing.assert_array_equal(batch.labels, whole.labels[batch.indices])
@@ -75,7 +78,8 @@ def test_samples_keep_their_labels_and_pixels(official_layout):
 def test_hold_out_and_subsets_do_not_depend_on_the_run(monkeypatch, options):
     """They are the first ones of the stratified order of seed 10, which the next test pins."""
     labels = np.arange(500) % 10
-    monkeypatch.setattr(cifar, "read", lambda *args, **kwargs: (np.zeros((500, 3, 32, 32), np.uint8), labels, True))
+    images = np.zeros((500, 3, 32, 32), np.uint8)
+    monkeypatch.setattr(CIFARDataSet, "read", lambda *args, **kwargs: (images, labels, True))
     data = module("anywhere", **options)
     data.setup()
     order = stratified_order(labels, np.random.default_rng(10))
@@ -112,11 +116,11 @@ def test_val_size_0_trains_on_everything(official_layout):
 
 
 def test_a_copy_of_one_split_makes_a_copy(official_layout, monkeypatch):
-    def read(root, split, verify_checksums):
-        return original(root, split, verify_checksums=False)._replace(official=split == "test")
+    def read(self, root, split, **options):
+        return original(self, root, split, verify_checksums=False)._replace(official=split == "test")
 
-    original = cifar.read
-    monkeypatch.setattr(cifar, "read", read)
+    original = CIFARDataSet.read
+    monkeypatch.setattr(CIFARDataSet, "read", read)
     data = module(official_layout)
     data.setup("test")
     assert data.source_name == "CIFAR-10"
@@ -235,7 +239,7 @@ def test_batches_fetched_together(monkeypatch, at_once, busy):
     data = open_module(batch_size=32, **AUGMENTED)
     loader = data.train_dataloader()
     expected = [data.train.fetch(positions) for positions in loader.sampler.order().split(32)]
-    monkeypatch.setattr("datamodules.cifar10.FETCHED_IMAGES", at_once)
+    monkeypatch.setattr("datamodules.loading.FETCHED_IMAGES", at_once)
     monkeypatch.setattr("os.cpu_count", lambda: torch.get_num_threads() + (not busy))
     makers = set()
     monkeypatch.setattr(ImageDataset, "fetch", watched(ImageDataset.fetch, makers))
@@ -254,8 +258,8 @@ def test_batches_fetched_together(monkeypatch, at_once, busy):
 @pytest.mark.parametrize(("device", "fetches"), [("cpu", 5), ("meta", 2)])
 def test_more_is_fetched_at_once_on_a_gpu(monkeypatch, device, fetches):
     """300 images: 64 at once on the processor; where others hold them, 192, in whole batches of 32."""
-    monkeypatch.setattr("datamodules.cifar10.FETCHED_IMAGES", 64)
-    monkeypatch.setattr("datamodules.cifar10.FETCHED_ON_GPU", 200)
+    monkeypatch.setattr("datamodules.loading.FETCHED_IMAGES", 64)
+    monkeypatch.setattr("datamodules.loading.FETCHED_ON_GPU", 200)
     loader, fetched, fetch = open_module(batch_size=32).train_dataloader(), [], ImageDataset.fetch
     loader.dataset.to(torch.device(device))
     monkeypatch.setattr(ImageDataset, "fetch", lambda *args: fetched.append(len(args[1])) or fetch(*args))
@@ -349,7 +353,7 @@ def test_no_augmentation_keeps_no_border():
 def test_images_are_copied_part_by_part(monkeypatch, padding, border):
     """Into the same as at once: 300 images are 2 parts of 128 and one of 44."""
     at_once = open_module(crop_padding=padding, crop_border=border, horizontal_flip=True).train
-    monkeypatch.setattr("datamodules.cifar10.COPIED_IMAGES", 128)
+    monkeypatch.setattr("datamodules.image_data_module.COPIED_IMAGES", 128)
     parts = open_module(crop_padding=padding, crop_border=border, horizontal_flip=True).train
     plain = open_module().train.images
     assert torch.equal(parts.images, pad(plain, padding, border))
@@ -395,7 +399,7 @@ def fake_dataset(augmentation) -> ImageDataset:
     ],
 )
 def test_an_epoch_on_a_gpu_waits_for_nothing(monkeypatch, augmentation, fetched):
-    monkeypatch.setattr("datamodules.cifar10.FETCHED_ON_GPU", fetched)
+    monkeypatch.setattr("datamodules.loading.FETCHED_ON_GPU", fetched)
     with FakeTensorMode():
         dataset = fake_dataset(augmentation)
         sampler = EpochSampler(dataset, num_replicas=1, rank=0, seed=0)
@@ -450,7 +454,7 @@ def test_a_fetch_has_one_thread_and_leaves_them_as_before(monkeypatch):
         return lambda *args, **options: seen.append(torch.get_num_threads()) or function(*args, **options)
 
     for name in ("augment", "random_bits"):  # a batch's images, and an epoch's order
-        monkeypatch.setattr(f"datamodules.cifar10.{name}", seeing(getattr(cifar10, name)))
+        monkeypatch.setattr(f"datamodules.loading.{name}", seeing(getattr(loading, name)))
     data = open_module(**AUGMENTED)
     torch.set_num_threads(3)
     try:

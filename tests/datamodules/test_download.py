@@ -5,8 +5,8 @@ import errno
 import functools
 import hashlib
 import io
-import json
 import os
+import pickle
 import select
 import socket
 import subprocess
@@ -15,6 +15,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,14 +25,15 @@ import pytest
 import tqdm
 
 from datamodules import download
-from datamodules.download import Archive
+from datamodules.data_set import Archive
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
-from datamodules.readers import cifar
+from datamodules.readers.cifar import CIFARDataSet
 
 ROOT = Path(download.__file__).parents[1]
 DATA = Path("data")
-PART = DATA / download.PART
-CONTENTS = {name: np.random.default_rng(k).bytes(4_000) for k, name in enumerate(cifar.FILES)}
+PART = download.part_of(CIFAR10, DATA)
+CONTENTS = {name: np.random.default_rng(k).bytes(4_000) for k, name in enumerate(CIFAR10.files)}
 
 
 def md5(content: bytes) -> str:
@@ -51,10 +53,15 @@ def packed(members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
 
 
 BYTES = packed(
-    {f"{cifar.FOLDER}/{name}": content for name, content in CONTENTS.items()}
-    | {f"{cifar.FOLDER}/readme.html": b"read me", f"{cifar.FOLDER}/stray": b"stray"}
+    {f"{CIFAR10.folder}/{name}": content for name, content in CONTENTS.items()}
+    | {f"{CIFAR10.folder}/readme.html": b"read me", f"{CIFAR10.folder}/stray": b"stray"}
 )
 HALF = len(BYTES) // 2
+
+
+def with_archive(archive: Archive) -> CIFARDataSet:
+    """CIFAR-10 with another archive, of `CONTENTS`."""
+    return replace(CIFAR10, archive=archive, md5={name: md5(content) for name, content in CONTENTS.items()})
 
 
 class Server(ThreadingHTTPServer):
@@ -84,11 +91,10 @@ class Server(ThreadingHTTPServer):
         self.silence.close()
         self.nothing_more.close()
 
-    def archive(self, *ways: str) -> Archive:
-        """The stand-in for the official archive, to be had in these ways."""
-        addresses = [f"http://127.0.0.1:{self.server_port}/{way}/{cifar.ARCHIVE}" for way in ways]
-        files = {name: md5(content) for name, content in CONTENTS.items()}
-        return Archive(addresses, len(self.content), md5(self.content), files, room=123_456)
+    def data_set(self, *ways: str) -> CIFARDataSet:
+        """CIFAR-10 with the stand-in for its archive, which is served in these ways."""
+        addresses = tuple(f"http://127.0.0.1:{self.server_port}/{way}/{CIFAR10.archive.name}" for way in ways)
+        return with_archive(Archive(CIFAR10.archive.name, addresses, len(self.content), md5(self.content), 123_456))
 
     def handle_error(self, *args) -> None:
         """A client that hangs up is part of the game."""
@@ -204,14 +210,14 @@ def leave_part(content: bytes) -> None:
 
 def assert_whole() -> None:
     """The data are there, and nothing but them."""
-    assert cifar.find(DATA) == DATA / cifar.FOLDER
-    assert [path.name for path in DATA.iterdir()] == [cifar.FOLDER]
-    found = {path.name: path.read_bytes() for path in (DATA / cifar.FOLDER).iterdir()}
+    assert CIFAR10.find(DATA) == DATA / CIFAR10.folder
+    assert [path.name for path in DATA.iterdir()] == [CIFAR10.folder]
+    found = {path.name: path.read_bytes() for path in (DATA / CIFAR10.folder).iterdir()}
     assert found == CONTENTS | {"readme.html": b"read me"}
 
 
 def test_downloads_checks_and_leaves_nothing_else(server, capsys):
-    assert download.fetch(DATA, archive=server.archive("well", "missing")) == DATA / cifar.FOLDER
+    assert download.fetch(server.data_set("well", "missing"), DATA) == DATA / CIFAR10.folder
     assert_whole()
     assert server.requests == [("well", None)]
     output = capsys.readouterr()
@@ -221,10 +227,10 @@ def test_downloads_checks_and_leaves_nothing_else(server, capsys):
 
 
 def test_data_that_are_there_are_left_alone(server):
-    folder = DATA / cifar.FOLDER
+    folder = DATA / CIFAR10.folder
     folder.mkdir(parents=True)
     (folder / "test_batch").write_bytes(b"mine")
-    assert download.fetch(DATA, archive=server.archive("well")) == folder
+    assert download.fetch(server.data_set("well"), DATA) == folder
     assert not server.requests
     assert [path.name for path in folder.iterdir()] == ["test_batch"]
 
@@ -234,7 +240,7 @@ LEFT = {
     "unsatisfiable": "answers 416",
     "wrong": "MD5 sum is wrong",
     "larger": f"has another file ({len(BYTES) + 1:,} bytes",
-    "page": "size untold",
+    "page": "size unknown",
     "nonsense": "SSH",
     "drop": "broke off",
     "silence": "silent for 10 s",
@@ -246,7 +252,7 @@ LEFT = {
 @pytest.mark.usefixtures("_time_flies")
 @pytest.mark.parametrize("way", LEFT)
 def test_a_bad_server_is_left_for_the_next_one(server, way, capsys):
-    download.fetch(DATA, archive=server.archive(way, "well"))
+    download.fetch(server.data_set(way, "well"), DATA)
     assert_whole()
     assert server.asked() == [way, "well"]
     resumed = server.requests[1][1] is not None
@@ -260,13 +266,13 @@ def test_a_bad_server_is_left_for_the_next_one(server, way, capsys):
 @pytest.mark.parametrize("way", [way for way in LEFT if way != "slow"])
 def test_no_good_server_ends_in_one_line(server, way):
     with pytest.raises(InputError) as raised:
-        download.fetch(DATA, archive=server.archive(way))
+        download.fetch(server.data_set(way), DATA)
     assert LEFT[way] in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert cifar.find(DATA) is None
+    assert CIFAR10.find(DATA) is None
     sent_something = way in ("drop", "stall")
     assert server.asked() == [way] * (2 if sent_something else 1)
-    assert [path.name for path in DATA.glob("*")] == [download.PART] * sent_something
+    assert [path.name for path in DATA.glob("*")] == [PART.name] * sent_something
     assert DATA.exists() == sent_something, "what was made and is empty is taken away"
 
 
@@ -316,8 +322,8 @@ def paced(monkeypatch) -> Callable[..., list[tuple[str, int]]]:
         monkeypatch.setattr(download.urllib.request, "urlopen", servers.urlopen)
         monkeypatch.setattr(download, "SPEED_WINDOW_SECONDS", 1.0)
         monkeypatch.setattr(download, "MIN_BYTES_PER_SECOND", 1_000)
-        files = {name: md5(content) for name, content in CONTENTS.items()}
-        download.fetch(DATA, archive=Archive([f"http://{host}/" for host in hosts], len(BYTES), md5(BYTES), files, 1))
+        addresses = tuple(f"http://{host}/" for host in hosts)
+        download.fetch(with_archive(Archive(CIFAR10.archive.name, addresses, len(BYTES), md5(BYTES), 1)), DATA)
         assert_whole()
         return servers.asked
 
@@ -354,30 +360,30 @@ def test_a_server_that_is_a_little_faster_than_too_slow_is_kept(paced):
 @pytest.mark.parametrize("way", ["slow", "slow_no_ranges"])
 def test_where_all_are_slow_the_quickest_goes_on(server, way, capsys):
     leave_part(BYTES[:HALF])
-    download.fetch(DATA, archive=server.archive("missing", way))
+    download.fetch(server.data_set("missing", way), DATA)
     assert_whole()
     assert server.asked() == ["missing", way, way]
     assert "Asking again, however slow: 127.0.0.1" in capsys.readouterr().out
 
 
 def test_mirrors_are_asked_first(server):
-    *mirrors, official = server.archive("missing", "well", "drop").addresses
-    folder = mirrors[1].removesuffix(cifar.ARCHIVE)
-    download.fetch(DATA, [mirrors[0], folder], server.archive("drop")._replace(addresses=[official]))
+    *mirrors, _ = server.data_set("missing", "well", "drop").archive.addresses
+    folder = mirrors[1].removesuffix(CIFAR10.archive.name)
+    download.fetch(server.data_set("drop"), DATA, [mirrors[0], folder])
     assert server.asked() == ["missing", "well"]
 
 
 @pytest.mark.parametrize("mirror", ["ftp://a.b/c.tar.gz", "file:///etc/passwd", "a.b/c", "", "https://", "http://[x"])
 def test_a_mirror_that_is_no_web_address(mirror):
-    with pytest.raises(InputError, match="is no web address") as raised:
-        download.fetch(DATA, [mirror])
+    with pytest.raises(InputError, match="is not a web address") as raised:
+        download.fetch(CIFAR10, DATA, [mirror])
     assert f"'{mirror}'" in str(raised.value)
     assert not DATA.exists()
 
 
 def test_a_part_is_resumed_by_its_missing_bytes_alone(server):
     leave_part(BYTES[:HALF])
-    download.fetch(DATA, archive=server.archive("well"))
+    download.fetch(server.data_set("well"), DATA)
     assert_whole()
     assert server.requests == [("well", f"bytes={HALF}-")]
 
@@ -385,13 +391,13 @@ def test_a_part_is_resumed_by_its_missing_bytes_alone(server):
 def test_a_server_without_ranges_completes_a_part_too(server, monkeypatch):
     monkeypatch.setattr(download, "CHUNK_BYTES", 1_000)
     leave_part(BYTES[: HALF + 1])
-    download.fetch(DATA, archive=server.archive("no_ranges"))
+    download.fetch(server.data_set("no_ranges"), DATA)
     assert_whole()
 
 
 def test_a_whole_part_needs_no_server(server):
     leave_part(BYTES)
-    download.fetch(DATA, archive=server.archive("missing"))
+    download.fetch(server.data_set("missing"), DATA)
     assert_whole()
     assert not server.requests
 
@@ -399,7 +405,7 @@ def test_a_whole_part_needs_no_server(server):
 @pytest.mark.parametrize("part", [bytes(HALF), bytes(len(BYTES)), BYTES + b"!"], ids=["half", "whole", "longer"])
 def test_a_wrong_part_is_thrown_away(server, part):
     leave_part(part)
-    download.fetch(DATA, archive=server.archive("well"))
+    download.fetch(server.data_set("well"), DATA)
     assert_whole()
     assert server.requests[-1] == ("well", None)
 
@@ -408,7 +414,7 @@ def test_the_right_file_is_not_taken_for_another_by_a_wrong_server(server):
     """The wrong end of a right beginning: all is loaded anew, and a server whose every byte was wrong is done with."""
     leave_part(BYTES[:HALF])
     with pytest.raises(InputError, match="MD5 sum is wrong"):
-        download.fetch(DATA, archive=server.archive("wrong"))
+        download.fetch(server.data_set("wrong"), DATA)
     assert server.requests == [("wrong", f"bytes={HALF}-"), ("wrong", None)]
     assert not PART.exists()
 
@@ -417,30 +423,29 @@ def test_until_the_end_nothing_looks_like_data(server, monkeypatch):
     seen = []
 
     def watched(file, algorithm):
-        seen.append(cifar.find(DATA))
+        seen.append(CIFAR10.find(DATA))
         return digest(file, algorithm)
 
     digest = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", watched)
-    download.fetch(DATA, archive=server.archive("well"))
+    download.fetch(server.data_set("well"), DATA)
     assert seen == [None] * (1 + len(CONTENTS))
 
 
 def test_what_a_killed_run_left_is_cleared_away(server):
-    (DATA / download.FOLDER_PART).mkdir(parents=True)
-    (DATA / download.FOLDER_PART / "data_batch_1").write_bytes(b"half")
-    (DATA / download.FOLDER_PART / "stray").write_bytes(b"half")
-    (DATA / download.LOCK).touch()
-    assert cifar.find(DATA) is None
-    download.fetch(DATA, archive=server.archive("well"))
+    folder = download.unpacking(CIFAR10, DATA)
+    folder.mkdir(parents=True)
+    (folder / "data_batch_1").write_bytes(b"half")
+    (folder / "stray").write_bytes(b"half")
+    download.lock_of(CIFAR10, DATA).touch()
+    assert CIFAR10.find(DATA) is None
+    download.fetch(server.data_set("well"), DATA)
     assert_whole()
 
 
 def start(server: Server, way: str) -> subprocess.Popen:
     """A process of its own that downloads."""
-    code = (
-        "import json, sys; from datamodules import download as d; d.fetch('data', (), d.Archive(*json.load(sys.stdin)))"
-    )
+    code = "import pickle, sys; from datamodules import download; download.fetch(pickle.load(sys.stdin.buffer), 'data')"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -449,7 +454,7 @@ def start(server: Server, way: str) -> subprocess.Popen:
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    process.stdin.write(json.dumps(server.archive(way)))
+    pickle.dump(server.data_set(way), process.stdin.buffer)
     process.stdin.close()
     return process
 
@@ -474,8 +479,8 @@ def test_a_killed_download_is_no_data_and_is_resumed(server, monkeypatch):
         wait_for(lambda: PART.exists() and PART.stat().st_size)
         process.kill()
     there = PART.stat().st_size
-    assert cifar.find(DATA) is None
-    download.fetch(DATA, archive=server.archive("well"))
+    assert CIFAR10.find(DATA) is None
+    download.fetch(server.data_set("well"), DATA)
     assert_whole()
     assert server.requests == [("halves", None), ("well", f"bytes={there}-")]
 
@@ -486,7 +491,7 @@ def test_of_two_processes_one_downloads_and_one_waits(server, monkeypatch):
         wait_for(lambda: server.requests)
         with start(server, "halves") as second:
             assert "Another process is downloading" in second.stdout.readline()
-            assert cifar.find(DATA) is None
+            assert CIFAR10.find(DATA) is None
             server.gate.set()
             assert second.wait() == first.wait() == 0, second.stdout.read() + first.stdout.read()
     assert_whole()
@@ -533,50 +538,50 @@ def test_members_that_are_no_files_are_not_unpacked(server, kind):
     members["link"] = link("test_batch", kind, str(Path("outside").resolve()))
     server.content = packed(members)
     with pytest.raises(InputError, match="no right test_batch"):
-        download.fetch(DATA, archive=server.archive("well"))
-    assert cifar.find(DATA) is None
-    assert sorted(path.name for path in Path().rglob("*")) == sorted(["outside", "data", download.PART])
+        download.fetch(server.data_set("well"), DATA)
+    assert CIFAR10.find(DATA) is None
+    assert sorted(path.name for path in Path().rglob("*")) == sorted(["outside", "data", PART.name])
 
 
 def test_members_are_unpacked_by_name_wherever_they_want_to_go(server):
     absolute = Path("absolute").resolve()
     members = {f"../../{name}": content for name, content in CONTENTS.items()}
     server.content = packed(members | {"../evil": b"x", str(absolute): b"x", "readme.html": b"read me"})
-    download.fetch(DATA, archive=server.archive("well"))
+    download.fetch(server.data_set("well"), DATA)
     assert_whole()
     assert [path.name for path in Path().iterdir()] == ["data"]
 
 
 def test_a_wrong_file_in_a_right_archive(server):
-    archive = server.archive("well")
+    data_set = server.data_set("well")
     with pytest.raises(InputError, match="no right data_batch_2"):
-        download.fetch(DATA, archive=archive._replace(files=dict(archive.files) | {"data_batch_2": "0" * 32}))
-    assert cifar.find(DATA) is None
-    assert [path.name for path in DATA.iterdir()] == [download.PART]
+        download.fetch(replace(data_set, md5={**data_set.md5, "data_batch_2": "0" * 32}), DATA)
+    assert CIFAR10.find(DATA) is None
+    assert [path.name for path in DATA.iterdir()] == [PART.name]
 
 
 @pytest.mark.parametrize("data_dir", ["file", "file/data"])
 def test_a_folder_that_cannot_be_made(server, data_dir, monkeypatch):
-    monkeypatch.setattr(cifar, "find", lambda data_dir: None)
+    monkeypatch.setattr(CIFARDataSet, "find", lambda self, data_dir: None)
     Path("file").write_text("mine")
     with pytest.raises(InputError, match=f"cannot be written to '{data_dir}'"):
-        download.fetch(data_dir, archive=server.archive("well"))
+        download.fetch(server.data_set("well"), data_dir)
     assert not server.requests
     assert Path("file").read_text() == "mine"
 
 
 def test_a_folder_of_that_name_with_something_else_is_left_alone(server):
-    (DATA / cifar.FOLDER).mkdir(parents=True)
-    (DATA / cifar.FOLDER / "notes").write_text("mine")
+    (DATA / CIFAR10.folder).mkdir(parents=True)
+    (DATA / CIFAR10.folder / "notes").write_text("mine")
     with pytest.raises(InputError, match=r"cannot be written to 'data'.*not empty"):
-        download.fetch(DATA, archive=server.archive("well"))
+        download.fetch(server.data_set("well"), DATA)
     assert not server.requests
-    assert (DATA / cifar.FOLDER / "notes").read_text() == "mine"
+    assert (DATA / CIFAR10.folder / "notes").read_text() == "mine"
 
 
 def test_an_empty_folder_of_that_name_is_no_obstacle(server):
-    (DATA / cifar.FOLDER).mkdir(parents=True)
-    download.fetch(DATA, archive=server.archive("well"))
+    (DATA / CIFAR10.folder).mkdir(parents=True)
+    download.fetch(server.data_set("well"), DATA)
     assert_whole()
 
 
@@ -594,10 +599,10 @@ def test_a_full_disk_ends_it_and_asks_no_other_server(server, step, monkeypatch)
 
     monkeypatch.setattr(Path, "open", open_on_full_disk)
     with pytest.raises(InputError, match=r"no room .*No space left.* 123,456 bytes"):
-        download.fetch(DATA, archive=server.archive("well", "well", "no_ranges"))
+        download.fetch(server.data_set("well", "well", "no_ranges"), DATA)
     assert server.asked() == ["well"]
-    assert cifar.find(DATA) is None
-    assert [path.name for path in Path().rglob("*")] == ([] if step == "_complete" else ["data", download.PART])
+    assert CIFAR10.find(DATA) is None
+    assert [path.name for path in Path().rglob("*")] == ([] if step == "_complete" else ["data", PART.name])
 
 
 def test_a_disk_that_is_really_full(server):
@@ -608,9 +613,9 @@ def test_a_disk_that_is_really_full(server):
         pytest.skip("mounting is not allowed")
     try:
         with pytest.raises(InputError, match="no room"):
-            download.fetch(DATA, archive=server.archive("well"))
-        assert cifar.find(DATA) is None
-        assert [path.name for path in DATA.iterdir()] == [download.PART]
+            download.fetch(server.data_set("well"), DATA)
+        assert CIFAR10.find(DATA) is None
+        assert [path.name for path in DATA.iterdir()] == [PART.name]
     finally:
         subprocess.run(["umount", str(DATA)], check=True)
 
@@ -623,17 +628,17 @@ def test_no_network(monkeypatch):
 
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     with pytest.raises(InputError) as raised:
-        download.fetch("a/b")
+        download.fetch(CIFAR10, "a/b")
     message = str(raised.value)
     assert message.count("Name or service not known") == 1
-    assert all(address.split("/")[2] in message for address in download.ADDRESSES)
+    assert all(address.split("/")[2] in message for address in CIFAR10.archive.addresses)
     assert not list(Path().iterdir())
 
 
 def test_a_terminal_gets_a_bar(server, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("tqdm.tqdm", functools.partial(tqdm.tqdm, mininterval=0))
-    download.fetch(DATA, archive=server.archive("well"))
+    download.fetch(server.data_set("well"), DATA)
     output = capsys.readouterr()
     assert "B/s" in output.err
     assert "MB/s" not in output.out
@@ -641,7 +646,7 @@ def test_a_terminal_gets_a_bar(server, monkeypatch, capsys):
 
 def test_lines_come_every_tenth_and_not_more_often(server, monkeypatch, capsys):
     monkeypatch.setattr(download, "CHUNK_BYTES", 100)
-    download.fetch(DATA, archive=server.archive("well"))
+    download.fetch(server.data_set("well"), DATA)
     lines = [line for line in capsys.readouterr().out.splitlines() if "MB/s" in line]
     assert len(lines) == 10
 
@@ -654,8 +659,7 @@ def test_needs_no_torch():
 
 
 def test_the_official_archive_is_torchvisions():
-    from torchvision.datasets import CIFAR10
+    from torchvision import datasets
 
-    assert download.OFFICIAL.md5 == CIFAR10.tgz_md5
-    assert CIFAR10.url == download.ADDRESSES[0]
-    assert download.OFFICIAL.files == cifar.OFFICIAL_MD5
+    assert CIFAR10.archive.md5 == datasets.CIFAR10.tgz_md5
+    assert CIFAR10.archive.addresses[0] == datasets.CIFAR10.url

@@ -3,6 +3,7 @@
 import io
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 import cli
 from datamodules import download
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_set import Archive
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
-from datamodules.readers import cifar, lookalikes
+from datamodules.readers import lookalikes
+from datamodules.readers.cifar import CIFARDataSet
 from zoo.scratch import __main__ as lesson
 
 
@@ -35,7 +39,7 @@ def pack(archive: str, *names: str) -> None:
             tar.addfile(tarfile.TarInfo(name), io.BytesIO())
 
 
-BATCHES = [f"cifar-10-batches-py/{name}" for name in cifar.FILES]
+BATCHES = [f"cifar-10-batches-py/{name}" for name in CIFAR10.files]
 FOUND = {
     "a folder deeper": (lambda: put("cifar/cifar-10-batches-py/data_batch_1"), "it lies in 'data/cifar': name that"),
     "two folders deeper": (lambda: put("a/b/test_batch"), "it lies in 'data/a/b': name that folder"),
@@ -56,8 +60,8 @@ FOUND = {
     "Kaggle": (lambda: put("train/1.png", "train/2.png", "trainLabels.csv"), "'data' holds CIFAR-10 as Kaggle"),
     "archive of Kaggle": (lambda: pack("cifar-10.zip", "train.7z", "trainLabels.csv"), "holds CIFAR-10 as Kaggle"),
     "a folder of pictures for each class": (
-        lambda: put(*(f"train/{name}/0001.png" for name in cifar.CLASS_NAMES)),
-        "'data/train' holds picture files in a folder for each class",
+        lambda: put(*(f"train/{name}/0001.png" for name in CIFAR10.class_names)),
+        "'data/train' holds image files in a folder for each class",
     ),
     "CIFAR-100": (lambda: put("cifar-100-python/train", "cifar-100-python/test"), "holds CIFAR-100, which is another"),
     "CIFAR-100 itself": (lambda: put("train", "test", "meta", "file.txt~"), "holds CIFAR-100, which is another"),
@@ -84,7 +88,7 @@ def test_every_error_tells_it(capsys):
     put("cifar/cifar-10-batches-py/data_batch_1")
     told = r"no CIFAR-10 in 'data' \(it lies in 'data/cifar': name that folder\)"
     with pytest.raises(InputError, match=told):
-        cifar.read("data", "test")
+        CIFAR10.read("data", "test")
     with pytest.raises(InputError, match=told):
         CIFAR10DataModule("data", download=False).prepare_data()
     assert lesson.main(["--data_dir=data"]) == 2
@@ -95,9 +99,9 @@ def test_every_error_tells_it(capsys):
 
 def test_it_is_told_before_a_download(capsys):
     put("data_batch_1.bin")
-    nowhere = download.Archive(["http://127.0.0.1:9/x"], 10, "", {}, room=10)
+    nowhere = replace(CIFAR10, archive=Archive("x", ("http://127.0.0.1:9/x",), 10, "", room=10))
     with pytest.raises(InputError):
-        download.fetch("data", archive=nowhere)
+        download.fetch(nowhere, "data")
     assert "Before the download: 'data' holds CIFAR-10's binary version" in capsys.readouterr().out
 
 
@@ -108,8 +112,8 @@ def test_a_misspelled_folder(capsys):
 
 
 def test_a_batch_file_stands_for_its_folder(official_layout):
-    folder = official_layout / cifar.FOLDER
-    assert cifar.find(folder / "test_batch") == folder
+    folder = official_layout / CIFAR10.folder
+    assert CIFAR10.find(folder / "test_batch") == folder
 
 
 def test_a_link_in_a_circle_comes_to_an_end(capsys):
@@ -122,21 +126,21 @@ def test_a_link_in_a_circle_comes_to_an_end(capsys):
 def test_a_folder_that_may_not_be_searched_costs_nothing(monkeypatch, capsys):
     """As root, any may be: so the refusal is played."""
     put("closed/x", "other")
-    look = cifar.find
+    look = CIFARDataSet.find
 
-    def refuse(place):
+    def refuse(self, place):
         if Path(place).name == "closed":
-            raise InputError("cannot be looked into")
-        return look(place)
+            raise InputError("cannot be searched")
+        return look(self, place)
 
-    monkeypatch.setattr(cifar, "find", refuse)
+    monkeypatch.setattr(CIFARDataSet, "find", refuse)
     assert cli.main(["data", "check"]) == 1
     assert "the folder holds closed, other" in capsys.readouterr().out
 
 
 def test_of_many_archives_a_few_are_looked_into(monkeypatch):
     looked = []
-    monkeypatch.setattr(lookalikes, "in_archive", lambda path: looked.append(path) or "")
+    monkeypatch.setattr(lookalikes, "in_archive", lambda data_set, path: looked.append(path) or "")
     put(*(f"{number}.zip" for number in range(100)))
-    assert lookalikes.recognized(Path("data")) == ""
+    assert lookalikes.recognized(CIFAR10, Path("data")) == ""
     assert len(looked) == lookalikes.MOST_ARCHIVES

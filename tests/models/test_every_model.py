@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from datamodules.cifar10 import Batch, CIFAR10DataModule
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.loading import Batch
 from datamodules.synthetic import CLASS_NAMES
 from tests.helpers import quiet_trainer, random_images, tiny_data
 from zoo.catalogue import registry

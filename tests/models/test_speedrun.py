@@ -17,8 +17,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.utils.flop_counter import FlopCounterMode
 
 import cli
-from datamodules.cifar10 import Batch
 from datamodules.errors import InputError
+from datamodules.loading import Batch
 from tests.helpers import quiet_trainer, random_images, tiny_data
 from zoo.commands import speedrun
 from zoo.core.schedules import Linear

@@ -419,11 +419,11 @@ class TestFromAStranger:
         self.save(content, "config/data", {"source": "cifar10", "task": "multiclass", "data_dir": "theirs"})
         asked: list[str] = []
 
-        def fetch(data_dir, *args, **options):
+        def fetch(data_set, data_dir, *args, **options):
             asked.append(str(data_dir))
             raise InputError("no network")
 
-        monkeypatch.setattr("datamodules.cifar10.fetch", fetch)
+        monkeypatch.setattr("datamodules.image_data_module.fetch", fetch)
         assert cli.main([*command, "--ckpt=theirs.ckpt"]) == 2
         assert asked == ([] if command[0] == "predict" else ["data"])
 

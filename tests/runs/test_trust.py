@@ -408,11 +408,11 @@ def test_a_place_in_the_run_is_taken(theirs):
 def test_nobody_else_names_an_address_to_download_from(theirs, command, monkeypatch):
     asked: list[Any] = []
 
-    def fetch(data_dir, mirrors=(), *args, **options):
+    def fetch(data_set, data_dir, mirrors=(), *args, **options):
         asked.append((str(data_dir), list(mirrors)))
         raise InputError("no network")
 
-    monkeypatch.setattr("datamodules.cifar10.fetch", fetch)
+    monkeypatch.setattr("datamodules.image_data_module.fetch", fetch)
     change(theirs, data__source="cifar10", data__mirrors=["https://their.place/x"], data__data_dir="theirs/data")
     assert cli.main(command) == 2
     assert asked == [("data", [])]

@@ -118,11 +118,11 @@ def test_batches_hold_each_image_once():
 
 def test_pixels_are_normalized_with_the_statistics_of_cifar10():
     """The constants, from the channels' own that the rest of the project uses."""
-    from zoo.core.classifier import MEAN, STD
+    from datamodules.data_sets import CIFAR10
     from zoo.scratch.batches import PIXEL_MEAN, PIXEL_STD
 
-    assert pytest.approx(255 * np.mean(MEAN), abs=0.1) == PIXEL_MEAN
-    assert pytest.approx(255 * np.sqrt(np.mean(np.square(STD)) + np.var(MEAN)), abs=0.1) == PIXEL_STD
+    assert pytest.approx(255 * np.mean(CIFAR10.mean), abs=0.1) == PIXEL_MEAN
+    assert pytest.approx(255 * np.sqrt(np.mean(np.square(CIFAR10.std)) + np.var(CIFAR10.mean)), abs=0.1) == PIXEL_STD
     pixels = np.array([[[0, 255]]], np.uint8)
     ((inputs, _),) = batches(pixels, np.array([0]), 1)
     np.testing.assert_allclose(inputs, [[-PIXEL_MEAN / PIXEL_STD, (255 - PIXEL_MEAN) / PIXEL_STD]], rtol=1e-6)

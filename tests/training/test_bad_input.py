@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import cli
-from datamodules.readers import cifar
+from datamodules.data_sets import CIFAR10
 from tests.helpers import Malicious, batch_file, contents, write_pickle
 
 TINY = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=20", "--data.test_size=20"]
@@ -394,7 +394,7 @@ DATA_CASES = {
 def test_bad_data(case, damaged_layout, capsys):
     write, expected = DATA_CASES[case]
     write()
-    target = damaged_layout / cifar.FOLDER / "test_batch"
+    target = damaged_layout / CIFAR10.folder / "test_batch"
     target.unlink()
     Path("cut").rename(target)
     before = set(Path().rglob("*"))

@@ -10,9 +10,9 @@ from PIL import Image
 import cli
 from datamodules import download
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
-from datamodules.paths import user_path
-from datamodules.readers import cifar
+from datamodules.paths import default_data_dir, user_path
 from tests.benchmarks import command
 from zoo.commands import compare, config, data, evaluate, explain, export, predict, speedrun
 from zoo.runs import configs
@@ -45,11 +45,11 @@ def test_user_path(home):
 def test_data_dir(home, official_layout, monkeypatch):
     (home / "cifar").symlink_to(official_layout)
     monkeypatch.setenv("CIFAR10_DIR", "~/cifar")
-    assert cifar.default_dir() == home / "cifar"
+    assert default_data_dir() == home / "cifar"
     assert CIFAR10DataModule("~/cifar").data_dir == home / "cifar"
-    assert cifar.find("~/cifar") == home / "cifar" / cifar.FOLDER
-    assert len(cifar.read("~/cifar", "test", verify_checksums=False).labels) == 10_000
-    assert download.fetch("~/cifar") == home / "cifar" / cifar.FOLDER, "nothing is downloaded"
+    assert CIFAR10.find("~/cifar") == home / "cifar" / CIFAR10.folder
+    assert len(CIFAR10.read("~/cifar", "test", verify_checksums=False).labels) == 10_000
+    assert download.fetch(CIFAR10, "~/cifar") == home / "cifar" / CIFAR10.folder, "nothing is downloaded"
 
 
 def test_a_run_lies_in_one_place_and_config_yaml_has_its_full_paths(home, official_layout):

@@ -41,7 +41,7 @@ from zoo.models.numpy_mlp import NumPyMLP
 from zoo.trained import trained_model
 from zoo.trained.inference import probabilities
 from zoo.training.callbacks import dead_units
-from zoo.training.tensorboard import embeddings, histograms, observing, run_summary
+from zoo.training.tensorboard import embeddings, histograms, run_summary
 
 pytestmark = pytest.mark.pictures
 
@@ -227,7 +227,7 @@ class TestHParams:
         ],
     )
     def test_augmentation(self, augmentation, expected):
-        assert observing.augmentation(CIFAR10DataModule(**augmentation)) == expected
+        assert CIFAR10DataModule(**augmentation).augmentation.describe() == expected
 
 
 class TestTexts:

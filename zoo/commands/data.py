@@ -1,4 +1,4 @@
-"""`data prepare` downloads CIFAR-10, `data check` gives a verdict on each of its files, `data show` draws some images.
+"""`data prepare` downloads CIFAR-10, `data check` checks each of its files, `data show` draws some of the images.
 
 None of them needs torch.
 """
@@ -9,28 +9,29 @@ from pathlib import Path
 import numpy as np
 
 from datamodules import download, synthetic
+from datamodules.data_sets import CIFAR10, DATA_SETS, SYNTHETIC
 from datamodules.errors import InputError, did_you_mean, one_line
-from datamodules.readers import cifar
+from datamodules.paths import default_data_dir
+from datamodules.readers.cifar import Verdict
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_unknown
 
 ACTIONS = {
-    "prepare": "download CIFAR-10 where there is none, then check it",
-    "check": "give a verdict on each file of CIFAR-10",
+    "prepare": "download CIFAR-10 if it is missing, then check it",
+    "check": "check each file of CIFAR-10",
     "show": "draw random training images of each class",
 }
-SOURCES = ("cifar10", "synthetic")
-MOST_ROWS = 100  # of `data show`: a picture of 10,000 pixels' height
+MOST_ROWS = 100  # of `data show`: a plot of 10,000 pixels' height
 
 
 def main(argv: list[str]) -> int:
-    """Run `data` and return its exit code: 0 where there are data to train on, else 1.
+    """Run `data` and return its exit code: 0 if there are data to train on, else 1.
 
     Args:
-        argv: what follows `data` on the command line.
+        argv: the words after `data` on the command line.
 
     Raises:
-        InputError: for a misspelled command line, where the download fails, or where there is nothing to show.
+        InputError: if the command line is wrong, the download fails, or there is nothing to show.
     """
     if not argv or (argv[0] not in ACTIONS and argv[0] not in ("-h", "--help")):
         problem = (
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> int:
     if options.action == "show":
         show(options)
         return 0
+    options.data_dir = options.data_dir or default_data_dir()
     if options.action == "prepare":
         prepare(options.data_dir, options.mirrors)
     return check(options.data_dir)
@@ -49,63 +51,47 @@ def main(argv: list[str]) -> int:
 
 def build_parser() -> Parser:
     """Return the parser of `data`."""
-    parser = Parser(prog="python cli.py data", description="Get CIFAR-10, or look it over.")
+    parser = Parser(prog="python cli.py data", description="Download, check or show the data.")
     actions = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=Parser)
     for action, text in ACTIONS.items():
         options = actions.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
-        place = options.add_mutually_exclusive_group()
-        place.add_argument(
-            "--data_dir",
-            metavar="DIR",
-            type=Path,
-            default=cifar.default_dir(),
-            help=f"where CIFAR-10 lies{' or is to be downloaded to' * (action == 'prepare')}; "
-            "by default CIFAR10_DIR, else data (now: %(default)s)",
-        )
+        purpose = "folder of the data, and of the download" if action == "prepare" else "folder of the data"
+        where = f"{purpose} (default: CIFAR10_DIR, else data; now {default_data_dir()})"
+        options.add_argument("--data_dir", metavar="DIR", type=Path, help=where.replace("%", "%%"))
         if action == "show":
-            place.add_argument("--source", default=SOURCES[0], help=f"{' or '.join(SOURCES)} (default: %(default)s)")
+            sources = f"{', '.join(DATA_SETS)} (default: %(default)s)"
+            options.add_argument("--source", default=CIFAR10.name, help=sources)
             rows = f"images of each class, 1 to {MOST_ROWS} (default: %(default)s)"
             options.add_argument("--rows", metavar="N", type=int, default=6, help=rows)
-            options.add_argument("--seed", type=int, default=0, help="another one shows other images (default: 0)")
-            options.add_argument(
-                "--out", metavar="FILE.png", type=Path, default=Path("samples.png"), help="default: %(default)s"
-            )
+            options.add_argument("--seed", type=int, default=0, help="selects the images (default: 0)")
+            file = Path("samples.png")
+            options.add_argument("--out", metavar="FILE.png", type=Path, default=file, help="default: %(default)s")
         if action == "prepare":
-            options.add_argument(
-                "--mirrors",
-                metavar="URL",
-                nargs="+",
-                action="extend",
-                default=[],
-                help="further addresses of the archive, asked first",
-            )
+            mirrors = "further addresses of the archive, tried first"
+            options.add_argument("--mirrors", metavar="URL", nargs="+", action="extend", default=[], help=mirrors)
     return parser
 
 
 def prepare(data_dir: Path, mirrors: list[str]) -> None:
-    """Download CIFAR-10 to `data_dir` where there is none.
-
-    Raises:
-        InputError: see `datamodules.download.fetch`.
-    """
-    if (location := cifar.find(data_dir)) is not None:
+    """Download CIFAR-10 to `data_dir` if it is missing; see `datamodules.download.fetch`."""
+    if (location := CIFAR10.find(data_dir)) is not None:
         output.say_line(f"'{location}' is there: nothing is downloaded")
-        return
-    download.fetch(data_dir, mirrors)
+    else:
+        download.fetch(CIFAR10, data_dir, mirrors)
 
 
 def check(data_dir: Path) -> int:
-    """Print a line on each file and one on the whole; return 0 where there are data to train on, else 1.
+    """Print a line on each file and one on the whole; return 0 if there are data to train on, else 1.
 
     Raises:
-        InputError: where `data_dir` cannot be looked into.
+        InputError: if `data_dir` cannot be searched.
     """
-    location = cifar.find(data_dir)
+    location = CIFAR10.find(data_dir)
     if location is None:
-        way_out = f"download it by: python cli.py data prepare --data_dir {data_dir}"
-        output.say_line(one_line(f"{cifar.missing(data_dir)}: {way_out}"))
+        advice = f"download it by: python cli.py data prepare --data_dir {data_dir}"
+        output.say_line(one_line(f"{CIFAR10.missing(data_dir)}: {advice}"))
         return 1
-    verdicts = cifar.check(location)
+    verdicts = CIFAR10.check(location)
     for verdict in verdicts:
         size = "-" if verdict.size is None else f"{verdict.size:,} bytes"
         output.say_line(f"{verdict.name:<12}  {size:>16}  {_in_words(verdict)}")
@@ -113,41 +99,40 @@ def check(data_dir: Path) -> int:
     if all(verdict.official for verdict in verdicts):
         output.say_line(f"'{location}' is the official CIFAR-10")
         return 0
-    unusable = [verdict.name for verdict in verdicts if verdict.problem]
-    if not unusable:
-        output.say_line(
-            f"'{location}' has the structure of CIFAR-10, but other contents: if that is meant to be (a re-encoded "
-            "copy), train with --data.verify_checksums=false; if not, move it away and run: python cli.py data prepare"
-        )
-        return 0
+    again = "move it away and run: python cli.py data prepare"
+    if unusable := [verdict.name for verdict in verdicts if verdict.problem]:
+        output.say_line(f"'{location}' cannot be used because of {', '.join(unusable)}: {again}")
+        return 1
     output.say_line(
-        f"'{location}' cannot be used because of {', '.join(unusable)}: move it away, and download it anew by: "
-        "python cli.py data prepare"
+        f"'{location}' has the structure of CIFAR-10, but other contents: to train on a re-encoded copy, add "
+        f"--data.verify_checksums=false; if it should be the original, {again}"
     )
-    return 1
+    return 0
 
 
-def _in_words(verdict: cifar.Verdict) -> str:
+def _in_words(verdict: Verdict) -> str:
     if verdict.official:
         return "official"
     if verdict.md5 is None:
         return one_line(verdict.problem)
-    what = f"unusable: {one_line(verdict.problem)}" if verdict.problem else "of the right structure"
-    return f"not official: MD5 {verdict.md5} (a re-encoded copy, or damaged), {what}"
+    structure = f"unusable: {one_line(verdict.problem)}" if verdict.problem else "of the right structure"
+    return f"not official: MD5 {verdict.md5} (a re-encoded copy, or damaged), {structure}"
 
 
 def show(options: argparse.Namespace) -> None:
-    """Draw random training images to a PNG file, a column for each class, and say where.
+    """Draw random training images to a PNG file, a column for each class.
 
     Args:
-        options: data_dir, source, rows, seed and out, as the command line has them.
+        options: data_dir, source, rows, seed and out, from the command line.
 
     Raises:
-        InputError: for one that is out of range, where there are no data, or the file cannot be written.
+        InputError: if an option is out of range, the data are missing, or the file cannot be written.
     """
-    if options.source not in SOURCES:
-        hint = did_you_mean(options.source, SOURCES)
-        raise InputError(f"--source {options.source} is unknown.{hint} Known are: {', '.join(SOURCES)}")
+    if options.source not in DATA_SETS:
+        hint = did_you_mean(options.source, DATA_SETS)
+        raise InputError(f"--source {options.source} is unknown.{hint} Known are: {', '.join(DATA_SETS)}")
+    if options.source == SYNTHETIC.name and options.data_dir:
+        raise InputError(f"data show: --data_dir is not allowed with --source {SYNTHETIC.name}, which reads no files")
     if not 1 <= options.rows <= MOST_ROWS:
         raise InputError(f"--rows {options.rows} is out of range: give a number from 1 to {MOST_ROWS}")
     if options.seed < 0:
@@ -155,28 +140,30 @@ def show(options: argparse.Namespace) -> None:
     if options.out.suffix.lower() != ".png" or options.out.is_dir():
         raise InputError(f"--out {options.out}: give a file whose name ends in .png")
     was_there = options.out.exists()
-    images, labels, class_names, name = _training_images(options)
+    images, labels, class_names, title = _training_images(options)
 
     rng = np.random.default_rng(options.seed)
-    of_classes = [rng.choice(np.flatnonzero(labels == label), options.rows, replace=False) for label in range(10)]
+    classes = range(len(class_names))
+    positions = [rng.choice(np.flatnonzero(labels == label), options.rows, replace=False) for label in classes]
 
     from zoo.plots import mosaic, samples  # matplotlib takes a second to import
 
-    figure = samples.columns(images[np.stack(of_classes)], class_names, f"{name}, training images")
+    figure = samples.columns(images[np.stack(positions)], class_names, f"{title}, training images")
     output.write("--out", options.out, mosaic.as_png(figure), replace=was_there)
     output.say_line(f"drawn: {options.out}")
 
 
 def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
-    """Return images, uint8 (n, 3, 32, 32), their labels, int64 (n,), the names of the classes and of the source."""
-    if options.source == "synthetic":
-        drawn = synthetic.generate(10 * options.rows, split="train", seed=options.seed)
-        return *drawn, synthetic.CLASS_NAMES, "synthetic"
-    if cifar.find(options.data_dir) is None:
+    """Return images, uint8 (n, 3, 32, 32), labels, class names, and the title of the data."""
+    data_set, data_dir = DATA_SETS[options.source], options.data_dir or default_data_dir()
+    if data_set is SYNTHETIC:
+        images, labels = synthetic.generate(len(data_set.class_names) * options.rows, split="train", seed=options.seed)
+        return images, labels, data_set.class_names, data_set.title
+    if data_set.find(data_dir) is None:
         raise InputError(
-            f"{cifar.missing(options.data_dir)}: download it by: python cli.py data prepare; "
-            "or show what needs no download: --source synthetic"
+            f"{data_set.missing(data_dir)}: download it by: python cli.py data prepare; "
+            "or show images that need no download: --source synthetic"
         )
-    # What they are is told above the picture: a copy is fit to be looked at.
-    images, labels, official = cifar.read(options.data_dir, "train", verify_checksums=False)
-    return images, labels, cifar.CLASS_NAMES, "CIFAR-10" if official else "CIFAR-10 copy (not the official files)"
+    # The title of the plot says whether the files are a copy.
+    images, labels, official = data_set.read(data_dir, "train", verify_checksums=False)
+    return images, labels, data_set.class_names, data_set.title_of(official)

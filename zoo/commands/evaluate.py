@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
@@ -101,5 +102,5 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def _check_fit(model: "Trained", options: argparse.Namespace) -> None:
     """Refuse photographs for a model of drawn figures."""
     for name in ("cifar10_c", "cifar10_1"):
-        if getattr(options, name) and model.config["data"]["source"] != "cifar10":
+        if getattr(options, name) and model.config["data"]["source"] != CIFAR10.name:
             raise InputError(f"--{name} has photographs, and {model.path} is of another data set: leave it out")

@@ -184,7 +184,7 @@ def _read(paths: Sequence[Path]) -> "Chosen":
     from zoo.interpretation.images import Chosen
     from zoo.plots.mosaic import LETTER, shorten
 
-    found: list[image_files.Picture] = []
+    found: list[image_files.ImageFile] = []
     for path in paths:
         if len(found) == MOST:
             output.note(f"the first {MOST} pictures are explained, of {len(paths)} files")

@@ -21,7 +21,7 @@ from zoo.commands.findings import OK, PROBLEM, WARNING, Finding, run_program
 from zoo.core import installation
 
 if TYPE_CHECKING:
-    from datamodules.readers import cifar
+    from datamodules.readers.cifar import Verdict
 
 DRIVER_SECONDS = 15.0
 ENOUGH_ROOM = 10**9  # bytes
@@ -59,17 +59,17 @@ def _folder(subject: str, folder: Path, fix: str) -> Finding:
 
 def data() -> Iterator[Finding]:
     """Check the files of CIFAR-10, or else the folder that they are downloaded to."""
-    from datamodules import download
-    from datamodules.readers import cifar
+    from datamodules.data_sets import CIFAR10
+    from datamodules.paths import default_data_dir
 
-    folder, prepare = cifar.default_dir(), "python cli.py data prepare"
+    folder, prepare = default_data_dir(), "python cli.py data prepare"
     try:
-        location = cifar.find(folder)
+        location = CIFAR10.find(folder)
     except InputError as error:
         yield Finding(PROBLEM, "CIFAR-10", one_line(error), "let CIFAR10_DIR name another folder")
         return
     if location is not None:
-        yield _data_finding(location, cifar.check(location))
+        yield _data_finding(location, CIFAR10.check(location))
         return
     if os.environ.get("CIFAR10_DIR") and not folder.exists():
         text = f"CIFAR10_DIR is '{folder}', which does not exist"
@@ -77,13 +77,13 @@ def data() -> Iterator[Finding]:
         yield Finding(PROBLEM, "CIFAR-10", text, fix)
     else:
         fix = f"{prepare}, or train without it: --config synthetic"
-        yield Finding(WARNING, "CIFAR-10", one_line(cifar.missing(folder)), fix)
-    room = f"let CIFAR10_DIR name another folder (the download needs {download.OFFICIAL.room / 1e6:.0f} MB)"
+        yield Finding(WARNING, "CIFAR-10", one_line(CIFAR10.missing(folder)), fix)
+    room = f"let CIFAR10_DIR name another folder (the download needs {CIFAR10.archive.room / 1e6:.0f} MB)"
     yield _folder("data", folder, room)
 
 
-def _data_finding(location: Path, verdicts: "list[cifar.Verdict]") -> Finding:
-    """Return the finding for the verdicts of `datamodules.readers.cifar.check`."""
+def _data_finding(location: Path, verdicts: "list[Verdict]") -> Finding:
+    """Return the finding for the verdicts of `CIFARDataSet.check`."""
     again = "move it away, and run: python cli.py data prepare"
     unusable = [verdict for verdict in verdicts if verdict.problem]
     if all(verdict.official for verdict in verdicts):

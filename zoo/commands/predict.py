@@ -134,7 +134,7 @@ def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> Non
 # Reading and predicting.
 
 
-def _read(paths: Sequence[Path], thumbnails: int) -> list[image_files.Picture]:
+def _read(paths: Sequence[Path], thumbnails: int) -> list[image_files.ImageFile]:
     """Read pictures, and say which files are none.
 
     Args:
@@ -144,7 +144,7 @@ def _read(paths: Sequence[Path], thumbnails: int) -> list[image_files.Picture]:
     Raises:
         InputError: where none is a picture.
     """
-    found: list[image_files.Picture] = []
+    found: list[image_files.ImageFile] = []
     for path in tqdm(paths, unit=" pictures", leave=False, delay=2, disable=None):
         try:
             found.append(image_files.read(path, len(found) < thumbnails))
@@ -248,7 +248,7 @@ def _write_file(options: argparse.Namespace, option: str, content: bytes) -> Non
 
 
 def _draw(
-    options: argparse.Namespace, found: Sequence[image_files.Picture], rows: Sequence[Row], model: "Trained"
+    options: argparse.Namespace, found: Sequence[image_files.ImageFile], rows: Sequence[Row], model: "Trained"
 ) -> None:
     """Draw the pictures, and what each was taken for, to a PNG file."""
     from zoo.plots import contact_sheet, mosaic  # matplotlib takes a second to import

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from datamodules.data_sets import CIFAR10, SYNTHETIC
 from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser
@@ -31,7 +32,6 @@ REFUSED = {
     "--trainer.strategy": "it trains on one device",
 }
 ONE_PROCESS = ("--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto")
-TEST_IMAGES = 10_000  # of CIFAR-10
 FIGURES = ("acc", "acc_tta", "seconds")
 PARTS = ("whitening_seconds", "train_seconds", "test_seconds")
 
@@ -157,13 +157,13 @@ def _summary(values: Sequence[float | None], figure: str) -> str:
 def verdict(recipe: str, found: Sequence[dict[str, Any]]) -> str:
     """Return whether the recipe has reached on average what it is for, and how soon."""
     target, data = f"target {TARGETS[recipe]:.0%}", found[0]["data"]
-    if data["source"] == "synthetic" or (data["task"], data["test"]) != ("multiclass", TEST_IMAGES):
-        return f"{target}: not asked, it is for the ten classes of CIFAR-10 and all {TEST_IMAGES:,} test images"
+    if data["source"] == SYNTHETIC.title or (data["task"], data["test"]) != ("multiclass", CIFAR10.test_images):
+        return f"{target}: not asked, it is for the ten classes of CIFAR-10 and all {CIFAR10.test_images:,} test images"
     reached = [run["acc_tta"] for run in found]
     if None in reached:
         return f"{target}: not measured, the model tests without test-time augmentation"
     if statistics.mean(reached) < TARGETS[recipe]:
-        copy = "" if data["source"] == "CIFAR-10" else ", which is for the official images"
+        copy = "" if data["source"] == CIFAR10.title else ", which is for the official images"
         return f"{target}: not reached{copy}"
     median = statistics.median(run["seconds"] for run in found)
     return f"{target}: reached in {median:.2f} s (median; whitening, training steps and test, as the records count)"

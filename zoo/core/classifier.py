@@ -16,15 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from datamodules.cifar10 import Batch
+from datamodules.data_sets import CIFAR10
+from datamodules.loading import Batch
 from zoo.core.about import About
 from zoo.core.inputs import as_batch, check_images
 from zoo.core.metrics import ClassificationMetrics
 from zoo.core.schedules import Constant, Schedule
-
-# Mean and standard deviation of CIFAR-10's training pixels per channel, on a scale of 0 to 1.
-MEAN = (0.4914, 0.4822, 0.4465)
-STD = (0.2470, 0.2435, 0.2616)
 
 # The data module's own batches pass through `on_before_batch_transfer` unchanged.
 warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer` in `LightningModule` but")
@@ -127,10 +124,10 @@ class Classifier(L.LightningModule, ABC):
         self._last_lr: float | None = None
         # "train" alone is no valid key: modules have an attribute of that name.
         self.metrics = nn.ModuleDict({f"{stage}_metrics": ClassificationMetrics(num_classes) for stage in STAGES})
-        self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for the summary of the model
-        mean, std = torch.tensor(MEAN), torch.tensor(STD)
-        self.register_buffer("scale", (1 / (255 * std)).repeat(32), persistent=False)
-        self.register_buffer("shift", (-mean / std).repeat(32), persistent=False)
+        self.example_input_array = torch.zeros(1, *CIFAR10.shape, dtype=torch.uint8)  # for the summary of the model
+        mean, std = torch.tensor(CIFAR10.mean), torch.tensor(CIFAR10.std)
+        self.register_buffer("scale", (1 / (255 * std)).repeat(CIFAR10.side), persistent=False)
+        self.register_buffer("shift", (-mean / std).repeat(CIFAR10.side), persistent=False)
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -155,8 +152,9 @@ class Classifier(L.LightningModule, ABC):
             InputError: if the images are not uint8 (n, 3, 32, 32), see `zoo.core.inputs.check_images`.
         """
         check_images(images)
-        rows = images.permute(0, 2, 3, 1).reshape(-1, 32 * 3).to(self.scale.dtype)
-        return torch.addcmul(self.shift, rows, self.scale).view(-1, 32, 32, 3).permute(0, 3, 1, 2)
+        side, channels = CIFAR10.side, CIFAR10.channels
+        rows = images.permute(0, 2, 3, 1).reshape(-1, side * channels).to(self.scale.dtype)
+        return torch.addcmul(self.shift, rows, self.scale).view(-1, side, side, channels).permute(0, 3, 1, 2)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy, a scalar, of logits (n, `num_outputs`) against labels, int64 (n,)."""

@@ -1,16 +1,19 @@
 """What a model accepts: images, checked once before they are normalized, and batches of any data loader."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
+from lightning import LightningModule
 from torch import Tensor
 from torch.fx import Proxy
 
-from datamodules.cifar10 import Batch
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
+from datamodules.loading import Batch
 
-IMAGE = (3, 32, 32)
-EXPECTED = "uint8 (n, 3, 32, 32), plain pixels of 0 to 255"
+IMAGE = CIFAR10.shape
+CHANNELS, SIDE, _ = IMAGE
+EXPECTED = f"uint8 (n, {CHANNELS}, {SIDE}, {SIDE}), plain pixels of 0 to 255"
 UNKNOWN = -1  # the label or index that a data loader does not provide
 
 
@@ -36,6 +39,12 @@ def check_images(images: Tensor, differentiable: bool = True) -> None:
     raise InputError(f"the images are {_describe(images)}; expected {EXPECTED}: {_remedy(images)}")
 
 
+def black_images(model: LightningModule, n: int = 1) -> Tensor:
+    """Return n black images of the shape that a model takes, uint8 (n, 3, 32, 32), on its device."""
+    shape = cast(Tensor, model.example_input_array).shape[1:]
+    return torch.zeros(n, *shape, dtype=torch.uint8, device=model.device)
+
+
 def _describe(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
@@ -50,14 +59,14 @@ def _remedy(images: Any) -> str:
     shape = tuple(images.shape)
     if shape == IMAGE:
         return "add the dimension of the batch, images[None]"
-    if len(shape) == 4 and shape[1:] == (32, 32, 3):
+    if len(shape) == 4 and shape[1:] == (SIDE, SIDE, CHANNELS):
         return "move the channels to the front, images.permute(0, 3, 1, 2)"
-    if len(shape) == 4 and shape[1] == 3 and shape[2:] != (32, 32):
-        return "resize them to 32 x 32 pixels, as zoo.trained.image_files.read does"
-    if len(shape) == 4 and shape[1:] == (1, 32, 32):
-        return "repeat the grey channel, images.expand(-1, 3, -1, -1)"
+    if len(shape) == 4 and shape[1] == CHANNELS and shape[2:] != (SIDE, SIDE):
+        return f"resize them to {SIDE} x {SIDE} pixels, as zoo.trained.image_files.read does"
+    if len(shape) == 4 and shape[1:] == (1, SIDE, SIDE):
+        return f"repeat the grey channel, images.expand(-1, {CHANNELS}, -1, -1)"
     if shape[1:] != IMAGE:
-        return "give red, green and blue of 32 x 32 pixels for each image"
+        return f"give red, green and blue of {SIDE} x {SIDE} pixels for each image"
     if images.is_floating_point():
         return (
             "the model normalizes pixels itself; leave ToTensor and Normalize out of the data set, or turn 0..1 into "

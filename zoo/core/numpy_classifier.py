@@ -21,8 +21,9 @@ from threadpoolctl import threadpool_info
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from datamodules.cifar10 import Batch
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
+from datamodules.loading import Batch
 from zoo.core import devices
 from zoo.core.classifier import Classifier
 from zoo.core.few_threads import FewThreads
@@ -84,7 +85,7 @@ class NumPyClassifier(Classifier):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
         self.automatic_optimization = False
-        self.pixel_scale, self.pixel_shift = self.scale.repeat(32), self.shift.repeat(32)
+        self.pixel_scale, self.pixel_shift = self.scale.repeat(CIFAR10.side), self.shift.repeat(CIFAR10.side)
         self._inputs = torch.empty(0, len(self.pixel_scale))
         self._clip: tuple[float, str] | None = None
         self._called_every: list[int] = []

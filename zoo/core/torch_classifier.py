@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from datamodules.cifar10 import Batch
+from datamodules.loading import Batch
 from zoo.core.classifier import Classifier
 
 

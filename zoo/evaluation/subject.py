@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import SYNTHETIC
 from datamodules.errors import InputError
+from datamodules.loading import ImageDataset
 from zoo.core.classifier import count_parameters
 from zoo.evaluation.answers import Answers, scores
 from zoo.trained.inference import BATCH_SIZE
@@ -115,7 +117,7 @@ def check_comparable(first: Trained, second: Trained, stage: Stage) -> None:
     """
     same = ["source", "task"]
     if stage == "val":  # what the one held out, the other must have held out, too
-        same += ["val_size"] + ["train_size"] * (first.config["data"]["source"] == "synthetic")
+        same += ["val_size"] + ["train_size"] * (first.config["data"]["source"] == SYNTHETIC.name)
     for name in same:
         one, other = (trained.config["data"].get(name) for trained in (first, second))
         if one != other:

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import DATA_SETS, SYNTHETIC
 from datamodules.errors import InputError, RunError, one_line
-from datamodules.readers import cifar
+from datamodules.paths import default_data_dir
 from zoo.core.classifier import Classifier
 from zoo.exporting.program import quiet
 from zoo.trained.trained_model import Trained
@@ -52,17 +53,16 @@ def images_for(trained: Trained) -> Images:
         InputError: where there is a test set, but it cannot be read.
     """
     config, n = trained.config["data"], sum(BATCH_SIZES)
-    places = [Path(place) for place in (config.get("data_dir"), cifar.default_dir()) if place]
-    place = next((place for place in places if cifar.find(place) is not None), None)
-    known = config["source"] == "synthetic" or place is not None
-    data = CIFAR10DataModule(
-        str(place or ""), config["source"] if known else "synthetic", test_size=n, verify_checksums=False
-    )
+    places = [Path(place) for place in (config.get("data_dir"), default_data_dir()) if place]
+    data_set = DATA_SETS[config["source"]]
+    place = next((place for place in places if data_set.find(place) is not None), None)
+    source: Any = "synthetic" if place is None else config["source"]
+    data = CIFAR10DataModule(str(place or ""), source, test_size=n, verify_checksums=False)
     data.setup("test")
     assert data.test is not None
     pixels = np.ascontiguousarray(data.test.images.permute(0, 3, 1, 2).numpy())
-    what = "synthetic images" if data.source == "synthetic" else f"test images of {data.source_name}"
-    why = "" if known else f", because there is no CIFAR-10 in '{places[-1]}'"
+    why = "" if place else f", because there is no {data_set.title} in '{places[-1]}'"
+    what = "synthetic images" if data.data_set is SYNTHETIC else f"test images of {data.source_name}"
     return Images(pixels, f"{n} {what}{why}")
 
 

@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from datamodules.errors import InputError
 from zoo.core import torch_twin
 from zoo.core.classifier import Classifier
+from zoo.core.inputs import black_images
 from zoo.scratch.activations import Activation
 
 INPUT, OUTPUT = "images", "probabilities"
@@ -62,7 +63,7 @@ def capture(model: Classifier) -> ExportedProgram:
     """
     check_activations(model)
     program = Program(model)
-    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)  # PyTorch would take a size of 1 for a constant
+    images = black_images(model, 2)  # PyTorch would take a size of 1 for a constant
     try:
         with quiet():
             graph = torch.export.export(program, (images,), dynamic_shapes={INPUT: {0: Dim("n")}}, strict=False)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datamodules.augmentation import MEAN_COLOUR
+from datamodules.data_sets import CIFAR10
 from zoo.core.classifier import Classifier
 from zoo.interpretation import pixels
 from zoo.interpretation.class_activation import score
@@ -113,8 +113,8 @@ def occlusion(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
 
 def baseline(model: Classifier) -> Tensor:
     """Return the image of the mean colour, float32 (1, 3, 32, 32), on the model's device."""
-    colour = torch.tensor(MEAN_COLOUR, dtype=torch.float32, device=model.device)
-    return colour.view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    colour = torch.tensor(CIFAR10.mean_color, dtype=torch.float32, device=model.device)
+    return colour.view(1, -1, 1, 1).expand(1, *CIFAR10.shape)
 
 
 def _class_logit(model: Classifier) -> Explanation:

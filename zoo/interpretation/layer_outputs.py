@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError, did_you_mean
 from zoo.core.classifier import Classifier
+from zoo.core.inputs import CHANNELS, SIDE, black_images
 from zoo.trained.inference import batches, evaluating
 
 
@@ -19,7 +20,7 @@ def names(model: Classifier) -> list[str]:
     A name is the path of attributes to the layer; in a NumPy model "layers.0", "layers.1" and so on. Layers of
     TorchScript are left out, because they take no hooks.
     """
-    return list(_run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: None))
+    return list(_run(model, black_images(model), None, lambda output: None))
 
 
 def check(model: Classifier, name: str) -> None:
@@ -95,10 +96,10 @@ def first_weights(model: Classifier) -> Tensor | None:
         if weight is None:
             continue
         weight = weight.detach().float().cpu()
-        if isinstance(layer, nn.Conv2d) and weight.shape[1] == 3:
+        if isinstance(layer, nn.Conv2d) and weight.shape[1] == CHANNELS:
             return weight
-        if isinstance(layer, nn.Linear) and weight.shape[1] == 3 * 32 * 32:
-            return weight.reshape(-1, 3, 32, 32)  # in the order of `Flatten`
+        if isinstance(layer, nn.Linear) and weight.shape[1] == CHANNELS * SIDE * SIDE:
+            return weight.reshape(-1, CHANNELS, SIDE, SIDE)  # in the order of `Flatten`
         return None
     return None
 
@@ -129,7 +130,7 @@ def with_weights(model: Classifier) -> list[str]:
 def convolutions(model: Classifier) -> list[str]:
     """Return the names of the convolutions that an image passes through, in order, except those with 1 x 1 outputs."""
     module = model.torch_module()
-    shapes = _run(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), None, lambda output: output.shape)
+    shapes = _run(model, black_images(model), None, lambda output: output.shape)
     return [
         name
         for name, shape in shapes.items()

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datamodules.cifar10 import ImageDataset
 from datamodules.errors import InputError, printable
+from datamodules.loading import ImageDataset
 from zoo.core.classifier import Classifier
+from zoo.core.inputs import black_images
 from zoo.interpretation import attribution, class_activation, layer_outputs, neighbours, pixels
 from zoo.interpretation.images import Asked
 from zoo.plots import explanation, feature_maps, filters, units
@@ -28,7 +29,7 @@ def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
         method: its name, see `zoo.commands.explain.METHODS`.
         layer: that is asked about, where one is.
     """
-    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    image = black_images(model)
     try:
         if method == "cam":
             class_activation.maps(model, image, torch.zeros(1, dtype=torch.int64), layer)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
-from datamodules.cifar10 import Batch, CIFAR10DataModule, ImageDataset
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.loading import Batch, ImageDataset
 from zoo.core import devices
 from zoo.core.about import About
 from zoo.core.classifier import Stage
@@ -151,9 +152,7 @@ class SpeedrunNet(TorchClassifier):
 
     def whiten(self, dataset: ImageDataset) -> None:
         """Compute the whitening from images without augmentation."""
-        border = (dataset.images.shape[1] - 32) // 2
-        pixels = dataset.images[:WHITENED_IMAGES, border : border + 32, border : border + 32]
-        self.whitening.fit(self.normalize(pixels.permute(0, 3, 1, 2).to(self.device)))
+        self.whitening.fit(self.normalize(dataset.plain(WHITENED_IMAGES).to(self.device)))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Skip the gradient of the whitening's bias once its learning rate is 0.

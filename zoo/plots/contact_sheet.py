@@ -23,7 +23,7 @@ class Shown(NamedTuple):
     Attributes:
         name: stands below it.
         verdict: what it was taken for; stands below the name.
-        thumbnail: see `zoo.trained.image_files.Picture`.
+        thumbnail: see `zoo.trained.image_files.ImageFile`.
         pixels: likewise.
     """
 

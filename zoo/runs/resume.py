@@ -16,16 +16,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datamodules.data_sets import CIFAR10, DATA_SETS
 from datamodules.errors import InputError, one_line
 from datamodules.paths import user_path
-from datamodules.readers import cifar
 from zoo.catalogue import registry
 from zoo.runs import checkpoints, configs, options, run_directory, trust
 from zoo.runs.checkpoints import BEST, LAST, Content
 from zoo.runs.command_line import CHECKPOINT, RESUME, CommandLine
 from zoo.runs.configs import Config
 
-SOURCES, TASKS = ("cifar10", "synthetic"), ("multiclass", "binary")
+TASKS = ("multiclass", "binary")
 SIZES = ("val_size", "train_size", "test_size")
 # As PEP 508 has it, and of a length that fits into a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
@@ -157,7 +157,7 @@ def _from_run(run: Path, said: Config) -> tuple[Origin, Config]:
     base = _trusted(config, trust.Source(str(path), again, run), said)
     data = _section(base, "data")
     data.pop("mirrors", None)
-    if not _has_data(data.get("data_dir")):  # of another machine
+    if not _has_data(data):  # of another machine
         data.pop("data_dir", None)
     class_path = _section(config, "model").get("class_path")
     if named is not None and not configs.names_class(named, class_path):
@@ -257,13 +257,14 @@ def _config(content: Content, named: str | None) -> Config:
     # Through JSON: plain values of plain types, whatever the file held.
     config = configs.expand(configs.check("its config", json.loads(json.dumps(content.get("config")))))
     about = json.loads(json.dumps(content.get("CIFAR10DataModule"))) or {}
-    source = "synthetic" if about.get("source") == "synthetic" else "cifar10"
+    titles = {data_set.title: name for name, data_set in DATA_SETS.items()}
+    source = titles.get(str(about.get("source")), CIFAR10.name)  # the name of a copy is longer
     sizes = {name: about[name] for name in SIZES if name in about}
     data = {"source": source, "task": about.get("task", "multiclass")} | sizes | (config.get("data") or {})
-    for name, choices in (("source", SOURCES), ("task", TASKS)):
+    for name, choices in (("source", tuple(DATA_SETS)), ("task", TASKS)):
         if data[name] not in choices:
             raise InputError(f"its data.{name} is {data[name]!r}, expected {' or '.join(choices)}")
-    if not _has_data(data.get("data_dir")):
+    if not _has_data(data):
         data.pop("data_dir", None)
     trainer, dropped = options.names("trainer", kept="fit"), options.names("data", kept="never")
     return config | {
@@ -301,12 +302,13 @@ def _check_class_path(content: Content, named: str | None) -> str:
     raise InputError(f"it is of {class_path}, which is not in the zoo: {way_out}")
 
 
-def _has_data(data_dir: object) -> bool:
-    """Whether CIFAR-10 lies in a folder that a checkpoint names. Nothing is downloaded to a stranger's folder."""
-    if not isinstance(data_dir, str):
+def _has_data(data: Config) -> bool:
+    """Whether the folder in a config holds its data. If not, it must not become a place to download to."""
+    data_set, data_dir = DATA_SETS.get(str(data.get("source", CIFAR10.name))), data.get("data_dir")
+    if data_set is None or not isinstance(data_dir, str):
         return False
     try:
-        return cifar.find(data_dir) is not None
+        return data_set.find(data_dir) is not None
     except InputError:
         return False
 

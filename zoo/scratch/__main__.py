@@ -21,9 +21,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from datamodules import synthetic
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import Ended, InputError, one_line
-from datamodules.paths import user_path
-from datamodules.readers import cifar
+from datamodules.paths import default_data_dir, user_path
 from zoo.scratch.activations import Identity, ReLU
 from zoo.scratch.batches import batches
 from zoo.scratch.initializers import he
@@ -72,12 +72,12 @@ def read_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
         count = options.images or 10_000
         print(f"{count:,} drawn images of ten figures; an accuracy on them says nothing about photographs")
         return synthetic.generate(count, split="train")
-    if cifar.find(options.data_dir) is None:
+    if CIFAR10.find(options.data_dir) is None:
         raise InputError(
-            f"{cifar.missing(options.data_dir)}: name its folder with --data_dir, download it with "
+            f"{CIFAR10.missing(options.data_dir)}: name its folder with --data_dir, download it with "
             "'python cli.py data prepare', or take the drawn images with '--source synthetic'"
         )
-    images, labels, official = cifar.read(options.data_dir, "train", verify_checksums=False)
+    images, labels, official = CIFAR10.read(options.data_dir, "train", verify_checksums=False)
     images, labels = images[: options.images], labels[: options.images]
     print(f"{len(images):,} images of CIFAR-10{'' if official else ', a copy (not the official files)'}")
     return images, labels
@@ -97,7 +97,7 @@ def learn(images: np.ndarray, labels: np.ndarray, epochs: int, rng: np.random.Ge
     learnt_images, learnt_labels = images[learnt], labels[learnt]
     held_out_images, held_out_labels = images[held_out], labels[held_out]
 
-    inputs, classes = images[0].size, len(cifar.CLASS_NAMES)
+    inputs, classes = images[0].size, len(CIFAR10.class_names)
     hidden_layer = Dense(inputs, HIDDEN_UNITS, ReLU(), he, rng)
     last_layer = Dense(HIDDEN_UNITS, classes, Identity(), he, rng)
     network = Network([hidden_layer, last_layer])
@@ -136,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data_dir",
         metavar="DIR",
         type=user_path,
-        default=cifar.default_dir(),
+        default=default_data_dir(),
         help="where CIFAR-10 lies; by default CIFAR10_DIR, else data (now: %(default)s)",
     )
     parser.add_argument("--epochs", metavar="N", type=_at_least(1), default=5, help="default: %(default)s")

@@ -1,1 +1,1 @@
-"""A trained model: out of its checkpoint, applied to images, also to those of a user's own files."""
+"""A trained model: loaded from its checkpoint, and applied to images."""

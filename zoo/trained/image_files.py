@@ -1,9 +1,9 @@
-"""A person's own pictures, made what a network of the zoo takes: 32 x 32 pixels of red, green and blue.
+"""Read a user's image files as the pixels that a network takes: 32 x 32, red, green and blue.
 
-One rule for all of them. The picture is turned upright as its EXIF orientation says; of an animation it is the first
-frame; of 16 bits a channel the upper eight; what is transparent is laid over white. Of that the square in the middle,
-as large as it can be, is resized to 32 x 32 by Pillow's bicubic filter, which is antialiased: where it shrinks, every
-pixel of the square counts. A picture of 32 x 32 is left as it is. Colour profiles are not applied.
+One rule applies to all files. The image is turned upright by its EXIF orientation. Of an animation the first frame is
+read, of 16 bits per channel the upper eight. Transparent pixels are laid over white. The largest square in the middle
+is resized to 32 x 32 by Pillow's antialiased bicubic filter; an image of 32 x 32 stays as it is. Color profiles are not
+applied.
 
 Needs no torch.
 """
@@ -20,28 +20,29 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, nearest, one_line
 
-SIZE = 32  # pixels a side, as CIFAR-10 has them
-THUMBNAIL = 128  # pixels a side, at most
+SIZE = CIFAR10.side
+THUMBNAIL = 128  # largest side in pixels
 FILTER = Image.Resampling.BICUBIC
-WITH_ALPHA = ("LA", "PA", "RGBA")  # modes of Pillow
-# Those that Pillow reads by itself: for others it starts programs (Ghostscript, for EPS), which a stranger's file could
-# make do more.
+WITH_ALPHA = ("LA", "PA", "RGBA")  # Pillow's names of modes
+# Formats that Pillow reads by itself. For others it starts programs (Ghostscript for EPS), which a file could
+# abuse.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
-MOST_BYTES = 400_000_000  # of a file, parts of which Pillow reads whole, and twice
-MOST_PIXELS = 100_000_000  # of which a picture with transparency takes a gigabyte of memory
+MOST_BYTES = 400_000_000  # Pillow reads parts of a file twice
+MOST_PIXELS = 100_000_000  # with transparency they take a gigabyte of memory
 
 
-class Picture(NamedTuple):
-    """A picture that was read.
+class ImageFile(NamedTuple):
+    """An image that was read from a file.
 
     Attributes:
-        path: of its file.
-        pixels: what a network sees, uint8 (3, 32, 32).
-        transparent: whether some of it was, and was laid over white.
-        thumbnail: all of the picture, uint8 (height, width, 3), of at most `THUMBNAIL` pixels a side; None where none
-            was asked for.
+        path: of the file.
+        pixels: for the network, uint8 (3, 32, 32).
+        transparent: whether some pixels were transparent, and laid over white.
+        thumbnail: the whole image, uint8 (height, width, 3), with sides of at most `THUMBNAIL` pixels; None unless
+            `read` was asked for one.
     """
 
     path: Path
@@ -50,18 +51,15 @@ class Picture(NamedTuple):
     thumbnail: np.ndarray | None = None
 
 
-# Finding them.
-
-
 def find(names: Iterable[str]) -> list[Path]:
-    """Return the files that `names` name, in their order, none of them twice.
+    """Return the files that `names` stands for, in that order and without duplicates.
 
     Args:
-        names: of files; of folders, which stand for the files in them, sorted and without the hidden ones; or patterns
+        names: files; folders, which stand for their files in alphabetical order, without hidden ones; or patterns such
             as "photos/*.jpg".
 
     Raises:
-        InputError: where one of them does not exist, or stands for no file.
+        InputError: if a name does not exist or stands for no file.
     """
     files: dict[str, Path] = {}
     for path in (path for name in names for path in _files(os.path.expanduser(name))):
@@ -72,66 +70,63 @@ def find(names: Iterable[str]) -> list[Path]:
 def _files(name: str) -> list[Path]:
     if os.path.isdir(name):
         try:
-            found = sorted(path for path in Path(name).iterdir() if path.is_file() and not path.name.startswith("."))
+            files = sorted(path for path in Path(name).iterdir() if path.is_file() and not path.name.startswith("."))
         except OSError as error:
             raise InputError(f"the folder '{name}' cannot be read: {error.strerror}") from error
-        if not found:
-            raise InputError(f"the folder '{name}' has no file in it; what lies in folders below it is not looked for")
-        return found
+        if not files:
+            raise InputError(f"the folder '{name}' has no file in it; folders below it are not searched")
+        return files
     if os.path.exists(name):
         return [Path(name)]
     if any(letter in name for letter in "*?["):
-        found = sorted(Path(path) for path in glob.glob(name) if os.path.isfile(path))
-        if not found:
-            raise InputError(f"no file is like '{name}'")
-        return found
+        files = sorted(Path(path) for path in glob.glob(name) if os.path.isfile(path))
+        if not files:
+            raise InputError(f"no file matches '{name}'")
+        return files
+    if os.path.islink(name):
+        raise InputError(f"'{name}' is a link to '{os.readlink(name)}', which does not exist")
     path = Path(os.path.abspath(name))
     missing = next((part for part in reversed(path.parents) if not part.exists()), path)
-    if os.path.islink(name):
-        raise InputError(f"'{name}' is a link to '{os.readlink(path)}', which does not exist")
-    # By their stems: what ends in .png is near to all that does.
+    # By stems: names with the same suffix are similar to each other.
     siblings = {sibling.stem: sibling.name for sibling in missing.parent.glob("*")}
     near = nearest(missing.stem, siblings)
     hint = f" Did you mean '{siblings[near]}'?" if near else ""
     raise InputError(f"'{name}' does not exist.{hint}")
 
 
-# Reading one.
-
-
-def read(path: Path, thumbnail: bool = False) -> Picture:
-    """Read a picture of any size, and of one of `FORMATS`.
+def read(path: Path, thumbnail: bool = False) -> ImageFile:
+    """Read an image of any size in one of `FORMATS`.
 
     Args:
-        path: of its file, which may come from a stranger.
-        thumbnail: whether one is wanted.
+        path: of the file, which may come from a stranger.
+        thumbnail: whether to add a thumbnail.
 
     Raises:
-        InputError: says in a few words why it cannot be read, without its name.
+        InputError: if the image cannot be read; the message does not name the file.
     """
     try:
         if not path.is_file():
-            raise InputError("no regular file")
+            raise InputError("not a regular file")
         if path.stat().st_size == 0:
             raise InputError("the file is empty")
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path.stat().st_size:,} bytes are more than {MOST_BYTES:,}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's, on what it can read all the same
+            warnings.simplefilter("ignore")  # Pillow warns of files that it can read
             with Image.open(path, formats=_formats()) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise InputError(f"{image.width} x {image.height} are more than {MOST_PIXELS:,} pixels")
-                image.load()  # what is damaged is refused here: Pillow goes on where the rest is read a second time
+                image.load()  # raises for a damaged file; a second load would accept it
                 whole, transparent = _rgb(image)
         pixels = _pixels(whole)
         if not thumbnail:
-            return Picture(path, pixels, transparent)
+            return ImageFile(path, pixels, transparent)
         whole.thumbnail((THUMBNAIL, THUMBNAIL), FILTER)
-        return Picture(path, pixels, transparent, np.asarray(whole))
+        return ImageFile(path, pixels, transparent, np.asarray(whole))
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"no picture, or none of the formats {', '.join(FORMATS)}") from error
+        raise InputError(f"no image, or in none of the formats {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"a decompression bomb, or too large: {one_line(error)}") from error
     except OSError as error:
@@ -142,13 +137,13 @@ def read(path: Path, thumbnail: bool = False) -> Picture:
 
 @cache
 def _formats() -> list[str]:
-    """Return those of `FORMATS` that this Pillow was built with."""
+    """Return those of `FORMATS` that this build of Pillow reads."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """Return the middle of an RGB image as uint8 (3, 32, 32), see the module's rule."""
+    """Return the middle square of an RGB image as uint8 (3, 32, 32)."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -157,8 +152,8 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Return an image upright, of mode RGB, over white; and whether some of it was transparent."""
-    with contextlib.suppress(Exception):  # damaged EXIF can raise almost anything, and the picture is as good
+    """Return an image upright, in mode RGB, over white; and whether some pixels were transparent."""
+    with contextlib.suppress(Exception):  # damaged EXIF data can raise almost anything; the image is still usable
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "F":
         raise InputError("its pixels are floating-point numbers of an unknown range: save it with 8 or 16 bits")
@@ -173,7 +168,7 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _upper_byte(image: Image.Image) -> Image.Image:
-    """Return a grey image of 16 bits as one of 8, as Pillow itself makes them of colours of 16 bits."""
+    """Return a gray image of 16 bits as one of 8, as Pillow itself converts colors of 16 bits."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise InputError("its pixels are numbers of more than 16 bits: save it with 8 or 16 bits")

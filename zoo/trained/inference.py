@@ -1,4 +1,4 @@
-"""What a model answers to many images: in batches, in evaluation mode, without gradients, on its device."""
+"""Apply a model to images: in batches, in evaluation mode, without gradients, on its device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from zoo.core.classifier import Classifier
+from zoo.core.inputs import black_images
 
 BATCH_SIZE = 100
 
 
 @contextmanager
 def evaluating(model: Classifier) -> Iterator[None]:
-    """Put a model into evaluation mode, and back into the mode that each of its modules was in."""
+    """Put a model into evaluation mode, and afterwards each of its modules into its mode before."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -26,15 +27,15 @@ def evaluating(model: Classifier) -> Iterator[None]:
 
 
 def lazy_layers(model: Classifier) -> list[str]:
-    """Return the names of the layers whose weights have no sizes before they have seen data: they cannot be trained."""
+    """Return the names of layers whose weights get their shapes from the first batch; these cannot be trained."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return list(dict.fromkeys(name.rpartition(".")[0] for name, tensor in tensors if is_lazy(tensor)))
 
 
-def answer(model: Classifier, n: int = 2) -> Tensor:
-    """Return the logits of n black images in evaluation mode; PyTorch's random numbers stay as they were."""
+def logits_of_black(model: Classifier, n: int = 2) -> Tensor:
+    """Return the logits of n black images in evaluation mode; leave PyTorch's random numbers as they were."""
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return model(torch.zeros(n, 3, 32, 32, dtype=torch.uint8, device=model.device))
+        return model(black_images(model, n))
 
 
 def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
@@ -44,11 +45,11 @@ def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
 
 
 def probabilities(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
-    """Return the classes' probabilities, float32 (n, `num_classes`) on the CPU, of uint8 images (n, 3, 32, 32)."""
+    """Return class probabilities, float32 (n, `num_classes`) on the CPU, of uint8 images (n, 3, 32, 32)."""
     return model.predict_probabilities(logits(model, images))
 
 
 def batches(model: Classifier, images: Tensor | np.ndarray) -> Iterator[Tensor]:
-    """Yield images (n, 3, 32, 32) in batches, on the model's device."""
+    """Yield images (n, 3, 32, 32) in batches on the model's device."""
     for batch in torch.as_tensor(images).split(BATCH_SIZE):
         yield batch.to(model.device)

@@ -11,9 +11,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from datamodules.cifar10 import TrainLoader
 from datamodules.errors import InputError
+from datamodules.loading import TrainLoader
 from zoo.core.classifier import Classifier
+from zoo.core.inputs import black_images
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.trained import inference
 
@@ -31,7 +32,7 @@ def check_model(model: Classifier) -> None:
     calls: list[Any] = []
     handle = model.net.register_forward_pre_hook(lambda net, inputs: calls.append(net))
     try:
-        inference.answer(model)
+        inference.logits_of_black(model)
     finally:
         handle.remove()
     if not calls:
@@ -134,7 +135,7 @@ def batch_sizes(trainer: L.Trainer) -> list[int]:
 def take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
     """Go through a step without its update, in each state that the network trains in, and leave no trace of it."""
     device = trainer.strategy.root_device
-    pixels = torch.zeros(size, 32, 32, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+    pixels = black_images(model, size).to(device, memory_format=torch.channels_last)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with _unchanged(model, device), torch.compiler.set_stance("default"):

@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock
 from lightning.pytorch.callbacks import Callback, LambdaCallback
 
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, RunError
 from zoo.runs import checkpoints, metrics_csv, results, run_directory
 from zoo.runs.checkpoints import BEST, LAST
@@ -119,7 +120,8 @@ class Fit(TrainerCommand):
             return
         if self.origin.run is None:
             name = config.name or type(self.model).__name__
-            folder = Path(config.runs_dir) / (f"{name}-synthetic" if self.data.source == "synthetic" else name)
+            data_set = self.data.data_set
+            folder = Path(config.runs_dir) / (name if data_set is CIFAR10 else f"{name}-{data_set.name}")
             self._made = [path for path in (folder, *folder.parents) if not path.exists()]
             self.run_dir = run_directory.create(folder.parent, folder.name)
         else:

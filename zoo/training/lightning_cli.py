@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, OptimizerCallable
 
 from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.data_sets import task_classes
 from datamodules.errors import InputError
 from datamodules.paths import user_path
 from zoo.core.classifier import Classifier
@@ -84,7 +85,7 @@ class ZooCLI(LightningCLI):
             # Absent, the schedule's class is filled in beforehand (see `_complete`): its arguments may be given alone.
             default = None if name == "lr_schedule" else options.TABLE[name].default
             parser.add_argument(f"--{name}", type=TYPES[name], default=default, help=options.TABLE[name].text)
-        parser.link_arguments("data.task", "model.init_args.num_classes", compute_fn=_num_classes)
+        parser.link_arguments(("data.source", "data.task"), "model.init_args.num_classes", compute_fn=_num_classes)
         self.parsing.known.update(parser.get_defaults(skip_validation=True).keys())
 
     def before_instantiate_classes(self) -> None:
@@ -148,8 +149,8 @@ def _complete(command_line: CommandLine) -> None:
     option_checks.check_seed(command_line)
 
 
-def _num_classes(task: str) -> int:
-    return 2 if task == "binary" else 10
+def _num_classes(source: str, task: str) -> int:
+    return len(task_classes(source, task))
 
 
 def _expand_paths(options: Any) -> None:

@@ -17,8 +17,9 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from datamodules.cifar10 import Batch
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, one_line
+from datamodules.loading import Batch
 from zoo.core.classifier import Classifier
 from zoo.trained import inference, trained_model
 
@@ -101,7 +102,7 @@ def _check_answers(model: Classifier) -> None:
     name = type(model).__name__
     for n, images in ((2, "two images"), (1, "one image")):
         try:
-            found = inference.answer(model, n)
+            found = inference.logits_of_black(model, n)
         except (Exception, SystemExit) as error:
             place = _place(_frames(error), model)
             told = "an image" if n == 2 else "a batch of one image"
@@ -147,7 +148,8 @@ def _check_step(model: Classifier) -> None:
 
 def _loss(model: Classifier) -> Tensor | None:
     """Return the loss of a training step; None if the step skips the batch."""
-    pixels = torch.arange(2 * 3 * 32 * 32).remainder(251).to(torch.uint8).view(2, 32, 32, 3)
+    channels, side, _ = CIFAR10.shape
+    pixels = torch.arange(2 * channels * side * side).remainder(251).to(torch.uint8).view(2, side, side, channels)
     found = model.training_step(Batch(pixels.permute(0, 3, 1, 2), torch.arange(2), torch.arange(2)), 0)
     return found["loss"] if isinstance(found, Mapping) else found
 

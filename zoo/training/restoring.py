@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from datamodules.cifar10 import CIFAR10DataModule, TrainLoader
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.loading import TrainLoader
 from zoo.core.classifier import Classifier, EveryStepLR
 from zoo.runs import checkpoints
 from zoo.runs.checkpoints import Content

@@ -3,14 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import lightning as L
 import numpy as np
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import one_line
 from zoo.training import run_logger
 from zoo.training.run_logger import RunLogger
@@ -39,18 +38,8 @@ def held_out(data: CIFAR10DataModule, n: int) -> tuple[str, Tensor, Tensor]:
         classes, int64 (n,).
     """
     kind, dataset = ("validation", data.val) if data.val is not None else ("training", data.train)
-    images = cast(ImageDataset, dataset).images[:n].permute(0, 3, 1, 2).cpu()  # from a GPU that may hold them
-    border = (images.shape[2] - 32) // 2  # that augmentation has put around training images
-    return kind, images[:, :, border : border + 32, border : border + 32], cast(ImageDataset, dataset).labels[:n].cpu()
-
-
-def augmentation(data: CIFAR10DataModule) -> str:
-    """Return what is done to training images: "crop 2 (reflect), mirror (alternating), cutout 8", or "none"."""
-    crop_padding, crop_border, horizontal_flip, cutout = data.augmentation
-    parts = [f"crop {crop_padding}" + " (reflect)" * (crop_border == "reflect")] if crop_padding else []
-    parts += ["mirror" + " (alternating)" * (horizontal_flip == "alternating")] if horizontal_flip else []
-    parts += [f"cutout {cutout}"] if cutout else []
-    return ", ".join(parts) or "none"
+    assert dataset is not None
+    return kind, dataset.plain(n).cpu(), dataset.labels[:n].cpu()
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.cifar10 import CIFAR10DataModule, ImageDataset
+from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.loading import ImageDataset
 from zoo.core.classifier import Classifier
 from zoo.interpretation import class_activation, layer_outputs
 from zoo.interpretation.images import in_turn
@@ -191,7 +192,7 @@ def _augmented(data: CIFAR10DataModule) -> Drawn:
             labels[order],
             data.class_names,
             f"Training images as the first epoch has them: {data.source_name}",
-            f"Augmentation: {observing.augmentation(data)}.",
+            f"Augmentation: {data.augmentation.describe()}.",
         ),
     )
 

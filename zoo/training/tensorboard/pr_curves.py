@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torchmetrics.aggregation import CatMetric
 
-from datamodules.cifar10 import Batch
+from datamodules.loading import Batch
 from zoo.core.classifier import Classifier
 from zoo.training import run_logger
 from zoo.training.tensorboard import observing

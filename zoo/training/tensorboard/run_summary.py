@@ -115,7 +115,7 @@ def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -
         "optimizer": ", ".join([class_name(config["optimizer"]), *asked_for(config["optimizer"], without=("lr",))]),
         "schedule": ", ".join([class_name(config["lr_schedule"]), *asked_for(config["lr_schedule"])]),
         "batch size": data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
-        "augmentation": observing.augmentation(data),
+        "augmentation": data.augmentation.describe(),
         "seed": config["seed_everything"],
         "parameters": count_parameters(model),
         "data": data.source_name,

@@ -1,0 +1,197 @@
+"""Load batches: a dataset in memory, the order of an epoch, and a loader that a checkpoint can resume."""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from datamodules.augmentation import Augmentation, augment, random_bits
+from datamodules.errors import InputError
+
+# Stream 0 of `random_bits` belongs to augmentation.
+ORDER_STREAM = 1
+# Training images that are fetched at once, or one batch if that is more: 1.5 MB, which fits a processor's cache.
+FETCHED_IMAGES = 512
+# On a GPU the number of kernels counts, about 40 for each fetch of any size: 50 MB.
+FETCHED_ON_GPU = 16_384
+
+
+class Batch(NamedTuple):
+    """One batch of a data loader.
+
+    Attributes:
+        images: uint8 pixels (n, channels, side, side), in channels_last memory.
+        labels: int64 (n,).
+        indices: int64 (n,), each sample's position in its split.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch compute in this thread alone.
+
+    Sharing milliseconds of work gains little. If the cores are busy, waiting for the other threads takes many times as
+    long as the work.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class ImageDataset(Dataset[Batch]):
+    """Images in memory as one uint8 tensor, fetched a whole batch at a time.
+
+    Args:
+        images: uint8 (n, side + 2p, side + 2p, channels), with the border p of `augmentation`
+            (see `datamodules.augmentation.pad`).
+        labels: int64 (n,).
+        indices: the samples' positions in their split, int64 (n,).
+        augmentation: applied to the images; None leaves them as they are.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, indices: Tensor, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        self.images, self.labels, self.indices = images, labels, indices
+        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the images."""
+        return self.images.device
+
+    def plain(self, n: int) -> Tensor:
+        """Return the first n images without augmentation and border, uint8 (n, channels, side, side)."""
+        border = self.augmentation.crop_padding if self.augmentation else 0
+        end = self.images.shape[1] - border
+        return self.images[:n, border:end, border:end].permute(0, 3, 1, 2)
+
+    def to(self, device: torch.device) -> None:
+        """Move images, labels and indices to a device."""
+        self.images, self.labels, self.indices = (
+            tensor.to(device) for tensor in (self.images, self.labels, self.indices)
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        return self.fetch(torch.tensor(positions, device=self.device))
+
+    @_one_thread()
+    def fetch(self, positions: Tensor) -> Batch:
+        """Return the images at `positions`, int64 (n,), as a batch on the images' device."""
+        indices = self.indices.index_select(0, positions)
+        if self.augmentation:
+            images = augment(self.images, positions, indices, self.augmentation, self.seed, self.epoch)
+        else:
+            images = self.images.index_select(0, positions)
+        return Batch(images.permute(0, 3, 1, 2), self.labels.index_select(0, positions), indices)
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffle by a hash of (seed, epoch), and tell the dataset which epoch it is.
+
+    `DistributedSampler` adds seed and epoch: the second epoch of seed 0 has the order of the first epoch of seed 1, so
+    runs of several seeds are not independent. Both samplers let the processes take turns, and repeat the first samples
+    if the processes cannot share them evenly.
+    """
+
+    dataset: ImageDataset
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order().tolist())
+
+    @_one_thread()
+    def order(self) -> Tensor:
+        """Return the positions of this process's images in the epoch's order, int64 (n,), on the images' device."""
+        positions = torch.arange(len(self.dataset), device=self.dataset.device)
+        order = random_bits(self.seed, self.epoch, positions, stream=ORDER_STREAM).argsort()
+        shared = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
+        return shared[self.rank :: self.num_replicas]
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.dataset.epoch = epoch
+
+
+class TrainLoader(DataLoader[Batch]):
+    """A `DataLoader` that a checkpoint can resume in the middle of an epoch.
+
+    The loader fetches several batches at once: DataLoader's own work for each batch takes as long as the fetching. If
+    PyTorch leaves a core free, a thread fetches the next batches during training. If a GPU holds the images, the loader
+    never waits for it.
+
+    Lightning calls `state_dict` when it saves a checkpoint, and `load_state_dict` before it resumes an epoch.
+    """
+
+    _batches = 0
+    _resumed = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._batches, self._resumed = self._resumed, 0
+        dataset, size = cast(ImageDataset, self.dataset), cast(int, self.batch_size)
+        on_cpu = dataset.device.type == "cpu"
+        order = self._epoch_order()[self._batches * size : len(self) * size]
+        at_once = size * max(1, (FETCHED_IMAGES if on_cpu else FETCHED_ON_GPU) // size)
+        blocks = (dataset.fetch(order[start : start + at_once]) for start in range(0, len(order), at_once))
+        core_is_free = on_cpu and torch.get_num_threads() < (os.cpu_count() or 1)
+        for block in _prefetched(blocks) if core_is_free else blocks:
+            for batch in zip(*(tensor.split(size) for tensor in block), strict=True):
+                self._batches += 1
+                yield Batch(*batch)
+
+    def _epoch_order(self) -> Tensor:
+        if isinstance(self.sampler, EpochSampler):
+            return self.sampler.order()
+        return torch.tensor(list(self.sampler), device=cast(ImageDataset, self.dataset).device)
+
+    def _order(self) -> dict[str, int]:
+        """Return what the order of the batches depends on, apart from the epoch."""
+        order = {"batch_size": cast(int, self.batch_size), "images": len(cast(ImageDataset, self.dataset))}
+        if isinstance(self.sampler, EpochSampler):  # Lightning's overfit_batches replaces it by a sequential sampler
+            order |= {"seed": self.sampler.seed, "processes": self.sampler.num_replicas}
+        return order
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the number of batches so far, and what their order depends on."""
+        return {"batches": self._batches, **self._order()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Resume after the batches that `state` counts.
+
+        Raises:
+            InputError: if the loader would continue with other batches than those that are left.
+        """
+        for name, value in self._order().items():
+            if state.get(name, value) != value:
+                raise InputError(
+                    f"the checkpoint is of the middle of an epoch with {name} {state[name]}, and cannot go on with "
+                    f"{value}: leave it as it was, or start from the end of an epoch"
+                )
+        self._resumed = state["batches"]
+
+
+def _prefetched(blocks: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield blocks while a thread fetches the next one."""
+    with ThreadPoolExecutor(1, "next-block") as thread:
+        following = thread.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = thread.submit(next, blocks, None)
+            yield block
