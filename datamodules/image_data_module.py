@@ -1,5 +1,9 @@
 """`ImageDataModule`: images in memory, their split, augmentation and loaders. Every data module here is one."""
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.augmentation import Augmentation, Border, pad
 from datamodules.checks import in_range, one_of
-from datamodules.data_set import DataSet, SplitName
+from datamodules.data_set import DataSet, Split, SplitName
 from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
@@ -23,6 +27,25 @@ COPIED_IMAGES = 1000  # images that `setup` copies at once: 3 MB
 # Devices that do not hold the training images. Apple's GPUs share the computer's memory, and TPUs are slow at gathering
 # single bytes.
 NOT_HOLDING = ("cpu", "mps", "xla")
+
+# Splits that the data modules of this context share, by what they were read from; None if each reads its own.
+_SHARED: ContextVar[dict[Any, Split] | None] = ContextVar("shared", default=None)
+
+
+@contextlib.contextmanager
+def shared_reads(splits: dict[Any, Split]) -> Iterator[None]:
+    """Let data modules take from `splits` what another one has read, so that several runs read their files once.
+
+    Files that have changed since are read again. Of each split the last reading is kept.
+
+    Args:
+        splits: empty at first; what is read is added.
+    """
+    token = _SHARED.set(splits)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -182,9 +205,16 @@ class ImageDataModule(L.LightningDataModule):
         return self.test_dataloader()
 
     def _read(self, split: SplitName, wanted: int | None) -> tuple[np.ndarray, np.ndarray]:
-        images, labels, official = self.data_set.read(
-            self.data_dir, split, verify_checksums=self.verify_checksums, wanted=wanted
-        )
+        shared = _SHARED.get()
+        files = _state(self.data_set.find(self.data_dir)) if shared is not None else ()
+        key = (split, self.data_set.name, files, self.verify_checksums, wanted)
+        if shared is None or key not in shared:
+            read = self.data_set.read(self.data_dir, split, verify_checksums=self.verify_checksums, wanted=wanted)
+            if shared is not None:
+                for old in [old for old in shared if old[0] == split]:
+                    del shared[old]
+                shared[key] = read
+        images, labels, official = read if shared is None else shared[key]
         self._official &= official
         return images, labels
 
@@ -217,6 +247,14 @@ class ImageDataModule(L.LightningDataModule):
     def _processes(self) -> tuple[int, int]:
         """Return the number of processes, and the number of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _state(location: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells a file, or the files in a folder, from others: paths, times and sizes."""
+    if location is None or not location.exists():
+        return ()
+    paths = sorted(path for path in location.iterdir() if path.is_file()) if location.is_dir() else [location]
+    return tuple((str(path.resolve()), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
 
 
 def _padded(images: Tensor, chosen: Tensor, padding: int, border: Border) -> Tensor:

@@ -11,7 +11,9 @@ import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from datamodules.data_set import Split
 from datamodules.errors import Ended, InputError, RunError
+from datamodules.image_data_module import shared_reads
 from zoo.core.classifier import Classifier
 from zoo.core.signals import Stopped
 from zoo.runs import results, resume
@@ -23,6 +25,7 @@ from zoo.training.fit_command import Fit
 from zoo.training.quiet import quiet
 from zoo.training.trainer_command import FULL, TrainerCommand
 
+_READ: dict[Any, Split] = {}  # the images of the last `fit`, which the next one may need, too
 # What classes raise for arguments that they cannot work with.
 OF_ARGUMENTS = (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException)
 
@@ -110,6 +113,8 @@ def fit(*configs: str | Path | Mapping[str, Any]) -> FinishedRun:
         configs: names or paths of configs, of which later ones lie over earlier ones; and options by their dotted keys,
             as on the command line.
 
+    Several calls in one process read the images once.
+
     Raises:
         InputError: for bad input; the message is the line that the command prints.
         RunError: for a run that is cut short.
@@ -123,7 +128,8 @@ def fit(*configs: str | Path | Mapping[str, Any]) -> FinishedRun:
     command_line = CommandLine(argv)
     command_line.check_names()
     try:
-        command = run_command(command_line)
+        with shared_reads(_READ):
+            command = run_command(command_line)
     except Ended as end:
         raise (InputError if end.exit_code == 2 else RunError)(end.message) from None
     path = command.run_dir
