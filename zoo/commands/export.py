@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     name = f"{type(origin.model).__name__}.{options.format}"
     out = options.out or _from_here(run_directory.folder_of(origin.path, FOLDER) / name)
     _check_free(out, options.overwrite)
-    content = kind.content(origin.model, metadata.of(origin))
+    content = kind.content(origin.model, metadata.collect(origin))
     devices.move(origin.model, device)
     try:
         with TemporaryDirectory() as folder:
