@@ -112,7 +112,7 @@ def of_data(
         raise InputError("the model was trained with --data.val_size 0, without validation images: add --test_set")
     numbers, labels = dataset.indices.numpy(), dataset.labels.numpy()
     if indices is None:
-        positions = _in_turn(labels)[:count]
+        positions = in_turn(labels)[:count]
     else:
         positions = np.array([_position(index, numbers, stage) for index in indices])
     names = [f"{stage} {number}" for number in numbers[positions]]
@@ -128,7 +128,7 @@ def _position(index: int, numbers: np.ndarray, stage: str) -> int:
     return int(found[0])
 
 
-def _in_turn(labels: np.ndarray) -> np.ndarray:
+def in_turn(labels: np.ndarray) -> np.ndarray:
     """Return the positions of labels (n,) in an order in which the classes take turns."""
     turn = np.empty(len(labels))
     for label in np.unique(labels):
