@@ -130,6 +130,15 @@ def _demand(condition: object, message: str) -> None:
 
 
 @contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn an error of a model's code into an AssertionError."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Hide Lightning's messages about every trainer and about small data."""
     logger = logging.getLogger("lightning.pytorch")
@@ -171,10 +180,8 @@ def _check_class(model_class: type[Classifier]) -> None:
 
 def _build(model_class: type[Classifier], arguments: dict[str, Any], num_classes: int) -> Classifier:
     what = f"{model_class.__name__}(num_classes={num_classes})"
-    try:
+    with _explained(f"{what} cannot be built"):
         model = model_class(**arguments, num_classes=num_classes)
-    except (Exception, SystemExit) as error:
-        raise AssertionError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
     lazy = ", ".join(inference.lazy_layers(model))
     _demand(not lazy, f"{what} has layers whose sizes are not known ({lazy}): give them, in place of Lazy modules")
     _demand(
@@ -260,10 +267,8 @@ def _check_as_fit(model: Classifier) -> None:
 def _check_copy(model: Classifier) -> None:
     name, images = type(model).__name__, _images()
     before = _logits(model, images)
-    try:
+    with _explained(f"{name} cannot be copied by copy.deepcopy"):
         copied = copy.deepcopy(model)
-    except (Exception, SystemExit) as error:
-        raise AssertionError(f"{name} cannot be copied by copy.deepcopy: {type(error).__name__}: {error}") from error
     _demand(
         _close(_logits(copied, images), before),
         f"a copy of {name} (copy.deepcopy) gives other logits: keep what forward needs in parameters and buffers",
@@ -333,10 +338,8 @@ def _check_training(model: Classifier) -> L.Trainer:
     name, gradients = type(model).__name__, _Gradients()
     trainable = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
     before = {key: parameter.detach().clone() for key, parameter in trainable.items()}
-    try:
+    with _explained(f"{name} cannot be trained"):
         trainer = _fit(model, devices=1, callbacks=[gradients])
-    except (Exception, SystemExit) as error:
-        raise AssertionError(f"{name} cannot be trained: {type(error).__name__}: {error}") from error
 
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     optimized = {id(parameter) for group in groups for parameter in group["params"]}
@@ -368,16 +371,12 @@ def _check_training(model: Classifier) -> L.Trainer:
 
 def _check_checkpoint(model: Classifier, trainer: L.Trainer, path: Path) -> None:
     name = type(model).__name__
-    try:
+    with _explained(f"a checkpoint of {name} cannot be read back (weights_only=True)"):
         trainer.save_checkpoint(path)
         again = type(model).load_from_checkpoint(path, map_location="cpu", weights_only=True)
         # From plain values, as in the commands that use a trained model.
         rebuilt = trained_model.build(type(model), json.loads(json.dumps(dict(model.hparams))))
         rebuilt.load_state_dict(again.state_dict())
-    except (Exception, SystemExit) as error:
-        raise AssertionError(
-            f"a checkpoint of {name} cannot be read back (weights_only=True): {type(error).__name__}: {error}"
-        ) from error
     for copied in (again, rebuilt):
         _demand(
             _close(_logits(copied, _images()), _logits(model, _images())),

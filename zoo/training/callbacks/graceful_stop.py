@@ -104,14 +104,11 @@ class GracefulStop(L.Callback):
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop after a signal since the last step of the previous epoch."""
-        if self._is_asked_to_stop(trainer):
-            self._stop(trainer)
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop after a signal since the last step."""
         if self._is_asked_to_stop(trainer):
             self._stop(trainer)
+
+    on_fit_end = on_train_epoch_start
 
     def _is_asked_to_stop(self, trainer: L.Trainer) -> bool:
         return _in_any_process(trainer, self._received is not None)
