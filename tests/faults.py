@@ -239,7 +239,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("(is_place and not inside)", "False"),
     ],
     "zoo/training/restoring.py": [
-        ('_check_finite(theirs, "param_groups")', "pass"),
+        ('_check_finite(saved, "param_groups")', "pass"),
         ("callback, states))", "callback, {}))", "states of callbacks that are not tried"),
         ("_check_filled(before, optimizer", "_has_tensors, (before, optimizer"),
     ],
@@ -481,8 +481,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/interpretation/layer_outputs.py": [
         ("        and not isinstance(layer, torch.jit.ScriptModule)\n", "", "hooks on TorchScript"),
         (
-            "if not found and any(isinstance(part, torch.jit.ScriptModule)",
-            "if found and any(isinstance(part, torch.jit.ScriptModule)",
+            "if not layers and any(isinstance(part, torch.jit.ScriptModule)",
+            "if layers and any(isinstance(part, torch.jit.ScriptModule)",
         ),
     ],
     "zoo/interpretation/class_activation.py": [

@@ -43,7 +43,7 @@ CLASSES = torch.tensor([1, 0, 1])
 
 
 class Frozen(TorchClassifier):
-    """Its convolutions are followed by what changes their output in place, its weights need no gradients."""
+    """Has activations that change the convolutions' outputs in place, and weights without gradients."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -56,7 +56,7 @@ class Frozen(TorchClassifier):
 
 
 class BytesOnly(Frozen):
-    """Takes nothing but bytes."""
+    """Accepts bytes only."""
 
     def forward(self, images: Tensor) -> Tensor:
         assert images.dtype == torch.uint8
@@ -64,7 +64,7 @@ class BytesOnly(Frozen):
 
 
 class UnitFloats(Frozen):
-    """Takes floating-point numbers for pixels of 0 to 1."""
+    """Expects floating-point pixels from 0 to 1."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images * 255 if images.is_floating_point() else images)
@@ -82,7 +82,7 @@ class OwnWeights(TorchClassifier):
 
 
 class Mirrored(TorchClassifier):
-    """Asks the same network about an image and its mirror image. Its layers have no biases."""
+    """Passes an image and its mirror image through the same network; its layers have no biases."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -112,7 +112,7 @@ def zoo() -> list[type]:
 
 
 def score(model, images: Tensor, classes: Tensor) -> Tensor:
-    """The logit of a class; of two classes, it is the only one for class 1, and its opposite for class 0."""
+    """Return the logit of a class; class 0 of two has the opposite of the only logit."""
     logits = model(images)
     if logits.shape[1] == 1:
         return torch.where(classes == 1, logits[:, 0], -logits[:, 0])
@@ -138,7 +138,7 @@ def gradients(of, floats: Tensor) -> Tensor:
 class TestClassActivation:
     @pytest.mark.parametrize("num_classes", [2, 10])
     def test_agrees_with_captum_on_every_convolution_of_the_zoo(self, num_classes):
-        """captum gets the model without activations in place, which change what it has kept."""
+        """captum gets the model without in-place activations, which would change the outputs that it keeps."""
         makers = [make for make in zoo() if layer_outputs.convolutions(build(make))]
         assert {CNN, ImprovedCNN} <= set(makers)
         for make in [*makers, Frozen]:
@@ -307,7 +307,7 @@ class TestLayers:
         torch.testing.assert_close(layer_outputs.outputs(model, IMAGES, ["net.0"])["net.0"], expected)
 
     def test_a_layer_that_an_image_passes_through_twice(self):
-        """Its first output, and its first input, are the ones that are shown."""
+        """Its first output and its first input count."""
         model = build(Mirrored)
         floats = model.normalize(IMAGES)
         found = layer_outputs.outputs(model, IMAGES, ["net.0"])["net.0"]
@@ -317,7 +317,7 @@ class TestLayers:
 
     @pytest.mark.parametrize("make", [MLP, NumPyMLP])
     def test_the_first_weights_of_a_dense_layer_are_pictures(self, make):
-        """Without hidden layer_outputs, a logit is the sum of its picture times the pixels, plus a bias."""
+        """Without hidden layers, a logit is the sum of its picture times the pixels, plus a bias."""
         model = build(make, hidden_sizes=[])
         change = model.normalize(IMAGES[:1]) - model.normalize(IMAGES[1:2])
         expected = (model(IMAGES[:1]) - model(IMAGES[1:2]))[0]

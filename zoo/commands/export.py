@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     name = f"{type(origin.model).__name__}.{options.format}"
     out = options.out or output.from_here(folder_of(origin.path, EXPORT) / name)
     _check_free(out, options.overwrite)
-    content = kind.content(origin.model, metadata.of(origin))
+    content = kind.content(origin.model, metadata.collect(origin))
     devices.move(origin.model, device)
     try:
         with TemporaryDirectory() as folder:
