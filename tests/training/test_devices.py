@@ -16,7 +16,7 @@ from tests.helpers import refusal
 from zoo.core import devices
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
-from zoo.training import option_checks, outcome
+from zoo.training import evaluation_results, option_checks
 from zoo.training.lightning_cli import ZooCLI
 
 FIT = [
@@ -179,7 +179,7 @@ class TestAllKinds:
 
         def hardware(device: str, processes: int = 1) -> str:
             strategy = SimpleNamespace(root_device=torch.device(device))
-            return outcome.hardware(SimpleNamespace(strategy=strategy, world_size=processes))
+            return evaluation_results.hardware(SimpleNamespace(strategy=strategy, world_size=processes))
 
         found = [hardware("cuda:1", 4), hardware("xpu:0"), hardware("mps:0")]
         assert found == ["4 x H200 1", "1 x Arc 0", "1 x Apple GPU"]

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datamodules.errors import InputError, did_you_mean, one_line, printable
+from datamodules.errors import InputError, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.core.installation import check_torch
 from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, of_checkpoint
 from zoo.trained import image_files
 
@@ -41,20 +42,10 @@ LONGEST_NAME = 32  # letters of a picture's
 
 
 def main(argv: list[str]) -> int:
-    """Run `explain` and return its exit code, 0.
-
-    Args:
-        argv: what follows `explain` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, images or a checkpoint that cannot be read, a layer, a class or an
-            image that does not exist, a method that does not fit the model, or a place that cannot be written.
-    """
+    """Run `explain` and return its exit code, 0."""
     options = parse(argv)
     paths = image_files.find(options.pictures)
     # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
-    from zoo.core.installation import check_torch
-
     check_torch()
     from zoo.interpretation import images, layer_outputs, page_writer
     from zoo.trained import trained_model
@@ -129,9 +120,7 @@ def _check_methods(options: argparse.Namespace) -> None:
     """Check that methods exist, and that one of them uses what else is given."""
     wanted = options.method or [*ATTRIBUTIONS]
     for name in wanted:
-        if name not in (*METHODS, ALL):
-            hint = did_you_mean(name, (*METHODS, ALL))
-            raise InputError(f"--method {name} is unknown.{hint} Known are: {', '.join((*METHODS, ALL))}")
+        check_choice("--method", name, (*METHODS, ALL))
     uses = {"--layer": ("cam", "features"), "--class": ATTRIBUTIONS}
     for option, value in (("--layer", options.layer), ("--class", options.explained)):
         if value is not None and not {ALL, *uses[option]} & set(wanted):
@@ -143,9 +132,7 @@ def _check_methods(options: argparse.Namespace) -> None:
 def _class_number(name: str | None, class_names: Sequence[str]) -> int | None:
     if name is None:
         return None
-    if name not in class_names:
-        hint = did_you_mean(name, class_names)
-        raise InputError(f"--class {name} is unknown.{hint} The model knows: {', '.join(class_names)}")
+    check_choice("--class", name, class_names)
     return class_names.index(name)
 
 

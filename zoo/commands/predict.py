@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.errors import InputError, did_you_mean, one_line, printable
+from datamodules.errors import InputError, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
 from zoo.core import text_table
+from zoo.core.installation import check_torch
 from zoo.trained import image_files
 
 if TYPE_CHECKING:
@@ -47,22 +48,12 @@ class Row(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Run `predict` and return its exit code, 0.
-
-    Args:
-        argv: what follows `predict` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, a path that does not exist, a checkpoint or data that cannot be
-            read, and where none of the files is a picture.
-    """
+    """Run `predict` and return its exit code, 0."""
     options = parse(argv)
     paths = image_files.find(options.pictures)
     _check_outputs(options, {path: f"is one of the pictures ({path})" for path in paths})
     options.there = {path for path in (options.out, options.sheet) if path is not None and path.exists()}
     # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
-    from zoo.core.installation import check_torch
-
     check_torch()
     from zoo.trained import trained_model
 
@@ -109,9 +100,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if options.data_dir and not options.test_set:
         raise InputError(f"--data_dir {options.data_dir} is where the test set lies: add --test_set, or leave it out")
     options.format = options.format or ("csv" if options.test_set else "table")
-    if options.format not in FORMATS:
-        hint = did_you_mean(options.format, FORMATS)
-        raise InputError(f"--format {options.format} is unknown.{hint} Known are: {', '.join(FORMATS)}")
+    check_choice("--format", options.format, FORMATS)
     if options.top < 0:
         raise InputError(f"--top {options.top} is out of range: give a number of at least 0")
     return options

@@ -12,6 +12,7 @@ from typing import Any
 from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser
+from zoo.core.installation import check_torch
 from zoo.runs import configs, results
 
 # The accuracy with test-time augmentation that a recipe is for.
@@ -36,17 +37,8 @@ PARTS = ("whitening_seconds", "train_seconds", "test_seconds")
 
 
 def main(argv: list[str]) -> int:
-    """Run `speedrun` and return its exit code, 0.
-
-    Args:
-        argv: what follows `speedrun` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, and for what `fit` refuses.
-    """
+    """Run `speedrun` and return its exit code, 0."""
     options, words = parse(argv)
-    from zoo.core.installation import check_torch
-
     check_torch()  # before the import of what needs a torch that works
     found: list[dict[str, Any]] = []
     was_there = options.json is not None and options.json.exists()

@@ -41,9 +41,9 @@ from zoo.runs.checkpoints import BEST, LAST, WholeFileIO
 from zoo.training import (
     callback_checks,
     compilation,
+    evaluation_results,
     model_checks,
     option_checks,
-    outcome,
     processes,
     restoring,
     run_logger,
@@ -726,7 +726,7 @@ class ZooCLI(LightningCLI):
     def _report_beside_checkpoint(self, stage: Stage) -> None:
         if stage not in self.model.results:
             raise InputError(f"nothing was evaluated: --trainer.limit_{stage}_batches is 0")
-        outcome.show(self.model, self.datamodule, stage)
+        evaluation_results.show(self.model, self.datamodule, stage)
         assert self.origin.path is not None
         directory = run_directory.create(run_directory.folder_of(self.origin.path, stage).parent, stage)
         try:
@@ -740,14 +740,14 @@ class ZooCLI(LightningCLI):
     @rank_zero_only
     def _report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:
         if stage in self.model.results:
-            outcome.show(self.model, self.datamodule, stage)
+            evaluation_results.show(self.model, self.datamodule, stage)
             if directory is not None:
                 self._write_report(stage, checkpoint, directory, facts)
 
     def _write_report(self, stage: Stage, checkpoint: str | None, directory: Path, facts: dict[str, Any]) -> None:
         config = self.config[self.subcommand]
         facts = {"seed": config.seed_everything, "checkpoint": checkpoint, **facts}
-        outcome.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
+        evaluation_results.write(self.trainer, self.model, self.datamodule, stage, directory, facts)
         _say(f"Results: {directory}")
         if run_logger.all_of(self.trainer):
             # The runs_dir of a run that goes on may be a stranger's.
