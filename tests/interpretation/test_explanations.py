@@ -292,7 +292,7 @@ class TestLayers:
         for method in ("features", "neighbours"):
             assert "OwnWeights has no layer with weights" in str(pages.misfit(model, method, None))
         assert pages.misfit(model, "saliency", None) is None
-        assert "no pixels" in str(pages.misfit(model, "filters", None))
+        assert "does not see red, green and blue pixels" in str(pages.misfit(model, "filters", None))
 
     def test_layers_with_weights(self):
         assert layer_outputs.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
@@ -470,14 +470,14 @@ class TestImages:
         return data
 
     def test_the_classes_take_turns(self, data):
-        chosen = images.of_data(data, "val", 10)
+        chosen = images.choose(data, "val", 10)
         assert sorted(chosen.labels.tolist()) == list(range(10))
-        assert images.of_data(data, "val", 25).labels.bincount().tolist() == [3] * 5 + [2] * 5
-        assert len(images.of_data(data, "test", 50).names) == 20, "all that there are"
+        assert images.choose(data, "val", 25).labels.bincount().tolist() == [3] * 5 + [2] * 5
+        assert len(images.choose(data, "test", 50).names) == 20, "all that there are"
 
     def test_images_by_number(self, data):
         numbers = data.test.indices.tolist()
-        chosen = images.of_data(data, "test", 10, [numbers[5], numbers[2]])
+        chosen = images.choose(data, "test", 10, [numbers[5], numbers[2]])
         assert chosen.names == [f"test {numbers[5]}", f"test {numbers[2]}"]
         expected = data.test[5].images[0], data.test[2].images[0]
         for image, of_it in zip(chosen.images, expected, strict=True):
@@ -487,13 +487,13 @@ class TestImages:
     def test_a_number_that_is_not_there(self, data):
         number = next(n for n in range(100) if n not in data.val.indices)
         with pytest.raises(InputError, match=rf"--indices {number}: .* numbers of training images"):
-            images.of_data(data, "val", 10, [number])
+            images.choose(data, "val", 10, [number])
 
     def test_no_validation_images(self):
         data = CIFAR10DataModule(source="synthetic", train_size=20, val_size=0)
         data.setup("fit")
         with pytest.raises(InputError, match=r"val_size 0.*--test_set"):
-            images.of_data(data, "val", 10)
+            images.choose(data, "val", 10)
 
 
 PAGES = {"one": np.zeros((4, 5, 3), np.uint8), "two": np.full((6, 7, 3), 9, np.uint8)}
@@ -674,8 +674,8 @@ class TestPages:
         config = {"data": {"source": "synthetic"}}
         return Trained(build(make, num_classes=num_classes, **arguments), Path("best.ckpt"), config, tuple(names), 1)
 
-    def ask(self, trained: Trained, explained: int | None = None) -> images.Asked:
-        return images.ask(trained, images.Chosen(["a", "b", "c"], IMAGES, CLASSES), explained)
+    def ask(self, trained: Trained, explained: int | None = None) -> images.Classified:
+        return images.classify(trained, images.Chosen(["a", "b", "c"], IMAGES, CLASSES), explained)
 
     def test_the_likeliest_class_is_explained(self, trained):
         asked = self.ask(trained)
@@ -699,5 +699,5 @@ class TestPages:
     def test_an_answer_that_is_no_number(self, trained):
         with torch.no_grad():
             next(trained.model.parameters()).fill_(float("nan"))
-        with pytest.raises(InputError, match="no numbers: its training diverged"):
+        with pytest.raises(InputError, match="not finite numbers: its training diverged"):
             self.ask(trained)

@@ -229,7 +229,7 @@ CASES = {
     "validate --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
     "lst": ["unknown command 'lst'", "Did you mean 'list'?"],
     "list ResNext": ["'ResNext'"],
-    "list CNN MLP": ["'MLP' is one word too many"],
+    "list CNN MLP": ["unexpected argument 'MLP'"],
     "list --jsn": ["'--jsn'", "Did you mean '--json'?"],
     "list --tag conv": ["conv"],
     "info": ["info needs a model", "CNN"],

@@ -43,14 +43,7 @@ class Check(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Run `doctor` and return its exit code: 1 if there is a problem, else 0.
-
-    Args:
-        argv: what follows `doctor` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line.
-    """
+    """Run `doctor` and return its exit code: 1 if there is a problem, else 0."""
     options = _parse(argv)
     checks = all_checks()
     findings: list[Finding] = []

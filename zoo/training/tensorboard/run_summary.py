@@ -21,7 +21,7 @@ from torch.utils.tensorboard.summary import text
 from zoo.core import files, markup
 from zoo.core.classifier import Classifier, count_parameters
 from zoo.runs import configs, results
-from zoo.training import outcome
+from zoo.training import evaluation_results
 from zoo.training.callbacks.history import History
 from zoo.training.tensorboard import observing
 
@@ -206,7 +206,7 @@ def _set(value: Any) -> Any:
 def environment_text(argv: Sequence[str], trainer: L.Trainer) -> str:
     """Return the command line, the hardware and the versions as Markdown."""
     command = without_places(shlex.join(["python", "cli.py", *argv]))
-    rows = {"hardware": outcome.hardware(trainer)} | results.versions()
+    rows = {"hardware": evaluation_results.hardware(trainer)} | results.versions()
     first, *others = (f"| {name} | {value} |" for name, value in rows.items())
     return "\n".join([markup.code(command), "", first, "|-|-|", *others, ""])
 
