@@ -208,6 +208,8 @@ PYTHON = [block for path in documents() for block in code_blocks(path.read_text(
 @pytest.mark.parametrize("block", PYTHON)
 def test_python(block):
     shorter = block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50")
+    few = '"data.train_size": 100, "data.val_size": 50, "data.test_size": 50'
+    shorter = shorter.replace('"trainer.max_epochs": 1', f'"trainer.max_epochs": 1, {few}')
     exec(compile(shorter, "documentation", "exec"), {})
 
 
