@@ -28,6 +28,7 @@ ELSEWHERE = {
     r"python -m tests\.benchmarks (step|fit)": "tests/benchmarks/test_steps.py",
     r"python -m tests\.benchmarks start": "tests/benchmarks/test_start.py",
     r"python -m tests\.benchmarks record --script airbench94_muon\.py": "tests/benchmarks/test_record.py",
+    r"python -m zoo\.catalogue": "tests/catalogue/test_measured_results.py",
     r"python -m zoo\.scratch( --source synthetic)?": "tests/scratch/test_lesson.py",
     r"tensorboard --logdir runs --samples_per_plugin images=200": "tests/test_browser.py",
     r"pip install \.|pytest|fit --model PatchNet --config synthetic": "tests/catalogue/test_plugins.py",
