@@ -49,9 +49,9 @@ def assert_close(found, expected):
 
 
 def test_the_lists_are_whole():
-    assert len(ACTIVATIONS) == 4
-    assert len(REGULARIZERS) == 2
-    assert len(LOSSES) == 3
+    assert len(ACTIVATIONS) >= 4
+    assert len(REGULARIZERS) >= 2
+    assert len(LOSSES) >= 3
 
 
 @pytest.mark.parametrize("cls", ACTIVATIONS)
