@@ -514,7 +514,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("ImageOps.exif_transpose(image, in_place=True)", "pass"),
         ("if image.width * image.height > MOST_PIXELS:", "if False:"),
     ],
-    "zoo/exporting/card.py": [
+    "zoo/exporting/card.md.jinja": [
         ("Image.Resampling.BICUBIC)", "Image.Resampling.BILINEAR)", "not as predict resizes"),
     ],
     "zoo/exporting/check.py": [

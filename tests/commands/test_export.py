@@ -419,7 +419,7 @@ class TestCard:
         assert export("--ckpt", path, "--format", "safetensors")[0] == 0
         card = card_of(path.parent / "export" / "CNN.safetensors")
         assert "lies in no run" in card
-        assert "its run has no results" in card
+        assert "the run has no results" in card
         assert "- paper: http" in card
 
     @pytest.mark.usefixtures("_plugins")

@@ -1,7 +1,4 @@
-"""`compare`: finished runs in a table for each data set, seeds taken together, and a plot of their curves.
-
-The command needs no torch.
-"""
+"""`compare`: finished runs in a table for each data set, seeds taken together, and a plot of their curves; no torch."""
 
 import argparse
 import csv
@@ -15,7 +12,7 @@ from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_choice, check_unknown
+from zoo.commands.arguments import Parser, check_choice
 from zoo.core import text_table
 from zoo.core.markup import escaped
 from zoo.runs import finished_runs, metrics_csv, repetitions
@@ -28,18 +25,12 @@ SPREAD = "mean ± sample standard deviation"
 
 
 class Table(NamedTuple):
-    """Rows that can be compared, on the same data and for the same task.
-
-    Attributes:
-        rows: a group of runs each.
-        keys: the settings that have a column.
-    """
+    """Rows that can be compared, on the same data and for the same task."""
 
     rows: list[Repetitions]
-    keys: list[str]
+    keys: list[str]  # of the settings that have a column
 
     def settings(self) -> Columns:
-        """Return the columns of the settings."""
         return repetitions.setting_columns(self.rows, self.keys)
 
 
@@ -68,23 +59,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-# The command line.
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
     about = "Compare finished runs. Those that differ in nothing but the seed are one row: mean and standard deviation."
     by = "show these keys of the configs, such as optimizer.lr, in place of all that differ"
-    parser = Parser(prog="python cli.py compare", description=about, allow_abbrev=False)
+    parser = Parser(prog="python cli.py compare", description=about)
     parser.add_argument("runs", metavar="RUN", nargs="*", help="a run's directory, or a folder of runs at any depth")
     parser.add_argument("--by", metavar="KEY", nargs="+", action="extend", help=by)
     parser.add_argument("--sort", metavar="COLUMN", help=f"{', '.join(SORTS)} (default: in the order of the RUNs)")
     parser.add_argument("--format", default="text", help=f"{', '.join(PRINTERS)} (default: %(default)s)")
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="draw a curve of each row over the epochs")
     parser.add_argument("--curve", metavar="COLUMN", help="the column of metrics.csv to draw (default: val/acc)")
-    options, unknown = parser.parse_known_intermixed_args(argv)
+    options = parser.parse_args(argv)
 
-    check_unknown("compare", unknown, (key for key in vars(options) if key != "runs"))
     if not options.runs:
         raise InputError("compare needs runs, before its options: folders of them, as in: compare runs/CNN runs/MLP")
     if str(options.sort).startswith("test"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice
 from zoo.core.installation import check_torch
 from zoo.runs.run_directory import REPORT, folder_of
 
@@ -60,8 +60,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
-    parser = Parser(prog="python cli.py evaluate", description=ABOUT, allow_abbrev=False)
+    parser = Parser(prog="python cli.py evaluate", description=ABOUT)
     add_checkpoint(parser)
     add = parser.add_argument
     add("--against", metavar="CHECKPOINT", help="another one, B: is it better than A, that of --ckpt?")
@@ -74,9 +73,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--corruption_images", metavar="N", type=int, default=1000, help=cell)
     add("--cifar10_c", metavar="DIR", type=Path, help="evaluate on CIFAR-10-C too, whose files lie there")
     add("--cifar10_1", metavar="DIR", type=Path, help="evaluate on CIFAR-10.1 too, whose files lie there")
-    options, unknown = parser.parse_known_args(argv)
+    options = parser.parse_args(argv)
 
-    check_unknown("evaluate", unknown, vars(options))
     check_choice("--stage", options.stage, STAGES)
     if options.corruption_images < 0:
         raise InputError(f"--corruption_images {options.corruption_images} is out of range: give at least 0")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from datamodules.errors import InputError, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice
+from zoo.commands.predict import read_pictures
 from zoo.core.installation import check_torch
 from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, of_checkpoint
 from zoo.trained import image_files
@@ -65,18 +66,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-# The command line.
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
     methods = "\n".join(f"  {name:<21} {text}" for name, text in METHODS.items())
     parser = Parser(
         prog="python cli.py explain",
         description=ABOUT,
         epilog=f"methods:\n{methods}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern, as predict takes them")
@@ -89,14 +85,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--images", metavar="N", type=int, help=images)
     add("--indices", metavar="I", type=int, nargs="+", help="numbers of images, as predict --test_set lists them")
     add("--test_set", action="store_true", help="take test images, not validation images")
-    add(
-        "--data_dir", metavar="DIR", type=Path, help="folder of the data set (default: the run's, CIFAR10_DIR, or data)"
-    )
+    place = "folder of the data set (default: the run's, CIFAR10_DIR, or data)"
+    add("--data_dir", metavar="DIR", type=Path, help=place)
     add("--out", metavar="DIR", type=Path, help="a new folder for the pages, which then stay out of TensorBoard")
-    options, unknown = parser.parse_known_intermixed_args(argv)
-
-    known = ("class" if key == "explained" else key for key in vars(options) if key != "pictures")
-    check_unknown("explain", unknown, known)
+    options = parser.parse_args(argv)
     _check_images(options)
     _check_methods(options)
     return options
@@ -139,11 +131,7 @@ def _class_number(name: str | None, class_names: Sequence[str]) -> int | None:
 
 
 def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
-    """Return the methods to use in their order, without unnamed methods that do not fit the model.
-
-    Raises:
-        InputError: if a named method does not fit; says which methods do.
-    """
+    """Return the methods to use in their order, without unnamed methods that do not fit the model."""
     from zoo.interpretation.pages import misfit
 
     named = [method for method in options.method or () if method != ALL]
@@ -162,28 +150,14 @@ def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
 
 
 def _read(paths: Sequence[Path]) -> "Chosen":
-    """Read pictures, at most one page of them, and note the files that cannot be read.
-
-    Raises:
-        InputError: if no file can be read.
-    """
+    """Read pictures, at most one page of them."""
     import numpy as np
     import torch
 
     from zoo.interpretation.images import Chosen
     from zoo.plots.mosaic import LETTER, shorten
 
-    pictures: list[image_files.ImageFile] = []
-    for path in paths:
-        if len(pictures) == MOST:
-            output.note(f"the first {MOST} pictures are explained, of {len(paths)} files")
-            break
-        try:
-            pictures.append(image_files.read(path))
-        except InputError as error:
-            print(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
-    if not pictures:
-        raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
+    pictures = read_pictures(paths, MOST)
     names = [shorten(printable(picture.path.name), LONGEST_NAME * LETTER) for picture in pictures]
     return Chosen(names, torch.from_numpy(np.stack([picture.pixels for picture in pictures])))
 
@@ -220,11 +194,7 @@ def _draw(
 
 
 def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) -> None:
-    """Write the pages to `out`, or else to a new folder in `folder` and to the run's TensorBoard.
-
-    Raises:
-        InputError: if the pages cannot be written.
-    """
+    """Write the pages to `out`, or else to a new folder in `folder` and to the run's TensorBoard."""
     from zoo.interpretation import page_writer
 
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.errors import InputError, one_line
 from zoo.catalogue import anatomy, model_facts, registry
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser
 from zoo.commands.list import as_json, make_row
 from zoo.core import about, text_table
 from zoo.runs import configs
@@ -20,14 +20,7 @@ WIDTH = 100
 
 
 def main(argv: list[str]) -> int:
-    """Run `info` and return its exit code, 0.
-
-    Args:
-        argv: what follows `info` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, or a model that is unknown or cannot be imported.
-    """
+    """Run `info` and return its exit code, 0."""
     options = parse(argv)
     entry = registry.find(options.model)
     from zoo.core.installation import check_torch
@@ -42,23 +35,17 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
-    parser = Parser(prog="python cli.py info", description="All about a model.", allow_abbrev=False)
+    parser = Parser(prog="python cli.py info", description="All about a model.")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--json", action="store_true", help="the same, as JSON")
-    options, unknown = parser.parse_known_args(argv)
-    check_unknown("info", unknown, (key for key in vars(options) if key != "model"))
+    options = parser.parse_args(argv)
     if options.model is None:
         raise InputError(f"info needs a model: {', '.join(registry.entries())}")
     return options
 
 
 def inspect_model(entry: registry.Entry) -> dict[str, Any]:
-    """Return all there is to say about a model, and keep its size for `list`.
-
-    Raises:
-        InputError: if the model cannot be imported.
-    """
+    """Return all there is to say about a model, and keep its size for `list`."""
     model = registry.load(entry.name)
     facts, layers, problem = model_facts.Facts(about.read(model)), [], None
     try:
@@ -89,7 +76,6 @@ def _argument(argument: anatomy.Argument) -> dict[str, Any]:
 
 
 def _configs_of(entry: registry.Entry) -> list[str]:
-    """Return the shipped configs of a model."""
     models = {name: CommandLine(["fit", "--config", name]).config.get("model") or {} for name in configs.shipped()}
     return [name for name, model in models.items() if configs.same_class(model.get("class_path"), entry.class_path)]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from datamodules.errors import InputError, did_you_mean, one_line
 from zoo.catalogue import measured_results, model_facts, registry
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser
 from zoo.core import text_table
 
 WIDTH = 100
@@ -27,14 +27,7 @@ class Row(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Run `list` and return its exit code, 0.
-
-    Args:
-        argv: what follows `list` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, or if no model matches it.
-    """
+    """Run `list` and return its exit code, 0."""
     options = parse(argv)
     rows = sorted(map(make_row, registry.entries().values()), key=lambda row: row.facts.flops or math.inf)
     tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
@@ -62,14 +55,11 @@ def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> R
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
-    parser = Parser(prog="python cli.py list", description="The models of the zoo.", allow_abbrev=False)
+    parser = Parser(prog="python cli.py list", description="The models of the zoo.")
     parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob: 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
     parser.add_argument("--json", action="store_true", help="all facts, as JSON")
-    options, unknown = parser.parse_known_args(argv)
-    check_unknown("list", unknown, (key for key in vars(options) if key != "pattern"))
-    return options
+    return parser.parse_args(argv)
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -77,7 +67,6 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """Return a row as what JSON can hold."""
     return {
         "name": row.entry.name,
         "package": row.entry.distribution,

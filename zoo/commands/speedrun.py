@@ -63,7 +63,6 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         prog="python cli.py speedrun",
         usage="%(prog)s [RECIPE] [--seeds N] [--json FILE] [options of fit]",
         description=f"{__doc__} All other options are those of fit, as --config synthetic.",
-        allow_abbrev=False,
     )
     add, recipes = parser.add_argument, ", ".join(TARGETS)
     add("recipe", metavar="RECIPE", nargs="?", default="speedrun94", help=f"{recipes}; default: the first")
