@@ -42,16 +42,12 @@ class Parser(argparse.ArgumentParser):
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a trained model, as `zoo.trained.trained_model.load` takes them."""
     add = parser.add_argument
-    add(
-        "--ckpt", "--ckpt_path", metavar="CHECKPOINT", default="best",
-        help="best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)",
-    )  # fmt: skip
+    checkpoint = "best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)"
+    add("--ckpt", "--ckpt_path", metavar="CHECKPOINT", default="best", help=checkpoint)
     add("--model", metavar="MODEL", help="the class of the model if it is not in the zoo: my_module.MyNet")
     add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
-    add(
-        "--accelerator", metavar="KIND", default="auto",
-        help="compute on cpu, gpu, cuda or mps (default: %(default)s, a GPU if there is one)",
-    )  # fmt: skip
+    device = "compute on cpu, gpu, cuda or mps (default: %(default)s, a GPU if there is one)"
+    add("--accelerator", metavar="KIND", default="auto", help=device)
 
 
 def check_choice(option: str, value: str, choices: Iterable[str]) -> None:

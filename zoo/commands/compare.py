@@ -53,8 +53,7 @@ def main(argv: list[str]) -> int:
         for alike in repetitions.by_data(rows)
     ]
     if options.plot:
-        _check_same_data(tables)
-        _plot(options.plot, options.curve or "val/acc", tables[0])
+        _plot(options.plot, options.curve or "val/acc", tables)
     PRINTERS[options.format](tables)
     return 0
 
@@ -87,20 +86,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def _check_same_data(tables: Sequence[Table]) -> None:
-    """Raise InputError if a plot would have curves on different data or tasks."""
-    if len(tables) > 1:
-        first, second = (table.rows[0].runs[0] for table in tables[:2])
-        raise InputError(
-            f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
-            f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
-            f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
-        )
-
-
-# Printing.
-
-
 def _sorted(rows: list[Repetitions], column: str | None) -> list[Repetitions]:
     """Return rows in the order of a column: val/acc from the best, rows without a value last."""
     if column is None:
@@ -117,7 +102,6 @@ def _title(rows: Sequence[Repetitions], shown: str) -> str:
 
 
 def _texts(rows: Sequence[Repetitions], settings: Columns) -> Columns:
-    """Return the columns before the metrics."""
     first = {"name": [row.name for row in rows], "model": repetitions.short_values(rows, "model")}
     return first | settings | {"n": [str(len(row.runs)) for row in rows]}
 
@@ -128,7 +112,6 @@ def _metrics(rows: Sequence[Repetitions]) -> list[str]:
 
 
 def _lines(table: Table) -> list[tuple[str, ...]]:
-    """Return the headings of a table, and the cells of each row."""
     rows = table.rows
     columns = _texts(rows, table.settings()) | {name: [_cell(row, name) for row in rows] for name in _metrics(rows)}
     return [tuple(map(one_line, line)) for line in (columns, *zip(*columns.values(), strict=True))]
@@ -181,12 +164,16 @@ def _print_csv(tables: Sequence[Table]) -> None:
 PRINTERS = {"text": _print_text, "markdown": _print_markdown, "csv": _print_csv}
 
 
-# Drawing.
-
-
-def _plot(path: Path, column: str, table: Table) -> None:
+def _plot(path: Path, column: str, tables: Sequence[Table]) -> None:
     """Draw a column of the runs' `metrics.csv` to `path`, over the epochs that all seeds of a row have."""
-    rows, labels = table.rows, _labels(table)
+    if len(tables) > 1:
+        first, second = (table.rows[0].runs[0] for table in tables[:2])
+        raise InputError(
+            f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
+            f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
+            f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
+        )
+    rows, labels = tables[0].rows, _labels(tables[0])
     from zoo.plots import run_curves  # matplotlib takes a second to import
 
     histories = [[_history(run.path / metrics_csv.FILE) for run in row.runs] for row in rows]

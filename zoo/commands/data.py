@@ -29,7 +29,10 @@ def main(argv: list[str]) -> int:
         return 0
     options.data_dir = options.data_dir or default_data_dir()
     if options.action == "prepare":
-        prepare(options.data_dir, options.mirrors)
+        if (location := CIFAR10.find(options.data_dir)) is not None:
+            output.say_line(f"'{location}' is there: nothing is downloaded")
+        else:
+            download.fetch(CIFAR10, options.data_dir, options.mirrors)
     return check(options.data_dir)
 
 
@@ -61,14 +64,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     hint = did_you_mean(argv[0], ACTIONS) if argv else ""
     problem = f"unknown command 'data {argv[0]}'.{hint}" if argv else "data needs a command."
     raise InputError(f"{problem} Commands are: {', '.join(f'data {action}' for action in ACTIONS)}")
-
-
-def prepare(data_dir: Path, mirrors: list[str]) -> None:
-    """Download CIFAR-10 to `data_dir` if it is missing."""
-    if (location := CIFAR10.find(data_dir)) is not None:
-        output.say_line(f"'{location}' is there: nothing is downloaded")
-    else:
-        download.fetch(CIFAR10, data_dir, mirrors)
 
 
 def check(data_dir: Path) -> int:

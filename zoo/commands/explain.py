@@ -1,4 +1,5 @@
-"""`explain`: show what a trained network looks at, in images from files or from its data set."""
+"""Show what a trained network looks at, in your own pictures or else in ten validation images, the classes in turn. The
+pages are PNG files in a new folder of the run, explain/1, explain/2 and so on. They are in TensorBoard, too."""
 
 import argparse
 import sys
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from zoo.interpretation.images import Chosen
     from zoo.trained.trained_model import Trained
 
-ABOUT = """\
-Show what a trained network looks at, in your own pictures or else in ten validation images, the classes in turn. The
-pages are PNG files in a new folder of the run, explain/1, explain/2 and so on. They are in TensorBoard, too."""
 # Methods that show which pixels speak for a class: columns of one page.
 ATTRIBUTIONS = {
     "cam": "class-activation maps (Grad-CAM): where a convolution found what speaks for the class",
@@ -54,14 +52,15 @@ def main(argv: list[str]) -> int:
     model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     folder = folder_of(model.path, EXPLAIN)
     page_writer.check_free(options.out or page_writer.next_numbered(folder))
-    explained = _class_number(options.explained, model.class_names)
+    if options.explained is not None:
+        check_choice("--class", options.explained, model.class_names)
     if options.layer is not None:
         layer_outputs.check(model.model, options.layer)
     images.check_finite(model)
     methods = _methods(options, model)
     output.note(model.describe())
     output.note_unused_gpu(model, options.accelerator)
-    pages = _draw(model, methods, options, _read(paths) if paths else None, explained)
+    pages = _draw(model, methods, options, _read(paths) if paths else None)
     _write(pages, options.out, folder)
     return 0
 
@@ -70,7 +69,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     methods = "\n".join(f"  {name:<21} {text}" for name, text in METHODS.items())
     parser = Parser(
         prog="python cli.py explain",
-        description=ABOUT,
+        description=__doc__,
         epilog=f"methods:\n{methods}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -89,13 +88,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--data_dir", metavar="DIR", type=Path, help=place)
     add("--out", metavar="DIR", type=Path, help="a new folder for the pages, which then stay out of TensorBoard")
     options = parser.parse_args(argv)
-    _check_images(options)
-    _check_methods(options)
+    _check(options)
     return options
 
 
-def _check_images(options: argparse.Namespace) -> None:
-    """Raise InputError if images are named in two ways."""
+def _check(options: argparse.Namespace) -> None:
+    """Raise InputError for images that are named in two ways, an unknown method, or an option that no method uses."""
     choices = {"--images": options.images, "--indices": options.indices, "--test_set": options.test_set or None}
     given = [name for name, value in choices.items() if value is not None]
     if options.pictures and given:
@@ -109,9 +107,6 @@ def _check_images(options: argparse.Namespace) -> None:
     if options.indices is not None and len(options.indices) > MOST:
         raise InputError(f"--indices names {len(options.indices)} images: a page takes {MOST} at most")
 
-
-def _check_methods(options: argparse.Namespace) -> None:
-    """Raise InputError for an unknown method, or for an option that no method uses."""
     wanted = options.method or [*ATTRIBUTIONS]
     for name in wanted:
         check_choice("--method", name, (*METHODS, ALL))
@@ -121,13 +116,6 @@ def _check_methods(options: argparse.Namespace) -> None:
             raise InputError(f"{option} {value} is for --method {' or '.join(uses[option])}: add one, or leave it out")
     if options.data_dir and options.pictures and not {ALL, "neighbours"} & set(wanted):
         raise InputError(f"--data_dir {options.data_dir} is where the data set lies: leave it out, or the PICTUREs")
-
-
-def _class_number(name: str | None, class_names: Sequence[str]) -> int | None:
-    if name is None:
-        return None
-    check_choice("--class", name, class_names)
-    return class_names.index(name)
 
 
 def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
@@ -146,9 +134,6 @@ def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
     return [method for method, problem in problems.items() if not problem]
 
 
-# Images and pages.
-
-
 def _read(paths: Sequence[Path]) -> "Chosen":
     """Read pictures, at most one page of them."""
     import numpy as np
@@ -163,11 +148,7 @@ def _read(paths: Sequence[Path]) -> "Chosen":
 
 
 def _draw(
-    model: "Trained",
-    methods: Sequence[str],
-    options: argparse.Namespace,
-    chosen: "Chosen | None",
-    explained: int | None,
+    model: "Trained", methods: Sequence[str], options: argparse.Namespace, chosen: "Chosen | None"
 ) -> "dict[str, np.ndarray]":
     """Return the pages by name, for `chosen` images or else for images of the data set."""
     from zoo.interpretation import images, pages
@@ -181,6 +162,7 @@ def _draw(
         output.note(data.describe())
     if chosen is None:
         chosen = images.choose(data, "test" if options.test_set else "val", options.images or IMAGES, options.indices)
+    explained = None if options.explained is None else model.class_names.index(options.explained)
     classified = images.classify(model, chosen, explained)
     if attributions := [method for method in methods if method in ATTRIBUTIONS]:
         drawn["attributions"] = pages.attributions(model, classified, attributions, options.layer)

@@ -24,12 +24,15 @@ FORMATS = {
 def main(argv: list[str]) -> int:
     """Run `export` and return its exit code, 0."""
     options = parse(argv)
-    _check_installed(options.format)
+    for package in FORMATS[options.format]:
+        if find_spec(package) is None:
+            problem = f"needs {package}, which is not installed: pip install 'cifar10-zoo[export]'"
+            raise InputError(f"--format {options.format} {problem}")
     if options.out is not None:
         _check_free(options.out, options.overwrite)
     check_torch()  # before the import of what needs a torch that works
     from zoo.core import devices
-    from zoo.exporting import card, check, metadata
+    from zoo.exporting import card, check
     from zoo.trained import trained_model
 
     kind = import_module(f"zoo.exporting.{options.format}")
@@ -39,7 +42,7 @@ def main(argv: list[str]) -> int:
     name = f"{type(origin.model).__name__}.{options.format}"
     out = options.out or output.from_here(folder_of(origin.path, EXPORT) / name)
     _check_free(out, options.overwrite)
-    content = kind.content(origin.model, metadata.collect(origin))
+    content = kind.content(origin.model, card.metadata(origin))
     devices.move(origin.model, device)
     try:
         with TemporaryDirectory() as folder:
@@ -76,14 +79,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if options.out is not None and options.out.suffix[1:] in {*FORMATS} - {options.format}:
         raise InputError(f"--out {options.out} has the ending of another format than --format {options.format}")
     return options
-
-
-def _check_installed(file_format: str) -> None:
-    for package in FORMATS[file_format]:
-        if find_spec(package) is None:
-            raise InputError(
-                f"--format {file_format} needs {package}, which is not installed: pip install 'cifar10-zoo[export]'"
-            )
 
 
 def _card(out: Path) -> Path:

@@ -35,7 +35,8 @@ def main(argv: list[str]) -> int:
         hint = f"{did_you_mean(options.tag, tags)} There are: {', '.join(tags)}"
         raise InputError(f"list: no model has the tag '{options.tag}'.{hint}")
     tagged = [row for row in rows if options.tag is None or options.tag in row.facts.about.tags]
-    chosen = [row for row in tagged if _matches(row.entry.name.lower(), options.pattern.lower())]
+    named = [(row, row.entry.name.lower(), options.pattern.lower()) for row in tagged]
+    chosen = [row for row, name, pattern in named if pattern in name or fnmatchcase(name, pattern)]
     if not chosen:
         names = [row.entry.name for row in tagged]
         where = "The zoo has" if options.tag is None else f"With the tag '{options.tag}' there are"
@@ -60,10 +61,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
     parser.add_argument("--json", action="store_true", help="all facts, as JSON")
     return parser.parse_args(argv)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return pattern in name or fnmatchcase(name, pattern)
 
 
 def as_json(row: Row) -> dict[str, Any]:

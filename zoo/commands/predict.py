@@ -1,4 +1,7 @@
-"""`predict`: classify images from files or of the test set."""
+"""Classify pictures with a trained model: files of any size and format, the files in a folder, or the files that match
+a quoted pattern such as "photos/*.jpg". Each picture is turned upright and laid over white if it is transparent, and
+the square in its middle is resized to 32 x 32 pixels (bicubic, antialiased). A picture of 32 x 32 pixels stays as it
+is. A file that is no picture is skipped."""
 
 import argparse
 import csv
@@ -23,17 +26,10 @@ from zoo.trained import image_files
 if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
 
-ABOUT = """\
-Classify pictures with a trained model: files of any size and format, the files in a folder, or the files that match a
-quoted pattern such as "photos/*.jpg". Each picture is turned upright and laid over white if it is transparent, and the
-square in its middle is resized to 32 x 32 pixels (bicubic, antialiased). A picture of 32 x 32 pixels stays as it is. A
-file that is no picture is skipped."""
 MOST_ON_SHEET = 200  # pictures: the sheet is then 9,000 pixels high
 
 
 class Row(NamedTuple):
-    """The prediction for an image."""
-
     about: dict[str, Any]  # the first columns, which name the image
     probabilities: list[float]  # of each class
 
@@ -73,7 +69,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python cli.py predict", description=ABOUT)
+    parser = Parser(prog="python cli.py predict", description=__doc__)
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern")
     add_checkpoint(parser)
@@ -115,9 +111,6 @@ def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> Non
         taken[path.resolve()] = f"is the file of {option}, too"
 
 
-# Reading and predicting.
-
-
 def read_pictures(paths: Sequence[Path], most: int | None = None, thumbnails: int = 0) -> list[image_files.ImageFile]:
     """Read up to `most` pictures, the first ones with thumbnails, and note the files that cannot be read.
 
@@ -156,9 +149,6 @@ def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
     probabilities = _probabilities(model, data.test.images.permute(0, 3, 1, 2).numpy())
     numbers = zip(data.test.indices.tolist(), data.test.labels.tolist(), probabilities, strict=True)
     return [Row({"index": index, "label": data.class_names[label]}, p) for index, label, p in numbers]
-
-
-# Writing.
 
 
 def _table(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:

@@ -1,10 +1,9 @@
-"""The model card of an exported file: its contents, use, training and accuracy. The template is `card.md.jinja`."""
+"""The metadata of an exported file, and its model card, whose template is `card.md.jinja`."""
 
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -13,13 +12,13 @@ import numpy as np
 import yaml
 
 from datamodules.errors import InputError, one_line
+from zoo.catalogue import registry
 from zoo.catalogue.registry import DISTRIBUTION
 from zoo.core import about
 from zoo.core.classifier import count_parameters
 from zoo.core.markup import code, code_block, escaped
-from zoo.exporting import metadata
 from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
-from zoo.runs import configs, options, results, run_directory
+from zoo.runs import configs, finished_runs, options, results, run_directory
 from zoo.trained.trained_model import Trained
 
 # The parts of a run's config that decide what is learned, without places and machines.
@@ -36,9 +35,7 @@ METRICS = {
 
 
 class File(NamedTuple):
-    """The exported file."""
-
-    name: str  # of the file
+    name: str
     size: int  # in bytes
     title: str  # of its format
     install: str  # packages for pip that run the file
@@ -47,9 +44,32 @@ class File(NamedTuple):
     checked: Checked  # result of the comparison with the model
 
 
+def entry(trained: Trained) -> registry.Entry:
+    return registry.find(trained.config["model"]["class_path"])
+
+
+def metadata(trained: Trained) -> dict[str, str]:
+    """Return the metadata as texts, those of other types as JSON.
+
+    Returns:
+        "model": name in the zoo, or dotted path; "class": dotted path; "arguments": of the class, by name;
+        "class_names": in the order of the probabilities; "epochs": of training; "versions": of the exporting packages.
+    """
+    return {
+        "model": entry(trained).name,
+        "class": trained.config["model"]["class_path"],
+        "arguments": json.dumps(trained.config["model"]["init_args"]),
+        "class_names": json.dumps(trained.class_names),
+        "epochs": str(trained.epochs),
+        "versions": json.dumps(results.versions()),
+    }
+
+
 def text(trained: Trained, file: File) -> str:
     """Return the card as Markdown; raise InputError if the results or the config of the model's run cannot be read."""
     path = run_directory.of_checkpoint(trained.path) / results.FILE
+    facts = finished_runs.load(path, json.loads) if path.is_file() else {}
+    facts = facts if "test/images" in facts else {}  # no results on the test set
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("zoo.exporting", ""),
         undefined=jinja2.StrictUndefined,
@@ -59,7 +79,7 @@ def text(trained: Trained, file: File) -> str:
     )
     environment.filters |= {"escaped": escaped, "code": code, "code_block": code_block, "repr": repr}
     try:
-        return environment.get_template("card.md.jinja").render(_content(trained, file, _facts(path)))
+        return environment.get_template("card.md.jinja").render(_content(trained, file, facts))
     except (LookupError, TypeError, ValueError, AttributeError, jinja2.UndefinedError) as error:
         if isinstance(error, InputError):
             raise
@@ -83,7 +103,7 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         "name": kind.__name__,
         "summary": (kind.__doc__ or "").strip().partition("\n")[0],
         "paper": about.read(kind).paper,
-        "entry": metadata.entry(trained),
+        "entry": entry(trained),
         "arguments": [f"{name}={value!r}" for name, value in trained.config["model"]["init_args"].items()],
         "parameters": count_parameters(trained.model),
         "classes": list(trained.class_names),
@@ -119,14 +139,3 @@ def _given(value: Any) -> Any:
         return value
     given = {name: _given(inner) for name, inner in value.items()}
     return {name: inner for name, inner in given.items() if inner is not None and inner != {}}
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    """Return the content of a run's `metrics.json`; {} without one, or without results on the test set."""
-    if not path.is_file():
-        return {}
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return facts if "test/images" in facts else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"'{path}' cannot be read: {one_line(error)}") from error
