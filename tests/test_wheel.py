@@ -24,8 +24,8 @@ def test_wheel_works_from_another_directory(tmp_path):
     }
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
     assert shipped
-    report = {"zoo/evaluation/report.html.jinja", "zoo/evaluation/report.css"}
-    assert {*shipped, *report, "configs/results.yaml", "zoo/catalogue/model_facts.json"} <= set(names)
+    templates = {"zoo/evaluation/report.html.jinja", "zoo/evaluation/report.css", "zoo/exporting/card.md.jinja"}
+    assert {*shipped, *templates, "configs/results.yaml", "zoo/catalogue/model_facts.json"} <= set(names)
     (scripts,) = [name for name in names if name.endswith("entry_points.txt")]
     assert "cifar10-zoo = cli:run" in (tmp_path / "installed" / scripts).read_text()
 

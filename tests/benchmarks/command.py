@@ -14,7 +14,7 @@ from typing import Any
 
 from datamodules.errors import Ended, InputError, did_you_mean
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser
 from zoo.core import text_table
 from zoo.runs.results import versions
 
@@ -151,7 +151,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         prog="python -m tests.benchmarks",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     default = next(iter(BENCHMARKS))
     names = ", ".join(BENCHMARKS)
@@ -161,8 +160,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--images", metavar="N", type=images, default=MOST_IMAGES, help="of an epoch; default: 50,000")
     parser.add_argument("--script", metavar="FILE", type=Path, help="of record: the author's, as it was published")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all seconds to a file too")
-    options, unknown = parser.parse_known_args(argv)
-    check_unknown("benchmarks", unknown, (name for name in vars(options) if name != "benchmark"))
+    options = parser.parse_args(argv)
     if options.benchmark not in BENCHMARKS:
         hint = did_you_mean(options.benchmark, BENCHMARKS)
         raise InputError(f"benchmarks: there is no '{options.benchmark}'.{hint} There are: {names}")

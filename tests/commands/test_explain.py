@@ -194,7 +194,7 @@ def test_more_pictures_than_a_page_takes(run, call, texts):
     for number in range(explain.MOST + 2):
         Image.new("RGB", (32, 32), (number, 0, 0)).save(f"photos/{number:02}.png")
     _, said = call("photos", "--ckpt", run("mlp"), "--method=saliency")
-    assert "the first 50 pictures are explained, of 52 files" in said
+    assert "the first 50 pictures are taken, of 52 files" in said
     assert sum(text.startswith("answer") for text in texts) == 50
 
 

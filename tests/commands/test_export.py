@@ -34,7 +34,7 @@ from zoo.core.classifier import Classifier
 from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.core.torch_twin import MODULES, TorchTwin
-from zoo.exporting import card, check, metadata, npz, program, safetensors
+from zoo.exporting import card, check, npz, program, safetensors
 from zoo.models.cnn import CNN, ImprovedCNN
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
@@ -379,7 +379,7 @@ class TestCard:
         Path("run", "config.yaml").write_text(yaml.safe_dump({"seed_everything": "a\n```\n<b>"}))
         Path("run", "config_<b>_epochs.yaml").touch()
         entry = registry.Entry("Net", f"`{code()}:Net", text())
-        monkeypatch.setattr(metadata, "entry", lambda trained: entry)
+        monkeypatch.setattr(card, "entry", lambda trained: entry)
         model = trained.load(str(checkpoint(MLP))).model
         model.__class__ = type(text(), (MLP,), {"__doc__": text(), "about": About(paper=text())})
         config = {"model": {"init_args": {code(): code()}}, "data": {"source": "synthetic", "task": "multiclass"}}
@@ -419,7 +419,7 @@ class TestCard:
         assert export("--ckpt", path, "--format", "safetensors")[0] == 0
         card = card_of(path.parent / "export" / "CNN.safetensors")
         assert "lies in no run" in card
-        assert "its run has no results" in card
+        assert "the run has no results" in card
         assert "- paper: http" in card
 
     @pytest.mark.usefixtures("_plugins")

@@ -576,7 +576,7 @@ def test_recipes_are_those_of_the_records(recipe):
 
 
 CASES = {
-    "speedrun9": ["unknown recipe 'speedrun9'", "Did you mean 'speedrun9", "speedrun94, speedrun95, speedrun96"],
+    "speedrun9": ["the recipe speedrun9 is unknown", "Did you mean 'speedrun9", "speedrun94, speedrun95, speedrun96"],
     "--seeds 0": ["--seeds", "'0' must be a positive integer"],
     "--seeds": ["--seeds", "expected one argument"],
     "--config syntetic": ["--config syntetic", "Did you mean 'synthetic'?"],

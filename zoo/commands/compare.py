@@ -1,7 +1,4 @@
-"""`compare`: finished runs in a table for each data set, seeds taken together, and a plot of their curves.
-
-The command needs no torch.
-"""
+"""`compare`: finished runs in a table for each data set, seeds taken together, and a plot of their curves; no torch."""
 
 import argparse
 import csv
@@ -15,7 +12,7 @@ from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_choice, check_unknown
+from zoo.commands.arguments import Parser, check_choice
 from zoo.core import text_table
 from zoo.core.markup import escaped
 from zoo.runs import finished_runs, metrics_csv, repetitions
@@ -28,18 +25,12 @@ SPREAD = "mean ± sample standard deviation"
 
 
 class Table(NamedTuple):
-    """Rows that can be compared, on the same data and for the same task.
-
-    Attributes:
-        rows: a group of runs each.
-        keys: the settings that have a column.
-    """
+    """Rows that can be compared, on the same data and for the same task."""
 
     rows: list[Repetitions]
-    keys: list[str]
+    keys: list[str]  # of the settings that have a column
 
     def settings(self) -> Columns:
-        """Return the columns of the settings."""
         return repetitions.setting_columns(self.rows, self.keys)
 
 
@@ -62,29 +53,23 @@ def main(argv: list[str]) -> int:
         for alike in repetitions.by_data(rows)
     ]
     if options.plot:
-        _check_same_data(tables)
-        _plot(options.plot, options.curve or "val/acc", tables[0])
+        _plot(options.plot, options.curve or "val/acc", tables)
     PRINTERS[options.format](tables)
     return 0
 
 
-# The command line.
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
     about = "Compare finished runs. Those that differ in nothing but the seed are one row: mean and standard deviation."
     by = "show these keys of the configs, such as optimizer.lr, in place of all that differ"
-    parser = Parser(prog="python cli.py compare", description=about, allow_abbrev=False)
+    parser = Parser(prog="python cli.py compare", description=about)
     parser.add_argument("runs", metavar="RUN", nargs="*", help="a run's directory, or a folder of runs at any depth")
     parser.add_argument("--by", metavar="KEY", nargs="+", action="extend", help=by)
     parser.add_argument("--sort", metavar="COLUMN", help=f"{', '.join(SORTS)} (default: in the order of the RUNs)")
     parser.add_argument("--format", default="text", help=f"{', '.join(PRINTERS)} (default: %(default)s)")
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="draw a curve of each row over the epochs")
     parser.add_argument("--curve", metavar="COLUMN", help="the column of metrics.csv to draw (default: val/acc)")
-    options, unknown = parser.parse_known_intermixed_args(argv)
+    options = parser.parse_args(argv)
 
-    check_unknown("compare", unknown, (key for key in vars(options) if key != "runs"))
     if not options.runs:
         raise InputError("compare needs runs, before its options: folders of them, as in: compare runs/CNN runs/MLP")
     if str(options.sort).startswith("test"):
@@ -99,20 +84,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if options.plot is not None and (options.plot.suffix.lower() != ".png" or os.path.isdir(options.plot)):
         raise InputError(f"--plot {options.plot}: give a file whose name ends in .png")
     return options
-
-
-def _check_same_data(tables: Sequence[Table]) -> None:
-    """Raise InputError if a plot would have curves on different data or tasks."""
-    if len(tables) > 1:
-        first, second = (table.rows[0].runs[0] for table in tables[:2])
-        raise InputError(
-            f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
-            f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
-            f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
-        )
-
-
-# Printing.
 
 
 def _sorted(rows: list[Repetitions], column: str | None) -> list[Repetitions]:
@@ -131,7 +102,6 @@ def _title(rows: Sequence[Repetitions], shown: str) -> str:
 
 
 def _texts(rows: Sequence[Repetitions], settings: Columns) -> Columns:
-    """Return the columns before the metrics."""
     first = {"name": [row.name for row in rows], "model": repetitions.short_values(rows, "model")}
     return first | settings | {"n": [str(len(row.runs)) for row in rows]}
 
@@ -142,7 +112,6 @@ def _metrics(rows: Sequence[Repetitions]) -> list[str]:
 
 
 def _lines(table: Table) -> list[tuple[str, ...]]:
-    """Return the headings of a table, and the cells of each row."""
     rows = table.rows
     columns = _texts(rows, table.settings()) | {name: [_cell(row, name) for row in rows] for name in _metrics(rows)}
     return [tuple(map(one_line, line)) for line in (columns, *zip(*columns.values(), strict=True))]
@@ -195,12 +164,16 @@ def _print_csv(tables: Sequence[Table]) -> None:
 PRINTERS = {"text": _print_text, "markdown": _print_markdown, "csv": _print_csv}
 
 
-# Drawing.
-
-
-def _plot(path: Path, column: str, table: Table) -> None:
+def _plot(path: Path, column: str, tables: Sequence[Table]) -> None:
     """Draw a column of the runs' `metrics.csv` to `path`, over the epochs that all seeds of a row have."""
-    rows, labels = table.rows, _labels(table)
+    if len(tables) > 1:
+        first, second = (table.rows[0].runs[0] for table in tables[:2])
+        raise InputError(
+            f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
+            f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
+            f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
+        )
+    rows, labels = tables[0].rows, _labels(tables[0])
     from zoo.plots import run_curves  # matplotlib takes a second to import
 
     histories = [[_history(run.path / metrics_csv.FILE) for run in row.runs] for row in rows]

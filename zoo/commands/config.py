@@ -16,7 +16,7 @@ import yaml
 from datamodules.errors import InputError, error_line, one_line, printable
 from zoo.catalogue import anatomy, registry
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser
 from zoo.core import about
 from zoo.runs import configs, options
 from zoo.runs.command_line import CommandLine
@@ -66,17 +66,14 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options on the command line."""
-    parser = Parser(
-        prog="python cli.py config", description="Write a commented config, or check one.", allow_abbrev=False
-    )
+    parser = Parser(prog="python cli.py config", description="Write a commented config, or check one.")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--out", metavar="FILE", type=Path, help="a new file (default: to the screen)")
     foreign = (
         "name the classes in FILE that are foreign, without an import of them; exit with 1 if there are any, else 0"
     )
     parser.add_argument("--check", metavar="FILE", help=foreign)
-    options, unknown = parser.parse_known_args(argv)
-    check_unknown("config", unknown, (key for key in vars(options) if key != "model"))
+    options = parser.parse_args(argv)
     if options.check is not None and (options.model or options.out):
         raise InputError("config --check takes a config alone: leave out the model and --out")
     if options.model is None and options.check is None:

@@ -1,7 +1,4 @@
-"""`data prepare` downloads CIFAR-10, `data check` checks each of its files, `data show` draws some of the images.
-
-None of them needs torch.
-"""
+"""`data prepare` downloads CIFAR-10, `data check` checks its files, `data show` draws some images; none needs torch."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +11,7 @@ from datamodules.errors import InputError, did_you_mean, one_line
 from datamodules.paths import default_data_dir
 from datamodules.readers.cifar import Verdict
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser, check_choice
 
 ACTIONS = {
     "prepare": "download CIFAR-10 if it is missing, then check it",
@@ -25,36 +22,26 @@ MOST_ROWS = 100  # of `data show`: a plot of 10,000 pixels' height
 
 
 def main(argv: list[str]) -> int:
-    """Run `data` and return its exit code: 0 if there are data to train on, else 1.
-
-    Args:
-        argv: the words after `data` on the command line.
-
-    Raises:
-        InputError: if the command line is wrong, the download fails, or there is nothing to show.
-    """
-    if not argv or (argv[0] not in ACTIONS and argv[0] not in ("-h", "--help")):
-        problem = (
-            f"unknown command 'data {argv[0]}'." + did_you_mean(argv[0], ACTIONS) if argv else "data needs a command."
-        )
-        raise InputError(f"{problem} Commands are: {', '.join(f'data {action}' for action in ACTIONS)}")
-    options, unknown = build_parser().parse_known_args(argv)
-    check_unknown(f"data {options.action}", unknown, (key for key in vars(options) if key != "action"))
+    """Run `data` and return its exit code: 0 if there are data to train on, else 1."""
+    options = parse(argv)
     if options.action == "show":
         show(options)
         return 0
     options.data_dir = options.data_dir or default_data_dir()
     if options.action == "prepare":
-        prepare(options.data_dir, options.mirrors)
+        if (location := CIFAR10.find(options.data_dir)) is not None:
+            output.say_line(f"'{location}' is there: nothing is downloaded")
+        else:
+            download.fetch(CIFAR10, options.data_dir, options.mirrors)
     return check(options.data_dir)
 
 
-def build_parser() -> Parser:
-    """Return the parser of `data`."""
+def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py data", description="Download, check or show the data.")
-    actions = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=Parser)
+    actions = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
     for action, text in ACTIONS.items():
-        options = actions.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+        options = actions.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        options.set_defaults(action=action)
         purpose = "folder of the data, and of the download" if action == "prepare" else "folder of the data"
         where = f"{purpose} (default: CIFAR10_DIR, else data; now {default_data_dir()})"
         options.add_argument("--data_dir", metavar="DIR", type=Path, help=where.replace("%", "%%"))
@@ -69,23 +56,18 @@ def build_parser() -> Parser:
         if action == "prepare":
             mirrors = "further addresses of the archive, tried first"
             options.add_argument("--mirrors", metavar="URL", nargs="+", action="extend", default=[], help=mirrors)
-    return parser
-
-
-def prepare(data_dir: Path, mirrors: list[str]) -> None:
-    """Download CIFAR-10 to `data_dir` if it is missing; see `datamodules.download.fetch`."""
-    if (location := CIFAR10.find(data_dir)) is not None:
-        output.say_line(f"'{location}' is there: nothing is downloaded")
-    else:
-        download.fetch(CIFAR10, data_dir, mirrors)
+    if argv and argv[0] in ACTIONS:
+        return actions.choices[argv[0]].parse_args(argv[1:])
+    if argv and argv[0] in ("-h", "--help"):
+        parser.print_help()
+        parser.exit()
+    hint = did_you_mean(argv[0], ACTIONS) if argv else ""
+    problem = f"unknown command 'data {argv[0]}'.{hint}" if argv else "data needs a command."
+    raise InputError(f"{problem} Commands are: {', '.join(f'data {action}' for action in ACTIONS)}")
 
 
 def check(data_dir: Path) -> int:
-    """Print a line on each file and one on the whole; return 0 if there are data to train on, else 1.
-
-    Raises:
-        InputError: if `data_dir` cannot be searched.
-    """
+    """Print a line on each file and one on the whole; return 0 if there are data to train on, else 1."""
     location = CIFAR10.find(data_dir)
     if location is None:
         advice = f"download it by: python cli.py data prepare --data_dir {data_dir}"
@@ -120,17 +102,8 @@ def _in_words(verdict: Verdict) -> str:
 
 
 def show(options: argparse.Namespace) -> None:
-    """Draw random training images to a PNG file, a column for each class.
-
-    Args:
-        options: data_dir, source, rows, seed and out, from the command line.
-
-    Raises:
-        InputError: if an option is out of range, the data are missing, or the file cannot be written.
-    """
-    if options.source not in DATA_SETS:
-        hint = did_you_mean(options.source, DATA_SETS)
-        raise InputError(f"--source {options.source} is unknown.{hint} Known are: {', '.join(DATA_SETS)}")
+    """Draw random training images to a PNG file, a column for each class."""
+    check_choice("--source", options.source, DATA_SETS)
     if options.source == SYNTHETIC.name and options.data_dir:
         raise InputError(f"data show: --data_dir is not allowed with --source {SYNTHETIC.name}, which reads no files")
     if not 1 <= options.rows <= MOST_ROWS:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from datamodules.errors import InputError, one_line
 from zoo.catalogue import registry
 from zoo.commands import machine_checks, output, package_checks
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser
 from zoo.commands.findings import OK, PROBLEM, WARNING, Finding, run_program
 from zoo.core import installation
 
@@ -66,11 +66,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python cli.py doctor", description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = Parser(prog="python cli.py doctor", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print a list of findings for programs")
-    options, unknown = parser.parse_known_args(argv)
-    check_unknown("doctor", unknown, vars(options))
-    return options
+    return parser.parse_args(argv)
 
 
 def _line(finding: Finding) -> str:

@@ -1,23 +1,17 @@
-"""`evaluate`: a report on a trained model, as one HTML file, as Markdown and as JSON."""
+"""Write a report on a trained model: report.html, a single file that opens without a network, report.md with its
+pictures, and report.json. The report has the confusion matrix, metrics of each class, calibration, the worst mistakes,
+robustness, learning curves and speed; with --against also whether another model is really better."""
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice
 from zoo.core.installation import check_torch
 from zoo.runs.run_directory import REPORT, folder_of
 
-if TYPE_CHECKING:
-    from zoo.trained.trained_model import Trained
-
-ABOUT = """\
-Write a report on a trained model: report.html, a single file that opens without a network, report.md with its
-pictures, and report.json. The report has the confusion matrix, metrics of each class, calibration, the worst mistakes,
-robustness, learning curves and speed; with --against also whether another model is really better."""
 STAGES = ("test", "val")
 
 
@@ -40,7 +34,9 @@ def main(argv: list[str]) -> int:
     other = trained_model.load(*against) if options.against else None
     out = options.out or output.from_here(folder_of(first.path, REPORT))
     report_writer.check_free(out, options.overwrite)
-    _check_fit(first, options)
+    for name in ("cifar10_c", "cifar10_1"):
+        if getattr(options, name) and first.config["data"]["source"] != CIFAR10.name:
+            raise InputError(f"--{name} has photographs, and {first.path} is of another data set: leave it out")
     if other is not None:
         subject.check_comparable(first, other, options.stage)
 
@@ -60,8 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
-    parser = Parser(prog="python cli.py evaluate", description=ABOUT, allow_abbrev=False)
+    parser = Parser(prog="python cli.py evaluate", description=__doc__)
     add_checkpoint(parser)
     add = parser.add_argument
     add("--against", metavar="CHECKPOINT", help="another one, B: is it better than A, that of --ckpt?")
@@ -74,9 +69,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--corruption_images", metavar="N", type=int, default=1000, help=cell)
     add("--cifar10_c", metavar="DIR", type=Path, help="evaluate on CIFAR-10-C too, whose files lie there")
     add("--cifar10_1", metavar="DIR", type=Path, help="evaluate on CIFAR-10.1 too, whose files lie there")
-    options, unknown = parser.parse_known_args(argv)
+    options = parser.parse_args(argv)
 
-    check_unknown("evaluate", unknown, vars(options))
     check_choice("--stage", options.stage, STAGES)
     if options.corruption_images < 0:
         raise InputError(f"--corruption_images {options.corruption_images} is out of range: give at least 0")
@@ -86,10 +80,3 @@ def parse(argv: list[str]) -> argparse.Namespace:
         if getattr(options, name) and options.stage == "val":
             raise InputError(f"--{name} has test images, and --stage val is for choices: leave out one of the two")
     return options
-
-
-def _check_fit(model: "Trained", options: argparse.Namespace) -> None:
-    """Raise InputError for photographs if the model was trained on drawings."""
-    for name in ("cifar10_c", "cifar10_1"):
-        if getattr(options, name) and model.config["data"]["source"] != CIFAR10.name:
-            raise InputError(f"--{name} has photographs, and {model.path} is of another data set: leave it out")

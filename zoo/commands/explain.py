@@ -1,4 +1,5 @@
-"""`explain`: show what a trained network looks at, in images from files or from its data set."""
+"""Show what a trained network looks at, in your own pictures or else in ten validation images, the classes in turn. The
+pages are PNG files in a new folder of the run, explain/1, explain/2 and so on. They are in TensorBoard, too."""
 
 import argparse
 import sys
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from datamodules.errors import InputError, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice
+from zoo.commands.predict import read_pictures
 from zoo.core.installation import check_torch
 from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, of_checkpoint
 from zoo.trained import image_files
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from zoo.interpretation.images import Chosen
     from zoo.trained.trained_model import Trained
 
-ABOUT = """\
-Show what a trained network looks at, in your own pictures or else in ten validation images, the classes in turn. The
-pages are PNG files in a new folder of the run, explain/1, explain/2 and so on. They are in TensorBoard, too."""
 # Methods that show which pixels speak for a class: columns of one page.
 ATTRIBUTIONS = {
     "cam": "class-activation maps (Grad-CAM): where a convolution found what speaks for the class",
@@ -53,30 +52,26 @@ def main(argv: list[str]) -> int:
     model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
     folder = folder_of(model.path, EXPLAIN)
     page_writer.check_free(options.out or page_writer.next_numbered(folder))
-    explained = _class_number(options.explained, model.class_names)
+    if options.explained is not None:
+        check_choice("--class", options.explained, model.class_names)
     if options.layer is not None:
         layer_outputs.check(model.model, options.layer)
     images.check_finite(model)
     methods = _methods(options, model)
     output.note(model.describe())
     output.note_unused_gpu(model, options.accelerator)
-    pages = _draw(model, methods, options, _read(paths) if paths else None, explained)
+    pages = _draw(model, methods, options, _read(paths) if paths else None)
     _write(pages, options.out, folder)
     return 0
 
 
-# The command line.
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
     methods = "\n".join(f"  {name:<21} {text}" for name, text in METHODS.items())
     parser = Parser(
         prog="python cli.py explain",
-        description=ABOUT,
+        description=__doc__,
         epilog=f"methods:\n{methods}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern, as predict takes them")
@@ -89,21 +84,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--images", metavar="N", type=int, help=images)
     add("--indices", metavar="I", type=int, nargs="+", help="numbers of images, as predict --test_set lists them")
     add("--test_set", action="store_true", help="take test images, not validation images")
-    add(
-        "--data_dir", metavar="DIR", type=Path, help="folder of the data set (default: the run's, CIFAR10_DIR, or data)"
-    )
+    place = "folder of the data set (default: the run's, CIFAR10_DIR, or data)"
+    add("--data_dir", metavar="DIR", type=Path, help=place)
     add("--out", metavar="DIR", type=Path, help="a new folder for the pages, which then stay out of TensorBoard")
-    options, unknown = parser.parse_known_intermixed_args(argv)
-
-    known = ("class" if key == "explained" else key for key in vars(options) if key != "pictures")
-    check_unknown("explain", unknown, known)
-    _check_images(options)
-    _check_methods(options)
+    options = parser.parse_args(argv)
+    _check(options)
     return options
 
 
-def _check_images(options: argparse.Namespace) -> None:
-    """Raise InputError if images are named in two ways."""
+def _check(options: argparse.Namespace) -> None:
+    """Raise InputError for images that are named in two ways, an unknown method, or an option that no method uses."""
     choices = {"--images": options.images, "--indices": options.indices, "--test_set": options.test_set or None}
     given = [name for name, value in choices.items() if value is not None]
     if options.pictures and given:
@@ -117,9 +107,6 @@ def _check_images(options: argparse.Namespace) -> None:
     if options.indices is not None and len(options.indices) > MOST:
         raise InputError(f"--indices names {len(options.indices)} images: a page takes {MOST} at most")
 
-
-def _check_methods(options: argparse.Namespace) -> None:
-    """Raise InputError for an unknown method, or for an option that no method uses."""
     wanted = options.method or [*ATTRIBUTIONS]
     for name in wanted:
         check_choice("--method", name, (*METHODS, ALL))
@@ -131,19 +118,8 @@ def _check_methods(options: argparse.Namespace) -> None:
         raise InputError(f"--data_dir {options.data_dir} is where the data set lies: leave it out, or the PICTUREs")
 
 
-def _class_number(name: str | None, class_names: Sequence[str]) -> int | None:
-    if name is None:
-        return None
-    check_choice("--class", name, class_names)
-    return class_names.index(name)
-
-
 def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
-    """Return the methods to use in their order, without unnamed methods that do not fit the model.
-
-    Raises:
-        InputError: if a named method does not fit; says which methods do.
-    """
+    """Return the methods to use in their order, without unnamed methods that do not fit the model."""
     from zoo.interpretation.pages import misfit
 
     named = [method for method in options.method or () if method != ALL]
@@ -158,42 +134,21 @@ def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
     return [method for method, problem in problems.items() if not problem]
 
 
-# Images and pages.
-
-
 def _read(paths: Sequence[Path]) -> "Chosen":
-    """Read pictures, at most one page of them, and note the files that cannot be read.
-
-    Raises:
-        InputError: if no file can be read.
-    """
+    """Read pictures, at most one page of them."""
     import numpy as np
     import torch
 
     from zoo.interpretation.images import Chosen
     from zoo.plots.mosaic import LETTER, shorten
 
-    pictures: list[image_files.ImageFile] = []
-    for path in paths:
-        if len(pictures) == MOST:
-            output.note(f"the first {MOST} pictures are explained, of {len(paths)} files")
-            break
-        try:
-            pictures.append(image_files.read(path))
-        except InputError as error:
-            print(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
-    if not pictures:
-        raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
+    pictures = read_pictures(paths, MOST)
     names = [shorten(printable(picture.path.name), LONGEST_NAME * LETTER) for picture in pictures]
     return Chosen(names, torch.from_numpy(np.stack([picture.pixels for picture in pictures])))
 
 
 def _draw(
-    model: "Trained",
-    methods: Sequence[str],
-    options: argparse.Namespace,
-    chosen: "Chosen | None",
-    explained: int | None,
+    model: "Trained", methods: Sequence[str], options: argparse.Namespace, chosen: "Chosen | None"
 ) -> "dict[str, np.ndarray]":
     """Return the pages by name, for `chosen` images or else for images of the data set."""
     from zoo.interpretation import images, pages
@@ -207,6 +162,7 @@ def _draw(
         output.note(data.describe())
     if chosen is None:
         chosen = images.choose(data, "test" if options.test_set else "val", options.images or IMAGES, options.indices)
+    explained = None if options.explained is None else model.class_names.index(options.explained)
     classified = images.classify(model, chosen, explained)
     if attributions := [method for method in methods if method in ATTRIBUTIONS]:
         drawn["attributions"] = pages.attributions(model, classified, attributions, options.layer)
@@ -220,11 +176,7 @@ def _draw(
 
 
 def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) -> None:
-    """Write the pages to `out`, or else to a new folder in `folder` and to the run's TensorBoard.
-
-    Raises:
-        InputError: if the pages cannot be written.
-    """
+    """Write the pages to `out`, or else to a new folder in `folder` and to the run's TensorBoard."""
     from zoo.interpretation import page_writer
 
     try:

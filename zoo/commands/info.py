@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.errors import InputError, one_line
 from zoo.catalogue import anatomy, model_facts, registry
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser
 from zoo.commands.list import as_json, make_row
 from zoo.core import about, text_table
 from zoo.runs import configs
@@ -20,14 +20,7 @@ WIDTH = 100
 
 
 def main(argv: list[str]) -> int:
-    """Run `info` and return its exit code, 0.
-
-    Args:
-        argv: what follows `info` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, or a model that is unknown or cannot be imported.
-    """
+    """Run `info` and return its exit code, 0."""
     options = parse(argv)
     entry = registry.find(options.model)
     from zoo.core.installation import check_torch
@@ -42,23 +35,17 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
-    parser = Parser(prog="python cli.py info", description="All about a model.", allow_abbrev=False)
+    parser = Parser(prog="python cli.py info", description="All about a model.")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--json", action="store_true", help="the same, as JSON")
-    options, unknown = parser.parse_known_args(argv)
-    check_unknown("info", unknown, (key for key in vars(options) if key != "model"))
+    options = parser.parse_args(argv)
     if options.model is None:
         raise InputError(f"info needs a model: {', '.join(registry.entries())}")
     return options
 
 
 def inspect_model(entry: registry.Entry) -> dict[str, Any]:
-    """Return all there is to say about a model, and keep its size for `list`.
-
-    Raises:
-        InputError: if the model cannot be imported.
-    """
+    """Return all there is to say about a model, and keep its size for `list`."""
     model = registry.load(entry.name)
     facts, layers, problem = model_facts.Facts(about.read(model)), [], None
     try:
@@ -70,13 +57,14 @@ def inspect_model(entry: registry.Entry) -> dict[str, Any]:
     file, line = anatomy.source(model) or (None, None)
     if file:
         model_facts.remember(entry, facts, os.fspath(file))
+    shipped = [(name, CommandLine(["fit", "--config", name]).config.get("model") or {}) for name in configs.shipped()]
     return as_json(make_row(entry, facts)) | {
         "description": anatomy.description(model),
         "arguments": [_argument(argument) for argument in anatomy.arguments(model)],
         "layers": layers,
         "problem": problem,
         "optimizer": model.default_optimizer,
-        "configs": _configs_of(entry),
+        "configs": [name for name, own in shipped if configs.same_class(own.get("class_path"), entry.class_path)],
         "file": file and os.fspath(file),
         "line": line,
     }
@@ -86,15 +74,6 @@ def _argument(argument: anatomy.Argument) -> dict[str, Any]:
     required = argument.default is anatomy.REQUIRED
     default = {} if required else {"default": argument.default}
     return {"name": argument.name, "type": argument.type, "required": required, **default, "text": argument.text}
-
-
-def _configs_of(entry: registry.Entry) -> list[str]:
-    """Return the shipped configs of a model."""
-    models = {name: CommandLine(["fit", "--config", name]).config.get("model") or {} for name in configs.shipped()}
-    return [name for name, model in models.items() if configs.same_class(model.get("class_path"), entry.class_path)]
-
-
-# As text.
 
 
 def _lines(page: Mapping[str, Any]) -> Iterator[str]:
@@ -107,8 +86,7 @@ def _lines(page: Mapping[str, Any]) -> Iterator[str]:
         for argument in page["arguments"]:
             yield from _argument_lines(argument)
     if page["layers"]:
-        yield ""
-        yield from _layer_lines(page["layers"], page["parameters"])
+        yield from ("", *_layer_lines(page["layers"], page["parameters"]))
     yield ""
     for name, value in filter(itemgetter(1), _facts(page)):
         yield textwrap.fill(value, WIDTH, initial_indent=f"{name:<13}", subsequent_indent=" " * 13, **UNBROKEN)
@@ -125,16 +103,15 @@ def _argument_lines(argument: Mapping[str, Any]) -> Iterator[str]:
         yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, **UNBROKEN)
 
 
-def _layer_lines(layers: list[dict[str, Any]], total: int) -> Iterator[str]:
+def _layer_lines(layers: list[dict[str, Any]], total: int) -> list[str]:
     rows = [("layers", "", "output", "parameters")]
     rows += [(f"  {row['name']}", row["kind"], str(tuple(row["output"])), f"{row['parameters']:,}") for row in layers]
     if (rest := total - sum(row["parameters"] for row in layers)) > 0:
         rows.append(("  outside of layers", "", "", f"{rest:,}"))
-    yield from text_table.align(rows, right={3})
+    return text_table.align(rows, right={3})
 
 
 def _facts(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the remaining facts, each with its name."""
     if page["problem"]:
         yield "not known", page["problem"]
     else:
@@ -143,15 +120,11 @@ def _facts(page: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "family", page["family"]
     yield "milestone", ", ".join(map(str, page["milestones"]))
     yield "tags", ", ".join(page["tags"])
-    yield "optimizer", _optimizer_text(page["optimizer"])
+    settings = ", ".join(f"{name}={value}" for name, value in page["optimizer"].get("init_args", {}).items())
+    yield "optimizer", f"{page['optimizer']['class_path']}({settings})"
     yield "paper", page["paper"]
     if page["result"]:
         yield "best result", f"{page['result']['text']}, by: {page['result']['command']}"
     yield "configs", ", ".join(page["configs"])
     if page["file"]:
         yield "code", f"{page['file']}:{page['line']}"
-
-
-def _optimizer_text(optimizer: Mapping[str, Any]) -> str:
-    settings = ", ".join(f"{name}={value}" for name, value in optimizer.get("init_args", {}).items())
-    return f"{optimizer['class_path']}({settings})"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from datamodules.errors import InputError, did_you_mean, one_line
 from zoo.catalogue import measured_results, model_facts, registry
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser
 from zoo.core import text_table
 
 WIDTH = 100
@@ -27,14 +27,7 @@ class Row(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Run `list` and return its exit code, 0.
-
-    Args:
-        argv: what follows `list` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, or if no model matches it.
-    """
+    """Run `list` and return its exit code, 0."""
     options = parse(argv)
     rows = sorted(map(make_row, registry.entries().values()), key=lambda row: row.facts.flops or math.inf)
     tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
@@ -42,7 +35,8 @@ def main(argv: list[str]) -> int:
         hint = f"{did_you_mean(options.tag, tags)} There are: {', '.join(tags)}"
         raise InputError(f"list: no model has the tag '{options.tag}'.{hint}")
     tagged = [row for row in rows if options.tag is None or options.tag in row.facts.about.tags]
-    chosen = [row for row in tagged if _matches(row.entry.name.lower(), options.pattern.lower())]
+    named = [(row, row.entry.name.lower(), options.pattern.lower()) for row in tagged]
+    chosen = [row for row, name, pattern in named if pattern in name or fnmatchcase(name, pattern)]
     if not chosen:
         names = [row.entry.name for row in tagged]
         where = "The zoo has" if options.tag is None else f"With the tag '{options.tag}' there are"
@@ -62,22 +56,14 @@ def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> R
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
-    parser = Parser(prog="python cli.py list", description="The models of the zoo.", allow_abbrev=False)
+    parser = Parser(prog="python cli.py list", description="The models of the zoo.")
     parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob: 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
     parser.add_argument("--json", action="store_true", help="all facts, as JSON")
-    options, unknown = parser.parse_known_args(argv)
-    check_unknown("list", unknown, (key for key in vars(options) if key != "pattern"))
-    return options
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return pattern in name or fnmatchcase(name, pattern)
+    return parser.parse_args(argv)
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """Return a row as what JSON can hold."""
     return {
         "name": row.entry.name,
         "package": row.entry.distribution,

@@ -36,7 +36,6 @@ def from_here(path: Path) -> Path:
 
 
 def note(text: str) -> None:
-    """Print a note in one line on stderr."""
     print(f"note: {one_line(text)}", file=sys.stderr)
 
 
@@ -49,16 +48,9 @@ def note_unused_gpu(model: "Trained", accelerator: str) -> None:
 
 
 def write(option: str, path: Path, content: bytes, replace: bool = True) -> None:
-    """Write a file that an option names, completely or not at all.
+    """Write a file that an option names, completely or not at all; raise InputError if it cannot be written.
 
-    Args:
-        option: the option, for the message.
-        path: the file.
-        content: its bytes.
-        replace: whether to replace an existing file; False if there was none when the command began.
-
-    Raises:
-        InputError: if the file cannot be written.
+    `replace` is False if there was no such file when the command began, so that another process's file stays.
     """
     try:
         files.write(path, content, replace)

@@ -1,4 +1,7 @@
-"""`predict`: classify images from files or of the test set."""
+"""Classify pictures with a trained model: files of any size and format, the files in a folder, or the files that match
+a quoted pattern such as "photos/*.jpg". Each picture is turned upright and laid over white if it is transparent, and
+the square in its middle is resized to 32 x 32 pixels (bicubic, antialiased). A picture of 32 x 32 pixels stays as it
+is. A file that is no picture is skipped."""
 
 import argparse
 import csv
@@ -15,7 +18,7 @@ from tqdm import tqdm
 
 from datamodules.errors import InputError, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice
 from zoo.core import text_table
 from zoo.core.installation import check_torch
 from zoo.trained import image_files
@@ -23,24 +26,12 @@ from zoo.trained import image_files
 if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
 
-ABOUT = """\
-Classify pictures with a trained model: files of any size and format, the files in a folder, or the files that match a
-quoted pattern such as "photos/*.jpg". Each picture is turned upright and laid over white if it is transparent, and the
-square in its middle is resized to 32 x 32 pixels (bicubic, antialiased). A picture of 32 x 32 pixels stays as it is. A
-file that is no picture is skipped."""
 MOST_ON_SHEET = 200  # pictures: the sheet is then 9,000 pixels high
 
 
 class Row(NamedTuple):
-    """The prediction for an image.
-
-    Attributes:
-        about: the first columns, which name the image.
-        probabilities: the probability of each class.
-    """
-
-    about: dict[str, Any]
-    probabilities: list[float]
+    about: dict[str, Any]  # the first columns, which name the image
+    probabilities: list[float]  # of each class
 
     def ranked(self) -> list[int]:
         """Return the classes, the most probable first."""
@@ -65,7 +56,10 @@ def main(argv: list[str]) -> int:
         _write(options, _predict_test_set(model, options.data_dir), model.class_names)
         return 0
 
-    pictures = _read(paths, thumbnails=MOST_ON_SHEET if options.sheet else 0)
+    pictures = read_pictures(paths, thumbnails=MOST_ON_SHEET if options.sheet else 0)
+    if transparent := [printable(picture.path) for picture in pictures if picture.transparent]:
+        more = f" and {len(transparent) - 3} more" if len(transparent) > 3 else ""
+        output.note(f"transparent, and laid over white: {', '.join(transparent[:3])}{more}")
     probabilities = _probabilities(model, np.stack([picture.pixels for picture in pictures]))
     rows = [Row({"file": printable(picture.path)}, p) for picture, p in zip(pictures, probabilities, strict=True)]
     _write(options, rows, model.class_names)
@@ -74,28 +68,21 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-# The command line.
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the options on the command line."""
-    parser = Parser(prog="python cli.py predict", description=ABOUT, allow_abbrev=False)
+    parser = Parser(prog="python cli.py predict", description=__doc__)
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern")
     add_checkpoint(parser)
     add("--top", metavar="K", type=int, default=3, help="how many next classes the table names (default: %(default)s)")
     add("--format", help=f"{', '.join(FORMATS)} (default: table; csv for the test set)")
     add("--out", metavar="FILE", type=Path, help="write the predictions to a file instead of printing them")
-    add(
-        "--sheet", metavar="FILE.png", type=Path, help=f"draw the first {MOST_ON_SHEET} pictures with their predictions"
-    )
+    sheet = f"draw the first {MOST_ON_SHEET} pictures with their predictions"
+    add("--sheet", metavar="FILE.png", type=Path, help=sheet)
     add("--test_set", action="store_true", help="classify the test set of the model, in place of PICTUREs")
-    add(
-        "--data_dir", metavar="DIR", type=Path, help="folder of the test set (default: the run's, CIFAR10_DIR, or data)"
-    )
-    options, unknown = parser.parse_known_intermixed_args(argv)
+    place = "folder of the test set (default: the run's, CIFAR10_DIR, or data)"
+    add("--data_dir", metavar="DIR", type=Path, help=place)
+    options = parser.parse_args(argv)
 
-    check_unknown("predict", unknown, (key for key in vars(options) if key != "pictures"))
     if bool(options.pictures) == options.test_set:
         problem = "takes PICTUREs or --test_set, not both" if options.test_set else "needs pictures"
         raise InputError(f"predict {problem}: name files or folders, as in: predict cat.jpg photos")
@@ -124,35 +111,28 @@ def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> Non
         taken[path.resolve()] = f"is the file of {option}, too"
 
 
-# Reading and predicting.
-
-
-def _read(paths: Sequence[Path], thumbnails: int) -> list[image_files.ImageFile]:
-    """Read pictures, the first ones with thumbnails, and note the files that cannot be read.
+def read_pictures(paths: Sequence[Path], most: int | None = None, thumbnails: int = 0) -> list[image_files.ImageFile]:
+    """Read up to `most` pictures, the first ones with thumbnails, and note the files that cannot be read.
 
     Raises:
         InputError: if no file can be read.
     """
     pictures: list[image_files.ImageFile] = []
     for path in tqdm(paths, unit=" pictures", leave=False, delay=2, disable=None):
+        if len(pictures) == most:
+            output.note(f"the first {most} pictures are taken, of {len(paths)} files")
+            break
         try:
             pictures.append(image_files.read(path, len(pictures) < thumbnails))
         except InputError as error:
             tqdm.write(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
     if not pictures:
         raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
-    transparent = [printable(picture.path) for picture in pictures if picture.transparent]
-    if transparent:
-        output.note(f"transparent, and laid over white: {_some(transparent)}")
     return pictures
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
-
-
 def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
-    """Return the probabilities of the classes, (n, classes), of uint8 images (n, 3, 32, 32)."""
+    """Return the probabilities, (n, classes), of uint8 images (n, 3, 32, 32)."""
     from zoo.trained import inference  # torch takes seconds to import
 
     probabilities = inference.probabilities(model.model, images)
@@ -162,7 +142,6 @@ def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
 
 
 def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
-    """Return a row for each test image."""
     data = model.data(data_dir)
     data.setup("predict")
     output.note(data.describe())
@@ -170,9 +149,6 @@ def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
     probabilities = _probabilities(model, data.test.images.permute(0, 3, 1, 2).numpy())
     numbers = zip(data.test.indices.tolist(), data.test.labels.tolist(), probabilities, strict=True)
     return [Row({"index": index, "label": data.class_names[label]}, p) for index, label, p in numbers]
-
-
-# Writing.
 
 
 def _table(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:
@@ -235,7 +211,6 @@ def _write_file(options: argparse.Namespace, option: str, content: bytes) -> Non
 def _draw(
     options: argparse.Namespace, pictures: Sequence[image_files.ImageFile], rows: Sequence[Row], model: "Trained"
 ) -> None:
-    """Draw the pictures with their predictions to a PNG file."""
     from zoo.plots import contact_sheet, mosaic  # matplotlib takes a second to import
 
     shown = []

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.data_sets import CIFAR10, SYNTHETIC
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError
 from zoo.commands import output
-from zoo.commands.arguments import Parser
+from zoo.commands.arguments import Parser, check_choice
 from zoo.core.installation import check_torch
 from zoo.runs import command_line, results
 from zoo.runs.command_line import CommandLine
@@ -32,7 +32,6 @@ REFUSED = {
     "--trainer.strategy": "it trains on one device",
 }
 ONE_PROCESS = ("--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto")
-METRICS = ("acc", "acc_tta", "seconds")
 PARTS = ("whitening_seconds", "train_seconds", "test_seconds")
 
 
@@ -45,7 +44,9 @@ def main(argv: list[str]) -> int:
     for seed in range(options.seeds):
         run = fit_seed(options, words, seed)
         if not runs:
-            print(_surroundings(options.recipe, run))
+            packages = ", ".join(f"{package} {run['versions'][package]}" for package in ("torch", "lightning"))
+            data = run["data"]["source"]
+            print(f"{options.recipe}: {data}, {run['epochs']} epochs, {run['hardware']}, {packages}")
         runs.append(run)
         print(_line(f"seed {seed}", [run]), flush=True)
         if options.json is not None:  # what is done is kept, whatever happens to the next one
@@ -63,19 +64,18 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         prog="python cli.py speedrun",
         usage="%(prog)s [RECIPE] [--seeds N] [--json FILE] [options of fit]",
         description=f"{__doc__} All other options are those of fit, as --config synthetic.",
-        allow_abbrev=False,
     )
     add, recipes = parser.add_argument, ", ".join(TARGETS)
     add("recipe", metavar="RECIPE", nargs="?", default="speedrun94", help=f"{recipes}; default: the first")
-    add("--seeds", metavar="N", type=_at_least_1, default=1, help="how many runs, of seeds 0 to N - 1; default: 1")
+    add("--seeds", metavar="N", type=int, default=1, help="how many runs, of seeds 0 to N - 1; default: 1")
     add("--json", metavar="FILE", type=Path, help="write the metrics of all runs to a file, too")
     # Argparse alone would take the value of an option of fit for the recipe.
     named = argv[:1] if argv and not argv[0].startswith("-") else []
     own, words = command_line.take(argv[len(named) :], ("-h", "--help", "--seeds", "--json"))
     options = parser.parse_args(named + [word for option in own.items() for word in option if word is not None])
-    if options.recipe not in TARGETS:
-        hint = did_you_mean(options.recipe, TARGETS)
-        raise InputError(f"speedrun: unknown recipe '{options.recipe}'.{hint} There are: {recipes}")
+    check_choice("speedrun: the recipe", options.recipe, TARGETS)
+    if options.seeds < 1:
+        raise InputError(f"speedrun: --seeds '{options.seeds}' must be a positive integer")
     for option, _, _ in command_line.split(words):
         if option in REFUSED:
             raise InputError(f"speedrun does not take {option}: {REFUSED[option]}")
@@ -83,12 +83,6 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if options.json is not None:
         output.check_file("--json", options.json)
     return options, words
-
-
-def _at_least_1(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a positive integer")
-    return int(text)
 
 
 def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> dict[str, Any]:
@@ -107,9 +101,8 @@ def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> di
     assert done.run_dir is not None
     if not done.history.rows or "test" not in done.model.results:
         missing = "epoch" if not done.history.rows else "test"
-        raise InputError(
-            f"speedrun: the run has no {missing}: --trainer.max_epochs or --trainer.limit_..._batches is 0"
-        )
+        cause = "--trainer.max_epochs or --trainer.limit_..._batches is 0"
+        raise InputError(f"speedrun: the run has no {missing}: {cause}")
     facts = json.loads((done.run_dir / results.FILE).read_text(encoding="utf-8"))
     parts = {part: getattr(done.model, part, 0.0) for part in PARTS}
     parts["train_seconds"] = sum(row["train_seconds"] for row in done.history.rows)
@@ -124,25 +117,18 @@ def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> di
     }
 
 
-def _surroundings(recipe: str, run: dict[str, Any]) -> str:
-    """Return what the metrics were measured with."""
-    versions = ", ".join(f"{package} {run['versions'][package]}" for package in ("torch", "lightning"))
-    return f"{recipe}: {run['data']['source']}, {run['epochs']} epochs, {run['hardware']}, {versions}"
-
-
 def _line(name: str, runs: Sequence[dict[str, Any]]) -> str:
     """Return the metrics of one run, or mean and spread of several runs."""
-    accuracy, with_views, seconds = (_summary([run[metric] for run in runs], metric) for metric in METRICS)
-    return f"{name:<12}accuracy {accuracy}   with test-time augmentation {with_views}   in {seconds}"
+    accuracy, with_views = (_summary([run[metric] for run in runs], ".4f") for metric in ("acc", "acc_tta"))
+    seconds = _summary([run["seconds"] for run in runs], ".2f")
+    return f"{name:<12}accuracy {accuracy}   with test-time augmentation {with_views}   in {seconds} s"
 
 
-def _summary(values: Sequence[float | None], metric: str) -> str:
+def _summary(values: Sequence[Any], form: str) -> str:
     if None in values:
         return "-"
-    numbers = [value for value in values if value is not None]
-    form, unit = (".2f", " s") if metric == "seconds" else (".4f", "")
-    spread = f" ± {statistics.stdev(numbers):{form}}" if len(numbers) > 1 else ""
-    return f"{statistics.mean(numbers):{form}}{spread}{unit}"
+    spread = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{form}}{spread}"
 
 
 def verdict(recipe: str, runs: Sequence[dict[str, Any]]) -> str:

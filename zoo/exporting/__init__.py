@@ -1,4 +1,4 @@
-"""Trained models as files that run without this project: a module per format, and what the formats share.
+"""Trained models as files that run without this project, a module per format.
 
 A format's module has `content`, which returns the bytes of the file, and `probabilities`, which runs the file. The
 check runs `probabilities`, and the model card shows its source: readers copy code that has run.

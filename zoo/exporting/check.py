@@ -23,25 +23,17 @@ TOLERANCE = 1e-4
 
 
 class Checked(NamedTuple):
-    """The result of a check."""
-
     difference: float  # largest difference of a probability
     images: str  # description of the images
 
 
 class Images(NamedTuple):
-    """The images of a check."""
-
     pixels: np.ndarray  # uint8 (n, 3, 32, 32), n the sum of `BATCH_SIZES`
     description: str  # for the model card
 
 
 def images_for(trained: Trained) -> Images:
-    """Return images of a model's test set, or synthetic ones if this machine does not have it.
-
-    Raises:
-        InputError: if the test set cannot be read.
-    """
+    """Return images of a model's test set, or synthetic ones if this machine does not have it."""
     config, n = trained.config["data"], sum(BATCH_SIZES)
     places = [Path(place) for place in (config.get("data_dir"), default_data_dir()) if place]
     data_set = DATA_SETS[config["source"]]
@@ -59,13 +51,7 @@ def images_for(trained: Trained) -> Images:
 def compare(
     path: Path, probabilities: Callable[[str, np.ndarray], np.ndarray], model: Classifier, images: Images
 ) -> Checked:
-    """Run a file and its model on batches of several sizes.
-
-    Args:
-        path: the file.
-        probabilities: runs the file.
-        model: the original, in evaluation mode, on any device.
-        images: of all batches together.
+    """Run a file, by `probabilities`, and its model, in evaluation mode on any device, on batches of several sizes.
 
     Raises:
         InputError: if the model's own probabilities are not finite.
@@ -83,9 +69,8 @@ def compare(
             with quiet():
                 exported = probabilities(str(path), pixels)
         except Exception as error:  # of any runtime
-            raise RunError(
-                f"{path.name} cannot be run on {len(pixels)} images, so nothing was written: {one_line(error)}"
-            ) from error
+            problem = f"cannot be run on {len(pixels)} images, so nothing was written: {one_line(error)}"
+            raise RunError(f"{path.name} {problem}") from error
         if (exported.shape, exported.dtype) != (expected.shape, expected.dtype):
             raise RunError(
                 f"{path.name} gives {exported.dtype} {exported.shape}, and {name} {expected.dtype} {expected.shape}: "

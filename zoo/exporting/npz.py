@@ -22,9 +22,8 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
         InputError: if the model is no NumPy network, or has an activation that `probabilities` does not know.
     """
     if not isinstance(model, NumPyClassifier):
-        raise InputError(
-            f"--format npz is for NumPy networks, and {type(model).__name__} is none: take onnx, pt2 or safetensors"
-        )
+        other = f"{type(model).__name__} is none: take onnx, pt2 or safetensors"
+        raise InputError(f"--format npz is for NumPy networks, and {other}")
     check_activations(model)
     arrays: dict[str, Any] = {"scale": model.pixel_scale.numpy(), "shift": model.pixel_shift.numpy()}
     for k, layer in enumerate(model.network.layers):

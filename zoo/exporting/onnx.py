@@ -4,32 +4,21 @@ import numpy as np
 import torch
 
 from zoo.core.classifier import Classifier
-from zoo.exporting.program import INPUT, OUTPUT, capture, quiet, refusal
+from zoo.exporting.program import INPUT, OUTPUT, capture, exporting
 
 TITLE = "an ONNX model"
 INSTALL = "numpy onnxruntime"  # what `probabilities` needs
 
 
 def content(model: Classifier, metadata: dict[str, str]) -> bytes:
-    """Return the file: input "images", output "probabilities", a batch of any size, and metadata.
-
-    Raises:
-        InputError: if PyTorch cannot export the model.
-    """
+    """Return the file: input "images", output "probabilities", a batch of any size, and metadata."""
     program = capture(model)
-    try:
-        with quiet():
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes={INPUT: {0: "n"}},
-            )
-            assert exported is not None
-            proto = exported.model_proto
-    except Exception as error:  # ONNX lacks some of PyTorch's operators
-        raise refusal(model, error) from error
+    with exporting(model):  # ONNX lacks some of PyTorch's operators
+        exported = torch.onnx.export(
+            program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes={INPUT: {0: "n"}}
+        )
+        assert exported is not None
+        proto = exported.model_proto
     for name, value in metadata.items():
         proto.metadata_props.add(key=name, value=value)
     return proto.SerializeToString()

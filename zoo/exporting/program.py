@@ -24,11 +24,7 @@ LONGEST_CAUSE = 300  # characters; an error of PyTorch can fill pages
 
 
 class Program(nn.Module):
-    """A model in evaluation mode, from pixels to probabilities.
-
-    Args:
-        model: any of the zoo; a PyTorch model is not copied.
-    """
+    """A model in evaluation mode, from pixels to probabilities; the PyTorch model is not copied."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
@@ -58,40 +54,42 @@ def capture(model: Classifier) -> ExportedProgram:
     """Return the graph of `Program(model)`, for batches of any size.
 
     Raises:
-        InputError: for a model whose Python code depends on the values of the pixels or on the number of images, or
-            that has an unknown activation.
+        InputError: if the model's Python code depends on pixel values or the batch size, or an activation is unknown.
     """
     check_activations(model)
     program = Program(model)
     images = black_images(model, 2)  # PyTorch would take a size of 1 for a constant
-    try:
-        with quiet():
-            graph = torch.export.export(program, (images,), dynamic_shapes={INPUT: {0: Dim("n")}}, strict=False)
-    except Exception as error:  # code of another package can raise anything
-        raise refusal(model, error) from error
+    with exporting(model):
+        graph = torch.export.export(program, (images,), dynamic_shapes={INPUT: {0: Dim("n")}}, strict=False)
     for node in graph.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
     return graph
 
 
-def refusal(model: Classifier, error: Exception) -> InputError:
-    """Return the error for a model that PyTorch's exporters refuse: in one line, the cause and its place."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    text = textwrap.shorten(str(error).strip().partition("\n\n")[0], LONGEST_CAUSE, placeholder=" ...")
-    name = type(model).__name__
-    return InputError(
-        f"{name} cannot be made a program of its own: {text or type(error).__name__}{_place(error)}; "
-        "--format safetensors leaves the computation to the model's own class"
-    )
+@contextmanager
+def exporting(model: Classifier) -> Iterator[None]:
+    """Run one of PyTorch's exporters quietly; raise InputError, with the cause and its place, if it refuses a model."""
+    try:
+        with quiet():
+            yield
+    except Exception as error:  # code of another package can raise anything
+        cause = error
+        while isinstance(cause.__cause__, Exception):
+            cause = cause.__cause__
+        text = textwrap.shorten(str(cause).strip().partition("\n\n")[0], LONGEST_CAUSE, placeholder=" ...")
+        raise InputError(
+            f"{type(model).__name__} cannot be made a program of its own: {text or type(cause).__name__}"
+            f"{_place(cause)}; --format safetensors leaves the computation to the model's own class"
+        ) from error
 
 
 def _place(error: Exception) -> str:
     """Return `" (FILE, line N: CODE)"` of the innermost line outside the exporters and this package; "" without one."""
-    package = str(Path(__file__).parent)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(package)]
-    frames = [f for f in frames if not {"torch", "onnxscript", "onnx_ir"} & set(Path(f.filename).parts)]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.parent != Path(__file__).parent and not {"torch", "onnxscript", "onnx_ir"} & set(path.parts):
+            return f" ({path.name}, line {frame.lineno}: {frame.line})"
+    return ""
 
 
 @contextmanager

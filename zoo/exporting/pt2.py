@@ -6,24 +6,17 @@ import numpy as np
 import torch
 
 from zoo.core.classifier import Classifier
-from zoo.exporting.program import capture, quiet, refusal
+from zoo.exporting.program import capture, exporting
 
 TITLE = "a PyTorch program (`torch.export`)"
 INSTALL = "numpy torch"  # what `probabilities` needs
 
 
 def content(model: Classifier, metadata: dict[str, str]) -> bytes:
-    """Return the file: from images to probabilities, a batch of any size, and metadata as extra files.
-
-    Raises:
-        InputError: if PyTorch cannot export the model.
-    """
+    """Return the file: from images to probabilities, a batch of any size, and metadata as extra files."""
     program, file = capture(model), io.BytesIO()
-    try:
-        with quiet():
-            torch.export.save(program, file, extra_files=metadata)
-    except Exception as error:  # some operators cannot be written
-        raise refusal(model, error) from error
+    with exporting(model):  # some operators cannot be written
+        torch.export.save(program, file, extra_files=metadata)
     return file.getvalue()
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,52 +21,36 @@ METRICS = {  # by the keys of `metrics.json`
     "val/acc": "val/acc", "test/acc": "test/acc", "test/f1": "test/f1",
 }  # fmt: skip
 PACKAGES = ("cifar10-zoo", "torch")
+PARSE_YAML = partial(configs.parse, "the file")
 
 
 class FinishedRun(NamedTuple):
-    """A finished run.
-
-    Attributes:
-        path: the run directory.
-        name: the folder above the run directory.
-        settings: the parts of the config that decide what is learned, except the seeds, by dotted keys.
-        seed: the seed of the run, the seed of its data, and its starting checkpoint: repetitions differ in these.
-        metrics: by column of a table of runs; without those that the run lacks.
-        data: the source of the data, and the task.
-        versions: by package.
-    """
+    """What a run was trained with, and its metrics."""
 
     path: Path
-    name: str
-    settings: dict[str, Any]
-    seed: tuple[str, str, str]
-    metrics: dict[str, float]
-    data: tuple[str, str]
-    versions: dict[str, str]
+    name: str  # of the folder above the run directory
+    settings: dict[str, Any]  # the parts of the config that decide what is learned, except the seeds, by dotted keys
+    seed: tuple[str, str, str]  # of the run and of its data, and the starting checkpoint: repetitions differ in these
+    metrics: dict[str, float]  # by column of a table of runs; without those that the run lacks
+    data: tuple[str, str]  # source and task
+    versions: dict[str, str]  # by package
 
 
 def read_all(names: Sequence[str]) -> tuple[list[FinishedRun], list[str]]:
-    """Return the finished runs in some folders, each run once, and a line about each kind of run that is left out.
-
-    Raises:
-        InputError: if a folder holds no run, or no run is finished and readable.
-    """
+    """Return the finished runs in some folders, each run once, and a line about each kind of run that is left out."""
     paths: dict[Path, Path] = {}
     for path in (path for name in names for path in _find(os.path.expanduser(name))):
         paths.setdefault(path.resolve(), path)
-    finished, unfinished = [], 0
+    runs: list[FinishedRun | None] = []
     damaged: list[InputError] = []
     for path in paths.values():
         try:
             run_directory.check_links(path)
-            run = _read(path)
+            runs.append(_read(path))
         except InputError as error:
             damaged.append(error)
-            continue
-        if run is None:
-            unfinished += 1
-        else:
-            finished.append(run)
+    finished = [run for run in runs if run is not None]
+    unfinished = len(runs) - len(finished)
     if not finished and damaged:
         more = f"; of {len(paths)} runs, {len(damaged)} cannot be read" if len(damaged) > 1 else ""
         raise InputError(f"{damaged[0]}{more}") from damaged[0]
@@ -97,12 +82,12 @@ def natural(text: str) -> list[Any]:
 
 def _read(path: Path) -> FinishedRun | None:
     """Return the run in the directory `path`, or None if it is not finished."""
-    facts = _load(path / results.FILE, json.loads)
+    facts = load(path / results.FILE, json.loads)
     if (path / results.FILE).exists() and not isinstance(facts.get("model"), str):
         raise InputError(f"'{path / results.FILE}' is not what a run leaves behind (it names no model)")
     if "test/acc" not in facts:
         return None
-    config = _flat(_load(path / run_directory.CONFIG, _parse_yaml))
+    config = _flat(load(path / run_directory.CONFIG, PARSE_YAML))
     seed = config.get("seed_everything")
     try:
         settings = {"model": str(facts["model"]), "processes": _processes(facts)} | _settings(config)
@@ -121,7 +106,7 @@ def _read(path: Path) -> FinishedRun | None:
     return run._replace(settings=settings | _earlier_settings(path, settings))
 
 
-def _load(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def load(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     """Return the names and values in a file; an empty result if there is no such file."""
     try:
         content = parse(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -130,10 +115,6 @@ def _load(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{path}' cannot be read: {one_line(error)}") from error
     return content
-
-
-def _parse_yaml(text: str) -> Any:
-    return configs.parse("the file", text)
 
 
 def _metrics(facts: Mapping[str, Any]) -> dict[str, float]:
@@ -177,7 +158,7 @@ def _earlier_settings(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a run had before it was resumed with others, under keys that no other run has."""
     changed = {}
     for file in path.glob("config_*_epochs.yaml"):
-        earlier = {"processes": settings["processes"]} | _settings(_flat(_load(file, _parse_yaml)))
+        earlier = {"processes": settings["processes"]} | _settings(_flat(load(file, PARSE_YAML)))
         for key in earlier | settings:
             if earlier.get(key) != settings.get(key):
                 changed[f"{key} until epoch {file.stem.split('_')[1]}"] = earlier.get(key, "null")

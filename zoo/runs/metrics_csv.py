@@ -25,11 +25,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read(path: Path) -> dict[str, list[float]]:
-    """Return the columns of numbers, NaN where an epoch lacks a metric; no columns if there is no such file.
-
-    Raises:
-        InputError: if the file cannot be read.
-    """
+    """Return the columns of numbers, NaN where an epoch lacks a metric; no columns if there is no such file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

@@ -30,7 +30,6 @@ class Repetitions(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that all the runs share."""
         return self.runs[0].settings
 
     def mean(self, column: str) -> float | None:
@@ -67,10 +66,8 @@ def group(runs: Sequence[FinishedRun]) -> tuple[list[Repetitions], list[str]]:
 
 def by_data(groups: Sequence[Repetitions]) -> list[list[Repetitions]]:
     """Return the groups on each data set and task: metrics on different data cannot be compared."""
-    together: dict[tuple[str, str], list[Repetitions]] = {}
-    for row in groups:
-        together.setdefault(row.runs[0].data, []).append(row)
-    return list(together.values())
+    kinds = dict.fromkeys(row.runs[0].data for row in groups)
+    return [[row for row in groups if row.runs[0].data == kind] for kind in kinds]
 
 
 def differing_keys(groups: Sequence[Repetitions]) -> list[str]:
@@ -88,11 +85,7 @@ def differing_keys(groups: Sequence[Repetitions]) -> list[str]:
 
 
 def named_key(name: str, groups: Sequence[Repetitions]) -> str:
-    """Return the key of the settings that is `name` or ends in it.
-
-    Raises:
-        InputError: if there is no such key, or more than one.
-    """
+    """Return the key of the settings that is `name` or ends in it; raise InputError unless there is exactly one."""
     known = sorted({key for row in groups for key in row.settings})
     wanted = ".".join(part for part in name.split(".") if part not in ("class_path", "init_args"))
     found = [key for key in known if key == wanted] or [key for key in known if key.endswith(f".{wanted}")]
