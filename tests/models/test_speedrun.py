@@ -588,7 +588,7 @@ CASES = {
     "--trainer.limit_test_batches 1": ["has no place here", "--data.test_size"],
     "--trainer.strategy ddp": ["--trainer.strategy has no place here"],
     "--trainer.devices=2": ["--trainer.devices has no place here: it trains on one device"],
-    "speedrun94 95": ["'95' is no option"],
+    "speedrun94 95": ["'95' is not an option"],
     "--json folder": ["--json folder is a folder"],
     "--config synthetic --trainer.max_epoch 3": ["trainer.max_epoch", "max_epochs"],
 }

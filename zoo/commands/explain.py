@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
-from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, of_checkpoint
+from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, home
 from zoo.trained import image_files
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _draw(
     if "features" in methods:
         drawn["features"] = pages.features(model, asked, options.layer)
     if "neighbours" in methods:
-        cache = of_checkpoint(model.path) / EXPLAIN / f"features_{model.path.stem}.npz"
+        cache = home(model.path) / EXPLAIN / f"features_{model.path.stem}.npz"
         assert data.train is not None
         drawn["neighbours"] = pages.nearest(model, asked, data.train, cache)
     return drawn

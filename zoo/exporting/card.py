@@ -62,7 +62,7 @@ def text(trained: Trained, file: File) -> str:
     Raises:
         InputError: where the results or the config of the model's run cannot be read.
     """
-    path = run_directory.of_checkpoint(trained.path) / results.FILE
+    path = run_directory.home(trained.path) / results.FILE
     try:
         return _text(trained, file, _facts(path))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -154,7 +154,7 @@ print(classes[row.argmax()], row.max())
 
 
 def _training(trained: Trained, facts: Mapping[str, Any]) -> str:
-    run = run_directory.of_checkpoint(trained.path)
+    run = run_directory.home(trained.path)
     data = f"{trained.config['data']['source']}, {trained.config['data']['task']}"
     if facts:
         data = f"{facts['data']['train']:,} images of {facts['data']['source']}, {facts['data']['task']}"
@@ -199,7 +199,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _results(trained: Trained, facts: Mapping[str, Any]) -> str:
-    run = run_directory.of_checkpoint(trained.path)
+    run = run_directory.home(trained.path)
     if not facts:
         return "## Results\n\nNone were measured: its run has no results on the test set."
     if (run / str(facts.get("checkpoint"))).resolve() != trained.path.resolve():
