@@ -1,4 +1,4 @@
-"""`fit --help` and its like: what people set most, by what they want. `--help all` has the rest. Needs no torch."""
+"""`fit --help` and its like: the options that people set most, in groups. `--help all` has the rest. Needs no torch."""
 
 import textwrap
 
@@ -15,7 +15,7 @@ TITLES = {MODEL: "Which model"}  # where nothing is trained
 
 
 def listed(command: str) -> dict[str, list[tuple[str, str]]]:
-    """Return the options that the help page of a command shows, with their texts, by their headings."""
+    """Return the options on the help page of a command, with their texts, by heading."""
     if command == "fit":
         return {group: [_line(option) for option in OPTIONS if option.group == group] for group in GROUPS}
     shown = [option for option in OPTIONS if option.evaluation]
