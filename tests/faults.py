@@ -289,8 +289,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/runs/options.py": [
         (
-            '"how many of them; auto: all", 1,',
-            '"how many of them; auto: all", "auto",',
+            '"number of devices, or auto for all", 1,',
+            '"number of devices, or auto for all", "auto",',
             "one device by default",
         ),
         ('_data("download", kept="never",', '_data("download",'),

@@ -13,14 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import datamodules
 
-MODEL, DATA, TRAINING, MACHINE, RUN, TRIALS = GROUPS = (
-    "What to train",
-    "On which images",
-    "How",
-    "On which machine",
-    "Where the run goes, and how it goes on",
-    "Trying things out",
-)
+GROUPS = ("Model", "Data", "Training", "Hardware", "Runs and resuming", "Trying things out")
+MODEL, DATA, TRAINING, MACHINE, RUN, TRIALS = GROUPS
 
 
 class Option(NamedTuple):
@@ -71,9 +65,9 @@ INDIFFERENT = (
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
-COMPILE = "torch.compile the network's training steps; the first ones take a minute"
-DEVICE = "keep the training images out of a GPU's memory (default auto: where it trains)"
-SAVE = "save last.ckpt this often too, not at the end of epochs only"
+COMPILE = "torch.compile for training steps; the first ones take a minute"
+DEVICE = "keep training images out of GPU memory (default auto: where the model trains)"
+SAVE = "save last.ckpt every N steps too, not only after epochs"
 ZOO_MODEL = "a model of the zoo (python cli.py list), or my_module.MyNet"
 OPTIONS = (
     *_group(
@@ -84,16 +78,16 @@ OPTIONS = (
     ),
     *_group(
         DATA,
-        _data("source", "SOURCE", "cifar10, downloaded if absent; or synthetic, drawn", evaluation=True),
+        _data("source", "SOURCE", "cifar10 (downloaded if absent) or synthetic", evaluation=True),
         _data("data_dir", "DIR", "folder of CIFAR-10 (default CIFAR10_DIR or data)", learning=False, evaluation=True),
         _data("task", "TASK", "multiclass, or binary: airplane against the rest", evaluation=True),
-        _data("batch_size", "N", "training images a step"),
+        _data("batch_size", "N", "training images per step"),
         _data("val_size", "N", "images held out to select the best checkpoint"),
-        _data("train_size", "N", "train on this many images only"),
-        _data("crop_padding", "N", "random crops of images with a border this wide"),
-        _data("crop_border", "KIND", "what the border shows: zeros, or reflect, the image mirrored"),
-        _data("horizontal_flip", "KIND", "true: mirror half of the images; alternating: in turns"),
-        _data("cutout", "N", "cover a random square of this side"),
+        _data("train_size", "N", "train on N images only"),
+        _data("crop_padding", "N", "random crops of images with a border of N pixels"),
+        _data("crop_border", "KIND", "what the border shows: zeros, or reflect (the mirrored image)"),
+        _data("horizontal_flip", "KIND", "true mirrors half of the images; alternating, each in every second epoch"),
+        _data("cutout", "N", "cover a random square of N by N pixels"),
         _data("download", kept="never", learning=False),
         _data("mirrors", kept="never", learning=False),
         _data("verify_checksums", learning=False),
@@ -102,38 +96,38 @@ OPTIONS = (
     ),
     *_group(
         TRAINING,
-        Option("trainer.max_epochs", "N", "times to go through all images", 10, least=-1, kept="fit"),
+        Option("trainer.max_epochs", "N", "passes through the training images", 10, least=-1, kept="fit"),
         Option("optimizer", "CLASS", OPTIMIZERS, kept="fit"),
-        Option("optimizer.lr", "RATE", "its learning rate; --optimizer.ARGUMENT for the others"),
+        Option("optimizer.lr", "RATE", "the learning rate; --optimizer.ARGUMENT sets another argument"),
         Option("lr_schedule", "CLASS", "Constant, Linear, Cosine or Step", "Constant", kept="fit"),
         Option("early_stopping", "N", "stop after this many epochs without a better val/acc", least=1, kept="fit"),
-        Option("trainer.gradient_clip_val", "X", "shorten gradients that are longer", least=0, kept="fit"),
-        Option("seed_everything", "SEED", "of weights, order and augmentation", 0, kept="always", learning=False),
+        Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
+        Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),
     *_group(
         MACHINE,
         Option("trainer.accelerator", "KIND", "cpu, gpu, mps (default auto)", learning=False, evaluation=True),
-        Option("trainer.devices", "N", "how many of them; auto: all", 1, learning=False, evaluation=True),
+        Option("trainer.devices", "N", "number of devices, or auto for all", 1, learning=False, evaluation=True),
         Option("trainer.precision", "KIND", PRECISIONS, kept="fit", evaluation=True),
-        Option("config ddp", "", "all GPUs, a process each"),
+        Option("config ddp", "", "all GPUs, one process each"),
         Option("compile", "true", COMPILE, False, learning=False),
         _data("device", "cpu", DEVICE, learning=False),
     ),
     *_group(
         RUN,
         Option("runs_dir", "DIR", "where runs are kept", "runs", learning=False),
-        Option("name", "NAME", "of the run's folder there (default: the model's)", learning=False),
-        Option("resume", "[RUN]", "go on with a run that was stopped, by default the newest, in its own directory"),
+        Option("name", "NAME", "name of the run's folder (default: the model's name)", learning=False),
+        Option("resume", "[RUN]", "go on with a stopped run, by default the newest, in its own directory"),
         Option("ckpt", "CHECKPOINT", f"start a new run from a checkpoint: {CHECKPOINT}"),
         Option("save_every_n_steps", "N", SAVE, least=1, kept="fit", learning=False),
         Option("ckpt_path"),  # a run's config keeps what the run started from
     ),
     *_group(
         TRIALS,
-        Option("config synthetic", "", "drawn images, few of them, 3 epochs, no download"),
-        Option("config histograms", "", "weights, gradients, activations of each layer in TensorBoard; takes time"),
-        Option("trainer.fast_dev_run", "true", "one batch of each stage, nothing is kept"),
-        Option("print_config", "", "print the whole config, and end"),
+        Option("config synthetic", "", "a few synthetic images, 3 epochs, no download"),
+        Option("config histograms", "", "weights, gradients and activations of each layer in TensorBoard; slower"),
+        Option("trainer.fast_dev_run", "true", "one batch of each stage, no files"),
+        Option("print_config", "", "print the whole config and exit"),
     ),
     *(Option(f"trainer.{name}", kept="fit") for name in DECIDING),
     Option("trainer.max_steps", least=-1, kept="fit"),
