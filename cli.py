@@ -1,4 +1,4 @@
-"""The command line: looks at the command first, and imports what that command needs."""
+"""The command line: imports only what a command needs."""
 
 import atexit
 import contextlib
@@ -12,7 +12,7 @@ from typing import NoReturn
 from datamodules.errors import Ended, InputError, RunError, did_you_mean, error_line, foreign_exit
 from zoo.core.signals import Stopped, stopping_at_once
 
-# A module of `zoo.commands` each, which imports what it needs: most of them no torch.
+# Each is a module of `zoo.commands`. Most of them import no torch.
 OWN = {
     "list": "the models of the zoo: their size, and what they reached",
     "info": "all about a model: its arguments, its layers, its paper",
@@ -53,39 +53,37 @@ examples:
 def run() -> NoReturn:
     """Run the command of this process, and end the process with its exit code.
 
-    What was imported is not taken apart at the end: that takes a second where PyTorch and Lightning are. All else takes
-    place as always: threads end, and the functions that libraries have registered by `atexit` are called.
+    Modules are not torn down at the end, which takes a second with PyTorch and Lightning. Threads end as always, and
+    functions registered with `atexit` are called.
     """
-    code = 1  # of an error that nobody expects, which Python prints
+    code = 1  # for an unexpected error, which Python prints
 
     def leave() -> None:
         for stream in filter(None, (sys.stdout, sys.stderr)):
-            with contextlib.suppress(OSError, ValueError):  # which `main` has told
+            with contextlib.suppress(OSError, ValueError):  # `main` has reported it
                 stream.flush()
         os._exit(code)
 
-    atexit.register(leave)  # before all others, and so called after them
+    atexit.register(leave)  # registered first, so called last
     code = main()
     sys.exit(code)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0; 2 for bad input; 1 where a check fails or a run ends before its time,
-    or 128 and the number of the signal that ended it. `sys.exit` in somebody else's code, a model's for example, is an
-    error, whatever code it was called with.
+    """Run a command with its options, by default those of the process, and return its exit code.
 
-    Args:
-        argv: the command and its options; by default those of the process.
+    The code is 0; 2 for bad input; 1 if a check fails or a run ends early; or 128 plus the number of the signal that
+    ended the run. `sys.exit` in the code of others, such as a model, is an error, whatever its code.
     """
     if "" not in sys.path:
-        sys.path.append("")  # so that a model of one's own is found where one stands
+        sys.path.append("")  # to find a user's model in the working directory
     return reporting_errors(_run, sys.argv[1:] if argv is None else argv)
 
 
 def reporting_errors(command: Callable[[list[str]], int], argv: list[str]) -> int:
     """Run a command, print what goes wrong as one line, and return the exit code (see `main`)."""
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal cannot show a letter
+        sys.stdout.reconfigure(errors="backslashreplace")  # for letters that a terminal cannot show
     try:
         if not _open_closed_streams():
             raise InputError("the standard output is closed: redirect it to a file, or to /dev/null")
@@ -94,23 +92,23 @@ def reporting_errors(command: Callable[[list[str]], int], argv: list[str]) -> in
                 code = command(argv)
         except Ended as end:
             code = _fail(end.message, end.exit_code) if end.message else end.exit_code
-        sys.stdout.flush()  # what cannot be written is to be noticed here, not at exit
+        sys.stdout.flush()  # report an output error here, not at exit
         return code
     except InputError as error:
         return _fail(error, 2)
     except RunError as error:
         return _fail(error, error.exit_code)
     except Stopped as stop:
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # of several processes of a run, one says it
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes reports it
             return stop.exit_code
         return _fail(stop, stop.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except SystemExit as end:  # of somebody else's code
-        if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into this
+    except SystemExit as end:  # of the code of others
+        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning turns it into SystemExit
             return _fail("interrupted", 130)
         return _fail(foreign_exit(end), end.code if isinstance(end.code, int) and end.code else 1)
-    except BrokenPipeError:  # whoever read the output, as `head` does, has seen enough
+    except BrokenPipeError:  # a reader such as `head` has closed the output
         _drop_output()
         return 128 + 13
     except OSError as error:
@@ -119,8 +117,8 @@ def reporting_errors(command: Callable[[list[str]], int], argv: list[str]) -> in
         if error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO) or error.filename is not None:
             raise
         _drop_output()
-        why = "no space is left where it goes" if error.errno == errno.ENOSPC else error.strerror
-        return _fail(f"the output cannot be written: {why}", 1)
+        reason = "no space is left" if error.errno == errno.ENOSPC else error.strerror
+        return _fail(f"the output cannot be written: {reason}", 1)
 
 
 def _fail(error: object, exit_code: int) -> int:
@@ -130,23 +128,23 @@ def _fail(error: object, exit_code: int) -> int:
 
 
 def _open_closed_streams() -> bool:
-    """Open the null device in place of each standard stream that is closed; return whether there is an output.
+    """Open the null device in place of each closed standard stream; return whether there is an output.
 
-    Otherwise the next file to be opened, a checkpoint for example, would get the number of the closed stream, and
-    whatever a library prints would be written into it.
+    Otherwise the next file to be opened, such as a checkpoint, would get the number of the closed stream, and the
+    messages of libraries would be written into it.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the system gives it the lowest free number
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     return sys.stdout is not None
 
 
 def _drop_output() -> None:
-    """Let what is left of the output, which Python writes at exit, go nowhere."""
+    """Discard the rest of the output, which Python writes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -165,15 +163,14 @@ def _run(argv: list[str]) -> int:
     if argv[0] in OWN:
         return import_module(f"zoo.commands.{argv[0]}").main(argv[1:])
     if argv[0] not in LIGHTNING:
-        raise InputError(
-            f"unknown command '{argv[0]}'.{did_you_mean(argv[0], COMMANDS)} Commands are: {', '.join(COMMANDS)}"
-        )
+        hint = f"{did_you_mean(argv[0], COMMANDS)} Commands are: {', '.join(COMMANDS)}"
+        raise InputError(f"unknown command '{argv[0]}'.{hint}")
     _run_lightning(argv)
     return 0
 
 
 def _run_lightning(argv: list[str]) -> None:
-    """Run one of Lightning's commands, or print its help. What needs no torch, whose import takes seconds, is first."""
+    """Run `fit`, `validate` or `test`, or print its help. Checks without torch come first."""
     from zoo.commands import help
     from zoo.runs.command_line import CommandLine
 
@@ -193,9 +190,9 @@ def _run_lightning(argv: list[str]) -> None:
         from zoo.training import slurm
         from zoo.training.main import run_command
 
-    going_on = slurm.take_up(command_line) if argv[0] == "fit" else command_line
-    if going_on is not None:
-        run_command(going_on)
+    continued = slurm.take_up(command_line) if argv[0] == "fit" else command_line
+    if continued is not None:
+        run_command(continued)
 
 
 if __name__ == "__main__":

@@ -247,14 +247,14 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ('if metadata["model"] not in registry.entries() and module not in sys.modules:', "if False:"),
     ],
     "zoo/runs/run_directory.py": [
-        ("    check_links(run)  # the lock", "    # the lock"),
+        ("    check_links(run)  # taking the lock", "    # taking the lock"),
         ("entry.is_dir(follow_symlinks=False)", "entry.is_dir()"),
         ("started, number = (name[1], int(name[2] or 1))", "started, number = (name[1], 1)"),
         ("taken.acquire(timeout=0)", "pass"),
     ],
     "zoo/runs/resume.py": [
         ("run_directory.check_links(run)\n    path = run / run_directory.CONFIG", "path = run / run_directory.CONFIG"),
-        ("if name in init_args and not _is_same(init_args[name], value):", "if False:"),
+        ("if name in init_args and not is_same:", "if False:"),
     ],
     "zoo/interpretation/neighbours.py": [
         ("> training.nbytes + LARGEST_KEY", "> 10**12"),
@@ -289,8 +289,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/runs/options.py": [
         (
-            '"how many of them; auto: all", MACHINE, 1,',
-            '"how many of them; auto: all", MACHINE, "auto",',
+            '"number of devices, or auto for all", 1,',
+            '"number of devices, or auto for all", "auto",',
             "one device by default",
         ),
         ('_data("download", kept="never",', '_data("download",'),
@@ -302,14 +302,14 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             ("tests/commands/test_compare.py",),
         ),
         (
-            '16-mixed (default 32-true)",\n        MACHINE,',
-            '16-mixed (default 32-true)",\n        MACHINE,\n        learning=False,',
+            '"KIND", PRECISIONS, kept="fit",',
+            '"KIND", PRECISIONS, kept="fit", learning=False,',
             "",
             ("tests/commands/test_compare.py",),
         ),
     ],
     "zoo/training/option_checks.py": [
-        ("if there > 1 else None", "if there > 99 else None"),
+        ("if available > 1 else None", "if available > 99 else None"),
     ],
     "zoo/training/evaluation_results.py": [
         (
@@ -320,7 +320,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/training/processes.py": [
         ("        for process in others:\n            process.kill()\n            process.wait()\n", ""),
-        ("                os._exit(told.exit_code)", "                pass"),
+        ("                os._exit(error.exit_code)", "                pass"),
     ],
     "zoo/core/signals.py": [
         ("return 128 + self.number", "return 1"),

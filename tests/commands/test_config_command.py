@@ -83,7 +83,7 @@ def test_every_argument_is_there_with_what_it_means(run, name):
 def test_comments(run):
     text = run("config", "NumPyMLP")
     assert "    # of the hidden layers, see `zoo.scratch.activations`. One of sigmoid, tanh, relu.\n" in text
-    assert "  # training images a step (default 128)\n  batch_size: 64\n" in text
+    assert "  # training images per step (default 128)\n  batch_size: 64\n" in text
     text = run("config", "ImprovedCNN")
     assert "    # coefficients used for computing running averages of gradient and its square\n" in text
     assert "#   python cli.py fit --config FILE\n" in text
@@ -97,7 +97,7 @@ def test_a_file_is_written_and_never_overwritten(run, capsys):
     for taken in (path, path.parent):
         before = path.read_bytes()
         assert cli.main(["config", "MLP", "--out", str(taken)]) == 2
-        assert "is there already, and is left as it is" in capsys.readouterr().err
+        assert "is there already: give another name" in capsys.readouterr().err
         assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
@@ -117,7 +117,7 @@ def test_a_plugin(run, whole, monkeypatch, tmp_path):
     Path("my.yaml").write_text(text)
     assert "    # channels of the convolution.\n    width: 4\n" in text
     assert "    # size: <Size.small: 8>\n" in text
-    assert "which nobody has tuned" in text
+    assert "that are not tuned" in text
     assert "TinyNet on synthetic" in run("fit", "--config", "my.yaml", *QUICK)
     found = whole("my.yaml")
     assert found["optimizer"]["class_path"] == "torch.optim.AdamW"

@@ -134,7 +134,7 @@ def test_the_commands_on_a_checkpoint(screen, run):
 @pytest.mark.parametrize("option", [f"--name={EVIL}", "--config=named.yaml"])
 def test_a_name_of_a_run_can_be_printed(screen, option):
     Path("named.yaml").write_text(yaml.safe_dump({"name": "a\nb"}))
-    assert "holds characters that cannot be printed" in screen("fit", "--model=MLP", *QUICK, option, code=2)
+    assert "give printable characters" in screen("fit", "--model=MLP", *QUICK, option, code=2)
     assert not Path("runs").exists()
 
 

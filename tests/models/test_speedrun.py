@@ -588,7 +588,7 @@ CASES = {
     "--trainer.limit_test_batches 1": ["speedrun does not take", "--data.test_size"],
     "--trainer.strategy ddp": ["speedrun does not take --trainer.strategy"],
     "--trainer.devices=2": ["speedrun does not take --trainer.devices: it trains on one device"],
-    "speedrun94 95": ["'95' is no option"],
+    "speedrun94 95": ["'95' is not an option"],
     "--json folder": ["--json folder is a folder"],
     "--config synthetic --trainer.max_epoch 3": ["trainer.max_epoch", "max_epochs"],
 }

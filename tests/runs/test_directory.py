@@ -55,9 +55,9 @@ def test_a_place_that_cannot_be_written():
 def test_run_of_a_checkpoint():
     run = run_directory.create(Path("runs"), "CNN")
     (run / "checkpoints").mkdir()
-    assert run_directory.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve() / "checkpoints"
+    assert run_directory.home(run / "checkpoints/best.ckpt") == run.resolve() / "checkpoints"
     (run / "config.yaml").touch()
-    assert run_directory.of_checkpoint(run / "checkpoints/best.ckpt") == run.resolve()
+    assert run_directory.home(run / "checkpoints/best.ckpt") == run.resolve()
 
 
 def test_a_lock_that_is_a_link_empties_nothing(tmp_path):

@@ -260,9 +260,9 @@ class TestFromACheckpoint:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["fit", "--resume=runs/no"], ["runs/no", "no run"]),
-            (["fit", "--resume=" + "x" * 5000], ["no run"]),
-            (["fit", "--ckpt_path=" + "x" * 5000], ["no readable checkpoint"]),
+            (["fit", "--resume=runs/no"], ["runs/no", "there is no run"]),
+            (["fit", "--resume=" + "x" * 5000], ["too long"]),
+            (["fit", "--ckpt_path=" + "x" * 5000], ["too long"]),
             (["fit", "--ckpt_path"], ["needs a value"]),
             (["fit", "--ckpt"], ["needs a value"]),
             (["test", "--ckpt=folder"], ["folder", "no such file"]),
@@ -600,7 +600,7 @@ def test_a_folder_of_runs_stands_for_the_newest_with_a_checkpoint(whole):
     (newest.parent / "2999-01-01_00-00-00").mkdir()
     shutil.copy(newest / "config.yaml", newest.parent / "2999-01-01_00-00-00")
     for folder in ("runs", newest.parent):
-        path = resumption.of_checkpoint(str(folder), Path("runs")).path
+        path = resumption.checkpoint_origin(str(folder), Path("runs")).path
         assert path.resolve() == newest / "checkpoints" / "best.ckpt"
 
 

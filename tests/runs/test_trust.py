@@ -569,13 +569,13 @@ def test_a_run_whose_config_cannot_be_read(theirs, text, capsys):
     theirs.rename("runs/MLP/2026-02-02_00-00-00")
     (Path("runs/MLP/2026-02-02_00-00-00") / "config.yaml").write_text(text)
     assert "config 'runs/MLP/2026-02-02_00-00-00/config.yaml'" in refused(["fit", "--resume"], capsys)
-    assert resume.of_checkpoint("best", Path("runs"), "MLP").path == Path(
+    assert resume.checkpoint_origin("best", Path("runs"), "MLP").path == Path(
         "runs/MLP/2026-01-01_00-00-00/checkpoints/best.ckpt"
     )
     error = capsys.readouterr().err
     assert error.startswith("note: config 'runs/MLP/2026-02-02_00-00-00/config.yaml'")
     assert error.count("\n") == 1
-    assert resume.of_checkpoint("best", Path("runs")).path.parts[2] == "2026-02-02_00-00-00", (
+    assert resume.checkpoint_origin("best", Path("runs")).path.parts[2] == "2026-02-02_00-00-00", (
         "no config is wanted there"
     )
 

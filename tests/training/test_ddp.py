@@ -164,7 +164,7 @@ def test_a_process_that_is_killed_takes_the_other_one_with_it(rank):
     if rank == 0:
         assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
         return
-    left = f"no checkpoint was saved yet; start the run anew with: fit --resume {run_dir}"
+    left = f"no checkpoint was saved yet; start the run again with: fit --resume {run_dir}"
     assert done.stderr == f"error: process 2 of 2 was ended by SIGKILL: {left}\n"
     assert done.returncode == 1
 

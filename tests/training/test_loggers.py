@@ -111,7 +111,7 @@ def test_strategies_that_pickle_are_refused_before_anything_is_made(strategy, ca
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.strategy={strategy}"]
     assert cli.main([*FIT, *options]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: --trainer.strategy={strategy} starts its processes by multiprocessing")
+    assert error.startswith(f"error: --trainer.strategy={strategy} uses multiprocessing")
     assert "use --trainer.strategy=ddp" in error
     assert error.count("\n") == 1, error
     assert not list(Path().iterdir())

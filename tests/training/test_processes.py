@@ -53,7 +53,7 @@ def test_the_others_get_the_command_line_and_their_place(launched):
     ("program", "kind", "message"),
     [
         ("import os; os.kill(os.getpid(), 9)", processes.Lost, "process 2 of 2 was ended by SIGKILL"),
-        ("raise SystemExit(3)", processes.Lost, "process 2 of 2 has ended with exit code 3; what it said is above"),
+        ("raise SystemExit(3)", processes.Lost, "process 2 of 2 ended with exit code 3; see its messages above"),
         ("raise SystemExit(130)", Stopped, "stopped by SIGINT"),
         ("import os; os.kill(os.getpid(), 15)", Stopped, "stopped by SIGTERM"),
     ],
@@ -95,5 +95,5 @@ def test_a_first_process_that_waits_for_ever_is_ended(launched, no_grace, monkey
         ended.wait()
     over.set()
     assert codes == [1]
-    said = "error: told: process 2 of 2 has ended with exit code 3; what it said is above\n"
+    said = "error: told: process 2 of 2 ended with exit code 3; see its messages above\n"
     assert capsys.readouterr().err == said

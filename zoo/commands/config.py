@@ -1,7 +1,6 @@
-"""`config`: a commented config to start from, for any model of the zoo; and a look at somebody else's config."""
+"""`config`: write a commented config for any model of the zoo, or check a stranger's config."""
 
 import argparse
-import math
 import os
 import re
 import shlex
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 SECTIONS = (*options.CLASS_KEYS, *options.SECTIONS)
-# Where no config of a model's own tells better.
+# For a model without a config of its own.
 START: configs.Config = {
     "data": {"crop_padding": 2, "horizontal_flip": True},
     "lr_schedule": {"class_path": "zoo.core.schedules.Cosine"},
@@ -36,24 +35,16 @@ START: configs.Config = {
 
 
 def main(argv: list[str]) -> int:
-    """Run `config` and return its exit code: 0, or 1 if a config that is checked names foreign code.
-
-    Args:
-        argv: what follows `config` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, a model that there is not or that cannot be imported, a config that
-            cannot be read, or a file that is there already or cannot be written.
-    """
+    """Run `config` and return its exit code: 0, or 1 if a checked config names foreign code."""
     parsed = parse(argv)
     if parsed.check is not None:
         return _check(configs.find(parsed.check))
     entry = registry.find(parsed.model)
     if parsed.out is not None and os.path.lexists(parsed.out):
-        raise InputError(f"--out {parsed.out} is there already, and is left as it is: give another name")
+        raise InputError(f"--out {parsed.out} is there already: give another name")
     from zoo.core.installation import check_torch
 
-    check_torch()  # before the import of what needs a torch that works
+    check_torch()  # before modules that import torch
     command = f"python cli.py fit --config {shlex.quote(str(parsed.out or 'FILE'))}"
     text = starter(entry, command)
     if parsed.out is None:
@@ -69,9 +60,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py config", description="Write a commented config, or check one.")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--out", metavar="FILE", type=Path, help="a new file (default: to the screen)")
-    foreign = (
-        "name the classes in FILE that are foreign, without an import of them; exit with 1 if there are any, else 0"
-    )
+    foreign = "name the foreign classes in FILE, without importing them; exit with 1 if there are any, else 0"
     parser.add_argument("--check", metavar="FILE", help=foreign)
     options = parser.parse_args(argv)
     if options.check is not None and (options.model or options.out):
@@ -82,36 +71,25 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _check(path: Path) -> int:
-    """Say which foreign code a config names; nothing of it is imported."""
+    """Print the foreign code that a config names, without importing it."""
     config = configs.read(path)
     from zoo.core.installation import check_torch
 
     check_torch()  # the lists of classes need torch
     from zoo.runs import trust
 
-    found = list(trust.names(config))
-    for key, name in found:
+    foreign = list(trust.names(config))
+    for key, name in foreign:
         print(f"{printable(key)}: {error_line(name)}")
-    if found:
-        count = "1 class or function" if len(found) == 1 else f"{len(found)} classes or functions"
-        output.say_line(
-            f"{path} names {count} that this project does not know. fit --config would import and run them."
-        )
-        return 1
-    output.say_line(f"{path} names no classes but known ones of this project, torch and lightning.")
-    return 0
+    count = "1 class or function" if len(foreign) == 1 else f"{len(foreign)} classes or functions"
+    unknown = f"{count} that this project does not know. fit --config would import and run them."
+    known = "no classes but known ones of this project, torch and lightning."
+    output.say_line(f"{path} names {unknown if foreign else known}")
+    return 1 if foreign else 0
 
 
 def starter(entry: registry.Entry, command: str) -> str:
-    """Return a config as YAML, with what each option means.
-
-    Args:
-        entry: the model.
-        command: that trains with it.
-
-    Raises:
-        InputError: where the model cannot be imported.
-    """
+    """Return a config of a model as YAML, with a comment for each option. `command` trains with the config."""
     model = registry.load(entry.name)
     own = about.read(model).config
     config = _complete(entry, model, CommandLine(["fit", "--config", own]).config if own else START)
@@ -129,8 +107,7 @@ def starter(entry: registry.Entry, command: str) -> str:
 
 
 def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Config) -> configs.Config:
-    """Return the config `base` for a model, with what it leaves to defaults and people set first."""
-
+    """Return the config `base` for a model, with the defaults that people set first."""
     chosen = {"class_path": entry.name}
     if configs.same_class((base.get("model") or {}).get("class_path"), entry.class_path):
         chosen = base["model"] | chosen
@@ -144,7 +121,7 @@ def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Co
 
 
 def _head(name: str, own: str, command: str) -> list[str]:
-    values = f"with the values of configs/{own}.yaml" if own else "with plain values, which nobody has tuned"
+    values = f"with the values of configs/{own}.yaml" if own else "with plain values that are not tuned"
     return [
         f"# A config of {name} to start from, {values}.",
         "#",
@@ -155,26 +132,23 @@ def _head(name: str, own: str, command: str) -> list[str]:
 
 
 def _arguments(cls: type) -> list[anatomy.Argument]:
-    """Return the arguments that a config sets; the number of classes follows from the task."""
+    """Return the arguments of a class, without the number of classes, which follows from the task."""
     return [argument for argument in anatomy.arguments(cls) if argument.name != "num_classes"]
 
 
 def _optimizer_arguments(cls: type) -> list[anatomy.Argument]:
-    """Return the arguments that say what an optimizer does, in a sentence each.
+    """Return the arguments of an optimizer, with a sentence each.
 
-    The first one are the parameters of the model; those of PyTorch's that have to be named say how it is computed.
+    Those that are left out are the parameters, and PyTorch's keyword-only arguments, which concern speed.
     """
     _, *arguments = [argument for argument in anatomy.arguments(cls) if not argument.keyword_only]
     sentences = [re.split(r"\. | \(default", argument.text)[0] for argument in arguments]
-    plain = [re.sub(r"`([^`]*)`_", r"\1", sentence) for sentence in sentences]  # without links, which lead nowhere
+    plain = [re.sub(r"`([^`]*)`_", r"\1", sentence) for sentence in sentences]  # without links
     return [argument._replace(text=text) for argument, text in zip(arguments, plain, strict=True)]
 
 
-# As YAML.
-
-
 def _class(key: str, config: configs.Config, arguments: Sequence[anatomy.Argument]) -> Iterator[str]:
-    """Yield the lines of a class and all its arguments: the values of `config`, and the defaults of the others."""
+    """Yield the lines of a class and all its arguments, with the values of `config` or their defaults."""
     texts = {argument.name: _text(argument) for argument in arguments}
     defaults = {argument.name: argument.default for argument in arguments}
     values = defaults | (config[key].get("init_args") or {})
@@ -188,7 +162,7 @@ def _class(key: str, config: configs.Config, arguments: Sequence[anatomy.Argumen
 
 
 def _text(argument: anatomy.Argument) -> str:
-    """Return what is said about an argument, with the values that can be chosen where the text does not name them."""
+    """Return the text about an argument, with its choices if the text does not name them."""
     choices = re.findall(r"'([^']*)'", argument.type) if argument.type.startswith("Literal[") else []
     if all(choice in argument.text for choice in choices):
         return argument.text
@@ -202,16 +176,14 @@ def _options_of(section: str, config: configs.Config) -> Iterator[str]:
 
 
 def _option(name: str, value: Any, text: str, indent: str = "") -> Iterator[str]:
-    """Yield a comment, and `name: value`; as a comment too, where there is no value that YAML can hold."""
+    """Yield a comment, and `name: value`; as a comment too if YAML cannot hold the value."""
     yield from _comment(text, indent)
     if value is anatomy.REQUIRED:
         yield f"{indent}# {name}:   # has no default: give a value"
         return
     try:
-        # In one line, whatever it is; as a list of one, because YAML ends a single word with a line of "...".
-        dumped = yaml.safe_dump([value], default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
-        yield f"{indent}{name}: {dumped.strip()[1:-1]}"
-    except yaml.representer.RepresenterError:  # an object, which is the default in any case
+        yield f"{indent}{name}: {configs.as_word(value)}"
+    except yaml.representer.RepresenterError:  # an object, the default
         yield f"{indent}# {name}: {one_line(repr(value))}"
 
 

@@ -12,7 +12,7 @@ from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_choice
 from zoo.commands.predict import read_pictures
 from zoo.core.installation import check_torch
-from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, of_checkpoint
+from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, home
 from zoo.trained import image_files
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _draw(
     if "features" in methods:
         drawn["features"] = pages.features(model, classified, options.layer)
     if "neighbours" in methods:
-        cache = of_checkpoint(model.path) / EXPLAIN / f"features_{model.path.stem}.npz"
+        cache = home(model.path) / EXPLAIN / f"features_{model.path.stem}.npz"
         assert data.train is not None
         drawn["neighbours"] = pages.nearest(model, classified, data.train, cache)
     return drawn

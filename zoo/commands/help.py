@@ -1,4 +1,4 @@
-"""`fit --help` and its like: what people set most, by what they want. `--help all` has the rest. Needs no torch."""
+"""`fit --help` and its like: the options that people set most, in groups. `--help all` has the rest. Needs no torch."""
 
 import textwrap
 
@@ -11,16 +11,14 @@ SUMMARY = {
     "validate": "Evaluate a checkpoint on the validation set.",
     "test": "Evaluate a checkpoint on the test set.",
 }
-TITLES = {MODEL: "Which model"}  # where nothing is trained
 
 
 def listed(command: str) -> dict[str, list[tuple[str, str]]]:
-    """Return the options that the help page of a command shows, with their texts, by their headings."""
-    if command == "fit":
-        return {group: [_line(option) for option in OPTIONS if option.group == group] for group in GROUPS}
-    shown = [option for option in OPTIONS if option.evaluation]
-    groups = {TITLES.get(group, group): [_line(o) for o in shown if o.group == group] for group in GROUPS}
-    groups[TITLES[MODEL]].insert(0, ("--ckpt CHECKPOINT", CHECKPOINT))
+    """Return the options on the help page of a command, with their texts, by heading."""
+    shown = [option for option in OPTIONS if command == "fit" or option.evaluation]
+    groups = {group: [_line(option) for option in shown if option.group == group] for group in GROUPS}
+    if command != "fit":
+        groups[MODEL].insert(0, ("--ckpt CHECKPOINT", CHECKPOINT))
     return {group: lines for group, lines in groups.items() if lines}
 
 

@@ -67,7 +67,7 @@ def metadata(trained: Trained) -> dict[str, str]:
 
 def text(trained: Trained, file: File) -> str:
     """Return the card as Markdown; raise InputError if the results or the config of the model's run cannot be read."""
-    path = run_directory.of_checkpoint(trained.path) / results.FILE
+    path = run_directory.home(trained.path) / results.FILE
     facts = finished_runs.load(path, json.loads) if path.is_file() else {}
     facts = facts if "test/images" in facts else {}  # no results on the test set
     environment = jinja2.Environment(
@@ -95,7 +95,7 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         data = "{train:,} images of {source}, {task}".format(**facts["data"])
         metrics = {name: facts.get(key) for key, name in METRICS.items()}
         metrics |= {f"accuracy on {name}": value for name, value in facts["test/acc_per_class"].items()}
-    run, config = run_directory.of_checkpoint(trained.path), None
+    run, config = run_directory.home(trained.path), None
     if (run / run_directory.CONFIG).is_file():
         essential = _essential(configs.read(run / run_directory.CONFIG))
         config = yaml.safe_dump(essential, sort_keys=False, allow_unicode=True)

@@ -1,24 +1,18 @@
-"""What a checkpoint must hold before anything is done with it. The file may come from a stranger."""
+"""Check the content of a checkpoint before it is used: the file may come from a stranger."""
 
 from typing import Any
 
 import torch
 from packaging.version import InvalidVersion, Version
 
-OLDEST_LIGHTNING = 2  # the major version; checkpoints of older ones hold other things
+OLDEST_LIGHTNING = 2  # the major version; older checkpoints have another content
 LARGEST_COUNT = 2**53
-MOST_VALUES = 1000  # of a model's arguments; a list of 200,000 sizes takes minutes to build
-LOADERS = "combined_loader"  # holds what the data loaders have to say, which is checked with them
+MOST_VALUES = 1000  # in the arguments of a model: to build layers of 200,000 sizes takes minutes
+LOADERS = "combined_loader"  # the state of the data loaders, which they check
 
 
 def check(content: Any) -> None:
-    """Check that a checkpoint holds what the project writes.
-
-    Raises:
-        KeyError: names what is missing.
-        TypeError: names what is of another type.
-        ValueError: names what has an impossible value.
-    """
+    """Raise KeyError, TypeError or ValueError, with the key, unless a checkpoint has the content that we write."""
     for key in ("state_dict", "hyper_parameters", "loops"):
         _check_type(_at(content, key), dict, key)
     for name, tensor in content["state_dict"].items():
@@ -33,7 +27,7 @@ def check(content: Any) -> None:
 
 
 def _at(content: Any, *keys: str) -> Any:
-    """Return the value below `keys`, all of which lead to dictionaries but the last."""
+    """Return the value below nested keys."""
     for depth, key in enumerate(keys):
         _check_type(content, dict, ".".join(keys[:depth]) or "it")
         content = content[key]
@@ -52,17 +46,15 @@ def _describe(value: Any) -> str:
 
 def _check_version(version: Any) -> None:
     try:
-        is_known = Version(version).major >= OLDEST_LIGHTNING
+        is_old = Version(version).major < OLDEST_LIGHTNING
     except (InvalidVersion, TypeError):
         raise ValueError(f"pytorch-lightning_version is {_describe(version)}, expected a version") from None
-    if not is_known:
-        raise ValueError(
-            f"Lightning {version} wrote it, and this project reads those of Lightning {OLDEST_LIGHTNING} and later"
-        )
+    if is_old:
+        raise ValueError(f"Lightning {version} wrote it: this project reads Lightning {OLDEST_LIGHTNING} and later")
 
 
 def _check_counts(value: Any, where: str) -> None:
-    """Check the state of the loops, which consists of counters."""
+    """Check the state of the loops: counters."""
     if isinstance(value, dict):
         for name, entry in value.items():
             if name == "is_last_batch":
@@ -87,22 +79,23 @@ def _check_epochs(epochs: dict[str, int]) -> None:
     _check_type(epochs, dict, where)
     completed, processed, started, ready = (epochs[name] for name in ("completed", "processed", "started", "ready"))
     if not completed <= processed <= started <= ready <= completed + 1:
-        found = f"{ready} epochs ready, {started} started, {processed} processed and {completed} completed"
-        raise ValueError(f"{where} has {found}, which contradict each other")
+        counts = f"{ready} epochs ready, {started} started, {processed} processed and {completed} completed"
+        raise ValueError(f"{where} has {counts}, which contradict each other")
 
 
 def _check_tensors(content: Any, key: str = "it") -> None:
-    """Check that tensors hold numbers, and all of them: none is sparse, quantized or without data."""
+    """Check that no tensor is sparse, quantized or without data."""
     if isinstance(content, dict):
         for name, entry in content.items():
             _check_tensors(entry, str(name))
     elif isinstance(content, (list, tuple)):
         for entry in content:
             _check_tensors(entry, key)
-    elif isinstance(content, torch.Tensor) and (content.layout is not torch.strided or content.is_quantized):
-        raise TypeError(f"{key} is a tensor of the layout {content.layout}, type {content.dtype}")
-    elif isinstance(content, torch.Tensor) and content.device.type != "cpu":
-        raise TypeError(f"{key} is a tensor without data")
+    elif isinstance(content, torch.Tensor):
+        if content.layout is not torch.strided or content.is_quantized:
+            raise TypeError(f"{key} is a tensor of the layout {content.layout}, type {content.dtype}")
+        if content.device.type != "cpu":
+            raise TypeError(f"{key} is a tensor without data")
 
 
 def _number_of_values(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and read without trust."""
+"""Write checkpoints completely or not at all, and read them without trusting them."""
 
 import io
 import pickle
@@ -21,37 +21,29 @@ BEST, LAST = "best", "last"
 
 
 class WholeFileIO(TorchCheckpointIO):
-    """Lightning's checkpoint files, each a complete one at any moment.
+    """Lightning's checkpoint files, each complete at any moment.
 
-    Lightning writes to the system's temporary folder and moves the file, which is a copy, and can be half of one, where
-    that folder is on another disk.
+    Lightning writes to the system's temporary folder and moves the file. A move from another disk is a copy, which can
+    be incomplete.
     """
 
     def save_checkpoint(self, checkpoint: Content, path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`.
-
-        Raises:
-            RunError: where it cannot be written; what was there is still there.
-        """
+        """Write `checkpoint` to `path`. After a RunError an earlier file is still there."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         try:
             files.write(Path(path), buffer.getbuffer())
         except OSError as error:
-            left = "the one of before is still there" if Path(path).exists() else "there is none of before"
-            raise RunError(
-                f"the checkpoint {path} of {len(buffer.getbuffer()) / 1e6:.1f} MB could not be written "
-                f"({error.strerror or error}): {left}"
-            ) from error
+            left = "the earlier one is still there" if Path(path).exists() else "there is no earlier one"
+            size = f"{len(buffer.getbuffer()) / 1e6:.1f} MB"
+            problem = f"the checkpoint {path} of {size} could not be written ({error.strerror or error})"
+            raise RunError(f"{problem}: {left}") from error
 
 
 def read(path: Path) -> Content:
-    """Return what the checkpoint `path` holds, on the CPU.
+    """Return the content of a checkpoint, on the CPU. Raise InputError if it is no checkpoint of this project.
 
-    It is opened with `weights_only=True`: a file from a stranger runs no code.
-
-    Raises:
-        InputError: where it is no file, or cannot be read as a checkpoint of this project.
+    With `weights_only=True` a stranger's file runs no code.
     """
     try:
         if not path.is_file():
@@ -63,44 +55,40 @@ def read(path: Path) -> Content:
         checkpoint_content.check(content)
     except InputError:
         raise
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} is no readable checkpoint of this project: it asks for more than tensors and plain values, "
-            "which was not done"
-        ) from error
-    except zipfile.BadZipFile as error:
-        raise InputError(
-            f"{path} is no readable checkpoint of this project: it is no archive as PyTorch writes, or cut off"
-        ) from error
-    except KeyError as error:
-        raise InputError(f"{path} is no readable checkpoint of this project: it lacks {error}") from error
     except Exception as error:  # a damaged file can raise almost anything
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} is no readable checkpoint of this project ({cause})") from error
+        raise InputError(f"{path} is no readable checkpoint of this project: {_cause(error)}") from error
     return content
 
 
-def _check_sums(path: Path) -> None:
-    """Check what PyTorch does not: that the bytes are those that were written, none of them packed.
+def _cause(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        return "it asks for more than tensors and plain values, which was not done"
+    if isinstance(error, zipfile.BadZipFile):
+        return "it is not a complete archive as PyTorch writes it"
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
-    Raises:
-        InputError: where they are not. A few kilobytes of packed zeros are gigabytes of weights.
-        zipfile.BadZipFile: where it is no archive, as checkpoints are.
+
+def _check_sums(path: Path) -> None:
+    """Check that a file is an archive whose bytes are those that were written, none of them compressed.
+
+    PyTorch does not check this. A few kilobytes of compressed zeros are gigabytes of weights.
     """
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise InputError(f"{path} is packed, as no checkpoint is that PyTorch writes")
+            raise InputError(f"{path} is packed, but PyTorch does not compress checkpoints")
         if (damaged := archive.testzip()) is not None:
-            raise InputError(f"{path} is damaged: {damaged} is not what was written")
+            raise InputError(f"{path} is damaged: {damaged} differs from what was written")
 
 
 def epochs_done(content: Content) -> int:
-    """Return how many epochs a checkpoint has finished."""
+    """Return the number of epochs that were finished."""
     return int(_progress(content)["processed"])
 
 
 def is_mid_epoch(content: Content) -> bool:
-    """Whether a checkpoint is of an epoch that is not finished."""
+    """Whether a checkpoint was written within an epoch."""
     return _progress(content)["processed"] != _progress(content)["ready"]
 
 
@@ -109,23 +97,17 @@ def _progress(content: Content) -> dict[str, int]:
 
 
 def check_weights(path: Path, content: Content, model: nn.Module) -> None:
-    """Check that a checkpoint's weights fit a model, in their shapes and their kinds of numbers.
-
-    Raises:
-        InputError: names the first that does not.
-    """
-    theirs, ours = content["state_dict"], model.state_dict()
-    for name in {**ours, **theirs}:
-        shapes = [tuple(weights[name].shape) if name in weights else "missing" for weights in (theirs, ours)]
+    """Check that a checkpoint's weights fit a model, by their shapes and their kinds of numbers."""
+    saved, built = content["state_dict"], model.state_dict()
+    misfit = f"the weights of {path} do not fit {type(model).__name__}"
+    for name in {**built, **saved}:
+        shapes = [tuple(weights[name].shape) if name in weights else "missing" for weights in (saved, built)]
         if shapes[0] != shapes[1]:
-            raise InputError(
-                f"the weights of {path} do not fit {type(model).__name__}: {name} is {shapes[0]} there, and "
-                f"{shapes[1]} in the model, whose code may have changed since"
-            )
-        kinds = [_kind(weights[name]) for weights in (theirs, ours)]
+            why = "in the model, whose code may have changed since"
+            raise InputError(f"{misfit}: {name} is {shapes[0]} there, and {shapes[1]} {why}")
+        kinds = [_kind(weights[name]) for weights in (saved, built)]
         if kinds[0] != kinds[1]:
-            what = f"{name} has {kinds[0]} numbers there, and {kinds[1]} ones in the model"
-            raise InputError(f"the weights of {path} do not fit {type(model).__name__}: {what}")
+            raise InputError(f"{misfit}: {name} has {kinds[0]} numbers there, and {kinds[1]} ones in the model")
 
 
 def _kind(tensor: torch.Tensor) -> str:

@@ -1,9 +1,9 @@
-"""`CommandLine`: the words of `fit`, `validate` or `test`, taken apart once."""
+"""`CommandLine`: the command line of `fit`, `validate` or `test`, parsed once."""
 
 import copy
 import re
 from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +21,7 @@ RESUME = "--resume"
 
 
 class Word(NamedTuple):
-    """An option on a command line.
-
-    Attributes:
-        option: with its dashes.
-        value: None if the option stands alone.
-        words: that the two were written as, one or two.
-    """
+    """An option on a command line: its name with dashes, its value if it has one, and its one or two words."""
 
     option: str
     value: str | None
@@ -66,24 +60,26 @@ class CommandLine:
         argv: as given.
         command: the first word.
         special: values of the options that the parser does not get: help, --ckpt and --resume.
-        options: all other options but those that name configs and classes.
-        rest: the words of these.
-        base: the config of a run or a checkpoint, which lies under all that the command line says.
+        options: the others, without those that name configs and classes.
+        rest: `options` as words.
+        base: the config of a run or a checkpoint, which the command line overrides.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.argv = list(argv)
         self.command, *words = self.argv
-        special, named = (*HELP, *CHECKPOINT, RESUME), (*CONFIG, *(f"--{key}" for key in CLASS_KEYS))
         self.special: dict[str, str | None] = {}
         self.options: list[Word] = []
-        self._named: list[Word] = []  # configs and classes, in their order
+        self._configs: list[Word] = []
+        self._classes: list[tuple[str, str]] = []
         for word in split(words):
-            option = word.option.removesuffix(".class_path")
-            if word.option in special:
+            key = word.option.removeprefix("--").removesuffix(".class_path")
+            if word.option in (*HELP, *CHECKPOINT, RESUME):
                 self.special[word.option] = word.value
-            elif word.option in CONFIG or (option in named and word.value is not None):
-                self._named.append(word._replace(option=option))
+            elif word.option in CONFIG:
+                self._configs.append(word)
+            elif word.option.startswith("--") and key in CLASS_KEYS and word.value is not None:
+                self._classes.append((key, word.value))
             else:
                 self.options.append(word)
         self.rest = [word for option in self.options for word in option.words]
@@ -95,39 +91,28 @@ class CommandLine:
         return next((self.special[name] or "" for name in HELP if name in self.special), None)
 
     def check_names(self) -> None:
-        """Look up the configs and the models of the zoo, so that a misspelled name is reported at once. Needs no torch.
-
-        Raises:
-            InputError: for a word that is no option, an unknown config or model, or a config that cannot be read.
-        """
-        for word in self.options:
-            if not word.option.startswith("-"):
-                name = word.option
-                meant = "--config" if name in configs.shipped() else "--model" if name in registry.entries() else None
-                hint = f"Did you mean '{meant} {name}'?" if meant else "Options begin with --"
-                raise InputError(f"'{name}' is no option. {hint}")
+        """Look up the configs and the models of the zoo, to report a misspelled name at once. Needs no torch."""
+        for word in (word.option for word in self.options if not word.option.startswith("-")):
+            meant = "--config" if word in configs.shipped() else "--model" if word in registry.entries() else None
+            hint = f"Did you mean '{meant} {word}'?" if meant else "Options begin with --"
+            raise InputError(f"'{word}' is not an option. {hint}")
         models = [config.get("model") for config in self.files.values()]
-        models += [configs.class_value("model", word.value or "") for word in self._named if word.option == "--model"]
+        models += [configs.class_value(key, value) for key, value in self._classes if key == "model"]
         for model in models:
-            model_name = model.get("class_path") if isinstance(model, dict) else model
-            if isinstance(model_name, str) and model_name and "." not in model_name:
-                registry.find(model_name)
+            name = model.get("class_path") if isinstance(model, dict) else model
+            if isinstance(name, str) and name and "." not in name:
+                registry.find(name)
 
     @cached_property
     def files(self) -> dict[Path, Config]:
-        """The configs as they are in their files, by path; a class may stand for itself by its short name.
-
-        Raises:
-            InputError: see `zoo.runs.configs.find` and `read`.
-        """
-        files = {}
-        for word in self._named:
-            if word.option in CONFIG:
-                if word.value is None:
-                    names = ", ".join(configs.shipped())
-                    raise InputError(f"{word.option} needs a file or the name of a shipped config: {names}")
-                path = configs.find(word.value)
-                files[path] = configs.read(path)
+        """The configs as they are in their files, by path, in the order in which they override each other."""
+        files: dict[Path, Config] = {}
+        for word in self._configs:
+            if word.value is None:
+                names = ", ".join(configs.shipped())
+                raise InputError(f"{word.option} needs a file or the name of a shipped config: {names}")
+            path = configs.find(word.value)
+            files[path] = files.pop(path, {}) or configs.read(path)
         return files
 
     @cached_property
@@ -138,29 +123,24 @@ class CommandLine:
     def classes(self) -> Config:
         """The classes that options such as --model name, as a config."""
         classes: Config = {}
-        for word in self._named:
-            if word.option not in CONFIG:
-                key, value = word.option.removeprefix("--"), configs.class_value(word.option[2:], word.value or "")
-                classes = configs.merge(classes, configs.expand(configs.check(word.option, {key: value})))
+        for key, value in self._classes:
+            config = configs.check(f"--{key}", {key: configs.class_value(key, value)})
+            classes = configs.merge(classes, configs.expand(config))
         return classes
 
     @cached_property
     def named(self) -> Config:
         """What configs and options such as --model say, as one config."""
-        config: Config = {}
-        for word in self._named:
-            if word.option in CONFIG:
-                config = configs.merge(config, self._expanded[configs.find(word.value or "")])
-        return configs.merge(config, self.classes)
+        return reduce(configs.merge, [*self._expanded.values(), self.classes], {})
 
     @cached_property
     def config(self) -> Config:
-        """`named` over `base`, without the checkpoint that it may name. Whoever builds from it may complete it."""
+        """`named` over `base`, without the checkpoint that it may name. Callers may complete it."""
         return configs.merge(self.base, {key: value for key, value in self.named.items() if key != "ckpt_path"})
 
     @cached_property
     def said(self) -> Config:
-        """All that the command line says, as a config; of the other options the names alone, with unread values."""
+        """The whole command line as a config, without the checkpoint. Values of `options` are the words themselves."""
         said = copy.deepcopy({key: value for key, value in self.named.items() if key != "ckpt_path"})
         for option in self.options:
             section, _, name = option.option.removeprefix("--").partition(".")
@@ -176,26 +156,25 @@ class CommandLine:
         return said
 
     def start_from(self, base: Config) -> None:
-        """Lay the config of a run or a checkpoint under all that the command line says."""
+        """Set `base`."""
         self.base = base
         self.__dict__.pop("config", None)  # composed anew
 
     def value(self, key: str) -> Any:
-        """Return the value of a dotted key: the text on the command line, else the configs' value, None if unset."""
+        """Return the value of a dotted key: the command line's word, else the configs' value, else None."""
         texts = [option.value for option in self.options if option.option == f"--{key}"]
         return texts[-1] if texts else _value(self.config, key)
 
     def source(self, key: str) -> str:
-        """Return " (in FILE)" for the last config that sets a dotted key; "" if the command line sets it, or none."""
-        if any(option.option == f"--{key.replace('.init_args', '')}" for option in self.options):
-            return ""
-        if _value(self.classes, key) is not None:
+        """Return " (in FILE)" for the last config that sets a dotted key; "" if the command line or no config does."""
+        on_command_line = any(option.option == f"--{key.replace('.init_args', '')}" for option in self.options)
+        if on_command_line or _value(self.classes, key) is not None:
             return ""
         files = [path for path, config in self._expanded.items() if _value(config, key) is not None]
         return f" (in {files[-1]})" if files else ""
 
     def for_parser(self) -> list[str]:
-        """Return the words that the parser gets: everything that was named as one config, and the other options."""
+        """Return the words for the parser: `config` as YAML, and the other options."""
         config = ["--config", configs.as_yaml(self.config)] if self.config else []
         return [*config, *self.rest, *(["--help"] if self.help_section is not None else [])]
 
@@ -206,18 +185,6 @@ class CommandLine:
 
 
 def _value(config: Any, key: str) -> Any:
-    """Return the value of a dotted key; None if there is none."""
     for part in key.split("."):
         config = config.get(part) if isinstance(config, dict) else None
     return config
-
-
-def needs_model(command_line: CommandLine) -> InputError:
-    """Return the error for a command line that names no model."""
-    files = command_line.files
-    read_in_vain = f", and {' and '.join(map(str, files))} names none" if files else ""
-    complete = [name for name in configs.shipped() if configs.read(configs.find(name)).get("model")]
-    return InputError(
-        f"{command_line.command} needs a model{read_in_vain}: name one by --config ({', '.join(complete)}) "
-        f"or --model ({', '.join(registry.entries())})"
-    )

@@ -1,4 +1,4 @@
-"""The results of a run: as a table for people, as `metrics.json` for programs, as pictures."""
+"""The results of a run: as a table for people, and as `metrics.json` for programs."""
 
 import json
 import math
@@ -17,20 +17,17 @@ FILE = "metrics.json"
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
-    """Return a summary of `zoo.core.metrics.summarize` under keys like "test/acc", its classes by name.
-
-    A class that does not occur has an accuracy of NaN.
-    """
+    """Return a summary of `zoo.core.metrics.summarize` under keys like "test/acc", and its classes by name."""
     flat: dict[str, Any] = {f"{stage}/{name}": value for name, value in summary.items() if isinstance(value, float)}
     flat[f"{stage}/acc_per_class"] = dict(zip(class_names, summary["acc_per_class"], strict=True))
     flat[f"{stage}/confusion"] = summary["confusion"]
@@ -38,15 +35,14 @@ def flatten(stage: str, summary: Mapping[str, Any], class_names: Sequence[str]) 
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path` as JSON."""
+    """Write `content` as JSON."""
     files.write(path, as_json(content))
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
     """Return `content` as JSON, in which NaN and infinity become null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
-    # A row of a matrix on one line.
-    text = re.sub(r"\[\s*\n[\s\d,]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    text = re.sub(r"\[\s*\n[\s\d,]+\]", lambda row: " ".join(row[0].split()), text)  # a row of a matrix is one line
     return f"{text}\n".encode()
 
 
@@ -57,16 +53,15 @@ def _finite(value: Any) -> Any:
 
 
 def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) -> str:
-    """Return a summary of `zoo.core.metrics.summarize` as text: the figures, then a row for each class.
+    """Return a summary of `zoo.core.metrics.summarize` as text: the metrics, then a row for each class.
 
-    A class's row has its accuracy (recall) and its line of the confusion matrix: how many of its images were taken for
-    which class.
+    The row has the accuracy (recall) of the class and its row of the confusion matrix.
     """
     binary = len(class_names) == 2
     kind = f"of '{class_names[1]}'" if binary else "mean over the classes"
     lines = [title, f"  accuracy   {summary['acc']:.4f}"]
     if binary:
-        lines[-1] += f"   (always answering the commonest class: {summary['majority_acc']:.4f})"
+        lines[-1] += f"   (always predicting the commonest class: {summary['majority_acc']:.4f})"
         lines.append(f"  balanced   {summary['balanced_acc']:.4f}   (mean recall of the two classes)")
     if "acc_tta" in summary:
         lines.append(f"  averaged   {summary['acc_tta']:.4f}   (accuracy with test-time augmentation)")

@@ -1,10 +1,10 @@
-"""Where a command starts: from nothing, from a checkpoint (`--ckpt best|last|FILE|RUN`), or from a run (`--resume`).
+"""The start of a command: nothing, a checkpoint (`--ckpt best|last|FILE|RUN`), or a run (`--resume`).
 
-A checkpoint knows its model, its data and, if the command line made it, how it was trained. Whatever the command line
-says wins over that, but a network stays what it was trained as.
+A checkpoint knows its model, its data and, if the command line wrote it, how it was trained. The command line overrides
+all of that, but a network keeps its architecture.
 
-A checkpoint, and the folder of a run, may come from a stranger. `zoo.runs.trust` decides what they may say. What the
-command line replaces is not looked at.
+A checkpoint, and the folder of a run, may come from a stranger. `zoo.runs.trust` decides what they may say. Values that
+the command line replaces are not checked.
 """
 
 import copy
@@ -27,18 +27,17 @@ from zoo.runs.configs import Config
 
 TASKS = ("multiclass", "binary")
 SIZES = ("val_size", "train_size", "test_size")
-# As PEP 508 has it, and of a length that fits into a message.
+# By PEP 508, and short enough for a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
-LONGEST_PATH = 4096
 
 
 class Origin(NamedTuple):
-    """Where a command starts.
+    """The start of a command.
 
     Attributes:
         path: the checkpoint; None to start from nothing.
         content: of the checkpoint.
-        run: the run to go on with in its own directory; None if a run gets a new one.
+        run: the directory of the run to go on with; None for a new run.
         config: of the checkpoint or the run.
     """
 
@@ -49,21 +48,15 @@ class Origin(NamedTuple):
 
 
 def find(command_line: CommandLine) -> Origin:
-    """Return where a command line starts, and lay its config under what the command line says.
-
-    Raises:
-        InputError: if --ckpt or --resume name nothing that can be read, or contradict the command line.
-    """
-    special = command_line.special
+    """Return the start of a command, and set the base of its command line."""
+    special, command = command_line.special, command_line.command
     given = [special[name] for name in CHECKPOINT if name in special]
     if given and not given[0]:
         raise InputError("--ckpt needs a value: best, last, a checkpoint file, or a run's directory")
     checkpoint = given[0] if given else command_line.named.get("ckpt_path")
     if RESUME in special:
-        if command_line.command != "fit":
-            raise InputError(
-                f"--resume goes on with training: {command_line.command} takes --ckpt best, last or a file"
-            )
+        if command != "fit":
+            raise InputError(f"--resume goes on with training: {command} takes --ckpt best, last or a file")
         if given:
             raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt")
         if any(option.option == "--name" for option in command_line.options):
@@ -72,45 +65,34 @@ def find(command_line: CommandLine) -> Origin:
     elif checkpoint in (None, "null", "None"):
         return Origin()
     else:
-        training = command_line.command == "fit"
-        origin, base = _from_checkpoint(str(checkpoint), training, command_line.runs_dir, command_line.said)
-        if not training and origin.path is not None:  # links are refused before the work
-            run_directory.folder_of(origin.path, "test" if command_line.command == "test" else "val")
+        origin, base = _from_checkpoint(str(checkpoint), command == "fit", command_line.runs_dir, command_line.said)
+        if command != "fit" and origin.path is not None:  # refuses links before the work
+            run_directory.folder_of(origin.path, "test" if command == "test" else "val")
     (_section(base, "model").get("init_args") or {}).pop("num_classes", None)  # follows from data.task
     command_line.start_from(base)
     return origin
 
 
-def of_checkpoint(wanted: str, runs_dir: Path, model: str | None = None) -> Origin:
-    """Return what is known about a checkpoint.
+def checkpoint_origin(wanted: str, runs_dir: Path, model: str | None = None) -> Origin:
+    """Return a checkpoint and its config.
 
     Args:
-        wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or the directory of a run or of
-            several runs. Of a run it is the best checkpoint, or the last one; of several runs the newest run's.
+        wanted: "best" or "last" of the newest run; a checkpoint file; or the directory of a run or of several runs, for
+            the best checkpoint, or else the last one, of the (newest) run.
         runs_dir: where runs are kept.
-        model: the checkpoint's model, a name or a dotted path; None lets the checkpoint name one of the zoo.
-
-    Raises:
-        InputError: if there is no such checkpoint, it cannot be read, or its model is another one or unknown.
+        model: the checkpoint's model, a name or a dotted path; None trusts the checkpoint to name one of the zoo.
     """
     said = {"model": {"class_path": registry.find(model).class_path}} if model else {}
-    return _from_checkpoint(wanted, False, runs_dir, said)[0]
+    return _from_checkpoint(wanted, False, user_path(runs_dir), said)[0]
 
 
 def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
-    """Check that the model to build is the checkpoint's.
-
-    Args:
-        origin: where the command starts.
-        init_args: of the model to build, by name.
-
-    Raises:
-        InputError: names the first argument that differs and both its values.
-    """
-    if origin.content is None:
-        return
-    for name, value in _arguments(origin.content).items():
-        if name in init_args and not _is_same(init_args[name], value):
+    """Check that a model's arguments `init_args` are those of the checkpoint's model."""
+    for name, value in _arguments(origin.content).items() if origin.content else ():
+        # `zoo.runs.trust` has checked the value, which may be a path of a class.
+        path = trust.path_of(init_args.get(name))
+        is_same = configs.same_class(path, value) if path else _plain(init_args.get(name)) == _plain(value)
+        if name in init_args and not is_same:
             option, what = f"--model.{name}", f"--model.{name}={init_args[name]}"
             if name == "num_classes":
                 option, what = "--data.task", f"--data.task asks for {init_args[name]} classes"
@@ -123,10 +105,9 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
 def _named_run(name: str | None, runs_dir: Path) -> Path:
     if name is not None:
         run = user_path(name)
-        if len(name) > LONGEST_PATH or not (run / run_directory.CONFIG).is_file():
-            raise InputError(
-                f"--resume {name} is no run: give a directory with a {run_directory.CONFIG}, as runs/CNN/2026-..."
-            )
+        if not (run / run_directory.CONFIG).is_file():
+            hint = f"give a directory with a {run_directory.CONFIG}, such as runs/CNN/2026-..."
+            raise InputError(f"--resume {name}: there is no run: {hint}")
         return run
     newest = run_directory.newest(runs_dir, lambda run: True)
     if newest is None:
@@ -135,10 +116,9 @@ def _named_run(name: str | None, runs_dir: Path) -> Path:
 
 
 def _from_run(run: Path, said: Config) -> tuple[Origin, Config]:
-    """Return a run with its last checkpoint, else the checkpoint that it started from itself, else none.
+    """Return a run, and the part of its config that the command line leaves.
 
-    Returns:
-        The origin, and what the command line leaves of the run's config.
+    The checkpoint is the run's last one, or else the one that the run started from, or else none.
     """
     run_directory.check_links(run)
     path = run / run_directory.CONFIG
@@ -147,23 +127,21 @@ def _from_run(run: Path, said: Config) -> tuple[Origin, Config]:
     last = run / run_directory.CHECKPOINTS / f"{LAST}.ckpt"
     checkpoint = last if last.is_file() else None if started_from is None else user_path(str(started_from))
     content = None if checkpoint is None else checkpoints.read(checkpoint)
-    named = _named_model(said)
-    if content is not None and "package" in content:  # the message says so if the package is not installed
+    named = _section(said, "model").get("class_path")
+    if content is not None and "package" in content:  # an error names the package if it is not installed
         try:
-            _check_class_path(content, named)
+            _class_path(content, named)
         except InputError as error:
             raise InputError(f"{checkpoint}: {error}") from error
     again = f"--resume {shlex.quote(str(run))} --config FILE, where FILE may be {shlex.quote(str(path))}"
     base = _trusted(config, trust.Source(str(path), again, run), said)
     data = _section(base, "data")
     data.pop("mirrors", None)
-    if not _has_data(data):  # of another machine
+    if not _has_data(data):  # a folder of another machine
         data.pop("data_dir", None)
     class_path = _section(config, "model").get("class_path")
     if named is not None and not configs.names_class(named, class_path):
-        raise InputError(
-            f"{checkpoint or run} is of {class_path}, and the command line names {named}: give the one that fits"
-        )
+        raise InputError(f"{checkpoint or run}: {_other_model(class_path, named)}")
     return Origin(checkpoint, content, run, config), base
 
 
@@ -171,44 +149,32 @@ def _from_run(run: Path, said: Config) -> tuple[Origin, Config]:
 
 
 def _from_checkpoint(wanted: str, training: bool, runs_dir: Path, said: Config) -> tuple[Origin, Config]:
-    """Return a checkpoint, and what the command line leaves of its config.
-
-    Args:
-        wanted: see `of_checkpoint`.
-        training: whether the command trains.
-        runs_dir: where runs are kept.
-        said: what the command line says.
-    """
-    named = _named_model(said)
+    """Return a checkpoint (see `checkpoint_origin`), and the part of its config that the command line leaves."""
+    named = _section(said, "model").get("class_path")
     path = _in_newest_run(wanted, runs_dir, named) if wanted in (BEST, LAST) else _in_run(wanted)
-    content = checkpoints.read(path)
+    content, name = checkpoints.read(path), f"--ckpt {path}"
     try:
         config = _config(content, named)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise InputError(f"--ckpt {path}: {error}") from error
-        raise InputError(f"--ckpt {path} does not say how it was trained ({error})") from error
+        raise InputError(f"{name} does not say how it was trained ({error})") from error
     kept = {*options.names("", kept="always"), "data"}
     kept |= {*options.names("", kept="fit"), "trainer"} if training else set()
     config = {key: value for key, value in config.items() if key in kept}
     again = "--optimizer, --lr_schedule or --SECTION.ARGUMENT of the command line, or --config FILE"
-    return Origin(path, content, config=config), _trusted(config, trust.Source(f"--ckpt {path}", again), said)
+    return Origin(path, content, config=config), _trusted(config, trust.Source(name, again), said)
 
 
 def _in_run(wanted: str) -> Path:
-    """Return the checkpoint of a run's directory, or of the newest run in a folder of runs; else `wanted` itself.
-
-    Raises:
-        InputError: if there is no checkpoint, or a run holds links (see `zoo.runs.run_directory.check_links`).
-    """
+    """Return the checkpoint of a run's directory, or of the newest run in a folder of runs; else `wanted` itself."""
     path = user_path(wanted)
-    if len(wanted) > LONGEST_PATH or not path.is_dir():
-        if len(wanted) <= LONGEST_PATH and (holder := run_directory.holding(path)) is not None:
-            run_directory.check_links(holder)
+    if not path.is_dir():
+        if (run := run_directory.run_of(path)) is not None:
+            run_directory.check_links(run)
         return path
-    run: Path | None = path
-    if not (path / run_directory.CHECKPOINTS).is_dir() and not (path / run_directory.CONFIG).is_file():
-        run = run_directory.newest(path, lambda run: bool(_checkpoints(run)))
+    is_run = (path / run_directory.CHECKPOINTS).is_dir() or (path / run_directory.CONFIG).is_file()
+    run = path if is_run else run_directory.newest(path, lambda run: bool(_checkpoints(run)))
     if run is None:
         raise InputError(f"--ckpt {wanted} is a folder without a run that has a checkpoint: give a run's directory")
     run_directory.check_links(run)
@@ -223,14 +189,12 @@ def _checkpoints(run: Path) -> list[Path]:
 
 
 def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
-    """Return the checkpoint `which` of the newest run that has one; of `model`, if that is named."""
+    """Return the checkpoint `which` of the newest run that has one, and that trained `model` if that is named."""
     relative = Path(run_directory.CHECKPOINTS) / f"{which}.ckpt"
 
-    def holds(run: Path) -> bool:
-        if not (run / relative).is_file():
-            return False
-        if model is None:
-            return True
+    def is_wanted(run: Path) -> bool:
+        if model is None or not (run / relative).is_file():
+            return (run / relative).is_file()
         try:
             trained = configs.read(run / run_directory.CONFIG).get("model")
         except InputError as error:
@@ -238,72 +202,60 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
             return False
         return configs.names_class(model, trained.get("class_path") if isinstance(trained, dict) else trained)
 
-    run = run_directory.newest(runs_dir, holds)
+    run = run_directory.newest(runs_dir, is_wanted)
     if run is None:
-        of_model = f" of {model.rpartition('.')[2]}" if model else ""
+        kind = f"run of {model.rpartition('.')[2]}" if model else "run"
         hint = "; without a validation set a run has a last one only" if which == BEST else ""
-        raise InputError(f"--ckpt {which}: no run{of_model} in '{runs_dir}' has a {relative}{hint}")
+        raise InputError(f"--ckpt {which}: no {kind} in '{runs_dir}' has a {relative}{hint}")
     run_directory.check_links(run)
     return run / relative
 
 
 def _config(content: Content, named: str | None) -> Config:
-    """Return what a checkpoint tells about its training, as far as it is taken over.
-
-    Args:
-        content: of the checkpoint.
-        named: the model that the command line names, and thereby trusts.
-    """
+    """Return the config of a checkpoint, as far as it is taken over. The command line trusts the model `named`."""
     # Through JSON: plain values of plain types, whatever the file held.
-    config = configs.expand(configs.check("its config", json.loads(json.dumps(content.get("config")))))
-    about = json.loads(json.dumps(content.get("CIFAR10DataModule"))) or {}
+    config, about, arguments = json.loads(
+        json.dumps([content.get("config"), content.get("CIFAR10DataModule"), _arguments(content)])
+    )
+    config, about = configs.expand(configs.check("its config", config)), about or {}
     titles = {data_set.title: name for name, data_set in DATA_SETS.items()}
-    source = titles.get(str(about.get("source")), CIFAR10.name)  # the name of a copy is longer
-    sizes = {name: about[name] for name in SIZES if name in about}
+    source = titles.get(str(about.get("source")), CIFAR10.name)  # the title of a copy is longer
+    sizes = {size: about[size] for size in SIZES if size in about}
     data = {"source": source, "task": about.get("task", "multiclass")} | sizes | (config.get("data") or {})
-    for name, choices in (("source", tuple(DATA_SETS)), ("task", TASKS)):
-        if data[name] not in choices:
-            raise InputError(f"its data.{name} is {data[name]!r}, expected {' or '.join(choices)}")
+    for key, choices in (("source", tuple(DATA_SETS)), ("task", TASKS)):
+        if data[key] not in choices:
+            raise InputError(f"its data.{key} is {data[key]!r}, expected {' or '.join(choices)}")
     if not _has_data(data):
         data.pop("data_dir", None)
     trainer, dropped = options.names("trainer", kept="fit"), options.names("data", kept="never")
     return config | {
-        "model": {
-            "class_path": _check_class_path(content, named),
-            "init_args": json.loads(json.dumps(_arguments(content))),
-        },
-        "data": {name: value for name, value in data.items() if name not in dropped},
-        "trainer": {name: value for name, value in config.get("trainer", {}).items() if name in trainer},
+        "model": {"class_path": _class_path(content, named), "init_args": arguments},
+        "data": {key: value for key, value in data.items() if key not in dropped},
+        "trainer": {key: value for key, value in config.get("trainer", {}).items() if key in trainer},
     }
 
 
-def _check_class_path(content: Content, named: str | None) -> str:
-    """Return the class path of a checkpoint's model.
-
-    Args:
-        content: of the checkpoint.
-        named: the model that the command line names, and thereby trusts.
-
-    Raises:
-        InputError: if the command line names another model, or none and the zoo does not have this one. The message
-            names the package that the model came with.
-    """
+def _class_path(content: Content, named: str | None) -> str:
+    """Return the class path of a checkpoint's model: the one that the command line names, or one of the zoo."""
     class_path = content.get("class_path") or content["hyper_parameters"].get("_class_path")
-    known = [entry.class_path for entry in registry.entries().values()]
     if named is not None:
         if not configs.names_class(named, class_path):
-            raise InputError(f"it is of {class_path}, and the command line names {named}: give the one that fits")
+            raise InputError(_other_model(class_path, named))
         return named
-    if isinstance(class_path, str) and class_path in known:
+    if isinstance(class_path, str) and class_path in trust.paths("model"):
         return class_path
     package, way_out = content.get("package"), f"name it by --model {class_path}"
     if isinstance(package, str) and re.fullmatch(PACKAGE_NAME, package):
-        way_out = f"it came with the package '{package}' (where you trust it, pip install {package}); else {way_out}"
-    raise InputError(f"it is of {class_path}, which is not in the zoo: {way_out}")
+        way_out = f"it came with the package '{package}' (if you trust it, pip install {package}); else {way_out}"
+    raise InputError(f"its model is {class_path}, which is not in the zoo: {way_out}")
+
+
+def _other_model(class_path: object, named: str) -> str:
+    return f"its model is {class_path}, but the command line names {named}: name its model"
 
 
 def _has_data(data: Config) -> bool:
-    """Whether the folder in a config holds its data. If not, it must not become a place to download to."""
+    """Whether the folder in a config holds its data. Otherwise nothing may be downloaded to it."""
     data_set, data_dir = DATA_SETS.get(str(data.get("source", CIFAR10.name))), data.get("data_dir")
     if data_set is None or not isinstance(data_dir, str):
         return False
@@ -318,14 +270,8 @@ def _arguments(content: Content) -> dict[str, Any]:
     return {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
 
 
-def _is_same(value: Any, said: Any) -> bool:
-    """Whether an argument equals what a checkpoint, which `zoo.runs.trust` has checked, says about it."""
-    path = trust.path_of(value)
-    return configs.same_class(path, said) if path else _plain(value) == _plain(said)
-
-
 def _plain(value: Any) -> Any:
-    """Return `value` as a config holds it: a tuple as a list, a member of an enumeration by its name."""
+    """Return `value` as a config holds it: a tuple as a list, a member of an enumeration as its name."""
     if isinstance(value, Enum):
         return value.name
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
@@ -338,46 +284,28 @@ def _section(config: Config, section: str) -> Config:
     return config.get(section) or {}
 
 
-def _named_model(said: Config) -> str | None:
-    return _section(said, "model").get("class_path")
-
-
 def _trusted(config: Config, source: trust.Source, said: Config) -> Config:
-    """Return what a command line leaves of a stranger's config.
-
-    Args:
-        config: of the stranger.
-        source: where it comes from.
-        said: what the command line says.
-
-    Raises:
-        InputError: see `zoo.runs.trust.check`.
-    """
-    left = _left(config, said)
+    """Return the part of a stranger's config that the command line leaves, checked by `zoo.runs.trust`."""
+    left = _without(config, said)
     named = {key: _section(said, key).get("class_path") for key in options.CLASS_KEYS}
+    for key, path in named.items():
+        trained = _section(config, key).get("class_path")
+        if path is None or trained is None:
+            continue
+        # Only a listed class may be imported, and so compared under another of its paths.
+        is_listed = trained in trust.paths(key)
+        if configs.same_class(trained, path) if is_listed else configs.names_class(path, trained):
+            left[key] = left[key] | {"class_path": path}
+        else:
+            left.pop(key, None)
+    for name, value in _section(said, "trainer").items():
+        if isinstance(value, dict) and "class_path" in value and "trainer" in left:  # named with all its arguments
+            left["trainer"].pop(name, None)
     try:
         configs.check_values(source.name, left)
         trust.check(left, source, named)
     except RecursionError:
         raise InputError(f"{source.name} has too many levels") from None
-    return left
-
-
-def _left(base: Config, said: Config) -> Config:
-    """Return a config without what the command line replaces."""
-    left = _without(base, said)
-    for key in options.CLASS_KEYS:
-        named, trained = (_section(config, key).get("class_path") for config in (said, base))
-        if named is not None and trained is not None:
-            # A class of the lists may be imported, and so compared under another of its paths.
-            is_listed = trained in trust.paths(key)
-            if configs.same_class(trained, named) if is_listed else configs.names_class(named, trained):
-                left[key] = left[key] | {"class_path": named}
-            else:
-                left.pop(key, None)
-    for name, value in _section(said, "trainer").items():
-        if isinstance(value, dict) and "class_path" in value and "trainer" in left:  # named with all its arguments
-            left["trainer"].pop(name, None)
     return left
 
 

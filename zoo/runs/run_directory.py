@@ -30,48 +30,35 @@ TENSORBOARD, EXPLAIN, REPORT, EXPORT = "tensorboard", "explain", "report", "expo
 
 
 def create(runs_dir: Path, name: str) -> Path:
-    """Make and return a new directory `runs_dir/name/<date and time>`.
-
-    Raises:
-        InputError: where it cannot be made, or would be made through a link in `runs_dir`.
-    """
+    """Make and return a new directory `runs_dir/name/<date and time>`, not through a link in `runs_dir`."""
     if (runs_dir / name).is_symlink():
         raise InputError(
-            f"--runs_dir={runs_dir}: {runs_dir / name} is a link, in which runs would not be found again: "
+            f"--runs_dir={runs_dir}: {runs_dir / name} is a link, and runs behind links are not found again: "
             "remove it, or name another folder by --runs_dir"
         )
     started = time.strftime("%Y-%m-%d_%H-%M-%S")
-    for attempt in range(1, 1000):
+    for attempt in itertools.count(1):
         directory = runs_dir / name / (started if attempt == 1 else f"{started}_{attempt}")
         try:
             directory.mkdir(parents=True)
-        except FileExistsError:
-            if directory.is_dir():
-                continue
-            raise InputError(f"--runs_dir={runs_dir}: '{directory.parent}' is not a folder") from None
+            break
         except OSError as error:
-            raise InputError(f"--runs_dir={runs_dir}: a run directory cannot be made there ({error})") from error
-        return directory
-    raise InputError(f"--runs_dir={runs_dir}: no free name for a run that started at {started}")
+            if not isinstance(error, FileExistsError) or not directory.is_dir():
+                raise InputError(f"--runs_dir={runs_dir}: a run directory cannot be made there ({error})") from error
+    return directory
 
 
 def lock(run: Path) -> FileLock:
-    """Take and return the lock of a run, which ends with its process.
-
-    Raises:
-        InputError: where another process has it, or it cannot be taken.
-    """
-    check_links(run)  # the lock's file is emptied
+    """Take and return the lock of a run, which ends with the process. Raise InputError if another process holds it."""
+    check_links(run)  # taking the lock empties its file
     taken = FileLock(run / LOCK)
     try:
         taken.acquire(timeout=0)
     except Timeout:
         raise InputError(f"{run} is being trained by another process: wait for it, or stop it") from None
     except OSError as error:
-        why, owner = error.strerror or error, _owner(run / LOCK)
-        raise InputError(
-            f"{run / LOCK}{owner} cannot be opened ({why}): delete it if nobody trains this run, or copy the run"
-        ) from error
+        problem = f"{run / LOCK}{_owner(run / LOCK)} cannot be opened ({error.strerror or error})"
+        raise InputError(f"{problem}: delete it if nobody trains this run, or copy the run") from error
     return taken
 
 
@@ -83,51 +70,40 @@ def _owner(path: Path) -> str:
 
 
 def check_links(run: Path) -> None:
-    """Check that nothing in a run leads out of it, before anything is read or written there.
+    """Check that a run holds regular files and folders only, before anything is read or written there.
 
-    The folder itself may be reached through a link. A link in it may come from a stranger.
-
-    Raises:
-        InputError: names what is neither a regular file nor a folder.
+    The folder itself may be reached through a link. A link in the folder may come from a stranger.
     """
     for folder, folders, names in os.walk(run):
         for name in (*folders, *names):
             path = Path(folder, name)
             try:
                 mode = path.lstat().st_mode
-                what = f"a link to {os.readlink(path)}" if stat.S_ISLNK(mode) else "no regular file"
+                kind = f"a link to {os.readlink(path)}" if stat.S_ISLNK(mode) else "no regular file"
             except FileNotFoundError:  # another process of the run has just renamed it
                 continue
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise InputError(f"{path} is {what}: a run holds files and folders of its own only, so remove it")
+                raise InputError(f"{path} is {kind}: a run holds files and folders of its own only, so remove it")
 
 
 def folder_of(checkpoint: Path, name: str) -> Path:
-    """Return the folder `name` in the run of a checkpoint, or beside a checkpoint that lies in no run.
+    """Return the folder `name` in the run of a checkpoint, or beside a checkpoint outside of runs. Refuse links."""
+    folder = home(checkpoint)
+    if run_of(checkpoint) is not None:
+        check_links(folder)
+    elif (folder / name).is_symlink():
+        raise InputError(f"{folder / name} is a link, which may come from a stranger: remove it")
+    return folder / name
 
-    Raises:
-        InputError: if there are links in the way, see `check_links`.
+
+def newest(runs_dir: Path, is_wanted: Callable[[Path], bool]) -> Path | None:
+    """Return the wanted run that started last; None if there is none.
+
+    `runs_dir` holds all runs, or the runs of a name. Links in it may come with a stranger's runs and are not followed.
     """
-    above = of_checkpoint(checkpoint)
-    if holding(checkpoint) is not None:
-        check_links(above)
-    elif (above / name).is_symlink():
-        raise InputError(f"{above / name} is a link, which may come from a stranger: remove it")
-    return above / name
-
-
-def newest(runs_dir: Path, holds: Callable[[Path], bool]) -> Path | None:
-    """Return the run that started last, of those for which `holds` is true; None where there is none.
-
-    Links in `runs_dir`, which may have come with a stranger's runs, are not followed.
-
-    Args:
-        runs_dir: where runs are kept, or the runs of a name.
-        holds: tells of a run's directory whether it is wanted.
-    """
-    below = _folders(runs_dir)
-    found = [run for run in itertools.chain(below, *map(_folders, below)) if (run / CONFIG).is_file() and holds(run)]
-    return max(found, key=_started, default=None)
+    groups = _folders(runs_dir)
+    runs = [run for run in itertools.chain(groups, *map(_folders, groups)) if (run / CONFIG).is_file()]
+    return max(filter(is_wanted, runs), key=_started, default=None)
 
 
 def _folders(place: Path) -> list[Path]:
@@ -139,19 +115,19 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _started(run: Path) -> tuple[str, int, int]:
-    """When a run started: its name, the number of the run in that second, and the file's time to tell models apart.
+    """Return when a run started: the time in its name, its number in that second, and the time of its config.
 
-    A folder that somebody has given another name comes before all that say when they started.
+    A folder with another name comes first.
     """
-    name = re.fullmatch(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d{1,3}))?", run.name)
+    name = re.fullmatch(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d{1,9}))?", run.name)
     started, number = (name[1], int(name[2] or 1)) if name else ("", 0)
     return started, number, (run / CONFIG).stat().st_mtime_ns
 
 
-def holding(checkpoint: Path) -> Path | None:
-    """Return the run directory that a checkpoint lies in; None where it lies in none.
+def run_of(checkpoint: Path) -> Path | None:
+    """Return the run directory of a checkpoint; None if the checkpoint is outside of runs.
 
-    A checkpoint that is reached through a link lies where the link leads to, unless the link lies in a run itself.
+    A link to a checkpoint stands for its target, unless the link itself is in a run.
     """
     for path in (checkpoint.absolute(), checkpoint.resolve()):
         folder = path.parent
@@ -160,6 +136,6 @@ def holding(checkpoint: Path) -> Path | None:
     return None
 
 
-def of_checkpoint(checkpoint: Path) -> Path:
-    """Return the run directory that a checkpoint lies in, or its own folder where it lies in none."""
-    return holding(checkpoint) or checkpoint.resolve().parent
+def home(checkpoint: Path) -> Path:
+    """Return the run directory of a checkpoint; its folder if the checkpoint is outside of runs."""
+    return run_of(checkpoint) or checkpoint.resolve().parent

@@ -1,11 +1,11 @@
-"""What data from a stranger may say: the config in a checkpoint, or in the folder of a run.
+"""What the config in a checkpoint or in the folder of a run may say, which may come from a stranger.
 
 Such a config holds plain values: numbers, texts, and lists and dictionaries of them. Classes stand only at the top of
-`model`, `optimizer` and `lr_schedule`, and as entries of `trainer.callbacks` and `trainer.logger`. Each of them is on
-the lists below, by its exact name. Nothing else is imported.
+`model`, `optimizer` and `lr_schedule`, and as entries of `trainer.callbacks` and `trainer.logger`. Each of them must be
+in `LISTS`, by its exact name. Nothing else is imported.
 
-jsonargparse takes a text for the path of a class, a function or a file where an argument's type is one of an object.
-So a text stands only where the class asks for a text.
+jsonargparse takes a text for the path of a class, a function or a file if the type of an argument is a class. So a text
+stands only where the class asks for a text.
 """
 
 import inspect
@@ -29,33 +29,30 @@ from zoo.runs import configs
 from zoo.runs.configs import Config
 from zoo.runs.options import CLASS_KEYS
 
-# Where the classes are that a stranger's config may name, and what they are called there.
-OPTIMIZERS = {
-    "torch.optim": (
-        "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "Muon", "NAdam", "RAdam",
-        "RMSprop", "Rprop", "SGD", "SparseAdam",
-    ),
-    "zoo.core.torch_optimizers": ("DecoupledSGD", "MuonSGD"),
-    "zoo.core.numpy_optimizers": ("NumPyAdam", "NumPyMomentum", "NumPySGD"),
-}  # fmt: skip
-SCHEDULES = {"zoo.core.schedules": ("Constant", "Cosine", "Linear", "Step")}
-CALLBACKS = {
-    **{home: (name,) for name, home in configs.CALLBACKS.items()},
-    "lightning.pytorch.callbacks": (
-        "DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler",
-        "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelPruning", "ModelSummary",
-        "RichModelSummary", "RichProgressBar", "TQDMProgressBar", "Timer",
-    ),
-}  # fmt: skip
-LOGGERS = {"lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger")}
+OURS = ()  # all public classes that a module of ours defines
+# The classes that a stranger's config may name, by their modules.
 LISTS: dict[str, Mapping[str, tuple[str, ...]]] = {
-    "optimizer": OPTIMIZERS,
-    "lr_schedule": SCHEDULES,
-    "callbacks": CALLBACKS,
-    "logger": LOGGERS,
-}
+    "optimizer": {
+        "torch.optim": (
+            "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "Muon", "NAdam", "RAdam",
+            "RMSprop", "Rprop", "SGD", "SparseAdam",
+        ),
+        "zoo.core.torch_optimizers": OURS,
+        "zoo.core.numpy_optimizers": OURS,
+    },
+    "lr_schedule": {"zoo.core.schedules": OURS},
+    "callbacks": {
+        **dict.fromkeys(configs.CALLBACKS.values(), OURS),
+        "lightning.pytorch.callbacks": (
+            "DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler",
+            "LearningRateFinder", "LearningRateMonitor", "ModelCheckpoint", "ModelPruning", "ModelSummary",
+            "RichModelSummary", "RichProgressBar", "TQDMProgressBar", "Timer",
+        ),
+    },
+    "logger": {"lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger")},
+}  # fmt: skip
 
-# Options of the trainer that hold objects, upload files, or name a folder to write to.
+# Options of the trainer that hold objects, upload files, or name a folder for output.
 NEVER = ("default_root_dir", "model_registry", "plugins")
 PLACE = re.compile(r"(^|_)(dir|path|folder|root)$|^dirpath$")
 NAME = re.compile(r"[\w-]+")  # "auto", "ddp": a registered name, where a type has both a text and an object
@@ -65,33 +62,24 @@ CONTAINERS = ("list", "tuple", "dict", "set", "frozenset", "Sequence", "Iterable
 
 
 class Source(NamedTuple):
-    """Where a config comes from.
-
-    Attributes:
-        name: of the file, for messages.
-        again: the options that name a thing again, for messages.
-        run: the folder of the run that the config describes; None for a checkpoint.
-    """
+    """The file of a config, the options by which a user repeats a part of it, and the folder of the run, if any."""
 
     name: str
     again: str
     run: Path | None = None
 
     def refuse(self, problem: str) -> InputError:
-        """Return the error for something that only the command line may say."""
+        """Return the error for a part of the config that only the command line may set."""
         return InputError(f"{self.name}: {problem}. If you trust it, name it again: {self.again}")
 
 
 def check(config: Config, source: Source, named: Mapping[str, Any] | None = None) -> None:
-    """Check that a stranger's config holds plain values, and no class that is not on the lists.
+    """Check that a stranger's config, as `zoo.runs.configs.expand` returns it, holds plain values and listed classes.
 
     Args:
-        config: with its short names written out (see `zoo.runs.configs.expand`).
+        config: the config.
         source: where it comes from.
         named: the paths of classes that the command line names, and thereby trusts, by key, such as "optimizer".
-
-    Raises:
-        InputError: names the first thing that is refused, and says how the command line can name it.
     """
     from lightning import Trainer
 
@@ -110,8 +98,7 @@ def check(config: Config, source: Source, named: Mapping[str, Any] | None = None
             options = {name: option for name, option in value.items() if name.removesuffix("+") not in LISTS}
             _check_arguments(key, options, Trainer, source)
             for name in value.keys() - options.keys():
-                entries = value[name] if isinstance(value[name], list) else [value[name]]
-                for entry in entries:
+                for entry in configs.as_list(value[name]):
                     if entry is not None and not isinstance(entry, bool):
                         _check_class(name.removesuffix("+"), f"trainer.{name}", entry, source)
         else:
@@ -120,22 +107,25 @@ def check(config: Config, source: Source, named: Mapping[str, Any] | None = None
 
 @cache
 def classes(kind: str) -> dict[str, type]:
-    """Return the classes that a stranger may name, by each of their names.
-
-    Args:
-        kind: "optimizer", "lr_schedule", "callbacks" or "logger".
-    """
-    found: dict[str, type] = {}
+    """Return the classes of `LISTS[kind]` by each of their paths."""
+    listed: dict[str, type] = {}
     for home, names in LISTS[kind].items():
-        for name in names:
-            cls = getattr(import_module(home), name, None)  # older versions of torch lack some
-            if cls is not None:
-                found |= {f"{home}.{name}": cls, f"{cls.__module__}.{cls.__qualname__}": cls}
-    return found
+        module = import_module(home)
+        for name in names or _defined_in(module):
+            if (cls := getattr(module, name, None)) is not None:  # older versions of torch lack some
+                listed |= {f"{home}.{name}": cls, f"{cls.__module__}.{cls.__qualname__}": cls}
+    return listed
+
+
+def _defined_in(module: types.ModuleType) -> list[str]:
+    """Return the names of the public and concrete classes that a module defines."""
+    defined = (value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__)
+    classes = (value for value in defined if inspect.isclass(value) and not inspect.isabstract(value))
+    return [cls.__name__ for cls in classes if not cls.__name__.startswith("_")]
 
 
 def paths(kind: str) -> set[str]:
-    """Return the paths of the classes that a stranger may name: of "model", or as `classes` has it."""
+    """Return the paths of the classes that a stranger may name; `kind` is "model" or a key of `LISTS`."""
     if kind == "model":
         return {entry.class_path for entry in registry.entries().values()}
     return set(classes(kind))
@@ -161,7 +151,7 @@ def _check_class(kind: str, where: str, value: Any, source: Source, named: str |
     path = value.get("class_path")
     cls = _class(kind, path, named) if isinstance(path, str) else None
     if cls is None:
-        raise source.refuse(f"{where} names {path}, which is no class that a file may choose")
+        raise source.refuse(f"{where} names {path}, which is not a class that a file may choose")
     arguments = value.get("init_args")
     _check_arguments(where, {} if arguments is None else arguments, cls, source)
     if kind in ("callbacks", "logger"):
@@ -196,7 +186,7 @@ def _is_layer(value: Any) -> bool:
 
 
 def _check_value(where: str, value: Any, hint: Any, source: Source) -> None:
-    """Check a value: that it is plain, and that texts and dictionaries stand only where the class asks for them."""
+    """Check that a value is plain, and that texts and dictionaries stand only where the class asks for them."""
     if isinstance(value, dict):
         for key, entry in value.items():
             if not isinstance(key, (str, int)):
@@ -211,7 +201,7 @@ def _check_value(where: str, value: Any, hint: Any, source: Source) -> None:
         if configs.reads_as_yaml(value):
             raise source.refuse(f"{where} is {one_line(value)}, a text that would be read as YAML")
     elif not isinstance(value, (bool, int, float, type(None))):
-        raise source.refuse(f"{where} is {one_line(value)}, which is no plain value")
+        raise source.refuse(f"{where} is {one_line(value)}, which is not a plain value")
     if isinstance(value, (dict, str)) and not _is_plain(hint):
         is_name = isinstance(value, str) and str in get_args(hint) and NAME.fullmatch(value)
         if not is_name or os.path.isfile(str(value)):
@@ -219,7 +209,7 @@ def _check_value(where: str, value: Any, hint: Any, source: Source) -> None:
 
 
 def _is_plain(hint: Any) -> bool:
-    """Whether a type has values that are no objects, functions, classes or modules."""
+    """Whether all values of a type are plain: none is an object, a function, a class or a module."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return True
@@ -233,9 +223,9 @@ def _is_plain(hint: Any) -> bool:
 
 
 def _hints(cls: type) -> dict[str, Any]:
-    """Return the types of a class's arguments: its own, and those of the bases that it hands its others to.
+    """Return the types of the arguments of a class and its bases.
 
-    An argument without a type takes anything. A type that cannot be read counts as one of an object.
+    An argument without a type takes anything. A type that cannot be read counts as `object`.
     """
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -245,14 +235,14 @@ def _hints(cls: type) -> dict[str, Any]:
         try:
             typed = get_type_hints(init, include_extras=True)
             default: Any = Any
-        except Exception:  # names that exist for type checkers alone
+        except Exception:  # names that exist for type checkers only
             typed, default = {}, object
         hints |= {name: typed.get(name, default) for name in inspect.signature(init).parameters}
     return hints
 
 
 def _check_place(where: str, name: str, value: Any, source: Source) -> None:
-    """Check that a callback or a logger writes into the run alone."""
+    """Check that a callback or a logger writes into the run only."""
     if not isinstance(value, str):
         return
     path = Path(value)
@@ -262,23 +252,22 @@ def _check_place(where: str, name: str, value: Any, source: Source) -> None:
         raise source.refuse(f"{where} is {value}, a place outside of the run")
 
 
-# What a config names, for a person who looks through it.
+# The foreign code that a config names, for `config --check`.
 
 
 def names(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield what a config names that is no class of the lists: its key, and the path of a class, a function or a file.
+    """Yield the keys and paths of the classes, functions and files in a config that are not in `LISTS`.
 
-    Imports none of it.
+    Imports none of them.
 
     Args:
         config: as `zoo.runs.configs.read` returns it.
     """
     for key, value in configs.expand(config).items():
-        if key in CLASS_KEYS or key == "trainer":
-            yield from _names(key, value)
-        else:
-            found = _names(key, value)  # plain text, such as "data", can name a folder as well as a module
-            yield from (pair for pair in found if pair[0].endswith(".class_path") or configs.reads_as_yaml(pair[1]))
+        for place, text in _names(key, value):
+            # Under other keys, such as "data", plain text can name a folder as well as a module.
+            if key in (*CLASS_KEYS, "trainer") or place.endswith(".class_path") or configs.reads_as_yaml(text):
+                yield place, text
 
 
 def _names(key: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -305,7 +294,7 @@ def _is_listed(path: str) -> bool:
 
 
 def _is_installed(path: str) -> bool:
-    """Whether the first part of a dotted path is a module that can be imported; it is not."""
+    """Whether the first part of a dotted path is a module that can be imported. Does not import it."""
     try:
         return find_spec(path.partition(".")[0]) is not None
     except (ImportError, ValueError):

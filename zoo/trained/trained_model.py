@@ -87,7 +87,7 @@ def load(
             zoo that `model` does not name; or if the device cannot hold the model.
     """
     devices.check(accelerator, f"--accelerator {accelerator}")
-    origin = resume.of_checkpoint(str(wanted), runs_dir, model)
+    origin = resume.checkpoint_origin(str(wanted), runs_dir, model)
     assert origin.path is not None
     assert origin.content is not None
     assert origin.config is not None

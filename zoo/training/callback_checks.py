@@ -1,4 +1,4 @@
-"""What callbacks ask for, looked at before a run has a directory; and where a run keeps what they write."""
+"""Check callbacks before a run has a directory, and set where they write in it."""
 
 import re
 import traceback
@@ -26,72 +26,51 @@ from zoo.training.callbacks.dead_units import DeadUnits
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
 
 OURS = ("zoo.", "datamodules.", "lightning.")
-START = ("setup", "on_fit_start", "on_train_start")  # hooks that come before anything is learned
-OF_ARGUMENTS = (ValueError, TypeError, LookupError, MisconfigurationException)
-NAME_OF_LAST = "own-last"  # of the file that a ModelCheckpoint with save_last writes beside the run's own last.ckpt
+START = ("setup", "on_fit_start", "on_train_start")  # hooks before anything is learned
+ARGUMENT_ERRORS = (ValueError, TypeError, LookupError, MisconfigurationException)
+NAME_OF_LAST = "own-last"  # the file of a ModelCheckpoint with save_last, beside the run's own last.ckpt
 RATES = ("lr", "learning_rate")  # attributes that a LearningRateFinder looks for
 
 
 def check(callbacks: Sequence[L.Callback], model: Classifier, class_names: Sequence[str], validates: bool) -> None:
-    """Refuse callbacks that cannot do their work in a run.
+    """Check that the callbacks of a trainer can work in a run of `model`. An InputError says how to go on without one.
 
-    Args:
-        callbacks: of the trainer.
-        model: to train.
-        class_names: of the data.
-        validates: whether the run validates.
-
-    Raises:
-        InputError: names the callback, what it asks for, and a way out.
+    `validates` tells whether the run validates. The metrics of the data's classes can be monitored by `class_names`.
     """
+    known = _metrics(model, class_names, validates)
     for callback in callbacks:
-        if isinstance(callback, StochasticWeightAveraging):
-            raise InputError(
-                "StochasticWeightAveraging is not supported: its averages would be in no checkpoint; use "
-                "lightning.pytorch.callbacks.EMAWeightAveraging"
-            )
-        if isinstance(callback, LearningRateFinder):
-            names = (callback._attr_name, *RATES)
-            if not any(name and (hasattr(model, name) or name in model.hparams) for name in names):
-                raise InputError(
-                    f"LearningRateFinder sets an attribute lr of the model, and {type(model).__name__} has none: "
-                    "leave it out, and set --optimizer.lr"
-                )
-        is_channels_last = getattr(model, "memory_format", None) is torch.channels_last
-        if isinstance(callback, ModelPruning) and is_channels_last and any(p.ndim == 4 for p in model.parameters()):
-            raise InputError(
-                f"ModelPruning cannot prune {type(model).__name__}, whose convolutions are in channels_last memory: "
-                "leave it out, or name a model without convolutions"
-            )
-        if isinstance(callback, ModelCheckpoint) and not isinstance(callback, RunCheckpoint):
-            if callback.dirpath is None and callback.filename in (BEST, LAST):
-                raise InputError(
-                    f"ModelCheckpoint: filename={callback.filename} is a checkpoint of the run's own: "
-                    "give another name, or a dirpath"
-                )
-            _check_monitor(callback, callback.monitor, ("epoch", "step"), callbacks, model, class_names, validates)
-        if isinstance(callback, EarlyStopping) and callback.strict:
-            _check_monitor(callback, callback.monitor, (), callbacks, model, class_names, validates)
+        if problem := _problem(callback, model):
+            raise InputError(f"{type(callback).__name__}{problem}")
+        is_checkpoint = isinstance(callback, ModelCheckpoint) and not isinstance(callback, RunCheckpoint)
+        if not is_checkpoint and not (isinstance(callback, EarlyStopping) and callback.strict):
+            continue
+        monitor, choices = cast(Any, callback).monitor, [*known, *(["epoch", "step"] if is_checkpoint else [])]
+        if monitor is not None and monitor not in choices and not _may_log_more(model, callbacks):
+            shown = [name for name in choices if not name.startswith("val_per_class/")]
+            shown += ["val_per_class/CLASS"] if validates else []
+            problem = f"monitor={monitor} is never logged.{did_you_mean(monitor, choices)}"
+            raise InputError(f"{type(callback).__name__}: {problem} There are: {', '.join(shown)}")
 
 
-def _check_monitor(
-    callback: L.Callback,
-    monitor: str | None,
-    further: Sequence[str],
-    callbacks: Sequence[L.Callback],
-    model: Classifier,
-    class_names: Sequence[str],
-    validates: bool,
-) -> None:
-    """Refuse a metric that is never logged, as far as that is known: other people's code may log any."""
-    known = [*_metrics(model, class_names, validates), *further]
-    if monitor is None or monitor in known or _may_log_more(model, callbacks):
-        return
-    shown = [name for name in known if not name.startswith("val_per_class/")]
-    raise InputError(
-        f"{type(callback).__name__}: monitor={monitor} is never logged.{did_you_mean(monitor, known)} "
-        f"There are: {', '.join(shown)}{', val_per_class/CLASS' if validates else ''}"
-    )
+def _problem(callback: L.Callback, model: Classifier) -> str | None:
+    """Return why a callback cannot work in a run; None if it can."""
+    name = type(model).__name__
+    if isinstance(callback, StochasticWeightAveraging):
+        ema = "lightning.pytorch.callbacks.EMAWeightAveraging"
+        return f" is not supported: its averages would be in no checkpoint; use {ema}"
+    if isinstance(callback, LearningRateFinder):
+        rates = filter(None, (callback._attr_name, *RATES))
+        if not any(hasattr(model, rate) or rate in model.hparams for rate in rates):
+            return f" sets an attribute lr of the model, and {name} has none: leave it out, and set --optimizer.lr"
+    is_channels_last = getattr(model, "memory_format", None) is torch.channels_last
+    if isinstance(callback, ModelPruning) and is_channels_last and any(p.ndim == 4 for p in model.parameters()):
+        why = "whose convolutions are in channels_last memory"
+        return f" cannot prune {name}, {why}: leave it out, or name a model without convolutions"
+    if isinstance(callback, RunCheckpoint) or not isinstance(callback, ModelCheckpoint):
+        return None
+    if callback.dirpath is None and callback.filename in (BEST, LAST):
+        return f": filename={callback.filename} is a checkpoint of the run's own: give another name, or a dirpath"
+    return None
 
 
 def _metrics(model: Classifier, class_names: Sequence[str], validates: bool) -> list[str]:
@@ -105,16 +84,16 @@ def _metrics(model: Classifier, class_names: Sequence[str], validates: bool) -> 
 
 
 def _may_log_more(model: Classifier, callbacks: Sequence[L.Callback]) -> bool:
-    if is_overridden("further_metrics", model, Classifier):
+    """Whether a run may log other metrics: the code of users can log any."""
+    if is_overridden("further_metrics", model, Classifier) or not type(model).__module__.startswith(OURS):
         return True
-    return any(isinstance(it, DeadUnits) or not type(it).__module__.startswith(OURS) for it in (model, *callbacks))
+    return any(isinstance(c, DeadUnits) or not type(c).__module__.startswith(OURS) for c in callbacks)
 
 
 def refusal(error: BaseException, trainer: L.Trainer) -> InputError | None:
-    """Return the line for an error that a callback raised when a run was set up; None for any other error.
+    """Return the message for the error of a callback while a run is set up, or for a wrong argument; else None.
 
-    Lightning's own callbacks find some of their arguments wrong later: a ModelPruning when it prunes, a ModelCheckpoint
-    or an EarlyStopping once its metric is due.
+    ModelPruning finds a wrong argument when it prunes; ModelCheckpoint and EarlyStopping when their metric is due.
     """
     if not isinstance(error, Exception) or isinstance(error, (InputError, RunError, OSError)):
         return None
@@ -124,20 +103,20 @@ def refusal(error: BaseException, trainer: L.Trainer) -> InputError | None:
         if not any(callback is known for known in callbacks):
             continue
         is_metric = isinstance(callback, (ModelCheckpoint, EarlyStopping))
-        is_argument = type(callback).__module__.startswith("lightning.") and isinstance(error, OF_ARGUMENTS)
+        is_argument = type(callback).__module__.startswith("lightning.") and isinstance(error, ARGUMENT_ERRORS)
         if not (frame.f_code.co_name in START or is_metric or is_argument):
             return None
-        theirs = not type(callback).__module__.startswith(OURS)
-        where = f" ({Path(frame.f_code.co_filename).name}, line {line})" if theirs else ""
+        is_ours = type(callback).__module__.startswith(OURS)
+        where = "" if is_ours else f" ({Path(frame.f_code.co_filename).name}, line {line})"
         problem = one_line(error) or type(error).__name__
         return InputError(f"--trainer.callbacks: {type(callback).__name__}{where}: {problem}")
     return None
 
 
 def place(callbacks: Sequence[L.Callback], directory: Path) -> None:
-    """Let the checkpoints of ModelCheckpoints that name no folder be written to a run's `directory`.
+    """Set `directory` as the folder of ModelCheckpoints that name none.
 
-    A metric's name such as "val/acc" would make a folder; "val_acc" takes its place in the file's name.
+    In a file's name "val_acc" replaces a metric's name such as "val/acc", which would make a folder.
     """
     for callback in callbacks:
         if not isinstance(callback, ModelCheckpoint) or isinstance(callback, RunCheckpoint):
@@ -147,7 +126,5 @@ def place(callbacks: Sequence[L.Callback], directory: Path) -> None:
             callback.CHECKPOINT_NAME_LAST = NAME_OF_LAST
             callback.save_last = bool(callback.save_last)  # a file, no link: a run may be copied and moved
         if callback.filename is not None and callback.auto_insert_metric_name:
-            callback.filename = re.sub(
-                r"\{([^}:]+)", lambda name: f"{name[1].replace('/', '_')}={{{name[1]}", callback.filename
-            )
+            callback.filename = re.sub(r"\{([^}:]+)", lambda m: f"{m[1].replace('/', '_')}={{{m[1]}", callback.filename)
             callback.auto_insert_metric_name = False

@@ -1,4 +1,4 @@
-"""`Fit`: trains a model in a run's directory, then evaluates its best checkpoint on the test set."""
+"""`Fit`: trains a model in a run directory, then evaluates its best checkpoint on the test set."""
 
 import contextlib
 import shutil
@@ -44,22 +44,16 @@ class Fit(TrainerCommand):
 
     def __init__(self, command_line: CommandLine, origin: Origin) -> None:
         self.best: RunCheckpoint | None = None
-        self.last: RunCheckpoint | None = None
         self.not_finite, self.ending = StopWhenNotFinite(), Ending()
-        self._made: list[Path] = []  # folders for the run's directory, the innermost first
+        self._made: list[Path] = []  # new folders of the run, the innermost first
         self._lock: FileLock | None = None
         super().__init__(command_line, origin)
         self.graceful_stop.requeue = None if self.cli.slurm is None else self.cli.slurm.requeue_signal
 
-    @property
-    def saves_last(self) -> bool:
-        """Whether the run keeps a last checkpoint."""
-        return self.last is not None
-
     def callbacks(self, cli: ZooCLI, others: list[Callback]) -> list[Callback]:
-        """Return the callbacks of the trainer, in the order in which they depend on each other."""
+        """Return the callbacks of the trainer; each comes after those that it depends on."""
         config, self.run_config = cli.config_init, RunConfig(cli.parser, cli.config, self.origin)
-        # Before all others: they find the run's logger.
+        # The run's logger comes before all others.
         callbacks: list[Callback] = [
             LambdaCallback(setup=self._open_run, on_train_epoch_end=self.check_run_is_there),
             *([compilation.CompiledSteps()] if config.compile else []),
@@ -71,7 +65,7 @@ class Fit(TrainerCommand):
             FinishedEpoch(),
             StepSeed(int(config.seed_everything)),
             Curves(),
-            # What was logged is not logged again after a resume: it comes before the checkpoint.
+            # Before the checkpoint: a resume does not log again what was logged.
             self.not_finite,
             BatchLog(),
             Speed(self.history),
@@ -85,7 +79,7 @@ class Fit(TrainerCommand):
         self.graceful_stop.every_n_steps = config.save_every_n_steps
         validates = config.data.val_size and config.trainer.limit_val_batches != 0
         if config.trainer.enable_checkpointing is not False:
-            # The best before the last, which keeps what is known of the best.
+            # The best before the last: last.ckpt holds the state of the best.
             self.best = RunCheckpoint(BEST, monitor="val/acc") if validates else None
             self.last = RunCheckpoint(LAST)
             callbacks += filter(None, (self.best, self.last))
@@ -93,17 +87,11 @@ class Fit(TrainerCommand):
             if not validates:
                 raise InputError("--early_stopping needs a validation set: --data.val_size is 0")
             callbacks.append(EpochEarlyStopping(config.early_stopping))
-        # After what may end the run: the last epoch has plots.
+        # After the callbacks that may end the run: the last epoch has plots.
         return [*callbacks, Pictures(), LambdaCallback(on_train_start=self._begin)]
 
-    # Before anything is written.
-
     def prepare(self) -> None:
-        """Read all data and check all that can be checked, then make the run's directory: bad input leaves nothing.
-
-        Raises:
-            InputError: for data, a model or options with which no run can begin.
-        """
+        """Read all data and check everything, then make the run's directory: an InputError leaves no files."""
         config = self.config
         model_checks.check(self.model)
         if config.compile:
@@ -136,26 +124,24 @@ class Fit(TrainerCommand):
             raise
 
     def _check_batches(self) -> None:
-        """Refuse batches that would end training in the middle of an epoch."""
+        """Check that every batch of an epoch can be trained on."""
         data, options = self.data, self.config.trainer
         assert data.train is not None
         images = -(-len(data.train) // self.trainer.world_size)
         batches = images // data.batch_size if data.drop_last else -(-images // data.batch_size)
         size = f"--data.batch_size={data.batch_size} of {images:,} training images"
         if batches == 0:
-            raise InputError(f"{size} leaves no whole batch, and --data.drop_last leaves out the others: lower it")
+            raise InputError(f"{size} is less than a batch, and --data.drop_last drops it: lower the batch size")
         batch_norm = any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in self.model.modules())
         if batch_norm and images % data.batch_size == 1 and not data.drop_last:
-            raise InputError(
-                f"{size} leaves a last batch of one, on which batch norm cannot train: "
-                "give another size, or --data.drop_last=true"
-            )
+            way_out = "give another size, or --data.drop_last=true"
+            raise InputError(f"{size} leaves a last batch of one, on which batch norm cannot train: {way_out}")
         interval = options.val_check_interval
         if type(interval) is int and interval > batches and options.check_val_every_n_epoch is not None:
             raise InputError(f"--trainer.val_check_interval={interval} is more than the {batches} batches of an epoch")
 
     def _check_origin(self) -> None:
-        """Refuse a checkpoint that cannot be trained further, or whose training is done."""
+        """Check that a checkpoint can be trained further, and that its training is not finished."""
         path, content, run = self.origin.path, self.origin.content, self.origin.run
         if path is None or content is None:
             return
@@ -172,18 +158,10 @@ class Fit(TrainerCommand):
             is_finished = (run / results.FILE).is_file() and (same_length or is_finished)
         if is_finished:
             timed = " or --trainer.max_time" if self.config.trainer.max_time else ""
-            raise InputError(
-                f"{path} has trained for {done} epochs, all that it was to: raise --trainer.max_epochs{timed}"
-            )
-
-    # The run.
+            raise InputError(f"{path} has trained for {done} epochs and is finished: raise --trainer.max_epochs{timed}")
 
     def run(self) -> None:
-        """Train, then evaluate the best checkpoint on the test set, once; the last one if there is no validation set.
-
-        Raises:
-            InputError: see `prepare`; RunError: if the run ends before its time.
-        """
+        """Train, then evaluate the best checkpoint (the last one without validation) on the test set, once."""
         self.prepare()
         with self.attended():
             self.trainer.fit(self.model, self.data, ckpt_path=self.config.ckpt_path, weights_only=True)
@@ -191,12 +169,12 @@ class Fit(TrainerCommand):
             self._test_best()
 
     def _open_run(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        """Tell all that writes where to; called in every process of a run, once they can talk to each other."""
+        """Set the paths of everything that writes, in every process of a run, once the processes are connected."""
         if stage != "fit":
             return
         path = self.trainer.strategy.broadcast(self.origin.path)
         if not self.trainer.strategy.reduce_boolean_decision(path == self.origin.path):
-            raise RunError(f"the processes found different checkpoints to go on from: name the file, as {path}")
+            raise RunError(f"the processes would go on from different checkpoints: name the file, such as {path}")
         self.run_dir = self.trainer.run_dir = self.trainer.strategy.broadcast(self.run_dir)
         if self.run_dir is None:
             return
@@ -216,20 +194,20 @@ class Fit(TrainerCommand):
         if self.origin.run and content:
             return RunLogger(run_dir, checkpoints.epochs_done(content), content["global_step"])
         if self.origin.run and self.trainer.is_global_zero:
-            shutil.rmtree(run_dir / run_directory.TENSORBOARD, ignore_errors=True)  # it starts anew
+            shutil.rmtree(run_dir / run_directory.TENSORBOARD, ignore_errors=True)  # of the run's first start
         logger = RunLogger(run_dir)
         logger.experiment.add_text("data", self.data.describe())
         return logger
 
     def _begin(self, *hook_arguments: Any) -> None:
-        """Write the config of a run that goes on, once all callbacks are set up: one that refuses changes nothing."""
+        """Write the config of a run that goes on, after all callbacks have accepted their arguments."""
         if self.has_begun or self.run_dir is None or not processes.is_first():
             return
         self.has_begun = True
         self.run_config.set_aside(self.run_dir / results.FILE)
         self.run_config.save(self.run_dir)
         slurm.mark(self.run_dir, self.command_line.argv)
-        start = ", which has no checkpoint yet: it starts anew" if self.origin.run else ""
+        start = ", which has no checkpoint yet: it starts again" if self.origin.run else ""
         processes.say(f"Run: {self.run_dir}{f', from {self.origin.path}' if self.origin.path else start}")
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -245,7 +223,7 @@ class Fit(TrainerCommand):
         if path is not None:
             content = checkpoints.read(Path(path))
             checkpoints.check_weights(Path(path), content, self.model)
-            # Not by the trainer, which would put all callbacks back to where they were then, too.
+            # The trainer would restore the state of all callbacks, too.
             self.model.load_state_dict(content["state_dict"])
             if self.best is not None and self.best.best_model_score is not None:
                 facts["best_epoch"] = checkpoints.epochs_done(content)
@@ -257,16 +235,16 @@ class Fit(TrainerCommand):
             self.report("test", path, self.run_dir, facts)
 
     def discard(self) -> None:
-        """Remove the directory of a run that did not begin, and the folders that were made for it."""
+        """Remove the directory of a run that did not begin, and new folders above it."""
         if self.run_dir is not None and self.origin.run is None and processes.is_first():
             shutil.rmtree(self.run_dir, ignore_errors=True)
             for folder in self._made:
-                with contextlib.suppress(OSError):  # it holds other runs by now
+                with contextlib.suppress(OSError):  # another run is in it
                     folder.rmdir()
             self.run_dir = None
 
     def close(self) -> None:
-        """Give back the lock of the run."""
+        """Release the lock of the run."""
         if self._lock is not None:
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()

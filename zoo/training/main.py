@@ -1,4 +1,4 @@
-"""The ways into training: a command line, and `fit` from Python."""
+"""Run `fit`, `validate` and `test` from a command line, and `fit` from Python."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from zoo.core.classifier import Classifier
 from zoo.core.signals import Stopped
 from zoo.runs import results, resume
 from zoo.runs.command_line import CommandLine
+from zoo.runs.configs import as_word
 from zoo.trained import inference
 from zoo.training import option_checks, processes
 from zoo.training.evaluate_command import Evaluation
@@ -25,22 +25,17 @@ from zoo.training.fit_command import Fit
 from zoo.training.quiet import quiet
 from zoo.training.trainer_command import FULL, TrainerCommand
 
-_READ: dict[Any, Split] = {}  # the images of the last `fit`, which the next one may need, too
-# What classes raise for arguments that they cannot work with.
-OF_ARGUMENTS = (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException)
+_READ: dict[Any, Split] = {}  # the images of the last `fit`, for the next one
+# Errors of classes for wrong arguments.
+ARGUMENT_ERRORS = (ValueError, TypeError, RuntimeError, ImportError, LookupError, MisconfigurationException)
 
 
 def run_command(command_line: CommandLine) -> TrainerCommand:
-    """Run `fit`, `validate` or `test`.
-
-    Returns:
-        The command that has run, with its model, its trainer and its run's directory.
+    """Run `fit`, `validate` or `test`, and return the finished command.
 
     Raises:
-        InputError: for bad input that the parser does not see.
-        RunError: for a run that is cut short.
-        Stopped: if a signal asks to stop before there is a run.
-        Ended: with code 2 for bad input that the parser sees.
+        InputError, Ended: for bad input that the parser accepts, or refuses.
+        RunError, Stopped: for a run that ends early, or a signal before there is a run.
     """
     processes.end_with_first()
     with quiet():
@@ -48,14 +43,14 @@ def run_command(command_line: CommandLine) -> TrainerCommand:
             command = _build(command_line)
             command.run()
         except (RunError, Stopped) as error:
-            if not processes.is_first():  # which says it for all
+            if not processes.is_first():  # which reports it
                 raise Ended(error.exit_code) from None
             raise
         except OSError as error:
             if error.errno not in FULL:
                 raise
             raise RunError(f"the disk is full ({error}): make room, and start again") from error
-        except OF_ARGUMENTS as error:  # jsonargparse and Lightning wrap what is raised while they call something
+        except ARGUMENT_ERRORS as error:  # jsonargparse and Lightning wrap errors of functions that they call
             if (cause := _input_error_behind(error)) is None:
                 raise
             raise cause from error
@@ -63,21 +58,20 @@ def run_command(command_line: CommandLine) -> TrainerCommand:
 
 
 def _build(command_line: CommandLine) -> TrainerCommand:
-    """Build the command. Whatever cannot be built is bad input; what goes wrong later is worth a traceback."""
+    """Build the command. An error while it is built is bad input; a later one is worth a traceback."""
     origin = resume.find(command_line)
     is_fit, asks_for_help = command_line.command == "fit", command_line.help_section is not None
     if not is_fit and origin.path is None and not asks_for_help:
-        raise InputError(
-            f"{command_line.command} needs a trained model: --ckpt best, last, or runs/.../checkpoints/best.ckpt"
-        )
+        checkpoint = "--ckpt best, last, or runs/.../checkpoints/best.ckpt"
+        raise InputError(f"{command_line.command} needs a trained model: {checkpoint}")
     try:
         return (Fit if is_fit else Evaluation)(command_line, origin)
-    except OF_ARGUMENTS as error:
+    except ARGUMENT_ERRORS as error:
         raise _input_error_behind(error) or option_checks.name_culprit(error, command_line) from error
 
 
 def _input_error_behind(error: BaseException | None) -> InputError | None:
-    """Return the InputError that led to `error`, if one did."""
+    """Return the InputError that caused `error`, if there is one."""
     while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__
     return error
@@ -89,8 +83,8 @@ class FinishedRun:
 
     Attributes:
         path: of its directory; None after `{"trainer.fast_dev_run": True}`.
-        model: with the weights that were tested, in evaluation mode.
-        metrics: what metrics.json says, such as "test/acc".
+        model: with the tested weights, in evaluation mode.
+        metrics: the content of metrics.json, such as "test/acc".
         class_names: in the order of the probabilities.
     """
 
@@ -110,19 +104,20 @@ def fit(*configs: str | Path | Mapping[str, Any]) -> FinishedRun:
         run = zoo.fit("cnn", "synthetic", {"optimizer.lr": 0.01})
 
     Args:
-        configs: names or paths of configs, of which later ones lie over earlier ones; and options by their dotted keys,
-            as on the command line.
+        configs: names or paths of configs, of which later ones override earlier ones; and options by their dotted
+            keys, as on the command line.
 
     Several calls in one process read the images once.
 
     Raises:
-        InputError: for bad input; the message is the line that the command prints.
-        RunError: for a run that is cut short.
+        InputError: for bad input, with the message that the command prints.
+        RunError: for a run that ends early.
     """
     argv = ["fit"]
     for config in configs:
         if isinstance(config, Mapping):
-            argv += [f"--{key}={_as_word(value)}" for key, value in config.items()]
+            for key, value in config.items():
+                argv.append(f"--{key}={value if isinstance(value, (str, Path)) else as_word(value)}")
         else:
             argv += ["--config", str(config)]
     command_line = CommandLine(argv)
@@ -135,10 +130,3 @@ def fit(*configs: str | Path | Mapping[str, Any]) -> FinishedRun:
     path = command.run_dir
     metrics = {} if path is None else json.loads((path / results.FILE).read_text(encoding="utf-8"))
     return FinishedRun(path, command.model.eval(), metrics, command.data.class_names)
-
-
-def _as_word(value: Any) -> str:
-    """Return a value as the command line has it."""
-    if isinstance(value, (str, Path)):
-        return str(value)
-    return yaml.safe_dump([value], default_flow_style=True, width=float("inf"), sort_keys=False).strip()[1:-1]

@@ -1,4 +1,4 @@
-"""Options that neither the parser nor Lightning checks before a run has begun, or whose errors do not name them."""
+"""Check options that the parser accepts and that Lightning checks too late, or without naming them."""
 
 import inspect
 import math
@@ -8,13 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LSFEnvironment,
-    MPIEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins import environments
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator
 
 from datamodules.cifar10 import CIFAR10DataModule
@@ -27,54 +21,34 @@ from zoo.runs.options import OPTIONS, TRAINER_DEFAULTS
 
 LARGEST_SEED = 2**32 - 1  # of NumPy
 LONGEST_NAME = 200  # bytes: file systems take 255, and "-synthetic" may follow
-# Programs that start a process for each device, and tell it of the others.
-LAUNCHERS: tuple[type[ClusterEnvironment], ...] = (
-    TorchElasticEnvironment,
-    SLURMEnvironment,
-    LSFEnvironment,
-    MPIEnvironment,
-)
+# Programs that start a process for each device.
+LAUNCHERS: tuple[type[environments.ClusterEnvironment], ...] = (
+    environments.TorchElasticEnvironment, environments.SLURMEnvironment,
+    environments.LSFEnvironment, environments.MPIEnvironment,
+)  # fmt: skip
 
 
 def check(config: Any) -> None:
-    """Check the values of a command line.
-
-    Args:
-        config: of one of Lightning's commands, as the parser leaves it.
-
-    Raises:
-        InputError: names the option, its value, and what it may be.
-    """
+    """Check the options of `fit`, `validate` or `test`, as the parser returns them."""
     configs.check_values("the command line", config.as_dict())
     name = config.name
-    if name is not None and (name in ("", ".", "..") or Path(name).name != name.strip()):
-        raise InputError(f"--name={name} is no plain name for a folder: use --runs_dir for its place")
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name.strip() or not name.isprintable()):
+        raise InputError(f"--name={name} cannot name a folder: give printable characters without /; see --runs_dir")
     if name is not None and len(os.fsencode(name)) > LONGEST_NAME:
         raise InputError(f"--name={name} is too long for a folder: give at most {LONGEST_NAME} bytes")
-    if name is not None and not name.isprintable():
-        raise InputError(f"--name={name} holds characters that cannot be printed: use letters, digits, - and _")
     for option, parameter in inspect.signature(CIFAR10DataModule).parameters.items():
-        if config.data[option] is None and parameter.default is not None:  # which the parser lets through
+        if config.data[option] is None and parameter.default is not None:  # the parser accepts null
             raise InputError(f"--data.{option}=null: leave it out for its default, {parameter.default}")
     for name, least in ((option.name, option.least) for option in OPTIONS if option.least is not None):
-        if config[name] is not None and config[name] < least:
-            raise InputError(f"--{name}={config[name]} is out of range: give a number of at least {least}")
-    trainer = config.trainer
-    for option in ("max_epochs", "max_steps"):
-        if trainer[option] is not None and trainer[option] < -1:
-            value = f"--trainer.{option}={trainer[option]}"
-            raise InputError(f"{value} is out of range: give a number of at least 0, or -1 for no end")
-    clip = trainer.gradient_clip_val
-    if clip is not None and not 0 <= clip < math.inf:
-        raise InputError(
-            f"--trainer.gradient_clip_val={clip} is out of range: give a number of at least 0, or leave it out"
-        )
+        if config[name] is not None and not least <= config[name] < math.inf:
+            choices = "at least 0, or -1 for no limit" if least == -1 else f"at least {least}"
+            raise InputError(f"--{name}={config[name]} is out of range: give a finite number of {choices}")
     _check_profiler(config)
-    _check_processes(trainer)
+    _check_processes(config.trainer)
 
 
 def _check_profiler(config: Any) -> None:
-    """Refuse a profiler that would fail when it is built, or after the training."""
+    """Check that a profiler can be built, and can write its files after the training."""
     profiler = config.trainer.profiler
     if profiler is None:
         return
@@ -84,17 +58,12 @@ def _check_profiler(config: Any) -> None:
         raise InputError(f"--trainer.profiler={path} needs the package torch_xla: use simple, advanced or pytorch")
     arguments = {} if isinstance(profiler, str) else profiler.get("init_args") or {}
     if config.trainer.fast_dev_run and arguments.get("dump_stats") and not arguments.get("dirpath"):
-        raise InputError(
-            f"--trainer.profiler={path}: dump_stats needs a folder, and --trainer.fast_dev_run makes none: give dirpath"
-        )
+        why = "dump_stats needs a folder, and --trainer.fast_dev_run makes none: give dirpath"
+        raise InputError(f"--trainer.profiler={path}: {why}")
 
 
 def check_seed(command_line: CommandLine) -> None:
-    """Check the seed, which is used before all else is known.
-
-    Raises:
-        InputError: if it is out of range.
-    """
+    """Check the range of the seed, which is used before the parser returns."""
     seed = command_line.value("seed_everything")
     digits = re.fullmatch(r"(-?)0*(\d+)", str(seed))
     if digits and (digits[1] or len(digits[2]) > len(str(LARGEST_SEED)) or int(digits[2]) > LARGEST_SEED):
@@ -102,21 +71,13 @@ def check_seed(command_line: CommandLine) -> None:
 
 
 def choose_devices(command_line: CommandLine, model: type[Classifier], trainer: Any) -> str | None:
-    """Settle which devices a model gets, as far as the command line leaves that open.
+    """Choose the devices of a model, as far as the command line leaves them open.
 
-    A model that cannot compute elsewhere stays on the CPU. Any other gets one device, unless a launcher has started
-    several processes: each of those has a device of its own.
-
-    Args:
-        command_line: the command line.
-        model: the class.
-        trainer: the trainer's options, which are changed.
+    A model that computes on the CPU only stays there. Any other model gets one device, or one for each process that a
+    launcher has started. Changes `trainer`, the options of the trainer.
 
     Returns:
-        A line for the user if devices of this machine have nothing to do and nobody asked for that.
-
-    Raises:
-        InputError: if the command line asks for a device that does not exist or that the model cannot compute on.
+        A line for the user if devices of this machine are idle and the command line does not ask for that.
     """
     accelerator = trainer.accelerator
     option = f"--trainer.accelerator={accelerator}"
@@ -128,54 +89,46 @@ def choose_devices(command_line: CommandLine, model: type[Classifier], trainer: 
         devices.check(accelerator, option)
     if trainer.devices != TRAINER_DEFAULTS["devices"] or command_line.value("trainer.devices") is not None:
         return None
-    if _launched_processes() > 1:
+    if next((launcher().world_size() for launcher in LAUNCHERS if launcher.detect()), 1) > 1:
         trainer.devices = "auto"
         return None
-    there = _accelerator_of(trainer).auto_device_count()
-    return f"1 of {there} GPUs is used; add --config ddp to use all of them" if there > 1 else None
-
-
-def _launched_processes() -> int:
-    """Return how many processes a launcher has started, 1 if there is none."""
-    return next((launcher().world_size() for launcher in LAUNCHERS if launcher.detect()), 1)
+    available = _accelerator_of(trainer).auto_device_count()
+    return f"1 of {available} GPUs is used; add --config ddp to use all of them" if available > 1 else None
 
 
 def _accelerator_of(trainer: Any) -> type[Accelerator]:
-    """Return the class of the trainer's accelerator, which a config can give as an object, too."""
+    """Return the class of the trainer's accelerator, which a config gives by name or as an object."""
     accelerator = trainer.accelerator
-    return (
-        devices.kind_of(accelerator) if isinstance(accelerator, str) else configs.import_class(accelerator.class_path)
-    )
+    by_name = isinstance(accelerator, str)
+    return devices.kind_of(accelerator) if by_name else configs.import_class(accelerator.class_path)
 
 
 def name_culprit(error: BaseException, command_line: CommandLine) -> InputError:
-    """Return a library's error as one that begins with the option of the trainer which it speaks of, where it does."""
+    """Return a library's error with the option of the trainer that its message names, if it names one."""
     message = _raised_by_class(str(error)) or one_line(error)
     given = dict(command_line.config.get("trainer", {}))
     options = [word for word in command_line.options if word.option.startswith("--trainer.")]
     given |= {word.option.removeprefix("--trainer."): word.value for word in options}
-    spoken_of = [name for name in given if re.search(rf"\b{re.escape(name)}\b", message)]
-    if not spoken_of or message.startswith("--"):
+    culprit = next((name for name in given if re.search(rf"\b{re.escape(name)}\b", message)), None)
+    if culprit is None or message.startswith("--"):
         return InputError(message)
-    return InputError(f"--trainer.{spoken_of[0]}={given[spoken_of[0]]}: {message}")
+    return InputError(f"--trainer.{culprit}={given[culprit]}: {message}")
 
 
 def _raised_by_class(message: str) -> str | None:
-    """Return what a class raised, out of jsonargparse's list of what each type of an argument says to a value."""
+    """Return the error of a class from jsonargparse's list of errors for each type of an argument."""
     listed = re.search(r"Does not validate against any of the Union subtypes.*?\n\s*Errors:\n(.*)", message, re.DOTALL)
     if listed is None:
         return None
     by_type = re.split(r"(?:^|\n)\s*- (?=\S)", listed[1])
-    own = [
-        one_line(part) for part in by_type if not re.match(r"\s*$|Not a valid|Expected a|Does not|a dict|a class", part)
-    ]
-    built = re.findall(r"class_path='(?:\w+\.)*(\w+)'", listed[1])  # the first one holds the others
+    type_errors = r"\s*$|Not a valid|Expected a|Does not|a dict|a class"
+    own = [one_line(part) for part in by_type if not re.match(type_errors, part)]
+    built = re.findall(r"class_path='(?:\w+\.)*(\w+)'", listed[1])  # the first class contains the others
     return f"{built[0]}: {own[0]}" if own and built else next(iter(own), None)
 
 
 def _check_processes(trainer: Any) -> None:
-    """Refuse what is no number of processes, and so many on the CPU that they use up the machine's memory before
-    anything is said."""
+    """Check the number of processes on the CPU: too many use up the memory before any message."""
     wanted, cores = str(trainer.devices), os.cpu_count() or 1
     if _accelerator_of(trainer) is not CPUAccelerator:
         return

@@ -1,7 +1,7 @@
-"""The processes of a run on one machine: the first one starts the others and watches them, and each watches the first.
+"""The processes of a run on one machine: the first one starts and watches the others, and each watches the first.
 
-Lightning would do the same with its own launcher, whose watch ends the first process by SIGKILL and ends nothing where
-the first one is gone. Where LOCAL_RANK is set, Lightning leaves the processes to whoever has set it.
+Lightning's own launcher ends the first process by SIGKILL if another one fails, and ends no process if the first one is
+gone. If LOCAL_RANK is set, Lightning leaves the processes to the program that set it.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from zoo.core import devices, installation
 from zoo.core.signals import ENDING, Stopped
 
 COMMAND = Path(__file__).resolve().parents[2] / "cli.py"
-FIRST = "CIFAR10_ZOO_FIRST_PROCESS"  # in the environment of the processes that were started here: who did it
+FIRST = "CIFAR10_ZOO_FIRST_PROCESS"  # environment variable: the process that started this one here
 LOOK_EVERY = 0.2  # seconds
-GRACE = 5.0  # seconds in which the first process may notice by itself that another one has ended
+GRACE = 5.0  # seconds in which the main thread may notice by itself that another process has ended
 
 
 class Lost(Exception):
-    """Another process of the run has ended before its time; the message says which, and how."""
+    """Another process of the run ended early; the message says which, and how."""
 
 
 def end_with_first() -> None:
-    """End this process when the one that has started it as a part of its run ends."""
+    """End this process when the first process of its run ends."""
     first = os.environ.get(FIRST)
     if first is None:
         return
@@ -43,32 +43,23 @@ def end_with_first() -> None:
     def watch() -> None:
         while os.getppid() == int(first):
             time.sleep(LOOK_EVERY)
-        os._exit(1)  # the main thread may wait for the other processes, for ever
+        os._exit(1)  # the main thread may wait for other processes forever
 
     threading.Thread(target=watch, name="watch-first-process", daemon=True).start()
 
 
 def check(trainer: L.Trainer, options: Any) -> None:
-    """Check what a trainer's options ask of several processes.
+    """Check the options of a trainer that concern several processes, before it runs.
 
-    Args:
-        trainer: before it runs.
-        options: of the trainer, as the command line gives them.
-
-    Raises:
-        InputError: for a strategy that starts its processes by multiprocessing, as a run's callbacks cannot be pickled;
-            for several nodes whose processes nothing tells of each other; for a port that is none; and for synchronized
-            batch norm on the CPU.
+    A strategy that uses multiprocessing is refused, because a run's callbacks cannot be pickled.
     """
     if devices.uses_multiprocessing(trainer):
         name = options.strategy if isinstance(options.strategy, str) else type(options.strategy).__name__
-        raise InputError(
-            f"--trainer.strategy={name} starts its processes by multiprocessing, which is not supported: "
-            "use --trainer.strategy=ddp"
-        )
+        hint = "use --trainer.strategy=ddp"
+        raise InputError(f"--trainer.strategy={name} uses multiprocessing, which is not supported: {hint}")
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    are_told = {"MASTER_ADDR", "NODE_RANK", "GROUP_RANK"} & os.environ.keys()
-    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not are_told:
+    is_launched = {"MASTER_ADDR", "NODE_RANK", "GROUP_RANK"} & os.environ.keys()
+    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not is_launched:
         raise InputError(
             f"--trainer.num_nodes={trainer.num_nodes}: no launcher has started this process on every node: "
             "use torchrun or srun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each node"
@@ -80,7 +71,7 @@ def check(trainer: L.Trainer, options: Any) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the first process of a run, or the only one."""
+    """Whether this is the first or only process of a run."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
@@ -92,18 +83,12 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def launched(
-    trainer: L.Trainer, argv: Sequence[str], tell: Callable[[BaseException], RunError | None]
+    trainer: L.Trainer, argv: Sequence[str], explain: Callable[[BaseException], RunError | None]
 ) -> Iterator[None]:
-    """Start the other processes of a trainer, where it has some and no launcher of its own has started them.
-
-    Args:
-        trainer: before it runs.
-        argv: the command line, which the others get too.
-        tell: makes the line with which the process ends, of a `Lost` or `Stopped`.
+    """Start the other processes of a trainer with the command line `argv`, unless another launcher starts them.
 
     Raises:
-        Lost: in place of the error that the loss of another process leads to.
-        Stopped: where a signal has ended another process.
+        Lost, Stopped: if another process, or a signal to it, ended the run. `explain` returns the message for either.
     """
     launcher: Any = trainer.strategy.launcher
     environment: Any = getattr(launcher, "cluster_environment", None)
@@ -120,7 +105,7 @@ def launched(
         }
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
-    watch = _Watch(others, tell)
+    watch = _Watch(others, explain)
     try:
         for rank in range(1, launcher.num_processes if is_ours else 0):
             own = {"LOCAL_RANK": str(rank), FIRST: str(os.getpid())}
@@ -133,9 +118,9 @@ def launched(
                 process.wait(60)
     except RuntimeError as error:
         watch.end()
-        if not _is_broken_connection(error):
+        if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
             raise
-        unknown = Lost("another process of the run has ended, or cannot be reached any more")
+        unknown = Lost("another process of the run has ended or cannot be reached")
         raise watch.failure(GRACE) or unknown from error
     finally:
         watch.end()
@@ -143,26 +128,22 @@ def launched(
             process.kill()
             process.wait()
         if not is_ours and (kill := getattr(launcher, "kill", None)) is not None:
-            kill(signal.SIGKILL)  # of a strategy that starts its processes itself
+            kill(signal.SIGKILL)  # for a strategy that starts its processes itself
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 
 
-def _is_broken_connection(error: RuntimeError) -> bool:
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-
-
 class _Watch(threading.Thread):
-    """Ends this process, with one line, where another one has ended and this one waits for it.
+    """Ends this process with one line if it waits for another process that has ended.
 
-    The main thread notices by itself where its connection breaks. On a GPU it may wait for minutes.
+    The main thread notices a broken connection by itself, but may wait for minutes on a GPU.
     """
 
-    def __init__(self, others: list[subprocess.Popen], tell: Callable[[BaseException], RunError | None]) -> None:
+    def __init__(self, others: list[subprocess.Popen], explain: Callable[[BaseException], RunError | None]) -> None:
         super().__init__(name="watch-other-processes", daemon=True)
-        self._others, self._tell = others, tell
+        self._others, self._explain = others, explain
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -173,11 +154,7 @@ class _Watch(threading.Thread):
         self._ended.set()
 
     def failure(self, wait: float = 0) -> BaseException | None:
-        """Return what another process has ended with, if not well.
-
-        Args:
-            wait: seconds in which one may still end.
-        """
+        """Return the error that ended another process, or that ends one in the next `wait` seconds; else None."""
         until = time.monotonic() + wait
         while self._others:
             for rank, process in enumerate(self._others, start=1):
@@ -192,18 +169,18 @@ class _Watch(threading.Thread):
         while not self._ended.wait(LOOK_EVERY):
             failure = self.failure()
             if failure is not None and not self._ended.wait(GRACE):
-                told = self._tell(failure)
-                assert told is not None
-                print(f"error: {one_line(told)}", file=sys.stderr, flush=True)
+                error = self._explain(failure)
+                assert error is not None
+                print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
                 for process in self._others:
                     process.kill()
-                os._exit(told.exit_code)
+                os._exit(error.exit_code)
 
 
 def _failure(process: str, code: int) -> BaseException:
     number = -code if code < 0 else code - 128
-    if number in ENDING:  # both got it, as by Ctrl-C, and this one was not where it could handle it
+    if number in ENDING:  # this process got the signal too, for example by Ctrl-C, and could not handle it
         return Stopped(number)
     if code < 0:
         return Lost(f"{process} was ended by {signal.Signals(-code).name}")
-    return Lost(f"{process} has ended with exit code {code}; what it said is above")
+    return Lost(f"{process} ended with exit code {code}; see its messages above")

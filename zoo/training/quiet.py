@@ -1,17 +1,17 @@
-"""Silence what Lightning prints at every start and what does not concern this project."""
+"""Silence messages of Lightning at every start that do not concern this project."""
 
 import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
 
-# Loggers whose messages below a level are noise.
+# Loggers, and the levels from which their messages are wanted.
 LEVELS = {
     "lightning.fabric.utilities.seed": logging.WARNING,
     "lightning.fabric.utilities.distributed": logging.WARNING,
     "torch.utils.cpp_extension": logging.ERROR,  # torch.compile misses a GPU
 }
-# Beginnings of messages. Their logger also tells what people ask for, as by `ModelCheckpoint(verbose: true)`.
+# Beginnings of messages. Their logger has wanted messages too, for example of `ModelCheckpoint(verbose: true)`.
 NOISE = (
     "GPU available",
     "TPU available",
@@ -33,7 +33,7 @@ NOISE = (
     "You're using the WeightAveraging callback, but saving a checkpoint outside",
     "Found current_model_state in the checkpoint",
     "Your model can run with static graph optimizations",
-    "\nDetected KeyboardInterrupt",  # `cli.main` says it
+    "\nDetected KeyboardInterrupt",  # `cli.main` reports it
 )
 # Patterns of warnings.
 WARNINGS = (
@@ -42,21 +42,21 @@ WARNINGS = (
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
     "The number of training batches .* is smaller than the logging interval",
     ".*LeafSpec.* is deprecated",
-    r"\s*Unable to serialize instance",  # `_as_given` mends it
+    r"\s*Unable to serialize instance",  # `_as_given` repairs it
     "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided",
-    "You defined a `validation_step` but have no `val_dataloader`",  # val_size 0 says so itself
-    "GPU available but not used",  # a NumPy model says so itself
-    "Total length of `list` across ranks is zero",  # likewise
-    "You have overridden `transfer_batch_to_device` in `LightningModule`",  # a NumPy model's batches stay
-    "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics add up what all processes counted
-    "Checkpoint directory .* exists and is not empty",  # as it is in a resumed run
+    "You defined a `validation_step` but have no `val_dataloader`",  # val_size is 0
+    "GPU available but not used",  # `devices.idle` reports it
+    "Total length of `list` across ranks is zero",  # of a NumPy model
+    "You have overridden `transfer_batch_to_device` in `LightningModule`",  # a NumPy model's batches stay on the CPU
+    "It is recommended to use `self.log\\(.*sync_dist=True",  # the metrics add the counts of all processes
+    "Checkpoint directory .* exists and is not empty",  # of a resumed run
     "You're using the WeightAveraging callback with a model that overrides",  # no model of the zoo is sharded
 )
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let Lightning print only what is worth a line."""
+    """Filter the messages of Lightning."""
     before = {name: logging.getLogger(name).level for name in LEVELS}
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)

@@ -1,4 +1,4 @@
-"""`ZooTrainer`: Lightning's Trainer with the types that its command line needs, and at home in a run's folder."""
+"""`ZooTrainer`: Lightning's Trainer with exact types for the command line, which writes into a run's folder."""
 
 import os
 from pathlib import Path
@@ -10,21 +10,20 @@ import lightning as L
 class ZooTrainer(L.Trainer):
     """Lightning's Trainer.
 
-    Its own annotations put `float` before `int` somewhere on the way to the parser, so that
-    `--trainer.limit_train_batches 1` would be read as 1.0, which is all of the batches. Here a whole number is a number
-    of batches, and a fraction a fraction.
+    Lightning's annotations let the parser read `--trainer.limit_train_batches 1` as 1.0, all batches. Here an integer
+    is a number of batches, and a float is a fraction.
 
     Args:
-        limit_train_batches: training batches an epoch: a number of them, or a fraction such as 0.1.
-        limit_val_batches: likewise, of validation.
-        limit_test_batches: likewise, of the test.
-        limit_predict_batches: likewise, of prediction.
-        overfit_batches: train on the same few batches again and again, given likewise; validate on as many.
+        limit_train_batches: training batches per epoch: a number, or a fraction such as 0.1.
+        limit_val_batches: validation batches, likewise.
+        limit_test_batches: test batches, likewise.
+        limit_predict_batches: prediction batches, likewise.
+        overfit_batches: train on the same few batches again and again, likewise; validate on as many.
         val_check_interval: validate after this many batches, or this fraction of an epoch.
 
     Attributes:
-        run_dir: of the run, once it is known.
-        profile_dir: where profilers write their files; if None, as it is without a run, they print.
+        run_dir: the folder of the run, once it is known.
+        profile_dir: the folder of profilers' files; None without a run: profilers print.
     """
 
     run_dir: Path | None = None
@@ -32,18 +31,18 @@ class ZooTrainer(L.Trainer):
 
     @property
     def log_dir(self) -> str | None:
-        """The folder of the first logger; before the run is known, which is when profilers ask, `profile_dir`."""
+        """The folder of the first logger; before the run is known, when profilers ask, `profile_dir`."""
         if self.run_dir is not None:
             return super().log_dir
-        place = self.strategy.broadcast(self.profile_dir)
-        return None if place is None else str(place)
+        folder = self.strategy.broadcast(self.profile_dir)
+        return None if folder is None else str(folder)
 
     @property
     def default_root_dir(self) -> str:
-        """The run's folder; before it is known, a place where nothing is.
+        """The run's folder; before it is known, a place that does not exist.
 
-        In a job of SLURM Lightning starts from an hpc_ckpt_N.ckpt that lies here, though nobody asked for it. Plain
-        Lightning leaves such files in the working directory.
+        In a SLURM job Lightning starts from an hpc_ckpt_N.ckpt in this folder, which another job may have left in the
+        working directory.
         """
         return str(self.run_dir) if self.run_dir is not None else os.path.join(super().default_root_dir, ".no_run_yet")
 

@@ -1,4 +1,4 @@
-"""`TrainerCommand`: what `fit`, `validate` and `test` have in common."""
+"""`TrainerCommand`: the base of `fit`, `validate` and `test`."""
 
 import contextlib
 import errno
@@ -25,36 +25,32 @@ from zoo.training import callback_checks, evaluation_results, processes, run_log
 from zoo.training.callbacks.graceful_stop import GracefulStop
 from zoo.training.callbacks.history import History
 from zoo.training.callbacks.progress import EpochLine, ProgressBar
+from zoo.training.callbacks.run_checkpoint import RunCheckpoint
 from zoo.training.lightning_cli import ZooCLI
 from zoo.training.run_logger import errors_in_main_thread
 from zoo.training.trainer import ZooTrainer
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errors of a full disk
 
 
 class TrainerCommand:
-    """A command that runs a trainer: built at once, run by `run`.
-
-    Args:
-        command_line: of the command.
-        origin: where it starts.
+    """A command that runs a trainer. An error while it is built is bad input.
 
     Attributes:
         config: all options.
         trainer, model, data: built, but not used yet.
         history: the metrics of each epoch.
-        graceful_stop: ends a training on a signal.
-        run_dir: the directory of the run; None if there is none, or none yet.
-        has_begun: whether something has been learned or written that an error must not take away.
-
-    Raises:
-        InputError, Ended: for bad input; and whatever a class raises when it is built.
+        graceful_stop: ends the training on a signal.
+        run_dir: the directory of the run; None if there is none (yet).
+        last: keeps a last checkpoint; None if the command keeps none.
+        has_begun: whether anything was learned or written that an error must not remove.
     """
 
     def __init__(self, command_line: CommandLine, origin: Origin) -> None:
         self.command_line, self.origin = command_line, origin
         self.history, self.graceful_stop = History(), GracefulStop()
         self.run_dir: Path | None = None
+        self.last: RunCheckpoint | None = None
         self.has_begun = False
         self.cli = ZooCLI(command_line, origin, self.callbacks)
         self.config: Namespace = self.cli.config
@@ -66,18 +62,8 @@ class TrainerCommand:
         """Run the command."""
         raise NotImplementedError
 
-    @property
-    def saves_last(self) -> bool:
-        """Whether the command keeps a last checkpoint."""
-        return False
-
     def callbacks(self, cli: ZooCLI, others: list[Callback]) -> list[Callback]:
-        """Return the callbacks of the trainer.
-
-        Args:
-            cli: with all options built, but the trainer.
-            others: the user's callbacks.
-        """
+        """Return the callbacks of the trainer; `others` are the user's. Of `cli`, all but the trainer is built."""
         config, callbacks = cli.config_init, [*others, self.history]
         if config.trainer.enable_progress_bar is not False:
             has_bar = any(isinstance(callback, LightningProgressBar) for callback in others)
@@ -86,35 +72,19 @@ class TrainerCommand:
             callbacks += [] if any(isinstance(callback, ModelSummary) for callback in others) else [ModelSummary(2)]
         return callbacks
 
-    # Data.
-
     def open_data(self, *stages: str) -> None:
-        """Read the data of Lightning's `stages`, in every process: the others wait for the one that downloads.
-
-        Raises:
-            InputError: if there is no image for one of the processes, or see `CIFAR10DataModule`.
-        """
+        """Read the data of Lightning's `stages` in every process. One process downloads, and the others wait for it."""
         self.data.prepare_data()
         for stage in stages:
             self.data.setup(stage)
         world_size = self.trainer.world_size
         for name, images in (("val", self.data.val), ("test", self.data.test)):
             if images is not None and len(images) < world_size:
-                raise InputError(
-                    f"--data.{name}_size={len(images)} leaves some of {world_size} processes without an image"
-                )
-
-    # Results.
+                why = f"leaves some of {world_size} processes without an image"
+                raise InputError(f"--data.{name}_size={len(images)} {why}")
 
     def report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:
-        """Print what the model's last pass over `stage` measured, and write it to a directory, if there is one.
-
-        Args:
-            stage: "val" or "test".
-            checkpoint: that was evaluated.
-            directory: of the run, or of this evaluation.
-            facts: what metrics.json says beside the metrics.
-        """
+        """Print the metrics of the last pass over `stage`, and write them with `facts` to `directory`, if any."""
         evaluation_results.show(self.model, self.data, stage)
         if directory is None:
             return
@@ -122,22 +92,14 @@ class TrainerCommand:
         evaluation_results.write(self.trainer, self.model, self.data, stage, directory, facts)
         processes.say(f"Results: {directory}")
         if run_logger.run_loggers(self.trainer):
-            # The runs_dir of a run that goes on may be a stranger's.
-            place = self.config.runs_dir if self.origin.run is None else self.origin.run.parent
-            processes.say(
-                f"TensorBoard: tensorboard --logdir {shlex.quote(str(place))} --samples_per_plugin images=200"
-            )
-
-    # What ends a command before its time.
+            # A run that goes on may be a stranger's, and so its runs_dir.
+            runs_dir = self.config.runs_dir if self.origin.run is None else self.origin.run.parent
+            place = shlex.quote(str(runs_dir))
+            processes.say(f"TensorBoard: tensorboard --logdir {place} --samples_per_plugin images=200")
 
     @contextlib.contextmanager
     def attended(self) -> Iterator[None]:
-        """Run the trainer in all its processes, tell in one line what ends it before its time, and leave nothing open.
-
-        Raises:
-            RunError: in place of what a signal, a full disk, or the loss of the run's folder or of a process raises.
-            InputError: in place of the error of a callback whose arguments are wrong, or of a place that is of no use.
-        """
+        """Run the trainer in all its processes. An error of its surroundings becomes a RunError or an InputError."""
         requeue = () if self.graceful_stop.requeue is None else (self.graceful_stop.requeue,)
         try:
             others = processes.launched(self.trainer, self.command_line.argv, self._explain)
@@ -152,69 +114,65 @@ class TrainerCommand:
             raise
         finally:
             for logger in run_logger.run_loggers(self.trainer):
-                with contextlib.suppress(OSError):  # which has been told
+                with contextlib.suppress(OSError):  # it was reported
                     logger.close()
             self.close()
 
     def discard(self) -> None:
-        """Remove what a command made that did not begin."""
+        """Remove the files of a command that did not begin."""
 
     def close(self) -> None:
-        """Give back what the command holds."""
+        """Release locks."""
 
     def _refuse(self, error: BaseException) -> None:
-        """Raise an InputError if a callback refused to work, or a place is of no use; the first process alone tells."""
+        """Raise an InputError, in the first process, for a callback that refuses or a file that cannot be used."""
         refusal = callback_checks.refusal(error, self.trainer)
         if isinstance(error, OSError) and error.filename is not None and not self.has_begun:
-            refusal = InputError(f"{_unusable_place(error)}: give another place")
+            refusal = InputError(f"{_unusable(error)}: give another place")
         if refusal is not None and not processes.is_first():
             raise Ended(2) from None
         if refusal is not None:
             raise refusal from error
 
     def _explain(self, error: BaseException) -> RunError | None:
-        """Return the line for something outside of the program that has ended it; None for anything else."""
+        """Return the message for a cause outside of the program; None for any other error."""
         if isinstance(error, Stopped):
             return RunError(self._explain_signal(error), error.exit_code)
         if isinstance(error, FileNotFoundError) and error.filename and self.run_dir is not None:
-            time.sleep(1)  # whoever deletes a folder deletes one file after the other
+            time.sleep(1)  # a folder is deleted file by file
             if (gone := self._gone()) is not None:
                 return gone
-            if (place := Path(os.fsdecode(error.filename))).is_relative_to(self.run_dir):
-                return RunError(f"{place} was deleted or moved while the run was writing it: {self._left()}")
+            if (path := Path(os.fsdecode(error.filename))).is_relative_to(self.run_dir):
+                return RunError(f"{path} was deleted or moved while the run was writing it: {self._left()}")
         if isinstance(error, OSError) and error.errno in FULL:
             return RunError(f"the disk is full ({error}): make room; {self._left()}")
         if isinstance(error, OSError) and error.filename is not None and self.has_begun:
-            return RunError(f"{_unusable_place(error)}: {self._left()}")
+            return RunError(f"{_unusable(error)}: {self._left()}")
         return RunError(f"{error}: {self._left()}") if isinstance(error, processes.Lost) else None
 
     def _explain_signal(self, stop: Stopped) -> str:
         if stop.number != self.graceful_stop.requeue or self.run_dir is None or not processes.is_first():
             return f"{stop}: {self._left()}"
-        wrong = slurm.queue_again()
-        if wrong is not None:
-            return f"{stop}, and job {slurm.job()} could not be queued again ({wrong}): {self._left()}"
+        problem = slurm.queue_again()
+        if problem is not None:
+            return f"{stop}, and job {slurm.job()} could not be queued again ({problem}): {self._left()}"
         return f"{stop}: job {slurm.job()} is queued again, and will go on with {self.run_dir}"
 
     def _left(self) -> str:
-        """Return what is left of a run that has ended before its time, and how to go on with it."""
+        """Return what is left of a run that ended early, and how to go on with it."""
         if self.run_dir is None:
             return "nothing was written"
         if (self.run_dir / results.FILE).is_file():
             return f"the run was finished: {self.run_dir}"
-        if not self.saves_last:
+        if self.last is None:
             return "nothing was saved"
         run = shlex.quote(str(self.run_dir))
         if not (self.run_dir / run_directory.CHECKPOINTS / f"{LAST}.ckpt").is_file():
-            return f"no checkpoint was saved yet; start the run anew with: fit --resume {run}"
+            return f"no checkpoint was saved yet; start the run again with: fit --resume {run}"
         return f"go on with: fit --resume {run}"
 
     def check_run_is_there(self, *hook_arguments: Any) -> None:
-        """Notice before anything is written that the run's folder is gone: writing would make one without a config.
-
-        Raises:
-            RunError: if it is gone.
-        """
+        """Raise RunError if the run's folder is gone: writing would make a folder without a config."""
         if (gone := self._gone()) is not None:
             raise gone
 
@@ -225,6 +183,6 @@ class TrainerCommand:
         return RunError(f"{self.run_dir} was deleted or moved while it was in use, as seen after step {step}")
 
 
-def _unusable_place(error: OSError) -> str:
-    place = error.filename if isinstance(error.filename, int) else os.fsdecode(error.filename)
-    return f"{place} cannot be written or read ({error.strerror or error})"
+def _unusable(error: OSError) -> str:
+    path = error.filename if isinstance(error.filename, int) else os.fsdecode(error.filename)
+    return f"{path} cannot be written or read ({error.strerror or error})"

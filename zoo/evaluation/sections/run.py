@@ -25,7 +25,7 @@ def epoch_metrics(trained: Trained) -> dict[str, list[float]]:
     Raises:
         InputError: if the file cannot be read.
     """
-    run = run_directory.holding(trained.path)
+    run = run_directory.run_of(trained.path)
     return metrics_csv.read(run / metrics_csv.FILE) if run else {}
 
 
@@ -71,7 +71,7 @@ def origin(subject: Subject) -> Section:
 
 def _config(trained: Trained) -> dict[str, Any]:
     """Return the config of the run, or the part of it in the checkpoint if that cannot be read."""
-    run = run_directory.holding(trained.path)
+    run = run_directory.run_of(trained.path)
     try:
         return configs.read(run / run_directory.CONFIG) if run else trained.config
     except InputError:
