@@ -405,7 +405,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/catalogue/registry.py": [
         ("contains(installed, prereleases=True)", "contains(installed, prereleases=False)"),
-        ("if entry.name in owners:", "if False:"),
+        ("if entry.name in known:", "if False:"),
         ("if name in targets:", "if False:"),
     ],
     "zoo/catalogue/measured_results.py": [
