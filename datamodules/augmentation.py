@@ -1,8 +1,7 @@
 """Random crops, flips and cutout for whole batches of uint8 images.
 
-How a sample is augmented in an epoch is a function of (seed, epoch, sample index) alone. It does not change with the
-batch, the number of processes or an interruption: the random numbers come from a hash of these three, not from a
-generator with a state.
+How a sample is augmented in an epoch is a function of (seed, epoch, sample index) alone: the random numbers come from a
+hash of these three. So they do not change with the batch, the number of processes or an interruption.
 """
 
 import math
@@ -48,7 +47,6 @@ class Augmentation(NamedTuple):
 
     @property
     def changes_images(self) -> bool:
-        """Whether any change is set."""
         return bool(self.crop_padding or self.horizontal_flip or self.cutout)
 
     def checked(self, data_set: DataSet) -> "Augmentation":
@@ -93,16 +91,9 @@ def _key(*numbers: int) -> int:
 
 
 def random_bits(seed: int, epoch: int, indices: Tensor, stream: int = 0) -> Tensor:
-    """Return 64 random bits for each sample.
+    """Return 64 random bits, int64 (n,), for each of the sample indices, int64 (n,); the same on every device.
 
-    Args:
-        seed: of the run.
-        epoch: number of the epoch, from 0.
-        indices: sample indices, int64 (n,).
-        stream: different streams give independent bits.
-
-    Returns:
-        int64 (n,), on the device of `indices`; every device gives the same bits.
+    Different streams give independent bits. Epochs count from 0.
     """
     return mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
 
@@ -113,15 +104,10 @@ def _uniform(bits: Tensor, field: int, n: int) -> Tensor:
 
 
 def pad(images: Tensor, padding: int, border: Border = "zeros") -> Tensor:
-    """Put a border around images (see `Augmentation`).
-
-    Args:
-        images: uint8 (n, side, side, channels), in any memory order.
-        padding: width of the border in pixels, less than `side`.
-        border: content of the border.
+    """Put a border around images, uint8 (n, side, side, channels), in any memory order (see `Augmentation`).
 
     Returns:
-        uint8 (n, side + 2 padding, side + 2 padding, channels), a new contiguous tensor.
+        uint8 (n, side + 2 padding, side + 2 padding, channels), a new contiguous tensor; `padding` is less than `side`.
     """
     n, height, width, channels = images.shape
     bottom, right = padding + height, padding + width
@@ -139,18 +125,13 @@ def pad(images: Tensor, padding: int, border: Border = "zeros") -> Tensor:
 def augment(
     padded: Tensor, positions: Tensor, indices: Tensor, augmentation: Augmentation, seed: int, epoch: int
 ) -> Tensor:
-    """Gather a batch from padded images and augment it, without waiting for the device.
+    """Gather a batch, uint8 (b, side, side, channels), from padded images and augment it; never wait for the device.
 
     Args:
         padded: all images with their border (see `pad`), uint8 (n, side + 2p, side + 2p, channels), contiguous.
         positions: of the batch's images in `padded`, int64 (b,).
         indices: the samples' indices, which decide their random numbers, int64 (b,).
         augmentation: the changes; its `crop_padding` is the p of `padded`.
-        seed: of the run.
-        epoch: number of the epoch, from 0.
-
-    Returns:
-        uint8 (b, side, side, channels), a new tensor.
     """
     bits = random_bits(seed, epoch, indices)
     _, padded_side, _, channels = padded.shape
@@ -168,12 +149,17 @@ def augment(
 
     if augmentation.horizontal_flip:
         mirror = mirror_chosen if padded.device.type == "cpu" else mirror_without_waiting
-        mirror(images, _flipped(bits, indices, augmentation, seed, epoch))
+        if augmentation.horizontal_flip == "alternating":
+            in_first_epoch = _uniform(random_bits(seed, 0, indices), 2, 2)
+            mirrored = (in_first_epoch + epoch) % 2
+        else:
+            mirrored = _uniform(bits, 2, 2)
+        mirror(images, mirrored.bool())
     if augmentation.cutout:
-        rows_inside, columns_inside = (
-            _between(_uniform(bits, field, side) - augmentation.cutout // 2, augmentation.cutout, side)
-            for field in (3, 4)
-        )
+        # Which rows, field 3 of the bits, and columns, field 4, are inside of the square: bool (b, side).
+        offsets = torch.arange(side, device=padded.device) + augmentation.cutout // 2
+        distances = (offsets - _uniform(bits, field, side)[:, None] for field in (3, 4))
+        rows_inside, columns_inside = ((d >= 0) & (d < augmentation.cutout) for d in distances)
         inside = rows_inside[:, :, None] & columns_inside[:, None, :]
         # Channel by channel: a tensor of the color would have to be copied to the device.
         for channel, value in enumerate(augmentation.mean_color):
@@ -181,19 +167,8 @@ def augment(
     return images
 
 
-def _flipped(bits: Tensor, indices: Tensor, augmentation: Augmentation, seed: int, epoch: int) -> Tensor:
-    """Return which images are mirrored in this epoch: bool (b,)."""
-    if augmentation.horizontal_flip == "alternating":
-        in_first_epoch = _uniform(random_bits(seed, 0, indices), 2, 2)
-        return ((in_first_epoch + epoch) % 2).bool()
-    return _uniform(bits, 2, 2).bool()
-
-
 def mirror_chosen(images: Tensor, chosen: Tensor) -> None:
-    """Mirror the chosen images, bool (b,), of uint8 (b, side, side, channels) in place.
-
-    Copying eight bytes at a time takes a fifth of the time of single bytes.
-    """
+    """Mirror the chosen images, bool (b,), of uint8 (b, side, side, channels) in place."""
     positions = chosen.nonzero().squeeze(1)
     mirrored = images.index_select(0, positions).flip(2)
     _words(images).index_copy_(0, positions, _words(mirrored))
@@ -206,12 +181,6 @@ def mirror_without_waiting(images: Tensor, chosen: Tensor) -> None:
 
 
 def _words(images: Tensor) -> Tensor:
-    """View uint8 images (b, side, side, channels) as int64 (b, bytes / 8), or as bytes if 8 does not divide them."""
+    """View uint8 images (b, side, side, channels) as int64 (b, bytes / 8), if 8 divides them: copies take a fifth."""
     flat = images.view(len(images), math.prod(images.shape[1:]))
     return flat if flat.shape[1] % 8 else flat.view(torch.int64)
-
-
-def _between(start: Tensor, length: int, side: int) -> Tensor:
-    """Return which of the coordinates 0..side-1 are in [start, start + length): bool (b, side)."""
-    coordinates = torch.arange(side, device=start.device)
-    return (coordinates >= start[:, None]) & (coordinates < start[:, None] + length)

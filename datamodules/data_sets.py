@@ -67,8 +67,3 @@ SYNTHETIC = DrawnDataSet(
 )
 
 DATA_SETS: dict[str, DataSet] = {data_set.name: data_set for data_set in (CIFAR10, SYNTHETIC)}
-
-
-def task_classes(source: str, task: str) -> tuple[str, ...]:
-    """Return the class names of a config's `data.source` and `data.task`."""
-    return DATA_SETS[source].task_classes(task)

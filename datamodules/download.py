@@ -1,11 +1,8 @@
 """Download a data set's archive from whichever server delivers it.
 
 CIFAR-10's official server has been throttled to about an hour since June 2026
-(https://github.com/pytorch/vision/issues/9536), so a download moves to the next server if one stalls or is slow. The
-servers need not be trusted: nothing is unpacked before the archive has its published MD5 sum.
-
-All files grow under names that `DataSet.find` ignores, and one rename completes the folder: a process that is killed
-leaves a part to resume, or a complete data set.
+(https://github.com/pytorch/vision/issues/9536), so a download moves to the next server if one stalls or is slow. All
+files grow under names that `DataSet.find` ignores, and one rename completes the folder.
 """
 
 import contextlib
@@ -19,7 +16,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,15 +41,11 @@ def fetch(data_set: DataSet, data_dir: str | Path, mirrors: Sequence[str] = ()) 
     """Download a data set to `data_dir`, unless it is there.
 
     The download resumes the part that an earlier run left. If several processes start at once, one downloads and the
-    others wait.
+    others wait. Servers need not be trusted: nothing is unpacked before the archive has its published MD5 sum.
 
     Args:
-        data_set: a data set with an archive.
         data_dir: gets the data set's folder; created if missing.
         mirrors: further addresses of the archive, tried first; one that ends in "/" is the folder that holds it.
-
-    Returns:
-        The folder of verified files, or what `data_set.find` found before.
 
     Raises:
         InputError: if a mirror is not a web address, no server delivers the archive, the disk is full, or `data_dir`
@@ -73,13 +66,13 @@ def fetch(data_set: DataSet, data_dir: str | Path, mirrors: Sequence[str] = ()) 
                 return location
             if folder.exists():
                 folder.rmdir()  # raises, before the download, if the folder holds other files
-            _remove_folder(folder_part)
+            shutil.rmtree(folder_part, ignore_errors=True)
             try:
                 _download(part, addresses, data_set, archive)
                 _unpack(part, folder_part, data_set)
                 folder_part.replace(folder)
             finally:
-                _remove_folder(folder_part)
+                shutil.rmtree(folder_part, ignore_errors=True)
             part.unlink()
             return folder
     except OSError as error:  # of the disk: errors of the network end in `_Left`
@@ -102,17 +95,14 @@ def part_of(data_set: DataSet, data_dir: Path) -> Path:
 
 
 def unpacking(data_set: DataSet, data_dir: Path) -> Path:
-    """Return the path of the folder while it is unpacked."""
     return data_dir / f".{data_set.folder}.part"
 
 
 def lock_of(data_set: DataSet, data_dir: Path) -> Path:
-    """Return the path of the lock that a download holds."""
     return data_dir / f".{data_set.folder}.lock"
 
 
 def _archive_address(mirror: str, archive: Archive) -> str:
-    """Return the archive's address on a mirror."""
     try:
         usable = urlsplit(mirror).scheme in ("http", "https") and bool(urlsplit(mirror).hostname)
     except ValueError:
@@ -133,7 +123,7 @@ def _alone(data_set: DataSet, data_dir: Path) -> Iterator[None]:
         print(f"Another process is downloading {data_set.title} to '{printable(data_dir)}': waiting for it", flush=True)
         try:
             lock.acquire()
-        except FileNotFoundError:  # the other process failed, and removed the folder that it had created
+        except FileNotFoundError:  # the other process failed, and removed the folder
             data_dir.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     try:
@@ -145,18 +135,8 @@ def _alone(data_set: DataSet, data_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _remove_folder(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
 class _Left(Exception):
-    """The download leaves a server for the next one.
-
-    Args:
-        reason: for the user.
-        received: bytes that the server sent. A server that sent nothing useful is not tried again.
-    """
+    """The download leaves a server for the next one. A server that sent nothing useful is not tried again."""
 
     def __init__(self, reason: str, received: int = 0) -> None:
         super().__init__(reason)
@@ -168,9 +148,6 @@ def _download(part: Path, addresses: Sequence[str], data_set: DataSet, archive: 
 
     The first round leaves slow servers. The second round tries those again that sent something, the fastest first, and
     leaves none for being slow. So every server is tried at most twice, and the download ends.
-
-    Raises:
-        InputError: if no server is left.
     """
     if _size(part) >= archive.size:
         if _keep_if_right(part, archive):
@@ -200,16 +177,16 @@ def _download(part: Path, addresses: Sequence[str], data_set: DataSet, archive: 
     finally:
         if _size(part) == 0:
             part.unlink(missing_ok=True)
-    problem = f"{data_set.title} could not be downloaded to '{part.parent}' ({_summary(reasons)})"
+    hosts: dict[str, list[str]] = {}  # servers with the same reason share it
+    for address, reason in reasons.items():
+        hosts.setdefault(reason, []).append(_host(address))
+    told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in hosts.items())
+    problem = f"{data_set.title} could not be downloaded to '{part.parent}' ({told})"
     raise InputError(f"{problem}: try again, or name a mirror")
 
 
 def _complete(part: Path, address: str, archive: Archive, patient: bool) -> None:
-    """Download what `part` lacks, and check the archive.
-
-    Raises:
-        _Left: if the server does not send everything, or the archive is wrong.
-    """
+    """Download what `part` lacks, and check the archive; raise `_Left` if the server fails at either."""
     start = _size(part)
     with part.open("ab") as file:
         for chunk in _show(_receive(address, start, archive.size, patient), start, archive.size):
@@ -220,11 +197,7 @@ def _complete(part: Path, address: str, archive: Archive, patient: bool) -> None
 
 
 def _receive(address: str, start: int, size: int, patient: bool) -> Iterator[bytes]:
-    """Yield the archive's bytes from `start` on.
-
-    Raises:
-        _Left: if the server responds with anything else, stalls, drops the connection, or (unless `patient`) is slow.
-    """
+    """Yield the archive's bytes from `start` on; raise `_Left` if the server fails or, unless `patient`, is slow."""
     headers = {"User-Agent": "cifar10-zoo"} | ({"Range": f"bytes={start}-"} if start else {})
     received = 0
     try:
@@ -253,11 +226,7 @@ def _receive(address: str, start: int, size: int, patient: bool) -> Iterator[byt
 
 
 def _first_position(response: Any, start: int, size: int) -> int:
-    """Return the position of a response's first byte: `start`, or less from a server without ranges.
-
-    Raises:
-        _Left: if the response is not of a file of `size` bytes.
-    """
+    """Return the position of a response's first byte: `start`, or less from a server without ranges."""
     first, total = 0, response.length
     if response.status == http.client.PARTIAL_CONTENT:
         numbers = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
@@ -269,7 +238,6 @@ def _first_position(response: Any, start: int, size: int) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Return a short reason why a server sent nothing."""
     if isinstance(error, urllib.error.HTTPError):
         return one_line(f"answers {error.code} {error.reason}")
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -277,14 +245,6 @@ def _reason(error: Exception) -> str:
         return f"silent for {TIMEOUT_SECONDS:g} s"
     # Some errors quote the response, which can be long.
     return one_line(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__)[:200]
-
-
-def _summary(reasons: Mapping[str, str]) -> str:
-    """Join the reasons of all servers; servers with the same reason share it."""
-    hosts: dict[str, list[str]] = {}
-    for address, reason in reasons.items():
-        hosts.setdefault(reason, []).append(_host(address))
-    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in hosts.items())
 
 
 def _host(address: str) -> str:
@@ -309,18 +269,12 @@ def _md5(path: Path) -> str:
 
 
 def _unpack(part: Path, folder: Path, data_set: DataSet) -> None:
-    """Extract the data set's files from the archive, by their names alone, and check them.
-
-    Raises:
-        InputError: if a file is missing or wrong.
-    """
+    """Extract the data set's files from the archive, by their names alone, and check them."""
     folder.mkdir()
     with tarfile.open(part, "r:gz") as tar:
         for member in tar:
             name = PurePosixPath(member.name).name
-            if member.isreg() and name in (*data_set.files, "readme.html"):
-                content = tar.extractfile(member)
-                assert content is not None, "a regular file has content"
+            if name in (*data_set.files, "readme.html") and member.isreg() and (content := tar.extractfile(member)):
                 with (folder / name).open("wb") as file:
                     shutil.copyfileobj(content, file)
     wrong = [name for name, md5 in data_set.md5.items() if not (folder / name).exists() or _md5(folder / name) != md5]

@@ -14,9 +14,7 @@ class InputError(ValueError):
 class RunError(Exception):
     """A run that ended early: the message says in one line what happened and what is left.
 
-    Args:
-        message: the line.
-        exit_code: of the process: 1, or 128 plus the number of the signal that ended the run.
+    The process exits with 1, or with 128 plus the number of the signal that ended the run.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
@@ -27,11 +25,8 @@ class RunError(Exception):
 class Ended(SystemExit):
     """The end of a command: after its help or its config, or by an error that no `except Exception` may catch.
 
-    Any other SystemExit comes from foreign code, such as a model that calls `sys.exit`.
-
-    Args:
-        exit_code: of the process.
-        message: an error that is still to be printed, one line; "" if there is none.
+    The message is an error that is still to be printed. Any other SystemExit comes from foreign code, such as a model
+    that calls `sys.exit`.
     """
 
     def __init__(self, exit_code: int = 0, message: str = "") -> None:

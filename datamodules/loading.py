@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,26 +22,16 @@ FETCHED_ON_GPU = 16_384
 
 
 class Batch(NamedTuple):
-    """One batch of a data loader.
+    """One batch of a data loader."""
 
-    Attributes:
-        images: uint8 pixels (n, channels, side, side), in channels_last memory.
-        labels: int64 (n,).
-        indices: int64 (n,), each sample's position in its split.
-    """
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
+    images: Tensor  # uint8 pixels (n, channels, side, side), in channels_last memory
+    labels: Tensor  # int64 (n,)
+    indices: Tensor  # int64 (n,), each sample's position in its split
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let PyTorch compute in this thread alone.
-
-    Sharing milliseconds of work gains little. If the cores are busy, waiting for the other threads takes many times as
-    long as the work.
-    """
+    """Let PyTorch compute in this thread alone: for milliseconds of work, waiting for others can take longer."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -54,12 +44,9 @@ class ImageDataset(Dataset[Batch]):
     """Images in memory as one uint8 tensor, fetched a whole batch at a time.
 
     Args:
-        images: uint8 (n, side + 2p, side + 2p, channels), with the border p of `augmentation`
-            (see `datamodules.augmentation.pad`).
+        images: uint8 (n, side + 2p, side + 2p, channels), with the border p of `augmentation` (see `augmentation.pad`).
         labels: int64 (n,).
         indices: the samples' positions in their split, int64 (n,).
-        augmentation: applied to the images; None leaves them as they are.
-        seed: of the augmentation.
     """
 
     def __init__(
@@ -70,7 +57,6 @@ class ImageDataset(Dataset[Batch]):
 
     @property
     def device(self) -> torch.device:
-        """The device that holds the images."""
         return self.images.device
 
     def plain(self, n: int) -> Tensor:
@@ -80,10 +66,8 @@ class ImageDataset(Dataset[Batch]):
         return self.images[:n, border:end, border:end].permute(0, 3, 1, 2)
 
     def to(self, device: torch.device) -> None:
-        """Move images, labels and indices to a device."""
-        self.images, self.labels, self.indices = (
-            tensor.to(device) for tensor in (self.images, self.labels, self.indices)
-        )
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+        self.indices = self.indices.to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,9 +92,8 @@ class ImageDataset(Dataset[Batch]):
 class EpochSampler(DistributedSampler):
     """Shuffle by a hash of (seed, epoch), and tell the dataset which epoch it is.
 
-    `DistributedSampler` adds seed and epoch: the second epoch of seed 0 has the order of the first epoch of seed 1, so
-    runs of several seeds are not independent. Both samplers let the processes take turns, and repeat the first samples
-    if the processes cannot share them evenly.
+    `DistributedSampler` adds seed and epoch, so the second epoch of seed 0 has the order of the first epoch of seed 1.
+    Both samplers let the processes take turns, and repeat the first samples if the processes cannot share them evenly.
     """
 
     dataset: ImageDataset
@@ -137,18 +120,19 @@ class TrainLoader(DataLoader[Batch]):
     The loader fetches several batches at once: DataLoader's own work for each batch takes as long as the fetching. If
     PyTorch leaves a core free, a thread fetches the next batches during training. If a GPU holds the images, the loader
     never waits for it.
-
-    Lightning calls `state_dict` when it saves a checkpoint, and `load_state_dict` before it resumes an epoch.
     """
 
+    dataset: ImageDataset
+    batch_size: int
     _batches = 0
     _resumed = 0
 
     def __iter__(self) -> Iterator[Batch]:
         self._batches, self._resumed = self._resumed, 0
-        dataset, size = cast(ImageDataset, self.dataset), cast(int, self.batch_size)
+        dataset, size, sampler = self.dataset, self.batch_size, self.sampler
         on_cpu = dataset.device.type == "cpu"
-        order = self._epoch_order()[self._batches * size : len(self) * size]
+        order = sampler.order() if isinstance(sampler, EpochSampler) else torch.tensor([*sampler]).to(dataset.device)
+        order = order[self._batches * size : len(self) * size]
         at_once = size * max(1, (FETCHED_IMAGES if on_cpu else FETCHED_ON_GPU) // size)
         blocks = (dataset.fetch(order[start : start + at_once]) for start in range(0, len(order), at_once))
         core_is_free = on_cpu and torch.get_num_threads() < (os.cpu_count() or 1)
@@ -157,28 +141,18 @@ class TrainLoader(DataLoader[Batch]):
                 self._batches += 1
                 yield Batch(*batch)
 
-    def _epoch_order(self) -> Tensor:
-        if isinstance(self.sampler, EpochSampler):
-            return self.sampler.order()
-        return torch.tensor(list(self.sampler), device=cast(ImageDataset, self.dataset).device)
-
     def _order(self) -> dict[str, int]:
-        """Return what the order of the batches depends on, apart from the epoch."""
-        order = {"batch_size": cast(int, self.batch_size), "images": len(cast(ImageDataset, self.dataset))}
+        """Return what the order of the batches depends on, without the epoch."""
+        order = {"batch_size": self.batch_size, "images": len(self.dataset)}
         if isinstance(self.sampler, EpochSampler):  # Lightning's overfit_batches replaces it by a sequential sampler
             order |= {"seed": self.sampler.seed, "processes": self.sampler.num_replicas}
         return order
 
     def state_dict(self) -> dict[str, int]:
-        """Return the number of batches so far, and what their order depends on."""
         return {"batches": self._batches, **self._order()}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Resume after the batches that `state` counts.
-
-        Raises:
-            InputError: if the loader would continue with other batches than those that are left.
-        """
+        """Resume after the batches that `state` counts; raise InputError if the loader's order is another one."""
         for name, value in self._order().items():
             if state.get(name, value) != value:
                 raise InputError(

@@ -10,10 +10,7 @@ def user_path(given: str | os.PathLike[str]) -> Path:
     """Return the path that a user gave, with `~` and `~user` at its start expanded to the home directory.
 
     A shell expands `~` only at the start of a word: not in YAML, in `--option=~/x`, in an environment variable or in
-    Python. As in a shell, the `~user` of an unknown user stays as it is.
-
-    Raises:
-        InputError: if the path holds a null character, which no file system allows.
+    Python. A null character, which no file system allows, raises InputError.
     """
     text = os.fspath(given)
     if "\0" in text:

@@ -1,9 +1,8 @@
 """Draw synthetic images in place of CIFAR-10: ten geometric figures on colored, textured backgrounds.
 
-The images have the shape, type and number of classes of CIFAR-10, and need no download. They are meant for trying out
-the training code: weak and strong models differ within minutes, but an accuracy on them says nothing about photographs.
-
-Three cues point to the class, and each needs a deeper model than the one before:
+The images have the shape and the number of classes of CIFAR-10, and need no download. They are for trying out the
+training code: an accuracy on them says nothing about photographs. Three cues point to the class, and each needs a
+deeper model than the one before:
 
 1. Half of the backgrounds have a hue chosen by the class. Most of these are bright and have the hue of the class, which
    a linear model can read from the mean color.
@@ -14,22 +13,17 @@ Three cues point to the class, and each needs a deeper model than the one before
 
 Small dots are clutter, and a band hides part of the figure in a few images, so that no model reaches 100 %.
 
-Accuracies in per cent on 1,000 test images, after 3 epochs on 2,500 training images (seed 0 of both splits, batches of
-64, no augmentation, CIFAR-10's mean and standard deviation), for 3 seeds of initialization and batch order:
+Accuracies in per cent on 1,000 test images (batches of 64, no augmentation, CIFAR-10's mean and standard deviation):
+after 3 epochs on 2,500 training images for 3 seeds, and after 4 epochs on 4,000 images. The six convolutions have batch
+norm, ReLU, pooling after each pair, and a hidden layer of 512 with dropout 0.5; SGD with Nesterov momentum 0.9, peak
+learning rate 0.1 after 20 % linear warm-up, cosine decay to 0, weight decay 5e-4.
 
-    ==================================================  =====  ================  ==================
-    Model and optimizer                                 Mean   Seeds 0, 1, 2     4,000 images x 4
-    ==================================================  =====  ================  ==================
-    Linear, AdamW, 3e-4                                 31.8   31.5, 31.8, 32.2  35.2, 37.4, 35.5
-    Linear, AdamW, 1e-3                                 27.0   29.7, 28.7, 22.6  34.3, 35.9, 27.9
-    3072-64-10 with ReLU, AdamW, 1e-3                   58.5   61.3, 58.1, 56.2  69.8, 68.9, 65.6
-    3072-64-10 with ReLU, SGD, momentum 0.9, 1e-2       58.8   55.8, 58.9, 61.8  71.7, 71.9, 72.1
-    Six convolutions (64, 64, 128, 128, 256, 256)       91.4   92.0, 89.8, 92.4  96.1 (seed 0 only)
-    ==================================================  =====  ================  ==================
-
-The last column is for 4 epochs on 4,000 images. The network of convolutions has batch normalization, ReLU, max pooling
-after each pair, and a hidden layer of 512 with dropout 0.5. It was trained by SGD (Nesterov momentum 0.9, peak learning
-rate 0.1 after 20 % linear warm-up, cosine decay to 0, weight decay 5e-4).
+    Model and optimizer                                 2,500 images x 3  4,000 images x 4
+    Linear, AdamW, 3e-4                                 31.5, 31.8, 32.2  35.2, 37.4, 35.5
+    Linear, AdamW, 1e-3                                 29.7, 28.7, 22.6  34.3, 35.9, 27.9
+    3072-64-10 with ReLU, AdamW, 1e-3                   61.3, 58.1, 56.2  69.8, 68.9, 65.6
+    3072-64-10 with ReLU, SGD, momentum 0.9, 1e-2       55.8, 58.9, 61.8  71.7, 71.9, 72.1
+    Six convolutions (64, 64, 128, 128, 256, 256)       92.0, 89.8, 92.4  96.1 (seed 0 only)
 """
 
 from collections.abc import Callable
@@ -53,7 +47,7 @@ MOST_IMAGES = 200_000  # which take a minute and 0.6 GB
 # The first two cues. A larger CUE_PROBABILITY helps a hidden layer, a larger BRIGHT_SHARE a linear model.
 CUE_PROBABILITY = 0.5
 BRIGHT_SHARE = 0.88
-HUE_SPREAD = (-0.04, 0.04)  # in turns of the colour wheel; neighbouring classes are 0.1 apart
+HUE_SPREAD = (-0.04, 0.04)  # in turns of the color wheel; neighboring classes are 0.1 apart
 
 # The backgrounds. A larger step between bright and dim ones hides the contrast of the figures, and makes the early
 # training of convolutional networks erratic.
@@ -102,9 +96,7 @@ def _square(x: Floats, y: Floats) -> Floats:
 
 
 def _triangle(x: Floats, y: Floats) -> Floats:
-    sides = 0.866 * np.abs(x) - 0.5 * y - 0.5
-    base = y - 0.6
-    return np.maximum(sides, base)
+    return np.maximum(0.866 * np.abs(x) - 0.5 * y - 0.5, y - 0.6)
 
 
 def _diamond(x: Floats, y: Floats) -> Floats:
@@ -138,41 +130,20 @@ def _heart(x: Floats, y: Floats) -> Floats:
 
 
 def _hourglass(x: Floats, y: Floats) -> Floats:
-    sides = 0.8 * np.abs(x) - 0.6 * np.abs(y) - 0.1
-    ends = np.abs(y) - 0.77
-    return np.maximum(sides, ends)
+    return np.maximum(0.8 * np.abs(x) - 0.6 * np.abs(y) - 0.1, np.abs(y) - 0.77)
 
 
-_FIGURES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "disc": _disc,
-    "ring": _ring,
-    "square": _square,
-    "triangle": _triangle,
-    "diamond": _diamond,
-    "plus": _plus,
-    "star": _star,
-    "moon": _moon,
-    "heart": _heart,
-    "hourglass": _hourglass,
-}
-
-CLASS_NAMES: tuple[str, ...] = tuple(_FIGURES)
-"""Names of the figures, in the order of the labels."""
+_FIGURES: tuple[Callable[[Floats, Floats], Floats], ...] = (
+    _disc, _ring, _square, _triangle, _diamond, _plus, _star, _moon, _heart, _hourglass
+)  # fmt: skip
+CLASS_NAMES = tuple(figure.__name__.strip("_") for figure in _FIGURES)  # in the order of the labels
 
 
 def generate(n: int, *, split: SplitName, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw n labelled images.
+    """Draw n labeled images: uint8 (n, 3, 32, 32), and labels 0 to 9, int64 (n,), which share them evenly.
 
     The same arguments give the same arrays on every machine. Each split and each seed has its own random stream. The
     images of a smaller n are not a prefix of those of a larger one.
-
-    Args:
-        n: number of images, at least 1. The classes share them as evenly as possible, in random order.
-        split: "train" or "test".
-        seed: of the random stream, at least 0.
-
-    Returns:
-        Images, uint8 (n, 3, 32, 32), and labels 0 to 9, int64 (n,).
 
     Raises:
         ValueError: if n is below 1, the split is unknown or the seed is negative.
@@ -199,8 +170,7 @@ class DrawnDataSet(DataSet):
     """Images that `generate` draws."""
 
     def find(self, data_dir: str | Path) -> Path:
-        """Return `data_dir`: the images need no files."""
-        return Path(data_dir)
+        return Path(data_dir)  # the images need no files
 
     def read(
         self, data_dir: str | Path, split: SplitName, *, verify_checksums: bool = True, wanted: int | None = None
@@ -230,16 +200,16 @@ class _Dice:
 def _draw(labels: NDArray[np.int64], rng: "np.random.Generator") -> NDArray[np.uint8]:
     """Draw an image for each label: uint8 (m, 3, 32, 32)."""
     dice = _Dice(rng, len(labels))
-    centred = np.arange(IMAGE_SIZE, dtype=np.float32) - (IMAGE_SIZE - 1) / 2
-    row, column = centred[:, None], centred[None, :]
+    centered = np.arange(IMAGE_SIZE, dtype=np.float32) - (IMAGE_SIZE - 1) / 2
+    row, column = centered[:, None], centered[None, :]
 
     lightness, background = _background(labels, dice)
     images = background + _texture(row, column, dice)
     for _ in range(DOTS):
-        _paint(images, _dot(row, column, dice), _contrasting_colour(lightness, dice))
-    _paint(images, _figure(labels, row, column, dice), _contrasting_colour(lightness, dice))
-    band_colour = _colour(dice.uniform(0, 1), dice.uniform(*BACKGROUND_SATURATION), dice.uniform(*BAND_LIGHTNESS))
-    _paint(images, _band(row, column, dice), band_colour)
+        _paint(images, _dot(row, column, dice), _contrasting_color(lightness, dice))
+    _paint(images, _figure(labels, row, column, dice), _contrasting_color(lightness, dice))
+    band_color = _color(dice.uniform(0, 1), dice.uniform(*BACKGROUND_SATURATION), dice.uniform(*BAND_LIGHTNESS))
+    _paint(images, _band(row, column, dice), band_color)
 
     noise = rng.integers(-MAX_NOISE, MAX_NOISE, size=images.shape, dtype=np.int8, endpoint=True)
     return np.clip(np.rint(images * 255) + noise, 0, 255).astype(np.uint8)
@@ -253,7 +223,7 @@ def _background(labels: NDArray[np.int64], dice: _Dice) -> tuple[Floats, Floats]
     cue_hue = np.where(bright, class_hue, class_hue + 0.5)
     hue = np.where(cued, cue_hue, dice.uniform(0, 1))
     lightness = np.where(bright, dice.uniform(*BRIGHT_LIGHTNESS), dice.uniform(*DIM_LIGHTNESS))
-    return lightness, _colour(hue, dice.uniform(*BACKGROUND_SATURATION), lightness)
+    return lightness, _color(hue, dice.uniform(*BACKGROUND_SATURATION), lightness)
 
 
 def _texture(row: Floats, column: Floats, dice: _Dice) -> Floats:
@@ -283,7 +253,7 @@ def _figure(labels: NDArray[np.int64], row: Floats, column: Floats, dice: _Dice)
     sine = 2 * tangent / (1 + tangent * tangent)
     x, y = (cosine * dx + sine * dy) / radius, (cosine * dy - sine * dx) / radius
     distance = np.empty_like(x)
-    for label, figure in enumerate(_FIGURES.values()):
+    for label, figure in enumerate(_FIGURES):
         chosen = labels == label
         distance[chosen] = figure(x[chosen], y[chosen])
     return distance * radius
@@ -296,25 +266,25 @@ def _band(row: Floats, column: Floats, dice: _Dice) -> Floats:
     return np.where(dice.chance(BAND_PROBABILITY), distance, np.float32(np.inf))
 
 
-def _contrasting_colour(lightness: Floats, dice: _Dice) -> Floats:
+def _contrasting_color(lightness: Floats, dice: _Dice) -> Floats:
     """Return a color of random hue, lighter or darker than `lightness` with equal chance."""
     contrast = dice.uniform(*FIGURE_CONTRAST)
     lightness = lightness + np.where(dice.chance(0.5), contrast, -contrast)
-    return _colour(dice.uniform(0, 1), dice.uniform(*FIGURE_SATURATION), lightness)
+    return _color(dice.uniform(0, 1), dice.uniform(*FIGURE_SATURATION), lightness)
 
 
-def _colour(hue: Floats, saturation: Floats, lightness: Floats) -> Floats:
+def _color(hue: Floats, saturation: Floats, lightness: Floats) -> Floats:
     """Convert arrays (m, 1, 1), the hue in turns, to red, green and blue, (m, 3, 1, 1); `_draw` clips them to 0..1."""
     channel_offset = np.array([0.5, 0.5 - 1 / 3, 0.5 + 1 / 3], dtype=np.float32)[:, None, None]
-    # The trapezoids of the HSV colour model: red peaks at hue 0, green at 1/3, blue at 2/3.
+    # The trapezoids of the HSV color model: red peaks at hue 0, green at 1/3, blue at 2/3.
     pure = np.clip(2 - np.abs(_fraction(hue[:, None] + channel_offset) * 6 - 3), 0, 1)
     return lightness[:, None] + saturation[:, None] * (pure - 0.5)
 
 
-def _paint(images: Floats, distance: Floats, colour: Floats) -> None:
+def _paint(images: Floats, distance: Floats, color: Floats) -> None:
     """Paint a shape over `images` in place, with anti-aliased edges."""
     cover = np.clip(0.5 - distance, 0, 1)[:, None]
-    images += cover * (colour - images)
+    images += cover * (color - images)
 
 
 def _triangle_wave(phase: Floats) -> Floats:

@@ -1,10 +1,7 @@
 """Read the "python version" of the CIFAR data sets with NumPy alone.
 
 The version is a set of pickle files (https://www.cs.toronto.edu/~kriz/cifar.html; Krizhevsky, "Learning Multiple Layers
-of Features from Tiny Images", 2009), in a folder or in the published archive.
-
-A pickle can name any function for its reader to call. `_BatchUnpickler` allows only the few names that a NumPy array
-consists of, so a stranger's file runs no code.
+of Features from Tiny Images", 2009), in a folder or in the published archive. A stranger's file runs no code.
 """
 
 import contextlib
@@ -36,44 +33,28 @@ PACKERS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "lzma"}
 
 
 class Verdict(NamedTuple):
-    """The result of `check` for one file.
-
-    Attributes:
-        name: of the file.
-        size: in bytes; None if the file is missing or unreadable.
-        md5: MD5 sum; None likewise.
-        official: whether the file is the published one.
-        problem: why the file cannot be used; "" if it can.
-    """
+    """The result of `check` for one file."""
 
     name: str
-    size: int | None = None
+    size: int | None = None  # in bytes; None, like `md5`, if the file is missing or unreadable
     md5: str | None = None
-    official: bool = False
-    problem: str = ""
+    official: bool = False  # whether the file is the published one
+    problem: str = ""  # why the file cannot be used
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CIFARDataSet(DataSet):
-    """A data set in CIFAR's "python version".
-
-    Attributes:
-        batches: file names of each split, with the title that each file gives itself.
-        meta: name of the file with the class names.
-        labels_key, names_key: where a batch file keeps its labels, and `meta` the class names.
-    """
+    """A data set in CIFAR's "python version"."""
 
     archive: Archive
-    batches: Mapping[SplitName, Mapping[str, str]]
-    meta: str
+    batches: Mapping[SplitName, Mapping[str, str]]  # files of each split, with the title that each file gives itself
+    meta: str  # name of the file with the class names
+    # Where a batch file keeps its labels, and `meta` the class names.
     labels_key: str = "labels"
     names_key: str = "label_names"
 
     def find(self, data_dir: str | Path) -> Path | None:
-        """Return the folder of batch files or the archive in `data_dir`, or None.
-
-        `data_dir` may be the folder of batch files, a file in it, the archive, or the folder that holds either.
-        """
+        """Return the folder of batch files or the archive that `data_dir` is or holds; it may also be a batch file."""
         root = user_path(data_dir)
         try:
             if root.is_file():
@@ -88,10 +69,7 @@ class CIFARDataSet(DataSet):
     def read(
         self, data_dir: str | Path, split: SplitName, *, verify_checksums: bool = True, wanted: int | None = None
     ) -> Split:
-        """Read one split; the files of the other split are not opened.
-
-        Shapes, dtypes, counts, labels and the order of the files are checked even without `verify_checksums`.
-        """
+        """Read one split. Shapes, dtypes, counts, labels and the order of the files are checked in any case."""
         location = self.find(data_dir)
         if location is None:
             raise InputError(f"{self.missing(data_dir)}: expected {self.folder}/ or {self.archive.name} there")
@@ -121,29 +99,24 @@ class CIFARDataSet(DataSet):
         return Split(images.reshape(-1, *self.shape), np.concatenate(labels), official=not altered)
 
     def check(self, location: Path) -> list[Verdict]:
-        """Check each file on its own.
-
-        Args:
-            location: a folder of batch files or an archive, as returned by `find`.
-        """
+        """Check each file of a folder or an archive, as returned by `find`, on its own."""
         verdicts: dict[str, Verdict] = {}
         # The files of a folder are read one by one, so that an unreadable one does not hide the others.
         for names in [(name,) for name in self.files] if location.is_dir() else [self.files]:
             problem = "missing"
             try:
                 for name, content in self._contents(location, names):
-                    verdicts[name] = self._verdict(name, content)
+                    digest = _md5(content)
+                    official = digest == self.md5[name]
+                    reason = "" if official else self._problem(name, content)
+                    verdicts[name] = Verdict(name, len(content), digest, official, reason)
             except InputError as error:
                 problem = f"unreadable: {error}"
             for name in names:
                 verdicts.setdefault(name, Verdict(name, problem=problem))
         return [verdicts[name] for name in self.files]
 
-    def _verdict(self, name: str, content: bytes) -> Verdict:
-        digest = _md5(content)
-        verdict = Verdict(name, len(content), digest, official=digest == self.md5[name])
-        if verdict.official:
-            return verdict
+    def _problem(self, name: str, content: bytes) -> str:
         try:
             _check_memo(name, content)
             if name == self.meta:
@@ -151,11 +124,10 @@ class CIFARDataSet(DataSet):
             else:
                 self._read_batch(name, name, content)
         except InputError as error:
-            return verdict._replace(problem=str(error))
-        return verdict
+            return str(error)
+        return ""
 
     def _contents(self, location: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield name and bytes of each named file that a folder or an archive holds."""
         try:
             if location.is_dir():
                 for path in (location / name for name in names if (location / name).is_file()):
@@ -172,15 +144,11 @@ class CIFARDataSet(DataSet):
         except InputError:
             raise
         except Exception as error:  # a damaged archive can raise almost anything
-            if location.is_dir():
-                raise InputError(f"'{location}' cannot be read: {error}") from error
-            raise InputError(
-                f"'{location}' cannot be read as an archive ({error}): perhaps a truncated download; "
-                "delete it and download it again"
-            ) from error
+            archive_advice = f" as an archive ({error}): perhaps a truncated download; delete it and download it again"
+            told = f": {error}" if location.is_dir() else archive_advice
+            raise InputError(f"'{location}' cannot be read{told}") from error
 
     def _check_size(self, location: Path, name: str, size: int) -> None:
-        """Reject a file that is too large, before it is read."""
         most = MOST_META_BYTES if name == self.meta else MOST_BYTES
         if size > most:
             raise InputError(
@@ -195,11 +163,9 @@ class CIFARDataSet(DataSet):
             raise InputError(f"'{where}' names the classes {told}, not {expected}: another data set?")
 
     def _batch_images(self, split: SplitName) -> int:
-        """Return the number of images in each batch file of a split."""
         return (self.train_images if split == "train" else self.test_images) // len(self.batches[split])
 
     def _read_batch(self, where: str, name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images, uint8 (n, channels, side, side), and the labels, int64 (n,), of a batch file."""
         split: SplitName = "train" if name in self.batches["train"] else "test"
         n = self._batch_images(split)
         batch, title = _unpickle(where, content), self.batches[split][name]
@@ -233,7 +199,6 @@ class _Limited(io.RawIOBase):
         self.path, self.content, self.left = path, content, MOST_UNPACKED
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, like any file."""
         chunk = self.content.read(size)
         self.left -= len(chunk)
         if self.left < 0:
@@ -243,10 +208,7 @@ class _Limited(io.RawIOBase):
 
 @contextlib.contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Open an archive of any compression that Python knows, or of none.
-
-    Reading raises an InputError once the archive unpacks to more than a CIFAR archive can.
-    """
+    """Open an archive of any compression or none; reading more than a CIFAR archive can hold raises InputError."""
     with path.open("rb") as file:
         start = file.read(6)
     packer = next((name for magic, name in PACKERS.items() if start.startswith(magic)), "io")
@@ -255,14 +217,14 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:
-    """Replace `codecs.encode`, with which Python 3 writes bytes into old pickles; allow no other use of it."""
+    """Replace `codecs.encode`, with which Python 3 writes bytes into old pickles; allow no other use."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"a batch file cannot contain the encoding '{encoding}'")
     return text.encode("latin1")
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """An unpickler that knows arrays and plain containers only."""
+    """Knows arrays and plain containers only: a pickle can name any function for its reader to call."""
 
     _ALLOWED: Mapping[tuple[str, str], Any] = {
         ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],

@@ -6,7 +6,7 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from datamodules.data_set import DataSet
@@ -19,13 +19,14 @@ OTHER_FORMS = {
     r".*\.parquet": "Parquet files, as Hugging Face has them",
 }
 CIFAR_100 = {"train", "test", "meta"}  # files of its python version
+READABLE = "what can be read is the python version"
 PACKED = (".gz", ".tgz", ".tar", ".zip")
 # Limits of the search, so that a home directory takes a second: folders, archives, and names in each of them.
 MOST_FOLDERS, MOST_ARCHIVES, MOST_NAMES = 200, 20, 1000
 LARGEST_MEMBER = 1_000_000  # bytes; the search of an archive stops behind a larger file
 
 
-def found(data_set: DataSet, data_dir: Path) -> str:
+def describe(data_set: DataSet, data_dir: Path) -> str:
     """Describe in a few words what lies in `data_dir`, which lacks the data set; "" if it does not exist."""
     if not data_dir.exists():
         hint = did_you_mean(data_dir.name, [path.name for path in _entries(data_dir.parent)])
@@ -42,29 +43,23 @@ def recognized(data_set: DataSet, data_dir: Path) -> str:
 
     The search covers folders two levels deep and the archives in them. It reads names only.
     """
-    try:
-        return _search(data_set, data_dir)
-    except (OSError, InputError):  # a folder that may not be searched
-        return ""
-
-
-def _search(data_set: DataSet, data_dir: Path) -> str:
     archives = 0
-    for folder in itertools.islice(_folders(data_dir), MOST_FOLDERS):
-        if folder != data_dir and data_set.find(folder) is not None:
-            return f"it lies in '{folder}': name that folder"
-        entries = _entries(folder)
-        names = [entry.name for entry in entries]
-        if form := _form(data_set, names):
-            return f"'{folder}' holds {form}; what can be read is the python version"
-        if set(names) >= CIFAR_100 and all((folder / name).is_file() for name in CIFAR_100):
-            return f"'{folder}' holds CIFAR-100, which is another data set"
-        if set(names) >= set(data_set.class_names):
-            return f"'{folder}' holds image files in a folder for each class; what can be read is the python version"
-        for archive in (entry for entry in entries if entry.suffix.lower() in PACKED and entry.is_file()):
-            archives += 1
-            if archives <= MOST_ARCHIVES and (text := in_archive(data_set, archive)):
-                return text
+    with contextlib.suppress(OSError, InputError):  # a folder that may not be searched
+        for folder in itertools.islice(_folders(data_dir), MOST_FOLDERS):
+            if folder != data_dir and data_set.find(folder) is not None:
+                return f"it lies in '{folder}': name that folder"
+            entries = _entries(folder)
+            names = {entry.name for entry in entries}
+            if form := _form(data_set, names):
+                return f"'{folder}' holds {form}; {READABLE}"
+            if names >= CIFAR_100 and all((folder / name).is_file() for name in CIFAR_100):
+                return f"'{folder}' holds CIFAR-100, which is another data set"
+            if names >= set(data_set.class_names):
+                return f"'{folder}' holds image files in a folder for each class; {READABLE}"
+            for archive in (entry for entry in entries if entry.suffix.lower() in PACKED and entry.is_file()):
+                archives += 1
+                if archives <= MOST_ARCHIVES and (text := in_archive(data_set, archive)):
+                    return text
     return ""
 
 
@@ -78,16 +73,15 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return the entries of a folder in alphabetical order; an empty list if it cannot be read."""
+    """Return the entries of a folder in alphabetical order; none if it cannot be read."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         return sorted(Path(entry.path) for entry in itertools.islice(entries, MOST_NAMES))
     return []
 
 
-def _form(data_set: DataSet, names: Iterable[str]) -> str:
+def _form(data_set: DataSet, names: Collection[str]) -> str:
     """Return the description of the other form that has one of these file names; "" if there is none."""
     forms = {**data_set.other_forms, **OTHER_FORMS}
-    names = list(names)
     return next((form for pattern, form in forms.items() if any(re.fullmatch(pattern, name) for name in names)), "")
 
 
@@ -101,11 +95,10 @@ def in_archive(data_set: DataSet, path: Path) -> str:
         is_zip = path.suffix.lower() == ".zip"
         return f"'{path}' holds it: {'unpack that file' if is_zip else 'name that file, or its folder once unpacked'}"
     form = _form(data_set, names)
-    return f"'{path}' holds {form}; what can be read is the python version" if form else ""
+    return f"'{path}' holds {form}; {READABLE}" if form else ""
 
 
 def _members(path: Path) -> Iterator[str]:
-    """Yield the first names in an archive."""
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             yield from archive.namelist()[:MOST_NAMES]

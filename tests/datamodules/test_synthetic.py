@@ -67,7 +67,7 @@ def test_figures_stay_inside_the_image(label):
     # Coordinates in radii, up to 1.5; the constants allow a figure to reach 1.1 radii.
     axis = np.linspace(-1.5, 1.5, 301, dtype=np.float32)
     x, y = np.broadcast_to(axis[None, :], (301, 301)), np.broadcast_to(axis[:, None], (301, 301))
-    distance = synthetic._FIGURES[CLASS_NAMES[label]](x, y)
+    distance = synthetic._FIGURES[label](x, y)
     inside = distance < 0
     assert distance.dtype == np.float32
     assert 0.1 < inside.mean() * 9 / np.pi < 0.8

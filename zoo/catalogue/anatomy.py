@@ -23,7 +23,7 @@ class Argument(NamedTuple):
     type: str  # annotation as it is written; "" without one
     default: Any
     text: str  # description in the docstring, on one line
-    keyword_only: bool  # whether it can be given by name only
+    keyword_only: bool
 
 
 class Layer(NamedTuple):
@@ -51,18 +51,14 @@ def description(cls: type) -> str:
 
 def arguments(cls: type) -> list[Argument]:
     """Return the arguments of a class, without *args and **kwargs."""
-    texts = _texts(cls)
-    return [
-        Argument(
-            name,
-            _type(parameter.annotation),
-            parameter.default,
-            texts.get(name, ""),
-            parameter.kind is parameter.KEYWORD_ONLY,
-        )
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
+    texts, rows = _texts(cls), []
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            kind, keyword_only = parameter.annotation, parameter.kind is parameter.KEYWORD_ONLY
+            if not isinstance(kind, str):
+                kind = "" if kind is parameter.empty else inspect.formatannotation(kind)
+            rows.append(Argument(name, kind, parameter.default, texts.get(name, ""), keyword_only))
+    return rows
 
 
 def _texts(cls: type) -> dict[str, str]:
@@ -77,12 +73,6 @@ def _texts(cls: type) -> dict[str, str]:
     return texts
 
 
-def _type(annotation: Any) -> str:
-    if annotation is inspect.Parameter.empty:
-        return ""
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-
-
 def source(cls: type) -> tuple[Path, int] | None:
     """Return the file and the line that define a class; None for a class that comes from no file."""
     try:
@@ -92,11 +82,7 @@ def source(cls: type) -> tuple[Path, int] | None:
 
 
 def measure(cls: "type[Classifier]") -> Anatomy:
-    """Build a model with its default arguments, and watch it classify a black image.
-
-    Raises:
-        InputError: if it cannot be built, or cannot classify an image.
-    """
+    """Build a model with its default arguments, and watch it classify a black image; InputError if it cannot."""
     # The rest of this module needs no torch.
     from lightning.pytorch.utilities.model_summary import ModelSummary
 
@@ -105,14 +91,14 @@ def measure(cls: "type[Classifier]") -> Anatomy:
     try:
         module = cls().torch_module()
         summary = ModelSummary(module, max_depth=-1)
-        sizes = list(zip(summary.layer_names, summary.out_sizes, strict=True))
+        sizes = zip(summary.layer_names, summary.out_sizes, strict=True)
+        called = {name: size for name, size in sizes if isinstance(size, list)}  # other layers were not called
     except (Exception, SystemExit) as error:  # another package's code can raise anything
         cause = f"{type(error).__name__}: {error}"
         raise InputError(f"{cls.__name__}, with its default arguments, cannot classify an image ({cause})") from error
-    called = []
-    for name, size in sizes:
-        if isinstance(size, list):  # a layer that was not called has no size
+    layers = []
+    for name, size in called.items():
+        if not any(other.startswith(f"{name}.") for other in called):
             layer = module.get_submodule(name)
-            called.append(Layer(name, layer._get_name(), size, count_parameters(layer)))
-    innermost = [layer for layer in called if not any(other.name.startswith(f"{layer.name}.") for other in called)]
-    return Anatomy(innermost, summary.trainable_parameters, summary.total_flops)
+            layers.append(Layer(name, layer._get_name(), size, count_parameters(layer)))
+    return Anatomy(layers, summary.trainable_parameters, summary.total_flops)

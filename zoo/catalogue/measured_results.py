@@ -13,10 +13,7 @@ FILE = Path(__file__).resolve().parents[2] / "configs" / "results.yaml"
 
 
 class Result(NamedTuple):
-    """One measured result; configs/results.yaml explains its fields.
-
-    Numbers are decimals, which keep the digits that the file gives them: 0.8990 has four.
-    """
+    """One measured result; configs/results.yaml explains its fields. Decimals keep their digits: 0.8990 has four."""
 
     model: str
     config: str
@@ -38,7 +35,6 @@ class Result(NamedTuple):
 
     @property
     def runs(self) -> int:
-        """How many runs there were."""
         return self.n or len(self.seeds or [])
 
     @property
@@ -58,11 +54,10 @@ class Result(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as what JSON can hold, and the result as a text."""
-        numbers = {
-            name: {key: float(value) for key, value in getattr(self, name).items()} for name in ("metrics", "std")
-        }
+        metrics, std = ({key: float(value) for key, value in part.items()} for part in (self.metrics, self.std))
+        texts = {"text": str(self), "command": self.command}
         minutes = None if self.minutes is None else float(self.minutes)
-        return self._asdict() | numbers | {"minutes": minutes, "text": str(self), "command": self.command}
+        return self._asdict() | {"metrics": metrics, "std": std, "minutes": minutes} | texts
 
 
 class Table(NamedTuple):

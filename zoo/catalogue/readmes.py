@@ -73,7 +73,6 @@ def _results(table: Table) -> str:
 
 
 def _grid(results: Iterable[Result]) -> str:
-    """Return accuracies by row and column."""
     cells = {tuple(result.cell or ()): f"{result.metrics['acc']} {result.note}".strip() for result in results}
     rows, columns = (list(dict.fromkeys(place[axis] for place in cells)) for axis in (0, 1))
     return _markdown(["", *columns], ([row, *(cells[row, column] for column in columns)] for row in rows))

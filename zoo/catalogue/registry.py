@@ -6,15 +6,14 @@ point with the name of the class:
     [project.entry-points."cifar10_zoo.models"]
     MyNet = "my_package.my_module:MyNet"
 
-A model is imported when it is chosen. A mistake in an installed package costs one line on stderr and the models of that
-package: a mistake in its metadata when the registry is read, any other when the model is imported.
+A model is imported when it is chosen. A mistake in an installed package costs one line on stderr and its models.
 """
 
 import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, version
@@ -36,11 +35,7 @@ CLASS = re.compile(r"^class ([A-Za-z]\w*)\b.*\n(?:(?: {4}.*)?\n)*? {4}about\b", 
 
 
 def built_in(folder: Path) -> dict[str, str]:
-    """Return "module:Class" of each model in a folder, by the model's name. Imports nothing: torch takes seconds.
-
-    Raises:
-        ValueError: if two models have one name.
-    """
+    """Return "module:Class" of each model in a folder, by its unique name. Imports nothing: torch takes seconds."""
     targets: dict[str, str] = {}
     for path in sorted(folder.glob("*.py")):
         for name in CLASS.findall(path.read_text(encoding="utf-8")):
@@ -55,21 +50,14 @@ BUILT_IN = built_in(MODELS)
 
 
 class Entry(NamedTuple):
-    """A model that can be loaded.
+    """A model that can be loaded."""
 
-    Attributes:
-        name: the value of `--model`: the name of the class, or the dotted path of a class outside the zoo.
-        target: "module:Class".
-        distribution: the installed package of the model; "" for a class outside the zoo.
-    """
-
-    name: str
-    target: str
-    distribution: str
+    name: str  # the value of `--model`: the name of the class, or the dotted path of a class outside the zoo
+    target: str  # "module:Class"
+    distribution: str  # the installed package of the model; "" for a class outside the zoo
 
     @property
     def class_path(self) -> str:
-        """The dotted path of the class, which configs and checkpoints hold."""
         return self.target.replace(":", ".")
 
 
@@ -79,32 +67,15 @@ def entries() -> dict[str, Entry]:
 
     Imports no model. Prints once a process, on stderr, which models of packages are left out, and why.
     """
-    known = {name: Entry(name, target, DISTRIBUTION) for name, target in BUILT_IN.items()}
-    claims, problems = _claims()
-    for entry, problem in _plugins(claims):
-        if problem is None:
-            known[entry.name] = entry
-        else:
-            problems.append(problem)
+    known, problems = _scan()
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one of several processes prints
-        for problem in problems:
+        for _, problem in problems:
             print(f"warning: {one_line(problem)}", file=sys.stderr)
     return known
 
 
-def _left_out(name: str) -> str | None:
-    """Return why a package's model is left out; None if it is not."""
-    if name in BUILT_IN:
-        return None
-    problems = [problem for entry, problem in _plugins(_claims()[0]) if entry.name == name]
-    return None if None in problems else next(iter(problems), None)
-
-
 def find(name: str) -> Entry:
-    """Return the entry of a model. Imports nothing.
-
-    Args:
-        name: of a model of the zoo, or the dotted path of any class.
+    """Return the entry of a model, by its name or the dotted path of any class. Imports nothing.
 
     Raises:
         InputError: if the zoo has no such model: says why it is left out, or names the nearest model and all others.
@@ -113,8 +84,11 @@ def find(name: str) -> Entry:
         module, _, class_name = name.rpartition(".")
         ours = (entry for entry in entries().values() if entry.class_path == name)
         return next(ours, Entry(name, f"{module}:{class_name}", ""))
-    if problem := _left_out(name):  # before `entries`, whose warning would say the same
-        raise InputError(problem)
+    if name not in BUILT_IN:  # before `entries`, whose warning would say the same
+        known, problems = _scan()
+        for left_out, problem in problems:
+            if left_out == name and name not in known:
+                raise InputError(problem)
     if name in entries():
         return entries()[name]
     raise InputError(f"unknown model '{name}'.{did_you_mean(name, entries())} The zoo has: {', '.join(entries())}")
@@ -123,21 +97,12 @@ def find(name: str) -> Entry:
 def find_class(model: type) -> Entry | None:
     """Return the entry of a model's class; None if the class is outside the zoo. Imports nothing."""
     entry = entries().get(model.__name__)
-    if entry is None:
-        return None
-    module, _, class_name = entry.target.partition(":")
-    return entry if getattr(sys.modules.get(module), class_name, None) is model else None
+    module = sys.modules.get(entry.target.partition(":")[0]) if entry else None
+    return entry if getattr(module, model.__name__, None) is model else None
 
 
 def load(name: str) -> "type[Classifier]":
-    """Import and return the class of a model.
-
-    Args:
-        name: of a model of the zoo, or the dotted path of any class.
-
-    Raises:
-        InputError: if there is no such class, it cannot be imported, or it is not a model; names the package and cause.
-    """
+    """Import and return the class of a model, by its name or its dotted path; InputError names package and cause."""
     entry = find(name)
     origin = f" of the package '{entry.distribution}'" if entry.distribution not in (DISTRIBUTION, "") else ""
     what = f"model '{name}'{origin}"
@@ -178,37 +143,14 @@ def fault(model: Any, name: str) -> str | None:
     return None
 
 
-# Models of installed packages.
-
-
-class Claim(NamedTuple):
-    """An entry point, with the name and the requirements of its package."""
-
-    package: str
-    requirements: Sequence[str]
-    point: EntryPoint
-
-
-def _plugins(claims: Iterable[Claim]) -> Iterator[tuple[Entry, str | None]]:
-    """Yield the models of entry points, each with the mistake that its package's metadata show, or None.
+def _scan() -> tuple[dict[str, Entry], list[tuple[str, str]]]:
+    """Return all models by name, and each reason to leave a model out, after the model's name; "" for a whole package.
 
     The order is alphabetical by package. So the owner of a name that two packages claim does not depend on the order of
     their installation.
     """
-    owners = dict.fromkeys(BUILT_IN, DISTRIBUTION)
-    for package, requirements, point in sorted(
-        claims, key=lambda c: (canonical(c.package), c.point.name, c.point.value)
-    ):
-        entry = Entry(point.name, point.value, package)
-        problem = _mistake(entry, owners) or _unmet(requirements)
-        if problem is None:
-            owners[entry.name] = package
-        yield entry, problem and f"model '{entry.name}' of the package '{package}' is left out: {problem}"
-
-
-def _claims() -> tuple[list[Claim], list[str]]:
-    """Return the entry points of all installed packages, and one line for each package that cannot be read."""
-    claims: list[Claim] = []
+    known = {name: Entry(name, target, DISTRIBUTION) for name, target in BUILT_IN.items()}
+    claims: list[tuple[str, EntryPoint, Sequence[str]]] = []
     problems, seen = [], set()
     for distribution in distributions():
         # An interrupted installation can leave the metadata out. Their folder is there, under the package's name.
@@ -217,34 +159,39 @@ def _claims() -> tuple[list[Claim], list[str]]:
         if canonical(name) in seen:  # Python imports the first one on its path
             continue
         seen.add(canonical(name))
+        points: Iterable[EntryPoint] = ()
+        requirements: Sequence[str] = ()
+        part = f"entry points of {canonical(name)}"
         try:
             points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+            part = f"metadata of {name}"
+            if points:
+                name, requirements = distribution.name or name, distribution.requires or ()
         except Exception as error:
-            problems.append(f"the entry points of {canonical(name)} cannot be read ({type(error).__name__}: {error})")
-            continue
-        requirements: Sequence[str] = []
-        if points:
-            try:
-                name, requirements = distribution.name or name, distribution.requires or []
-            except Exception as error:
-                problems.append(f"the metadata of {name} cannot be read ({type(error).__name__}: {error})")
-        claims += [Claim(name, requirements, point) for point in points]
-    return claims, problems
+            problems.append(("", f"the {part} cannot be read ({type(error).__name__}: {error})"))
+        claims += [(name, point, requirements) for point in points]
+
+    for package, point, requirements in sorted(claims, key=lambda c: (canonical(c[0]), c[1].name, c[1].value)):
+        entry = Entry(point.name, point.value, package)
+        if problem := _mistake(entry, known) or _unmet(requirements):
+            problems.append((entry.name, f"model '{entry.name}' of the package '{package}' is left out: {problem}"))
+        else:
+            known[entry.name] = entry
+    return known, problems
 
 
-def _mistake(entry: Entry, owners: Mapping[str, str]) -> str | None:
-    """Return the mistake in an entry, given the owners of the names that are taken."""
+def _mistake(entry: Entry, known: Mapping[str, Entry]) -> str | None:
     if not re.fullmatch(r"\w+(\.\w+)*:\w+", entry.target):
         return f"its entry point is '{entry.target}', expected module:Class"
     if entry.name != entry.target.partition(":")[2]:
         return f"its class is '{entry.target}': the entry point needs the name of the class"
-    if entry.name in owners:
-        return f"'{owners[entry.name]}' has a model of that name; use --model {entry.class_path}"
+    if entry.name in known:
+        return f"'{known[entry.name].distribution}' has a model of that name; use --model {entry.class_path}"
     return None
 
 
 def _unmet(requirements: Sequence[str]) -> str | None:
-    """Return the version of this project that a package requires, if another version is installed."""
+    """Return the version of this project that a package requires, if another one is installed."""
     on_us = [text for text in requirements if canonical(re.split(r"[^\w.-]", text)[0]) == DISTRIBUTION]
     if not on_us:
         return None

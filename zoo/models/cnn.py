@@ -14,9 +14,6 @@ class CNN(TorchClassifier):
 
     The notebooks' first CNN: LeNet-5 (LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf) with ReLU,
     3 x 3 kernels and more channels.
-
-    Args:
-        num_classes: see `Classifier`.
     """
 
     about: ClassVar[About] = About(
@@ -52,10 +49,6 @@ class ImprovedCNN(TorchClassifier):
 
     Args:
         dropout: probability that a unit of the dense layer is dropped in training; 0 <= dropout < 1.
-        num_classes: see `Classifier`.
-
-    Raises:
-        InputError: for a dropout out of range.
     """
 
     about: ClassVar[About] = About(
@@ -87,9 +80,6 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
     """Two 3 x 3 convolutions with batch norm and ReLU, then 2 x 2 max pooling."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
-        layers += [
-            nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        ]
+        convolution = nn.Conv2d(channels, outputs, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
     return [*layers, nn.MaxPool2d(2)]

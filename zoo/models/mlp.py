@@ -17,10 +17,6 @@ class MLP(TorchClassifier):
     Args:
         hidden_sizes: units of each hidden layer, 64 in one layer by default; an empty list is a linear classifier
             (softmax regression).
-        num_classes: see `Classifier`.
-
-    Raises:
-        InputError: for a layer without units.
     """
 
     about: ClassVar[About] = About(

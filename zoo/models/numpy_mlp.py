@@ -9,7 +9,7 @@ from zoo.core.numpy_classifier import NumPyClassifier
 from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
 from zoo.scratch.initializers import glorot, he, small_normal
 from zoo.scratch.layers import Dense
-from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss, NotebookBinaryCrossEntropy
+from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy, NotebookBinaryCrossEntropy
 from zoo.scratch.network import Network
 from zoo.scratch.regularizers import L1, L2
 
@@ -32,10 +32,6 @@ class NumPyMLP(NumPyClassifier):
         pixels: "standardized" per channel, or "unit": divided by 255, as in the notebooks.
         l1: strength of the L1 regularization of the weights, see `zoo.scratch.regularizers`.
         l2: strength of the L2 regularization of the weights.
-        num_classes: see `Classifier`.
-
-    Raises:
-        InputError: for a layer without units, a negative strength, or the notebooks' loss with more than two classes.
     """
 
     about: ClassVar[About] = About(
@@ -64,6 +60,11 @@ class NumPyMLP(NumPyClassifier):
         for name, strength in (("l1", l1), ("l2", l2)):
             if strength < 0:
                 raise InputError(f"--model.{name}={strength} would reward large weights: give a number of at least 0")
+        if loss == "notebook_cross_entropy" and self.num_outputs > 1:
+            raise InputError(
+                "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): for ten classes the "
+                "notebooks' gradient is the one of cross_entropy"
+            )
         if pixels == "unit":
             self.pixel_scale = self.pixel_scale.new_full(self.pixel_scale.shape, 1 / 255)
             self.pixel_shift = self.pixel_shift.new_zeros(self.pixel_shift.shape)
@@ -76,14 +77,6 @@ class NumPyMLP(NumPyClassifier):
             for (inputs, outputs), function in zip(pairwise(sizes), activations, strict=True)
         ]
         regularizers = [kind(strength) for kind, strength in ((L1, l1), (L2, l2)) if strength]
-        self.set_network(Network(layers), self._objective(loss), regularizers)
-
-    def _objective(self, loss: str) -> Loss:
-        if loss == "notebook_cross_entropy":
-            if self.num_outputs > 1:
-                raise InputError(
-                    "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): for ten classes the "
-                    "notebooks' gradient is the one of cross_entropy"
-                )
-            return NotebookBinaryCrossEntropy()
-        return BinaryCrossEntropy() if self.num_outputs == 1 else CategoricalCrossEntropy()
+        binary_loss = NotebookBinaryCrossEntropy if loss == "notebook_cross_entropy" else BinaryCrossEntropy
+        objective = binary_loss() if self.num_outputs == 1 else CategoricalCrossEntropy()
+        self.set_network(Network(layers), objective, regularizers)

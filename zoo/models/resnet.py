@@ -29,10 +29,6 @@ class ResNet(TorchClassifier):
 
     Args:
         depth: layers with weights: 20, 32, 44, 56 or 110.
-        num_classes: see `Classifier`.
-
-    Raises:
-        InputError: for any other depth.
     """
 
     about: ClassVar[About] = About(
@@ -73,10 +69,6 @@ class ResidualBlock(nn.Module):
 
     The first block of a stage halves the image and doubles the channels. Its shortcut takes every other pixel, and
     fills the new channels with zeros.
-
-    Args:
-        inputs: channels of the input.
-        outputs: channels of the output: `inputs`, or twice as many.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import torch
@@ -36,10 +37,6 @@ class SpeedrunNet(TorchClassifier):
 
     After a test, `results["test"]["acc_tta"]` is the accuracy with test-time augmentation.
 
-    Attributes:
-        whitening_seconds: time of the whitening in the last fit.
-        test_seconds: time of the last test, without its start and its report.
-
     Args:
         widths: channels of the three blocks, 64, 256 and 256 by default.
         convolutions: in each block, 2 or 3; the third has a residual connection over the last two.
@@ -48,10 +45,6 @@ class SpeedrunNet(TorchClassifier):
         logit_scale: factor of the logits; None divides them by the last width, and starts the linear layer with weights
             of standard deviation 1.
         tta: whether a test also averages six views of each image: mirrored, and shifted by a pixel along the diagonal.
-        num_classes: see `Classifier`.
-
-    Raises:
-        InputError: for an argument out of range.
     """
 
     about: ClassVar[About] = About(
@@ -73,16 +66,24 @@ class SpeedrunNet(TorchClassifier):
     ) -> None:
         super().__init__(num_classes)
         widths = [64, 256, 256] if widths is None else widths
-        _check_arguments(widths, convolutions, batch_norm_momentum, label_smoothing, logit_scale)
+        if len(widths) != 3 or any(width < 1 for width in widths):
+            raise InputError(f"--model.widths={widths}: give the channels of three blocks, each at least 1")
+        if convolutions not in (2, 3):
+            raise InputError(f"--model.convolutions={convolutions} is out of range: give 2 or 3")
+        for name, share in (("batch_norm_momentum", batch_norm_momentum), ("label_smoothing", label_smoothing)):
+            if not 0 <= share < 1:
+                raise InputError(
+                    f"--model.{name}={share} is out of range: give a number from 0 up to, not including, 1"
+                )
+        if logit_scale is not None and not 0 < logit_scale < math.inf:
+            raise InputError(f"--model.logit_scale={logit_scale} is out of range: give a number above 0")
         self.label_smoothing, self.tta = label_smoothing, tta
-        self.whitening_seconds = self.test_seconds = self._test_started = 0.0
+        self.whitening_seconds = self.test_seconds = 0.0  # of the last fit; of the last test, without start and report
+        self._test_started = 0.0
         self.tta_metrics = ClassificationMetrics(num_classes)
         whitening = Whitening()
-        inputs = [whitening.out_channels, *widths[:-1]]
-        blocks = [
-            Block(inputs_of_block, width, convolutions, batch_norm_momentum)
-            for inputs_of_block, width in zip(inputs, widths, strict=True)
-        ]
+        channels = pairwise([whitening.out_channels, *widths])
+        blocks = [Block(inputs, outputs, convolutions, batch_norm_momentum) for inputs, outputs in channels]
         self.net = nn.Sequential(
             whitening,  # (n, 24, 31, 31)
             nn.GELU(),
@@ -94,16 +95,10 @@ class SpeedrunNet(TorchClassifier):
 
     @property
     def whitening(self) -> "Whitening":
-        """The first layer."""
         return cast(Whitening, cast(nn.Sequential, self.net)[0])
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy, a scalar; in training, of smoothed labels.
-
-        Args:
-            logits: float (n, `num_outputs`).
-            labels: int64 (n,).
-        """
+        """Return the mean cross-entropy, a scalar; in training, of smoothed labels."""
         smoothing = self.label_smoothing if self.training else 0.0
         if self.num_outputs == 1:
             targets = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
@@ -119,8 +114,6 @@ class SpeedrunNet(TorchClassifier):
             logits = logits + weight / 2 * (self.net(view) + self.net(view.flip(3)))
         return logits
 
-    # Training.
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the sum of the losses over all images of an optimizer step, for which the learning rates are made.
 
@@ -134,12 +127,11 @@ class SpeedrunNet(TorchClassifier):
         """Return the parameters in groups by role (see `zoo.core.torch_optimizers`)."""
         bias = self.whitening.bias
         others = [parameter for parameter in self.parameters() if parameter is not bias and parameter.requires_grad]
-        return [
-            {"role": FILTERS, "params": [parameter for parameter in others if parameter.ndim == 4]},
-            {"role": HEAD, "params": [parameter for parameter in others if parameter.ndim == 2]},
-            {"role": BIASES, "params": [parameter for parameter in others if parameter.ndim == 1]},
-            {"role": WHITENING_BIAS, "params": [bias]},
+        groups = [
+            {"role": role, "params": [parameter for parameter in others if parameter.ndim == dimensions]}
+            for role, dimensions in ((FILTERS, 4), (HEAD, 2), (BIASES, 1))
         ]
+        return [*groups, {"role": WHITENING_BIAS, "params": [bias]}]
 
     def on_fit_start(self) -> None:
         """Compute the whitening from training images, unless a checkpoint brings it."""
@@ -151,7 +143,6 @@ class SpeedrunNet(TorchClassifier):
             self.whitening_seconds = time.perf_counter() - start
 
     def whiten(self, dataset: ImageDataset) -> None:
-        """Compute the whitening from images without augmentation."""
         self.whitening.fit(self.normalize(dataset.plain(WHITENED_IMAGES).to(self.device)))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -168,15 +159,11 @@ class SpeedrunNet(TorchClassifier):
         for self.whitening.bias_learns in (False, True):
             yield
 
-    # Evaluation.
-
     def on_test_epoch_start(self) -> None:
-        """Start to time the test."""
         devices.synchronize(self.device)
         self._test_started = time.perf_counter()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch of the test set, also with test-time augmentation."""
         super().test_step(batch, batch_idx)
         if self.tta:
             logits = self.logits_of_views(batch.images).float()
@@ -197,11 +184,7 @@ class Whitening(nn.Conv2d):
     """A convolution with 12 uncorrelated outputs for each 2 x 2 patch, and their 12 negatives.
 
     After `fit`, each output has variance 1, or less where the patches hardly vary. Before, the outputs are the patch's
-    12 values. Only the bias learns. (n, 3, 32, 32) -> (n, 24, 31, 31).
-
-    Attributes:
-        weight: a buffer.
-        bias_learns: whether the bias gets a gradient.
+    12 values. Only the bias learns, while `bias_learns`. (n, 3, 32, 32) -> (n, 24, 31, 31).
     """
 
     bias: nn.Parameter
@@ -215,7 +198,6 @@ class Whitening(nn.Conv2d):
         self._set_filters(torch.eye(12))
 
     def _set_filters(self, filters: Tensor) -> None:
-        """Set the rows of a (12, 12) matrix, and their negatives, as filters."""
         self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
 
     @torch.no_grad()
@@ -229,18 +211,13 @@ class Whitening(nn.Conv2d):
         self._set_filters((vectors / (values + WHITENING_EPS).sqrt()).T)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return float (n, 24, 31, 31)."""
         return F.conv2d(images, self.weight, self.bias if self.bias_learns else self.bias.detach())
 
 
 class Block(nn.Module):
     """Convolution, 2 x 2 max pooling, batch norm and GELU, then one or two times convolution, batch norm and GELU.
 
-    Args:
-        inputs: channels.
-        outputs: channels.
-        convolutions: 2, or 3 with a residual connection over the last two.
-        batch_norm_momentum: see `SpeedrunNet`.
+    With three convolutions there is a residual connection over the last two.
     """
 
     def __init__(self, inputs: int, outputs: int, convolutions: int, batch_norm_momentum: float) -> None:
@@ -263,10 +240,7 @@ class Block(nn.Module):
 class ScaledLinear(nn.Linear):
     """A linear layer without bias whose outputs are multiplied by a factor.
 
-    Args:
-        inputs: number of features.
-        outputs: number of logits.
-        scale: the factor; None takes 1 / inputs, and starts with weights of standard deviation 1.
+    The factor None stands for 1 / inputs, and for weights that start with standard deviation 1.
     """
 
     def __init__(self, inputs: int, outputs: int, scale: float | None) -> None:
@@ -277,7 +251,6 @@ class ScaledLinear(nn.Linear):
                 self.weight.div_(self.weight.std())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (n, outputs) for x of shape (n, inputs)."""
         return super().forward(x) * self.scale
 
 
@@ -297,17 +270,3 @@ def _batch_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=1 - momentum)
     norm.weight.requires_grad_(False)
     return norm
-
-
-def _check_arguments(
-    widths: list[int], convolutions: int, momentum: float, smoothing: float, scale: float | None
-) -> None:
-    if len(widths) != 3 or any(width < 1 for width in widths):
-        raise InputError(f"--model.widths={widths}: give the channels of three blocks, each at least 1")
-    if convolutions not in (2, 3):
-        raise InputError(f"--model.convolutions={convolutions} is out of range: give 2 or 3")
-    for name, share in (("batch_norm_momentum", momentum), ("label_smoothing", smoothing)):
-        if not 0 <= share < 1:
-            raise InputError(f"--model.{name}={share} is out of range: give a number from 0 up to, not including, 1")
-    if scale is not None and not 0 < scale < math.inf:
-        raise InputError(f"--model.logit_scale={scale} is out of range: give a number above 0")

@@ -19,10 +19,9 @@ class VGG(TorchClassifier):
     Simonyan and Zisserman 2014 (https://arxiv.org/abs/1409.1556): five stages of 3 x 3 convolutions, each of which ends
     in 2 x 2 max pooling. Differences from the paper, all of them usual for 32 x 32 images:
 
-    - Five poolings leave a single place of 512 channels. One linear layer takes them to the classes. The paper, with
+    - Five poolings leave a single place of 512 channels, which one linear layer takes to the classes. The paper, with
       7 x 7 places and 1000 classes, has three linear layers with dropout there, which hold 124 M parameters.
-    - Batch norm (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167) follows each convolution. The convolutions
-      then need no bias.
+    - Batch norm (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167) replaces the biases of the convolutions.
 
     The convolutions have the paper's weights, and the depth keeps the paper's name:
 
@@ -35,10 +34,6 @@ class VGG(TorchClassifier):
 
     Args:
         depth: layers with weights in the paper: 11, 13, 16 or 19.
-        num_classes: see `Classifier`.
-
-    Raises:
-        InputError: for any other depth.
     """
 
     about: ClassVar[About] = About(
@@ -57,11 +52,8 @@ class VGG(TorchClassifier):
         # (n, 64, 16, 16), (n, 128, 8, 8), (n, 256, 4, 4), (n, 512, 2, 2), (n, 512, 1, 1) after each pooling
         for width, count in zip(WIDTHS, CONVOLUTIONS[depth], strict=True):
             for _ in range(count):
-                layers += [
-                    nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(inplace=True),
-                ]
+                convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+                layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
                 channels = width
             layers.append(nn.MaxPool2d(2))
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, self.num_outputs))

@@ -1,11 +1,8 @@
-"""Read a user's image files as the pixels that a network takes: 32 x 32, red, green and blue.
+"""Read a user's image files as the pixels that a network takes: 32 x 32, red, green and blue. Needs no torch.
 
-One rule applies to all files. The image is turned upright by its EXIF orientation. Of an animation the first frame is
-read, of 16 bits per channel the upper eight. Transparent pixels are laid over white. The largest square in the middle
-is resized to 32 x 32 by Pillow's antialiased bicubic filter; an image of 32 x 32 stays as it is. Color profiles are not
-applied.
-
-Needs no torch.
+Images are turned upright by their EXIF orientation. Of an animation the first frame is read, of 16 bits per channel the
+upper eight. Transparent pixels are laid over white. The middle square is resized by Pillow's antialiased bicubic
+filter; an image of 32 x 32 stays as it is. Color profiles are not applied.
 """
 
 import contextlib
@@ -27,39 +24,26 @@ SIZE = CIFAR10.side
 THUMBNAIL = 128  # largest side in pixels
 FILTER = Image.Resampling.BICUBIC
 WITH_ALPHA = ("LA", "PA", "RGBA")  # Pillow's names of modes
-# Formats that Pillow reads by itself. For others it starts programs (Ghostscript for EPS), which a file could
-# abuse.
+# Formats that Pillow reads by itself. For others it starts programs (Ghostscript for EPS), which a file could abuse.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
 MOST_BYTES = 400_000_000  # Pillow reads parts of a file twice
 MOST_PIXELS = 100_000_000  # with transparency they take a gigabyte of memory
 
 
 class ImageFile(NamedTuple):
-    """An image that was read from a file.
-
-    Attributes:
-        path: of the file.
-        pixels: for the network, uint8 (3, 32, 32).
-        transparent: whether some pixels were transparent, and laid over white.
-        thumbnail: the whole image, uint8 (height, width, 3), with sides of at most `THUMBNAIL` pixels; None unless
-            `read` was asked for one.
-    """
+    """An image that was read from a file."""
 
     path: Path
-    pixels: np.ndarray
-    transparent: bool
-    thumbnail: np.ndarray | None = None
+    pixels: np.ndarray  # for the network, uint8 (3, 32, 32)
+    transparent: bool  # whether some pixels were transparent, and laid over white
+    thumbnail: np.ndarray | None = None  # the whole image, uint8 (height, width, 3), sides of at most `THUMBNAIL`
 
 
 def find(names: Iterable[str]) -> list[Path]:
-    """Return the files that `names` stands for, in that order and without duplicates.
+    """Return the files that `names` stands for, without duplicates; raise InputError if one stands for no file.
 
-    Args:
-        names: files; folders, which stand for their files in alphabetical order, without hidden ones; or patterns such
-            as "photos/*.jpg".
-
-    Raises:
-        InputError: if a name does not exist or stands for no file.
+    A name is a file; a folder, which stands for its files in alphabetical order, without hidden ones; or a pattern such
+    as "photos/*.jpg".
     """
     files: dict[str, Path] = {}
     for path in (path for name in names for path in _files(os.path.expanduser(name))):
@@ -95,15 +79,7 @@ def _files(name: str) -> list[Path]:
 
 
 def read(path: Path, thumbnail: bool = False) -> ImageFile:
-    """Read an image of any size in one of `FORMATS`.
-
-    Args:
-        path: of the file, which may come from a stranger.
-        thumbnail: whether to add a thumbnail.
-
-    Raises:
-        InputError: if the image cannot be read; the message does not name the file.
-    """
+    """Read an image of any size in one of `FORMATS`; raise InputError, which does not name the file, if it fails."""
     try:
         if not path.is_file():
             raise InputError("not a regular file")
@@ -158,18 +134,13 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode == "F":
         raise InputError("its pixels are floating-point numbers of an unknown range: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        image = _upper_byte(image)
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise InputError("its pixels are numbers of more than 16 bits: save it with 8 or 16 bits")
+        image = Image.fromarray((values >> 8).astype(np.uint8))  # as Pillow itself converts colors of 16 bits
     if image.mode not in WITH_ALPHA and "transparency" not in image.info:
         return image.convert("RGB"), False
     with_alpha = image.convert("RGBA")
     over_white = Image.new("RGB", image.size, "white")
     over_white.paste(with_alpha, mask=with_alpha)
     return over_white, bool(np.asarray(with_alpha.getchannel("A")).min() < 255)
-
-
-def _upper_byte(image: Image.Image) -> Image.Image:
-    """Return a gray image of 16 bits as one of 8, as Pillow itself converts colors of 16 bits."""
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise InputError("its pixels are numbers of more than 16 bits: save it with 8 or 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))

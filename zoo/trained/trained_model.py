@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentParser
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.data_sets import DATA_SETS, task_classes
+from datamodules.data_sets import DATA_SETS
 from datamodules.errors import InputError
 from datamodules.paths import default_data_dir, user_path
 from zoo.catalogue import registry
@@ -17,24 +17,15 @@ from zoo.runs import checkpoints, resume
 
 
 class Trained(NamedTuple):
-    """A model as its checkpoint holds it.
+    """A model as its checkpoint holds it."""
 
-    Attributes:
-        model: on its device, in evaluation mode.
-        path: of the checkpoint.
-        config: of the training: "model", "data", and whatever else the checkpoint holds.
-        class_names: in the order of the model's probabilities.
-        epochs: number of epochs trained.
-    """
-
-    model: Classifier
-    path: Path
-    config: dict[str, Any]
-    class_names: tuple[str, ...]
-    epochs: int
+    model: Classifier  # on its device, in evaluation mode
+    path: Path  # of the checkpoint
+    config: dict[str, Any]  # of the training: "model", "data", and whatever else the checkpoint holds
+    class_names: tuple[str, ...]  # in the order of the model's probabilities
+    epochs: int  # number of epochs trained
 
     def describe(self) -> str:
-        """Return a line with the model, its checkpoint and its training."""
         title = DATA_SETS[self.config["data"]["source"]].title
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
         return f"{type(self.model).__name__} of {self.path}, trained on {title} images for {epochs}"
@@ -47,13 +38,8 @@ class Trained(NamedTuple):
     def data(self, data_dir: Path | None = None) -> CIFAR10DataModule:
         """Return the data of the training, without augmentation; `setup` reads them. Nothing is downloaded.
 
-        Unofficial files are accepted: `CIFAR10DataModule.describe` says so.
-
-        Args:
-            data_dir: folder of the data; None for that of the training, `CIFAR10_DIR`, or data.
-
-        Raises:
-            InputError: if the data are missing, or the checkpoint describes them wrongly.
+        Unofficial files are accepted: `CIFAR10DataModule.describe` says so. By default the data are where the training
+        had them, in `CIFAR10_DIR`, or in data. Raises InputError if they are missing or the checkpoint's are invalid.
         """
         config = self.config["data"]
         place = user_path(data_dir or config.get("data_dir") or default_data_dir())
@@ -72,19 +58,14 @@ class Trained(NamedTuple):
 def load(
     wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None, accelerator: str = "cpu"
 ) -> Trained:
-    """Build the model of a checkpoint, with its weights. The checkpoint may come from a stranger.
+    """Build the model of a checkpoint, perhaps a stranger's, with its weights; raise InputError if that fails.
 
     Args:
         wanted: "best" or "last" of the newest run in `runs_dir`, a checkpoint file, or a run's directory, which stands
             for its best checkpoint, or for the last one if it has no best.
-        runs_dir: folder of the runs.
         model: class of the model, a name or a dotted path, for a model outside of the zoo: a checkpoint alone cannot
             name code to run.
         accelerator: kind of the model's device, see `zoo.core.devices.of_model`.
-
-    Raises:
-        InputError: if the checkpoint is missing or unreadable, belongs to another model, or to a model outside of the
-            zoo that `model` does not name; or if the device cannot hold the model.
     """
     devices.check(accelerator, f"--accelerator {accelerator}")
     origin = resume.checkpoint_origin(str(wanted), runs_dir, model)
@@ -100,7 +81,7 @@ def load(
         raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
     checkpoints.check_weights(origin.path, origin.content, network)
     network.load_state_dict(origin.content["state_dict"])
-    names = task_classes(data["source"], data["task"])
+    names = DATA_SETS[data["source"]].task_classes(data["task"])
     if network.num_classes != len(names):
         expected = f"{data['source']} ({data['task']}) has {len(names)}"
         raise InputError(f"{origin.path} is of a model of {network.num_classes} classes, and {expected}")
@@ -111,11 +92,8 @@ def load(
 def build(model_class: type[Classifier], arguments: Mapping[str, Any]) -> Classifier:
     """Build a model from the arguments of a config or a checkpoint.
 
-    These are plain values: a list for a tuple, a name for a member of an enumeration. As on the command line, the types
-    of the class's arguments decide how they are converted.
-
-    Raises:
-        Exception: anything that another package's code raises; or if an argument has the wrong type.
+    As on the command line, the types of the class's arguments decide how the plain values are converted. Another
+    package's code, or an argument of the wrong type, can raise any exception.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(model_class, "model", fail_untyped=False)

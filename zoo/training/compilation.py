@@ -113,7 +113,7 @@ def _say(text: str) -> None:
 def batch_sizes(trainer: L.Trainer) -> list[int]:
     """Return the batch sizes of an epoch: one, or two if the last batch is smaller."""
     loader = cast(TrainLoader, trainer.train_dataloader)
-    size = cast(int, loader.batch_size)
+    size = loader.batch_size
     whole, rest = divmod(len(loader.sampler), size)  # type: ignore[arg-type]
     has_rest = rest and not loader.drop_last and trainer.num_training_batches > whole
     return [size] * (whole > 0) + [rest] * bool(has_rest)

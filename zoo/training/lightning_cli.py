@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, OptimizerCallable
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.data_sets import task_classes
+from datamodules.data_sets import DATA_SETS
 from datamodules.errors import InputError
 from datamodules.paths import user_path
 from zoo.catalogue import registry
@@ -154,7 +154,7 @@ def _complete(command_line: CommandLine) -> None:
 
 
 def _num_classes(source: str, task: str) -> int:
-    return len(task_classes(source, task))
+    return len(DATA_SETS[source].task_classes(task))
 
 
 def _expand_paths(options: Any) -> None:
