@@ -86,7 +86,7 @@ def _card(out: Path) -> Path:
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
+    output.check_file("--out", out)
     for path in (out, _card(out)):
-        output.check_file("--out", path)
         if path.exists() and not overwrite:
             raise InputError(f"{path} is there already: add --overwrite, or name another place by --out FILE")
