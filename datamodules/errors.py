@@ -1,9 +1,9 @@
-"""The exceptions that end a command: two that `cli.py` prints as one line, and one that leaves nothing to say."""
+"""Exceptions that end a command, and their texts. `cli.py` prints the first two as one line, and `Ended` not at all."""
 
 import difflib
 from collections.abc import Iterable
 
-# Characters of a message, and of a word in it: an argument that a message repeats may be of any length.
+# Characters of a message and of a word in it: a message can quote an argument of any length.
 LONGEST, LONGEST_WORD = 1000, 300
 
 
@@ -12,11 +12,11 @@ class InputError(ValueError):
 
 
 class RunError(Exception):
-    """A run that ended before its time: the message says in one line what happened and what is left of it.
+    """A run that ended early: the message says in one line what happened and what is left.
 
     Args:
         message: the line.
-        exit_code: of the process: 1, or 128 and the number of the signal that ended the run.
+        exit_code: of the process: 1, or 128 plus the number of the signal that ended the run.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
@@ -27,7 +27,7 @@ class RunError(Exception):
 class Ended(SystemExit):
     """The end of a command: after its help or its config, or by an error that no `except Exception` may catch.
 
-    Any other SystemExit comes from somebody else's code, such as a model that calls `sys.exit`.
+    Any other SystemExit comes from foreign code, such as a model that calls `sys.exit`.
 
     Args:
         exit_code: of the process.
@@ -40,8 +40,8 @@ class Ended(SystemExit):
 
 
 def foreign_exit(end: SystemExit) -> str:
-    """Return what there is to say of a SystemExit that is not one of ours: where it was raised, and with what."""
-    import traceback  # here: most commands end otherwise
+    """Describe a SystemExit of foreign code: where it was raised, and with which exit code."""
+    import traceback  # rarely needed
 
     frames = [frame for frame in traceback.extract_tb(end.__traceback__) if "_sitebuiltins" not in frame.filename]
     where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "an unknown place"
@@ -50,12 +50,12 @@ def foreign_exit(end: SystemExit) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return `text` with every run of white space as one space, and what a terminal would obey written out."""
+    """Return `text` with runs of white space as one space, and control characters as escapes."""
     return printable(" ".join(str(text).split()))
 
 
 def error_line(error: object) -> str:
-    """Return an error as one line. Long words and a long line lose their middle, so that the reason stays."""
+    """Return an error as one line. Long words and long lines lose their middle, so that the reason stays."""
     words = [_without_middle(word, LONGEST_WORD) for word in one_line(error).split(" ")]
     return _without_middle(" ".join(words), LONGEST)
 
@@ -65,23 +65,23 @@ def _without_middle(text: str, longest: int) -> str:
 
 
 def printable(text: object) -> str:
-    """Return `text` with characters that cannot be printed, as those that steer a terminal, as escapes."""
+    """Return `text` with characters that cannot be printed, such as control characters, as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def printable_lines(text: str) -> str:
-    """Return `text` as `printable` does, with its line breaks left as they are."""
+    """Return `text` as `printable` does, with its line breaks."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return `" Did you mean 'X'?"` for the choice nearest to `name`, or `""` where none is near."""
+    """Return `" Did you mean 'X'?"` for the choice nearest to `name`; `""` if none is near."""
     near = nearest(name, choices)
     return f" Did you mean '{near}'?" if near else ""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that is nearest to `name`, upper and lower case taken for the same; None where none is near."""
+    """Return the choice nearest to `name`, ignoring case; None if none is near."""
     by_lower_case = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
     return by_lower_case[near[0]] if near else None

@@ -1,21 +1,21 @@
-"""Drawn stand-in for CIFAR-10: ten geometric figures on coloured, textured backgrounds, made without a download.
+"""Draw synthetic images in place of CIFAR-10: ten geometric figures on colored, textured backgrounds.
 
-The images have the shape, type and class count of CIFAR-10, and are meant for trying out the training code: they tell
-weak models from strong ones within minutes, but an accuracy on them says nothing about photographs.
+The images have the shape, type and number of classes of CIFAR-10, and need no download. They are meant for trying out
+the training code: weak and strong models differ within minutes, but an accuracy on them says nothing about photographs.
 
 Three cues point to the class, and each needs a deeper model than the one before:
 
-1. Half of the backgrounds have a hue chosen by the class. Most of these are bright and have the hue of the class,
-   which a linear model can read from the mean colour.
-2. The rest of these backgrounds are dim and have the opposite hue, so that they cancel part of the first cue in the
-   class mean: telling "bright red or dim cyan" from other colours takes one hidden layer.
-3. The figure itself is as often lighter as darker than its background, in any hue, and is shifted, scaled and tilted.
-   Its shape therefore leaves hardly a trace in the class mean, and is read best by convolutions.
+1. Half of the backgrounds have a hue chosen by the class. Most of these are bright and have the hue of the class, which
+   a linear model can read from the mean color.
+2. The rest of these backgrounds are dim and have the opposite hue, so they cancel part of the first cue in the class
+   mean. A model needs one hidden layer to separate "bright red or dim cyan" from other colors.
+3. The figure is lighter or darker than its background with equal chance, in any hue, and is shifted, scaled and tilted.
+   Its shape leaves almost no trace in the class mean; convolutions read it best.
 
 Small dots are clutter, and a band hides part of the figure in a few images, so that no model reaches 100 %.
 
 Accuracies in per cent on 1,000 test images, after 3 epochs on 2,500 training images (seed 0 of both splits, batches of
-64, no augmentation, CIFAR-10 mean and standard deviation), for 3 seeds of initialization and batch order:
+64, no augmentation, CIFAR-10's mean and standard deviation), for 3 seeds of initialization and batch order:
 
     ==================================================  =====  ================  ==================
     Model and optimizer                                 Mean   Seeds 0, 1, 2     4,000 images x 4
@@ -27,9 +27,9 @@ Accuracies in per cent on 1,000 test images, after 3 epochs on 2,500 training im
     Six convolutions (64, 64, 128, 128, 256, 256)       91.4   92.0, 89.8, 92.4  96.1 (seed 0 only)
     ==================================================  =====  ================  ==================
 
-The last column has the larger budget of 4 epochs on 4,000 images. The convolutions have batch normalization, ReLU and
-a max-pooling after each pair, then a hidden layer of 512 with dropout 0.5, and are trained by SGD (Nesterov momentum
-0.9, peak learning rate 0.1 after 20 % linear warm-up, cosine decay to 0, weight decay 5e-4).
+The last column is for 4 epochs on 4,000 images. The network of convolutions has batch normalization, ReLU, max pooling
+after each pair, and a hidden layer of 512 with dropout 0.5. It was trained by SGD (Nesterov momentum 0.9, peak learning
+rate 0.1 after 20 % linear warm-up, cosine decay to 0, weight decay 5e-4).
 """
 
 from collections.abc import Callable
@@ -42,37 +42,36 @@ from numpy.typing import NDArray
 from datamodules.data_set import DataSet, Split, SplitName
 from datamodules.errors import InputError
 
-Floats = NDArray[np.floating]  # float32 throughout; the type stubs of NumPy lose track of the width
+Floats = NDArray[np.floating]  # float32 throughout; NumPy's type stubs do not track the width
 
 IMAGE_SIZE = 32  # pixels, as in CIFAR-10
 MOST_IMAGES = 200_000  # which take a minute and 0.6 GB
 
-# How the constants below were chosen: by hand, for the accuracies in the module docstring. Lengths are in pixels,
-# angles in radians, and lightness, saturation and contrast are fractions of the full pixel range. Pairs are the
-# bounds of a uniform distribution.
+# The constants below were chosen by hand for the accuracies in the module docstring. Lengths are in pixels, angles in
+# radians; lightness, saturation and contrast are fractions of the pixel range. Pairs bound a uniform distribution.
 
-# The first two cues. A larger CUE_PROBABILITY helps the hidden layer, a larger BRIGHT_SHARE helps the linear model.
+# The first two cues. A larger CUE_PROBABILITY helps a hidden layer, a larger BRIGHT_SHARE a linear model.
 CUE_PROBABILITY = 0.5
 BRIGHT_SHARE = 0.88
 HUE_SPREAD = (-0.04, 0.04)  # in turns of the colour wheel; neighbouring classes are 0.1 apart
 
-# The backgrounds. Bright and dim ones lie close together, since a larger step between them hides the contrast of the
-# figures, and makes early training of convolutional networks erratic.
+# The backgrounds. A larger step between bright and dim ones hides the contrast of the figures, and makes the early
+# training of convolutional networks erratic.
 BRIGHT_LIGHTNESS = (0.52, 0.60)
 DIM_LIGHTNESS = (0.40, 0.48)
 BACKGROUND_SATURATION = (0.35, 0.50)
 TEXTURE_CONTRAST = (0.02, 0.10)
 TEXTURE_FREQUENCY = (-0.16, 0.16)  # periods per pixel along each axis
 
-# The figures. A larger MAX_SHIFT hinders the hidden layer far more than the convolutions; every figure stays inside
-# its image, as the farthest point of any is 1.1 radii from its centre.
+# The figures. A larger MAX_SHIFT hinders a hidden layer far more than convolutions. Every figure stays inside its
+# image: its farthest point is 1.1 radii from its center.
 RADIUS = (8.5, 11.0)
 MAX_SHIFT = 3.5
 MAX_TILT = 0.16
 FIGURE_CONTRAST = (0.32, 0.42)
 FIGURE_SATURATION = (0.30, 0.55)
 
-# Nuisances. The bands set the ceiling of the accuracy.
+# Clutter. The bands limit the accuracy.
 DOTS = 2
 DOT_RADIUS = (1.2, 2.4)
 BAND_PROBABILITY = 0.08
@@ -81,14 +80,13 @@ BAND_HALF_WIDTH = (5.0, 8.0)
 MAX_BAND_SHIFT = 4.0
 MAX_NOISE = 8  # in steps of the 8-bit pixel range
 
-# Images drawn at once: about 25 MB of temporary arrays, however many images are asked for. Another
-# size gives other images.
+# Images drawn at once: about 25 MB of temporary arrays. Another size gives other images.
 BLOCK_SIZE = 512
 
 
-# Each figure is a signed distance: negative inside, positive outside, about 1 per radius of the figure. Its own
-# coordinates are x to the right and y downwards, in radii. Only operations that IEEE 754 rounds exactly are used here
-# and below (no sin, cos, exp, matrix product or sum over an axis), so that every machine draws the same images.
+# Each figure is a signed distance: negative inside, positive outside, in radii of the figure; x points right, y down.
+# This module uses only operations that IEEE 754 rounds exactly (no sin, cos, exp, matrix product or sum over an axis):
+# every machine draws the same images.
 
 
 def _disc(x: Floats, y: Floats) -> Floats:
@@ -159,26 +157,25 @@ _FIGURES: dict[str, Callable[[Floats, Floats], Floats]] = {
 }
 
 CLASS_NAMES: tuple[str, ...] = tuple(_FIGURES)
-"""Names of the figures; the label of a figure is its index here."""
+"""Names of the figures, in the order of the labels."""
 
 
 def generate(n: int, *, split: SplitName, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw ``n`` labelled images.
+    """Draw n labelled images.
 
-    The same arguments give the same arrays on every machine. The two splits use different random streams, and so do
-    different seeds. The images of a smaller ``n`` are not a prefix of those of a larger one.
+    The same arguments give the same arrays on every machine. Each split and each seed has its own random stream. The
+    images of a smaller n are not a prefix of those of a larger one.
 
     Args:
-        n: Number of images, at least 1. The classes share them as evenly as possible, in random order.
+        n: number of images, at least 1. The classes share them as evenly as possible, in random order.
         split: "train" or "test".
-        seed: Seed of the random streams, at least 0.
+        seed: of the random stream, at least 0.
 
     Returns:
-        Images, uint8 of shape (n, 3, 32, 32), in the channel order red, green, blue; and labels, int64 of shape (n,),
-        from 0 to 9.
+        Images, uint8 (n, 3, 32, 32), and labels 0 to 9, int64 (n,).
 
     Raises:
-        ValueError: If ``n`` is below 1, ``split`` is unknown or ``seed`` is negative.
+        ValueError: if n is below 1, the split is unknown or the seed is negative.
     """
     splits = ("train", "test")
     if n < 1:
@@ -217,9 +214,9 @@ class DrawnDataSet(DataSet):
 
 
 class _Dice:
-    """Random numbers, one per image: arrays of shape (m, 1, 1), which broadcast over the pixels."""
+    """Random numbers, one per image: arrays (m, 1, 1) that broadcast over the pixels."""
 
-    def __init__(self, rng: np.random.Generator, images: int) -> None:
+    def __init__(self, rng: "np.random.Generator", images: int) -> None:
         self._rng = rng
         self._shape = (images, 1, 1)
 
@@ -230,8 +227,8 @@ class _Dice:
         return self.uniform(0, 1) < probability
 
 
-def _draw(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw one image for each label: uint8 of shape (m, 3, 32, 32)."""
+def _draw(labels: NDArray[np.int64], rng: "np.random.Generator") -> NDArray[np.uint8]:
+    """Draw an image for each label: uint8 (m, 3, 32, 32)."""
     dice = _Dice(rng, len(labels))
     centred = np.arange(IMAGE_SIZE, dtype=np.float32) - (IMAGE_SIZE - 1) / 2
     row, column = centred[:, None], centred[None, :]
@@ -249,7 +246,7 @@ def _draw(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uin
 
 
 def _background(labels: NDArray[np.int64], dice: _Dice) -> tuple[Floats, Floats]:
-    """Return the lightness, of shape (m, 1, 1), and the colour of each background."""
+    """Return the lightness (m, 1, 1) and the color of each background."""
     cued = dice.chance(CUE_PROBABILITY)
     bright = np.where(cued, dice.chance(BRIGHT_SHARE), dice.chance(0.5))
     class_hue = labels[:, None, None].astype(np.float32) / len(CLASS_NAMES) + dice.uniform(*HUE_SPREAD)
@@ -260,7 +257,7 @@ def _background(labels: NDArray[np.int64], dice: _Dice) -> tuple[Floats, Floats]
 
 
 def _texture(row: Floats, column: Floats, dice: _Dice) -> Floats:
-    """Return stripes or checks of random direction, to be added to all channels."""
+    """Return stripes or checks in a random direction, to be added to all channels."""
     across, down = dice.uniform(*TEXTURE_FREQUENCY), dice.uniform(*TEXTURE_FREQUENCY)
     stripes = _triangle_wave(across * column + down * row + dice.uniform(0, 1))
     cross_stripes = _triangle_wave(across * row - down * column + dice.uniform(0, 1))
@@ -280,7 +277,7 @@ def _figure(labels: NDArray[np.int64], row: Floats, column: Floats, dice: _Dice)
     radius = dice.uniform(*RADIUS)
     dx = column - dice.uniform(-MAX_SHIFT, MAX_SHIFT)
     dy = row - dice.uniform(-MAX_SHIFT, MAX_SHIFT)
-    # The cosine and sine of the tilt, from the tangent of half of it (which is as good as half of it for small tilts).
+    # Cosine and sine of the tilt from the tangent of half of it, which is nearly half of it for small tilts.
     tangent = dice.uniform(-MAX_TILT / 2, MAX_TILT / 2)
     cosine = (1 - tangent * tangent) / (1 + tangent * tangent)
     sine = 2 * tangent / (1 + tangent * tangent)
@@ -293,24 +290,21 @@ def _figure(labels: NDArray[np.int64], row: Floats, column: Floats, dice: _Dice)
 
 
 def _band(row: Floats, column: Floats, dice: _Dice) -> Floats:
-    """Return the signed distance, in pixels, to a band across the image; most images are spared."""
+    """Return the signed distance, in pixels, to a band across the image; most images have none."""
     position = np.where(dice.chance(0.5), row, column) - dice.uniform(-MAX_BAND_SHIFT, MAX_BAND_SHIFT)
     distance = np.abs(position) - dice.uniform(*BAND_HALF_WIDTH)
     return np.where(dice.chance(BAND_PROBABILITY), distance, np.float32(np.inf))
 
 
 def _contrasting_colour(lightness: Floats, dice: _Dice) -> Floats:
-    """Return a colour of random hue, lighter or darker than ``lightness`` with equal chance."""
+    """Return a color of random hue, lighter or darker than `lightness` with equal chance."""
     contrast = dice.uniform(*FIGURE_CONTRAST)
     lightness = lightness + np.where(dice.chance(0.5), contrast, -contrast)
     return _colour(dice.uniform(0, 1), dice.uniform(*FIGURE_SATURATION), lightness)
 
 
 def _colour(hue: Floats, saturation: Floats, lightness: Floats) -> Floats:
-    """Turn arrays of shape (m, 1, 1), the hue in turns, into red, green and blue: shape (m, 3, 1, 1).
-
-    Channels may lie outside 0 to 1; the finished image is clipped.
-    """
+    """Convert arrays (m, 1, 1), the hue in turns, to red, green and blue, (m, 3, 1, 1); `_draw` clips them to 0..1."""
     channel_offset = np.array([0.5, 0.5 - 1 / 3, 0.5 + 1 / 3], dtype=np.float32)[:, None, None]
     # The trapezoids of the HSV colour model: red peaks at hue 0, green at 1/3, blue at 2/3.
     pure = np.clip(2 - np.abs(_fraction(hue[:, None] + channel_offset) * 6 - 3), 0, 1)
@@ -318,7 +312,7 @@ def _colour(hue: Floats, saturation: Floats, lightness: Floats) -> Floats:
 
 
 def _paint(images: Floats, distance: Floats, colour: Floats) -> None:
-    """Paint a shape over ``images`` in place, blending the pixels that its edge crosses (anti-aliasing)."""
+    """Paint a shape over `images` in place, with anti-aliased edges."""
     cover = np.clip(0.5 - distance, 0, 1)[:, None]
     images += cover * (colour - images)
 

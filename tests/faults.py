@@ -239,7 +239,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("(is_place and not inside)", "False"),
     ],
     "zoo/training/restoring.py": [
-        ('_check_finite(theirs, "param_groups")', "pass"),
+        ('_check_finite(saved, "param_groups")', "pass"),
         ("callback, states))", "callback, {}))", "states of callbacks that are not tried"),
         ("_check_filled(before, optimizer", "_has_tensors, (before, optimizer"),
     ],
@@ -311,7 +311,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/training/option_checks.py": [
         ("if there > 1 else None", "if there > 99 else None"),
     ],
-    "zoo/training/outcome.py": [
+    "zoo/training/evaluation_results.py": [
         (
             "    _draw(trainer, data, stage, _title(",
             "    results.write_json(directory / results.FILE, content)\n    _draw(trainer, data, stage, _title(",
@@ -415,14 +415,14 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/evaluation/composition.py": [
         (
             "calibration_error.fit_temperature(subject.val) if",
-            "calibration_error.fit_temperature(answers) if",
+            "calibration_error.fit_temperature(predictions) if",
             "a temperature of the test labels",
         ),
     ],
     "zoo/evaluation/calibration_error.py": [
         ('side="left"', 'side="right"'),
         ("np.nansum(gaps * self.counts)", "np.nansum(gaps)"),
-        ("Answers(answers.scores / temperature", "Answers(answers.scores * temperature"),
+        ("predictions.logits / temperature", "predictions.logits * temperature"),
     ],
     "zoo/evaluation/significance.py": [
         ("(abs(only_first - only_second) - 1) ** 2", "abs(only_first - only_second) ** 2"),
@@ -433,7 +433,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("if test.exact < LEVEL:", "if test.approximate < LEVEL:"),
     ],
     "zoo/evaluation/mistakes.py": [
-        ("-pair.images / pair.of", "-pair.images"),
+        ("-pair.images / pair.total", "-pair.images"),
     ],
     "zoo/evaluation/latency.py": [
         ("batch, single = ", "single, batch = "),
@@ -454,7 +454,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ('subsampling="4:2:0"', 'subsampling="4:4:4"'),
     ],
-    "zoo/evaluation/corrupted_answers.py": [
+    "zoo/evaluation/corrupted_images.py": [
         ("if classes == 2 else", "if classes == 0 else"),
     ],
     "zoo/evaluation/html.py": [
@@ -481,8 +481,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/interpretation/layer_outputs.py": [
         ("        and not isinstance(layer, torch.jit.ScriptModule)\n", "", "hooks on TorchScript"),
         (
-            "if not found and any(isinstance(part, torch.jit.ScriptModule)",
-            "if found and any(isinstance(part, torch.jit.ScriptModule)",
+            "if not layers and any(isinstance(part, torch.jit.ScriptModule)",
+            "if layers and any(isinstance(part, torch.jit.ScriptModule)",
         ),
     ],
     "zoo/interpretation/class_activation.py": [

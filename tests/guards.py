@@ -27,8 +27,10 @@ from zoo.catalogue import registry
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 HANDLED = (*ENDING, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LOGGERS = (None, "lightning", "lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "torch")
-# Variables that Lightning and scikit-learn set and never remove.
-OF_LIBRARIES = {"PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG", "KMP_INIT_AT_FORK"}
+# Variables that Lightning, scikit-learn and threadpoolctl set and never remove.
+OF_LIBRARIES = {
+    "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK",
+}  # fmt: skip
 OF_PYTEST = {"PYTEST_CURRENT_TEST"}
 SECONDS = 60  # until a thread counts as left behind
 

@@ -2,8 +2,10 @@
 
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from types import SimpleNamespace
 
 from zoo.catalogue import registry
 
@@ -51,6 +53,13 @@ class SmallNet(TorchClassifier):
         layers = [nn.Conv2d(3, 8, 4, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(512, self.num_outputs))
 '''
+
+
+def claim(monkeypatch, points: Sequence[EntryPoint]) -> None:
+    """Let one made-up package have these entry points, in place of all installed packages."""
+    package = SimpleNamespace(name="made-up", requires=[], entry_points=EntryPoints(points))
+    monkeypatch.setattr(registry, "distributions", lambda: [package])
+    registry.entries.cache_clear()
 
 
 def install(

@@ -28,6 +28,7 @@ ELSEWHERE = {
     r"python -m tests\.benchmarks (step|fit)": "tests/benchmarks/test_steps.py",
     r"python -m tests\.benchmarks start": "tests/benchmarks/test_start.py",
     r"python -m tests\.benchmarks record --script airbench94_muon\.py": "tests/benchmarks/test_record.py",
+    r"python -m zoo\.catalogue": "tests/catalogue/test_measured_results.py",
     r"python -m zoo\.scratch( --source synthetic)?": "tests/scratch/test_lesson.py",
     r"tensorboard --logdir runs --samples_per_plugin images=200": "tests/test_browser.py",
     r"pip install \.|pytest|fit --model PatchNet --config synthetic": "tests/catalogue/test_plugins.py",
@@ -208,6 +209,8 @@ PYTHON = [block for path in documents() for block in code_blocks(path.read_text(
 @pytest.mark.parametrize("block", PYTHON)
 def test_python(block):
     shorter = block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50")
+    few = '"data.train_size": 100, "data.val_size": 50, "data.test_size": 50'
+    shorter = shorter.replace('"trainer.max_epochs": 1', f'"trainer.max_epochs": 1, {few}')
     exec(compile(shorter, "documentation", "exec"), {})
 
 

@@ -1,11 +1,11 @@
-"""Checks of the contract that `zoo.core.classifier.Classifier` states, for the tests of those who write models.
+"""Checks of the contract in `zoo.core.classifier.Classifier`, for the tests of new models.
 
     from zoo.testing import check_model
 
     def test_my_net():
         check_model(MyNet, width=8)
 
-A check that fails raises an AssertionError that says which part of the contract is broken, and how to mend it.
+A check that fails raises an AssertionError, which says what is wrong and how to fix it.
 """
 
 import copy
@@ -38,23 +38,23 @@ from zoo.core.classifier import Classifier
 from zoo.trained import inference, trained_model
 from zoo.training import model_checks
 
-# More than one step: where a network's last weights start at 0, the others' first gradient is 0.
+# More than one step: if the last weights start at 0, the first gradient of all others is 0.
 STEPS, BATCH_SIZE, VAL_SIZE = 4, 8, 16
-SECONDS = 600  # that two processes get
+SECONDS = 600  # time limit of two processes
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # *args, **kwargs
 
 
 def check_model(model_class: type[Classifier], **arguments: Any) -> None:
-    """Check a model against the contract, on the CPU, with drawn images: its logits, copies, training, checkpoints.
+    """Check a model's logits, copies, training and checkpoints on the CPU, for ten classes and for two.
 
-    For ten classes and for two. It takes a second for a small model; several processes are `check_two_processes`'.
+    This takes a second for a small model. `check_two_processes` checks training in several processes.
 
     Args:
         model_class: the model.
-        arguments: of the model, by name, such as make it small; without `num_classes`.
+        arguments: of the model, to make it small; without `num_classes`.
 
     Raises:
-        AssertionError: names the first part of the contract that is broken.
+        AssertionError: names the first violation of the contract.
     """
     with _quiet(), torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
         _check_class(model_class)
@@ -72,16 +72,16 @@ def check_model(model_class: type[Classifier], **arguments: Any) -> None:
 
 
 def check_two_processes(*model_classes: type[Classifier], **arguments: Any) -> None:
-    """Check that models which are trained by two processes (strategy "ddp", CPU) have the same weights in both.
+    """Check that models trained by two processes (strategy "ddp", CPU) have the same weights in both.
 
-    It takes some ten seconds, however many models, for two new Pythons have to import PyTorch.
+    This takes some ten seconds, most of them for imports in two new processes.
 
     Args:
-        model_classes: the models, which another process can import.
+        model_classes: the models; other processes must be able to import them.
         arguments: of every model, by name; plain values.
 
     Raises:
-        AssertionError: names the first model that breaks the contract.
+        AssertionError: names the first model that violates the contract.
     """
     for model_class in model_classes:
         _demand(
@@ -100,17 +100,17 @@ def check_two_processes(*model_classes: type[Classifier], **arguments: Any) -> N
                 all(file.is_file() for file in files),
                 f"{model_class.__name__} cannot be trained by two processes (strategy ddp): {cause}",
             )
-            ours, theirs = (torch.load(file, weights_only=True) for file in files)
-            for name, value in ours.items():
+            first, second = (torch.load(file, weights_only=True) for file in files)
+            for name, value in first.items():
                 _demand(
-                    torch.equal(value, theirs[name]),
+                    torch.equal(value, second[name]),
                     f"{model_class.__name__} has other weights ({name}) in each of two processes: what computes "
                     "gradients by itself has to average them over the processes before each step",
                 )
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run a command, and return what it wrote to stderr. It is ended after a while, with the processes it started."""
+    """Run a command, and return its stderr; after `SECONDS`, end it with the processes that it started."""
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -125,14 +125,23 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def _demand(condition: object, message: str) -> None:
-    """Raise an AssertionError, where Python leaves out `assert`, too."""
+    """Raise an AssertionError unless a condition holds, even if Python runs with -O."""
     if not condition:
         raise AssertionError(message)
 
 
 @contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn an error of a model's code into an AssertionError."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Lightning says of every trainer and of small data."""
+    """Hide Lightning's messages about every trainer and about small data."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     with warnings.catch_warnings():
@@ -172,10 +181,8 @@ def _check_class(model_class: type[Classifier]) -> None:
 
 def _build(model_class: type[Classifier], arguments: dict[str, Any], num_classes: int) -> Classifier:
     what = f"{model_class.__name__}(num_classes={num_classes})"
-    try:
+    with _explained(f"{what} cannot be built"):
         model = model_class(**arguments, num_classes=num_classes)
-    except (Exception, SystemExit) as error:
-        raise AssertionError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
     lazy = ", ".join(inference.lazy_layers(model))
     _demand(not lazy, f"{what} has layers whose sizes are not known ({lazy}): give them, in place of Lazy modules")
     _demand(
@@ -210,12 +217,12 @@ def _check_hyperparameters(model: Classifier, arguments: dict[str, Any]) -> None
 
 
 def _check_seed(model: Classifier, arguments: dict[str, Any]) -> None:
-    """Check that PyTorch's seed, which was 0 when `model` was built, decides its weights."""
+    """Check that the initial weights depend only on PyTorch's seed, which was 0 for `model`."""
     torch.manual_seed(0)
     again = _build(type(model), arguments, model.num_classes).state_dict()
     for key, value in model.state_dict().items():
         _demand(
-            not model_checks.is_plain(value) or torch.equal(value, again[key]),  # `fit` refuses all else
+            not model_checks.is_plain(value) or torch.equal(value, again[key]),  # `fit` refuses other values
             f"{type(model).__name__}'s {key} starts with other values each time: draw them from PyTorch's generator, "
             "or from one that it seeds, as NumPyClassifier.rng()",
         )
@@ -251,7 +258,7 @@ def _check_logits(model: Classifier) -> None:
 
 
 def _check_as_fit(model: Classifier) -> None:
-    """Check what `fit` checks before it makes a run."""
+    """Run the checks of `fit`."""
     try:
         model_checks.check(model)
     except InputError as error:
@@ -261,10 +268,8 @@ def _check_as_fit(model: Classifier) -> None:
 def _check_copy(model: Classifier) -> None:
     name, images = type(model).__name__, _images()
     before = _logits(model, images)
-    try:
+    with _explained(f"{name} cannot be copied by copy.deepcopy"):
         copied = copy.deepcopy(model)
-    except (Exception, SystemExit) as error:
-        raise AssertionError(f"{name} cannot be copied by copy.deepcopy: {type(error).__name__}: {error}") from error
     _demand(
         _close(_logits(copied, images), before),
         f"a copy of {name} (copy.deepcopy) gives other logits: keep what forward needs in parameters and buffers",
@@ -280,14 +285,14 @@ def _check_copy(model: Classifier) -> None:
 
 
 def _images() -> Tensor:
-    """Six images, uint8 (6, 3, 32, 32): a black one, a white one, and noise."""
+    """Return six images, uint8 (6, 3, 32, 32): a black one, a white one, and noise."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, *CIFAR10.shape), dtype=np.uint8)
     pixels[0], pixels[1] = 0, 255
     return torch.from_numpy(pixels)
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    """Whether two computations of the same logits agree: a library may add up products in another order."""
+    """Return whether logits agree up to the order of summation."""
     return torch.allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -300,13 +305,13 @@ def _logits(model: Classifier, images: Tensor) -> Tensor:
 
 
 class _Gradients(L.Callback):
-    """Keeps the largest gradient, in absolute value, of each parameter; NaN where one was NaN."""
+    """Keeps the largest absolute gradient of each parameter; NaN if one was NaN."""
 
     def __init__(self) -> None:
         self.largest: dict[str, Tensor] = {}
 
     def on_before_optimizer_step(self, trainer: L.Trainer, module: L.LightningModule, optimizer: Any) -> None:
-        """Look at the gradients of a step."""
+        """Compare the gradients of a step with the largest so far."""
         for name, parameter in module.named_parameters():
             if parameter.grad is not None:
                 largest = parameter.grad.abs().max()
@@ -334,10 +339,8 @@ def _check_training(model: Classifier) -> L.Trainer:
     name, gradients = type(model).__name__, _Gradients()
     trainable = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
     before = {key: parameter.detach().clone() for key, parameter in trainable.items()}
-    try:
+    with _explained(f"{name} cannot be trained"):
         trainer = _fit(model, devices=1, callbacks=[gradients])
-    except (Exception, SystemExit) as error:
-        raise AssertionError(f"{name} cannot be trained: {type(error).__name__}: {error}") from error
 
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     optimized = {id(parameter) for group in groups for parameter in group["params"]}
@@ -369,19 +372,15 @@ def _check_training(model: Classifier) -> L.Trainer:
 
 def _check_checkpoint(model: Classifier, trainer: L.Trainer, path: Path) -> None:
     name = type(model).__name__
-    try:
+    with _explained(f"a checkpoint of {name} cannot be read back (weights_only=True)"):
         trainer.save_checkpoint(path)
         again = type(model).load_from_checkpoint(path, map_location="cpu", weights_only=True)
-        # As the commands do that use a trained model: from plain values.
+        # From plain values, as in the commands that use a trained model.
         rebuilt = trained_model.build(type(model), json.loads(json.dumps(dict(model.hparams))))
         rebuilt.load_state_dict(again.state_dict())
-    except (Exception, SystemExit) as error:
-        raise AssertionError(
-            f"a checkpoint of {name} cannot be read back (weights_only=True): {type(error).__name__}: {error}"
-        ) from error
-    for found in (again, rebuilt):
+    for copied in (again, rebuilt):
         _demand(
-            _close(_logits(found, _images()), _logits(model, _images())),
+            _close(_logits(copied, _images()), _logits(model, _images())),
             f"{name} gives other logits once it is read back from a checkpoint: keep what it learns in parameters, and "
             "what it computes with besides in buffers (register_buffer)",
         )
@@ -391,7 +390,7 @@ def _check_checkpoint(model: Classifier, trainer: L.Trainer, path: Path) -> None
 
 
 def _train_in_two_processes(folder: str, names: str, arguments: str) -> None:
-    """Train each model, and write its parameters to FOLDER/NUMBER_RANK.pt; Lightning starts the second process."""
+    """Train each model and write its parameters to FOLDER/NUMBER_RANK.pt. Lightning starts the second process."""
     for index, (module, name) in enumerate(json.loads(names)):
         L.seed_everything(0, verbose=False)
         model = getattr(import_module(module), name)(**json.loads(arguments))

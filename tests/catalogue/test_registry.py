@@ -17,15 +17,6 @@ from zoo.catalogue import registry
 from zoo.core.classifier import Classifier
 
 
-@pytest.fixture
-def points(monkeypatch):
-    """Entry points of made-up packages, in place of the installed ones."""
-    found = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in found if p.group == group])
-    registry.entries.cache_clear()
-    return lambda name, target: found.append(EntryPoint(name, target, registry.ENTRY_POINT_GROUP))
-
-
 @pytest.mark.parametrize("name", registry.BUILT_IN)
 def test_built_in_models_load(name):
     model = registry.load(name)
@@ -99,8 +90,8 @@ def test_entry_point_adds_a_model(tmp_path, monkeypatch):
         ("Net", "their.module:AnotherNet", "its class is 'their.module:AnotherNet'"),
     ],
 )
-def test_what_the_metadata_tell_is_one_warning(points, capsys, name, target, cause):
-    points(name, target)
+def test_what_the_metadata_tell_is_one_warning(monkeypatch, capsys, name, target, cause):
+    plugins.claim(monkeypatch, [EntryPoint(name, target, registry.ENTRY_POINT_GROUP)])
     assert list(registry.entries()) == list(registry.BUILT_IN)
     registry.entries()
     (line,) = capsys.readouterr().err.splitlines()

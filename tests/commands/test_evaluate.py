@@ -161,7 +161,7 @@ def test_figures_are_those_of_scikit_learn(evaluate, runs, name):
         labels, predicted, labels=range(k), zero_division=np.nan
     )
     for label, row in enumerate(report["classes"]["per_class"].values()):
-        assert (row["images"], row["answers"]) == (images[label], (predicted == label).sum())
+        assert (row["images"], row["predicted"]) == (images[label], (predicted == label).sum())
         of_label = binomtest(int(counts[label, label]), int(images[label])).proportion_ci(method="wilson")
         assert row["95 % interval"] == pytest.approx({"low": of_label.low, "high": of_label.high})
         assert row["accuracy (recall)"] == pytest.approx(recall[label])
@@ -202,7 +202,7 @@ def test_mistakes_are_the_surest_wrong_answers(evaluate, runs):
     data = CIFAR10DataModule(source="synthetic", train_size=64, val_size=32, test_size=40)
     data.setup("test")
     positions = [data.test.indices.tolist().index(row["index"]) for row in found.values()]
-    told = [(row["truth"], row["answer"], row["probability"]) for row in found.values()]
+    told = [(row["truth"], row["predicted"], row["probability"]) for row in found.values()]
     names = data.class_names
     assert told == [
         (names[labels[i]], names[predicted[i]], pytest.approx(probabilities[i].max(), rel=1e-5)) for i in positions
@@ -788,7 +788,7 @@ def test_answers_that_are_no_numbers(refusal, runs):
         for tensor in content["state_dict"].values():
             tensor.fill_(torch.nan)
 
-    assert "are no numbers: its training diverged" in refusal("--out=report", ckpt=changed(runs, diverge))
+    assert "are not finite numbers: its training diverged" in refusal("--out=report", ckpt=changed(runs, diverge))
     assert not Path("report").exists()
 
 

@@ -178,7 +178,7 @@ def test_own_pictures(run, call, texts):
     Path("photos/notes.txt").write_text("no picture")
     lines, said = call("photos", "--ckpt", folder, "--out=pages")
     assert lines == ["written: pages/attributions.png"]
-    assert "skipped photos/notes.txt: no picture" in said
+    assert "skipped photos/notes.txt: no image" in said
     assert "Data:" not in said, "no data set is read"
     assert "small.png" in texts
     assert not any(text.startswith("truth") for text in texts)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import cli
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, RunError
+from tests import plugins
 from tests.helpers import Hostile, in_markdown, quiet_trainer, tiny_data
 from zoo.catalogue import registry
 from zoo.core.about import About
@@ -100,8 +101,7 @@ PLUGINS = {net.__name__: net for net in (OwnNumPyNet, SquareNet, DataDependentNe
 def _plugins(monkeypatch) -> None:
     """The classes above as models of another package."""
     points = [EntryPoint(name, f"{__name__}:{name}", registry.ENTRY_POINT_GROUP) for name in PLUGINS]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    registry.entries.cache_clear()
+    plugins.claim(monkeypatch, points)
 
 
 @pytest.fixture(scope="module")

@@ -389,7 +389,7 @@ def test_a_model_that_diverged(run, runs):
     save("a.png")
     code, out, error = run("a.png", ckpt="nan.ckpt")
     assert (code, out) == (2, "")
-    assert "no numbers" in error
+    assert "are not finite numbers: its training diverged" in error
 
 
 # What is told.
@@ -504,7 +504,7 @@ def test_the_sheet_shows_the_pixels_that_the_network_saw(count):
     ]
     figure = contact_sheet.sheet(shown, "title")
     told = [text.get_text() for text in figure.texts[2:]]
-    assert told == [text for picture in shown for text in (picture.name, picture.verdict)]
+    assert told == [text for picture in shown for text in (picture.name, picture.prediction)]
     sheet = drawn(figure)
     for number in range(count):
         row, column = divmod(number, 4)
@@ -622,7 +622,7 @@ def test_the_trainer_in_a_script_predicts_the_same(run, runs):
 def test_help_states_the_rule(capsys):
     assert cli.main(["predict", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("square in its middle", "32 x 32", "bicubic", "transparency is laid over white"):
+    for words in ("square in its middle", "32 x 32", "bicubic", "laid over white if it is transparent"):
         assert words in text
 
 

@@ -22,7 +22,7 @@ LR = 0.1
 
 
 class Rates(L.Callback):
-    """Keeps the learning rate of each optimizer step, as the optimizer has it."""
+    """Records the optimizer's learning rate at each step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -40,7 +40,7 @@ def net(schedule=None) -> MLP:
 
 
 def cosine(steps: int, total: int) -> list[float]:
-    """Half a cosine, read in the middle of each of the first `steps` steps of `total`."""
+    """Return half a cosine at the middle of each of the first `steps` of `total` steps."""
     return [LR * (1 + math.cos(math.pi * (step + 0.5) / total)) / 2 for step in range(steps)]
 
 
@@ -96,7 +96,7 @@ def test_a_resumed_run_accumulates_as_one_that_was_not_interrupted(step):
 
 
 def test_a_run_that_goes_on_with_larger_batches_follows_the_schedule_to_its_end():
-    """Two epochs of 10 steps, then two of 5: 30 steps in all, as if they had been planned so."""
+    """Two epochs of 10 steps, then two of 5: the schedule runs over 30 steps."""
     run = run_of(*FIT, "--trainer.max_epochs=2")
     assert cli.main(["fit", "--resume", str(run), "--trainer.max_epochs=4", "--data.batch_size=8"]) == 0
     assert logged_rates(run) == pytest.approx(cosine(20, 20) + cosine(30, 30)[20:])
@@ -110,7 +110,7 @@ class Halves(L.Callback):
 
 
 class OwnSchedule(MLP):
-    """Brings a schedule of PyTorch's, where a model is expected to leave that to its classifier."""
+    """Has a PyTorch schedule of its own, against the contract."""
 
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.parameters(), lr=LR)

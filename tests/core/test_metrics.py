@@ -75,7 +75,7 @@ def test_balanced_accuracy_is_the_recall_of_the_only_class_that_occurs(present):
 
 
 def test_answering_not_airplane_always():
-    """Accuracy 0.900 and F1 0.947 without having learned a thing: why balanced accuracy is reported."""
+    """Accuracy 0.900 and F1 0.947 without any learning: the reason to report balanced accuracy."""
     labels = torch.arange(10_000) % 10 != 0
     found = report_of(torch.ones(10_000, dtype=torch.long), labels.long(), 2)
     assert found["acc"] == pytest.approx(0.900)
@@ -132,7 +132,7 @@ def test_states_move_to_the_device_of_the_model():
 
 
 class Constant(MLP):
-    """Has a loss of 2.3 whatever the image and the label are."""
+    """Has a loss of 2.3 for every image and label."""
 
     # AdamW's epsilon is 0 in float16, and a gradient of 0 then makes a weight NaN.
     default_optimizer: ClassVar = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
@@ -173,7 +173,7 @@ def test_the_loss_of_a_batch_in_half_precision_is_computed_in_float32(precision)
 
 
 def test_a_loss_in_half_precision_is_added_in_float32():
-    """As of a `training_step` of a model's own: 100 images of 2.296875 are 229.6875, and 230 in bfloat16."""
+    """A model's own `training_step` may pass one: 100 x 2.296875 = 229.6875, and 230 in bfloat16."""
     model = MLP()
     labels = torch.zeros(100, dtype=torch.int64)
     model.count("train", torch.zeros(100, 10), labels, torch.tensor(2.296875, dtype=torch.bfloat16))

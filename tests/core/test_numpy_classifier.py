@@ -71,7 +71,7 @@ def values(model: nn.Module) -> torch.Tensor:
 
 
 def assert_shared(model: NumPyMLP) -> None:
-    """What NumPy writes PyTorch reads, what PyTorch writes NumPy reads, and both mean the same parameter."""
+    """NumPy and PyTorch read what the other one writes, for the same parameter."""
     network = model.network
     for layer, module in zip(network.layers, model.layers, strict=True):
         for parameter, value, gradient in (
@@ -98,7 +98,7 @@ def assert_shared(model: NumPyMLP) -> None:
 
 
 class TestMemory:
-    """The numbers are those of before, and shared."""
+    """The values stay the same, and the memory is shared."""
 
     def assert_is(self, model: NumPyMLP, expected: torch.Tensor) -> None:
         assert torch.equal(values(model), expected)
@@ -212,7 +212,7 @@ def walk(optimizer: torch.optim.Optimizer, steps: int, first: int = 0) -> None:
 
 
 def twins(cls, settings, torch_cls, torch_settings, **options):
-    """A NumPy model with its optimizer, and torch's optimizer of parameters as large."""
+    """A NumPy model with its optimizer, and torch's optimizer for parameters of the same sizes."""
     model = make_model(3)
     parameters = [nn.Parameter(parameter.detach().clone()) for parameter in model.parameters()]
     return model, cls(model.parameters(), **settings, **options), torch_cls(parameters, **torch_settings, **options)
@@ -241,7 +241,7 @@ class TestOptimizers:
 
     @pytest.mark.parametrize("name", OURS_AND_THEIRS)
     def test_follow_their_group(self, name):
-        """As a schedule changes it, and a checkpoint that is loaded."""
+        """A schedule changes it, and so does a loaded checkpoint."""
         model, ours, theirs = twins(*OURS_AND_THEIRS[name], lr=0.1)
         walk(ours, 3)
         walk(theirs, 3)
@@ -309,7 +309,7 @@ class TestOptimizers:
         torch.testing.assert_close(values(model), before - 2)
 
     def test_torchs_drives_a_numpy_model(self):
-        """Through the gradients that it shares."""
+        """The optimizer sees the shared gradients."""
         models = []
         for cls in (NumPyAdam, torch.optim.Adam):
             model = make_model(6, optimizer=lambda parameters, cls=cls: cls(parameters, lr=0.001))
@@ -383,7 +383,7 @@ def twin_of(model: NumPyMLP, activation: type[nn.Module] = nn.ReLU) -> TorchClas
 
 
 def weights_of(twin: TorchClassifier) -> torch.Tensor:
-    """In the order of a NumPy model's."""
+    """Images in the order of a NumPy model's inputs."""
     linears = [module for module in twin.net if isinstance(module, nn.Linear)]
     return torch.cat([part.detach().flatten() for linear in linears for part in (linear.weight.T, linear.bias)])
 
@@ -399,7 +399,7 @@ class Losses(L.Callback):
 
 
 def fit_both(model: NumPyMLP, twin: TorchClassifier, task: str = "multiclass", **options):
-    """Train both on the same batches; return the losses of each step, and the figures of the last epoch."""
+    """Train both on the same batches; return the losses of each step, and the metrics of the last epoch."""
     found = []
     for one in (model, twin):
         callback = Losses()
@@ -411,7 +411,7 @@ def fit_both(model: NumPyMLP, twin: TorchClassifier, task: str = "multiclass", *
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize("num_classes", [10, 2])
 def test_trains_like_its_torch_twin(activation, num_classes):
-    """The same loss at each of 100 steps, and the same figures of both sets."""
+    """The loss is the same at each of 100 steps, and so are the metrics of both sets."""
     model = make_model(8, 5, optimizer=momentum, activation=activation, num_classes=num_classes)
     twin = twin_of(model, {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}[activation])
     task, before = "binary" if num_classes == 2 else "multiclass", values(model)
@@ -439,7 +439,7 @@ def test_clips_gradients_as_torch_does(options):
 
 
 def test_follows_a_schedule_as_torch_does():
-    """From its first step on, and in its own manual optimization."""
+    """It does so from its first step on, with manual optimization."""
     model = make_model(8, optimizer=momentum)
     twin = twin_of(model)
     constant, constant_twin = copy.deepcopy(model), copy.deepcopy(twin)
@@ -453,7 +453,7 @@ def test_follows_a_schedule_as_torch_does():
 
 @pytest.mark.parametrize(("l1", "l2"), [(0.1, 0.0), (0.0, 0.5), (0.1, 0.5)])
 def test_regularizers_price_the_weights_alone(l1, l2):
-    """Their gradient is autograd's; the biases go free, and the price is left out of the loss that is reported."""
+    """The gradient is autograd's; biases have no penalty, and the reported loss leaves it out."""
     lr = 0.01
     model = make_model(4, optimizer=lambda parameters: NumPySGD(parameters, lr=lr), l1=l1, l2=l2)
     for layer in model.network.layers:
@@ -486,7 +486,7 @@ class TestInputs:
         np.testing.assert_allclose(model(images).numpy(), expected, rtol=1e-4, atol=1e-4)
 
     def test_logits_and_inputs_are_right_for_batches_of_any_size(self, images):
-        """Although the memory is used again: what was returned stays as it was."""
+        """Earlier results stay the same, although the memory is reused."""
         model = make_model(5)
         twin = twin_of(model)
         batches = [images[:2], images, images[3:4], images.contiguous(memory_format=torch.channels_last)]
@@ -524,7 +524,7 @@ class TestInputs:
 
 
 class Notes(Logger):
-    """A logger that keeps what it is told."""
+    """A logger that keeps its metrics."""
 
     name = version = "notes"
 
@@ -540,7 +540,7 @@ class Notes(Logger):
 
 
 class Witness(L.Callback):
-    """Notes where a run is when it validates, and what it saves; it has no hook into batches."""
+    """Records the state of a run at each validation and checkpoint; it has no hooks for batches."""
 
     def __init__(self) -> None:
         self.seen: list = []
@@ -555,7 +555,7 @@ class Witness(L.Callback):
 
 
 class Counted(NumPyMLP):
-    """Notes how many steps were done at the end of each call."""
+    """Records the number of steps at the end of each call."""
 
     def training_step(self, batch, batch_idx):
         output = super().training_step(batch, batch_idx)
@@ -600,7 +600,7 @@ CASES = {
 
 
 def everything(steps: int, monkeypatch, schedule=False, save_every_n_steps=None, optimizer=momentum, **options):
-    """Train with at most so many steps in a call; return all that a run leaves, and the ends of the calls."""
+    """Train with at most `steps` steps in a call; return all results of the run, and the ends of the calls."""
     monkeypatch.setattr(NumPyMLP, "batches_per_call", steps)
     model = counted()
     model.make_optimizer = optimizer
@@ -636,7 +636,7 @@ def assert_same(found, expected, place: str = "") -> None:
 class TestStepsInACall:
     @pytest.mark.parametrize("case", CASES)
     def test_leave_the_same_to_the_bit(self, case, monkeypatch):
-        """Weights, optimizer, figures, curves, and what of Lightning's counters a checkpoint keeps."""
+        """Weights, optimizer, metrics, curves, and Lightning's counters in checkpoints."""
         expected, ends = everything(1, monkeypatch, **CASES[case])
         assert ends == list(range(1, len(ends) + 1))
         for steps in (4, 5, 25):
@@ -647,7 +647,7 @@ class TestStepsInACall:
                 assert len(calls) < len(ends), "there was something to compare"
 
     def test_are_counted(self, monkeypatch):
-        """The numbers that the runs above agree on."""
+        """The runs above agree on these numbers."""
         steps_of = {
             "plain": 69, "max_steps": 37, "number of batches": 21, "share of batches": 27, "fast_dev_run": 1,
             "overfit_batches": 9,
@@ -678,7 +678,7 @@ class TestStepsInACall:
         assert calls == ends
 
     def test_by_the_command_line(self, monkeypatch):
-        """With the callbacks that every run has, all files are the same; nobody of them wants every step."""
+        """With the callbacks of every run, all files are the same; none of the callbacks wants every step."""
         calls, step = [], NumPyMLP.training_step
 
         def counting(self, batch, batch_idx):
@@ -727,13 +727,13 @@ class TestStepsInACall:
                     assert torch.equal(batch.indices, expected.indices)
 
     def test_every_batch_hook_is_known(self):
-        """Of what Lightning's callbacks have, all that is called for batches."""
+        """These are all hooks for batches among those of Lightning's callbacks."""
         hooks = {name for name in vars(L.Callback) if name.startswith(("on_train_batch", "on_before", "on_after"))}
         assert hooks == set(BATCH_HOOKS)
 
     @pytest.mark.parametrize("n", [3, 10])
     def test_who_wants_every_nth_step_gets_it(self, n):
-        """And sees the weights of just then."""
+        """It sees the weights of that step."""
         seen, every = [], []
 
         class Some(L.Callback):
@@ -761,7 +761,7 @@ COMMAND += ["--data.crop_padding=2", "--trainer.max_epochs=2", "--trainer.enable
 
 
 def left_behind(run: Path) -> dict:
-    """All that a run leaves, without what tells the time."""
+    """All files of a run, without times."""
     curves = scalars(run)
     results = json.loads((run / "metrics.json").read_text())
     del results["fit_seconds"]
@@ -807,7 +807,7 @@ def test_what_it_cannot_do_is_refused(options, words, capsys):
 
 
 def test_a_machine_with_a_gpu(monkeypatch, capsys):
-    """Without a word from the user it computes on the CPU, and says so."""
+    """Without an option it computes on the CPU, and says so."""
     for owner, name in ((torch.cuda, "is_available"), (CUDAAccelerator, "is_available")):
         monkeypatch.setattr(owner, name, lambda: True)
     code, out, error = command_line("--trainer.max_epochs 1", capsys)
@@ -822,7 +822,7 @@ def test_a_machine_with_a_gpu(monkeypatch, capsys):
 
 
 def test_a_machine_with_a_gpu_has_nothing_to_warn_of(monkeypatch, capsys):
-    """Lightning would advise the GPU that the line before says to be of no use."""
+    """Lightning would recommend the GPU that the model cannot use."""
     monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -831,7 +831,7 @@ def test_a_machine_with_a_gpu_has_nothing_to_warn_of(monkeypatch, capsys):
 
 
 class Elsewhere(SingleDeviceStrategy):
-    """A trainer whose device is not the CPU: what is moved there loses its values."""
+    """A trainer with another device than the CPU: tensors that are moved there lose their values."""
 
     def __init__(self) -> None:
         super().__init__(device=torch.device("meta"))
@@ -887,7 +887,7 @@ class TestDivergence:
 class TestThreads:
     @pytest.fixture(autouse=True)
     def _two(self):
-        """Two each, whatever the environment says."""
+        """Give both libraries two threads, whatever the environment says."""
         before = torch.get_num_threads()
         torch.set_num_threads(2)
         with threadpool_limits(2, user_api="blas"):
@@ -929,7 +929,7 @@ def test_a_trainer_that_asks_for_another_precision_is_refused_without_a_command_
 
 
 def test_learns_after_an_evaluation():
-    """Whose memory for pixels, made in inference mode, cannot be written to outside it."""
+    """Memory for pixels made in inference mode could not be written to outside it."""
     found = []
     for evaluated in (True, False):
         model, data = make_model(8), small_data(test_size=100)  # more images at once than a training batch has

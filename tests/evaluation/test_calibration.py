@@ -6,20 +6,20 @@ import torch
 from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.classification import MulticlassCalibrationError
 
-from zoo.evaluation.answers import Answers, balanced_accuracy, scores, softmax
 from zoo.evaluation.calibration_error import TEMPERATURES, bins, fit_temperature, quality, scaled
+from zoo.evaluation.classification import Predictions, balanced_accuracy, class_logits, softmax
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.plots import reliability
 from zoo.trained.inference import BATCH_SIZE
 
 
-def drawn(classes: int = 10, n: int = 20_000, sharpness: float = 1.0, seed: int = 0) -> Answers:
-    """Answers whose classes are drawn with the probabilities that they give, then `sharpness` times as sure."""
+def drawn(classes: int = 10, n: int = 20_000, sharpness: float = 1.0, seed: int = 0) -> Predictions:
+    """Predictions whose classes are drawn with the probabilities that they give, then `sharpness` times as sure."""
     rng = np.random.default_rng(seed)
     z = rng.normal(0, 1.5, (n, classes))
     labels = (softmax(z).cumsum(1) < rng.random((n, 1))).sum(1)
-    return Answers(sharpness * z, labels)
+    return Predictions(sharpness * z, labels)
 
 
 @pytest.mark.parametrize(("classes", "sharpness"), [(10, 0.5), (10, 3.0), (2, 2.0)])
@@ -66,7 +66,7 @@ def test_temperature_undoes_what_made_a_calibrated_network_too_sure_or_not_sure_
     temperature = fit_temperature(answers)
     assert temperature == pytest.approx(sharpness, rel=0.04)
     assert quality(scaled(answers, temperature)).ece < 0.012
-    assert (scaled(answers, temperature).predictions == answers.predictions).all()
+    assert (scaled(answers, temperature).predicted == answers.predicted).all()
 
 
 def test_temperature_has_the_smallest_likelihood_and_no_slope():
@@ -74,19 +74,19 @@ def test_temperature_has_the_smallest_likelihood_and_no_slope():
     temperature = fit_temperature(answers)
     nll = [quality(scaled(answers, factor * temperature)).nll for factor in (0.999, 1, 1.001)]
     assert nll[1] == min(nll)
-    z = torch.from_numpy(answers.scores)
+    z = torch.from_numpy(answers.logits)
     t = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
     torch.nn.functional.cross_entropy(z / t, torch.from_numpy(answers.labels)).backward()
     assert abs(float(t.grad)) < 1e-12
 
 
 def test_temperature_ends_at_its_range():
-    never_wrong = Answers(0.1 * np.eye(10), np.arange(10))
+    never_wrong = Predictions(0.1 * np.eye(10), np.arange(10))
     assert fit_temperature(never_wrong) == pytest.approx(TEMPERATURES[0])
     for margin in (10, 30, 60, 1000):  # where softmax is 1 and 0 to the last digit
-        surer = Answers(margin * np.eye(10), np.arange(10))
+        surer = Predictions(margin * np.eye(10), np.arange(10))
         assert fit_temperature(surer) == pytest.approx(TEMPERATURES[0])
-    always_wrong = Answers(0.1 * np.eye(10), (np.arange(10) + 1) % 10)
+    always_wrong = Predictions(0.1 * np.eye(10), (np.arange(10) + 1) % 10)
     assert fit_temperature(always_wrong) == pytest.approx(TEMPERATURES[1])
 
 
@@ -97,13 +97,13 @@ def test_scores_give_the_models_own_probabilities_and_loss(model, classes):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (240, 3, 32, 32), dtype=np.uint8)
     labels = rng.integers(0, classes, 240)
-    answers = Answers(scores(network, images), labels)
+    answers = Predictions(class_logits(network, images), labels)
     with torch.no_grad():
         logits = torch.cat([network(batch) for batch in torch.from_numpy(images).split(BATCH_SIZE)])
     assert len(images) > 2 * BATCH_SIZE
-    assert answers.scores.shape == (240, classes)
+    assert answers.logits.shape == (240, classes)
     np.testing.assert_allclose(answers.probabilities, network.predict_probabilities(logits), atol=1e-6)
-    np.testing.assert_array_equal(answers.predictions, network.predict_classes(logits))
+    np.testing.assert_array_equal(answers.predicted, network.predict_classes(logits))
     loss = float(network.loss(logits, torch.from_numpy(labels)))
     assert quality(answers).nll == pytest.approx(loss, rel=1e-5)
 
@@ -114,7 +114,7 @@ def test_balanced_accuracy_is_the_mean_recall():
 
 
 def test_absurd_logits_stay_finite():
-    answers = Answers(np.array([[1e30, 0.0], [0.0, 1e30]]), np.array([0, 1]))
+    answers = Predictions(np.array([[1e30, 0.0], [0.0, 1e30]]), np.array([0, 1]))
     assert np.isfinite(list(quality(answers))).all()
     assert np.isfinite(fit_temperature(answers))
 

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from datamodules import synthetic
 from zoo.evaluation import corruptions
-from zoo.evaluation.corrupted_answers import subset
+from zoo.evaluation.corrupted_images import subset
 from zoo.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 IMAGES = synthetic.generate(20, split="test")[0]

@@ -43,7 +43,7 @@ CLASSES = torch.tensor([1, 0, 1])
 
 
 class Frozen(TorchClassifier):
-    """Its convolutions are followed by what changes their output in place, its weights need no gradients."""
+    """Has activations that change the convolutions' outputs in place, and weights without gradients."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -56,7 +56,7 @@ class Frozen(TorchClassifier):
 
 
 class BytesOnly(Frozen):
-    """Takes nothing but bytes."""
+    """Accepts bytes only."""
 
     def forward(self, images: Tensor) -> Tensor:
         assert images.dtype == torch.uint8
@@ -64,7 +64,7 @@ class BytesOnly(Frozen):
 
 
 class UnitFloats(Frozen):
-    """Takes floating-point numbers for pixels of 0 to 1."""
+    """Expects floating-point pixels from 0 to 1."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images * 255 if images.is_floating_point() else images)
@@ -82,7 +82,7 @@ class OwnWeights(TorchClassifier):
 
 
 class Mirrored(TorchClassifier):
-    """Asks the same network about an image and its mirror image. Its layers have no biases."""
+    """Passes an image and its mirror image through the same network; its layers have no biases."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -112,7 +112,7 @@ def zoo() -> list[type]:
 
 
 def score(model, images: Tensor, classes: Tensor) -> Tensor:
-    """The logit of a class; of two classes, it is the only one for class 1, and its opposite for class 0."""
+    """Return the logit of a class; class 0 of two has the opposite of the only logit."""
     logits = model(images)
     if logits.shape[1] == 1:
         return torch.where(classes == 1, logits[:, 0], -logits[:, 0])
@@ -138,7 +138,7 @@ def gradients(of, floats: Tensor) -> Tensor:
 class TestClassActivation:
     @pytest.mark.parametrize("num_classes", [2, 10])
     def test_agrees_with_captum_on_every_convolution_of_the_zoo(self, num_classes):
-        """captum gets the model without activations in place, which change what it has kept."""
+        """captum gets the model without in-place activations, which would change the outputs that it keeps."""
         makers = [make for make in zoo() if layer_outputs.convolutions(build(make))]
         assert {CNN, ImprovedCNN} <= set(makers)
         for make in [*makers, Frozen]:
@@ -292,7 +292,7 @@ class TestLayers:
         for method in ("features", "neighbours"):
             assert "OwnWeights has no layer with weights" in str(pages.misfit(model, method, None))
         assert pages.misfit(model, "saliency", None) is None
-        assert "no pixels" in str(pages.misfit(model, "filters", None))
+        assert "does not see red, green and blue pixels" in str(pages.misfit(model, "filters", None))
 
     def test_layers_with_weights(self):
         assert layer_outputs.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
@@ -307,7 +307,7 @@ class TestLayers:
         torch.testing.assert_close(layer_outputs.outputs(model, IMAGES, ["net.0"])["net.0"], expected)
 
     def test_a_layer_that_an_image_passes_through_twice(self):
-        """Its first output, and its first input, are the ones that are shown."""
+        """Its first output and its first input count."""
         model = build(Mirrored)
         floats = model.normalize(IMAGES)
         found = layer_outputs.outputs(model, IMAGES, ["net.0"])["net.0"]
@@ -317,7 +317,7 @@ class TestLayers:
 
     @pytest.mark.parametrize("make", [MLP, NumPyMLP])
     def test_the_first_weights_of_a_dense_layer_are_pictures(self, make):
-        """Without hidden layer_outputs, a logit is the sum of its picture times the pixels, plus a bias."""
+        """Without hidden layers, a logit is the sum of its picture times the pixels, plus a bias."""
         model = build(make, hidden_sizes=[])
         change = model.normalize(IMAGES[:1]) - model.normalize(IMAGES[1:2])
         expected = (model(IMAGES[:1]) - model(IMAGES[1:2]))[0]
@@ -470,14 +470,14 @@ class TestImages:
         return data
 
     def test_the_classes_take_turns(self, data):
-        chosen = images.of_data(data, "val", 10)
+        chosen = images.choose(data, "val", 10)
         assert sorted(chosen.labels.tolist()) == list(range(10))
-        assert images.of_data(data, "val", 25).labels.bincount().tolist() == [3] * 5 + [2] * 5
-        assert len(images.of_data(data, "test", 50).names) == 20, "all that there are"
+        assert images.choose(data, "val", 25).labels.bincount().tolist() == [3] * 5 + [2] * 5
+        assert len(images.choose(data, "test", 50).names) == 20, "all that there are"
 
     def test_images_by_number(self, data):
         numbers = data.test.indices.tolist()
-        chosen = images.of_data(data, "test", 10, [numbers[5], numbers[2]])
+        chosen = images.choose(data, "test", 10, [numbers[5], numbers[2]])
         assert chosen.names == [f"test {numbers[5]}", f"test {numbers[2]}"]
         expected = data.test[5].images[0], data.test[2].images[0]
         for image, of_it in zip(chosen.images, expected, strict=True):
@@ -487,13 +487,13 @@ class TestImages:
     def test_a_number_that_is_not_there(self, data):
         number = next(n for n in range(100) if n not in data.val.indices)
         with pytest.raises(InputError, match=rf"--indices {number}: .* numbers of training images"):
-            images.of_data(data, "val", 10, [number])
+            images.choose(data, "val", 10, [number])
 
     def test_no_validation_images(self):
         data = CIFAR10DataModule(source="synthetic", train_size=20, val_size=0)
         data.setup("fit")
         with pytest.raises(InputError, match=r"val_size 0.*--test_set"):
-            images.of_data(data, "val", 10)
+            images.choose(data, "val", 10)
 
 
 PAGES = {"one": np.zeros((4, 5, 3), np.uint8), "two": np.full((6, 7, 3), 9, np.uint8)}
@@ -674,8 +674,8 @@ class TestPages:
         config = {"data": {"source": "synthetic"}}
         return Trained(build(make, num_classes=num_classes, **arguments), Path("best.ckpt"), config, tuple(names), 1)
 
-    def ask(self, trained: Trained, explained: int | None = None) -> images.Asked:
-        return images.ask(trained, images.Chosen(["a", "b", "c"], IMAGES, CLASSES), explained)
+    def ask(self, trained: Trained, explained: int | None = None) -> images.Classified:
+        return images.classify(trained, images.Chosen(["a", "b", "c"], IMAGES, CLASSES), explained)
 
     def test_the_likeliest_class_is_explained(self, trained):
         asked = self.ask(trained)
@@ -699,5 +699,5 @@ class TestPages:
     def test_an_answer_that_is_no_number(self, trained):
         with torch.no_grad():
             next(trained.model.parameters()).fill_(float("nan"))
-        with pytest.raises(InputError, match="no numbers: its training diverged"):
+        with pytest.raises(InputError, match="not finite numbers: its training diverged"):
             self.ask(trained)

@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from zoo import TorchClassifier
 from zoo.core.numpy_classifier import NumPyClassifier
-from zoo.core.torch_classifier import TorchClassifier
 from zoo.scratch.activations import Identity
 from zoo.scratch.initializers import he
 from zoo.scratch.layers import Dense

@@ -211,7 +211,7 @@ def test_what_is_offered_for_copying_runs_no_code_of_theirs(theirs, capsys):
     assert "$(" not in said.out + said.err
     ending = Ending()
     ending.path = theirs / "checkpoints/last.ckpt"
-    assert f"fit --resume '{theirs}' --trainer.max_time" in ending.way_on()
+    assert f"fit --resume '{theirs}' --trainer.max_time" in ending.how_to_resume()
     change(theirs, trainer__plugins=["evil"])
     assert "--resume 'x; touch it-ran/theirs' --config" in refused(["fit", f"--resume={theirs}"], capsys)
 

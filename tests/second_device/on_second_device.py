@@ -48,12 +48,12 @@ def _device(pytestconfig):
 
 
 class Steps(L.Callback):
-    """From the start of an epoch's first step to the end of its last one, lets raise all that waits for the device.
+    """Makes every wait for the device an error, from the start of an epoch's first step to the end of its last.
 
-    Nothing is copied to the device, either: the images lie there, and so does all that is random in a step.
+    Nothing is copied to the device, either: the images and the random numbers of a step are there.
     """
 
-    epochs = 0  # that were watched
+    epochs = 0  # number of watched epochs
     _before: Counts
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -74,7 +74,7 @@ class Steps(L.Callback):
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> dict[str, Path]:
-    """Of each model a run on the device, and beside it, as "CNN on cpu", one on the CPU."""
+    """Return for each model a run on the device, and one on the CPU as "CNN on cpu"."""
     folder = tmp_path_factory.mktemp("runs")
     found = {}
     for name, options in RUNS.items():
@@ -134,7 +134,7 @@ def test_the_device_refuses_what_a_gpu_refuses():
 
 class TestTraining:
     def test_it_learns_as_on_the_cpu(self, runs, name):
-        """With the same random numbers, in the network and in the augmentation, which the device does for itself."""
+        """The random numbers of network and augmentation are the same; the device augments images itself."""
         on_device, on_cpu = runs[name], runs[f"{name} on cpu"]
         for row, expected in zip(rows(on_device), rows(on_cpu), strict=True):
             assert row == pytest.approx(expected, rel=1e-3)
@@ -214,7 +214,7 @@ class TestTrainedModels:
 
     @pytest.mark.parametrize("kind", sorted({*export.FORMATS} - {"npz"}))
     def test_export(self, kind, run, name, monkeypatch):
-        """The file is that of the CPU, and it is compared with the model on the device."""
+        """The file is the same as on the CPU, and it is compared with the model on the device."""
         if kind == "onnx" and name != "CNN":
             pytest.skip("slow: one model will do")
         moved: list[str] = []
@@ -232,7 +232,7 @@ class TestTrainedModels:
 
 
 def assert_close(found, expected, where: str = "") -> None:
-    """Two reports have the same numbers and texts, but for rounding."""
+    """Check that two reports have the same texts, and the same numbers up to rounding."""
     if isinstance(expected, dict):
         assert list(found) == list(expected), where
         for key in expected:

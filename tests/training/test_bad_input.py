@@ -229,7 +229,7 @@ CASES = {
     "validate --model CNN --ckpt_path no.ckpt": ["no.ckpt"],
     "lst": ["unknown command 'lst'", "Did you mean 'list'?"],
     "list ResNext": ["'ResNext'"],
-    "list CNN MLP": ["'MLP' is one word too many"],
+    "list CNN MLP": ["unexpected argument 'MLP'"],
     "list --jsn": ["'--jsn'", "Did you mean '--json'?"],
     "list --tag conv": ["conv"],
     "info": ["info needs a model", "CNN"],
@@ -311,7 +311,7 @@ class BrokenNet(TorchClassifier):
     [
         (10, ["BrokenNet cannot classify an image (broken_net.py, line 12): RuntimeError: "]),
         (0, ["BrokenNet has layers whose sizes are not known (net.1): give them, in place of Lazy modules"]),
-        (5, ["BrokenNet answers to two images with (2, 5), expected (2, 10)"]),
+        (5, ["BrokenNet returns (2, 5) for two images, expected (2, 10)"]),
     ],
 )
 def test_a_model_that_cannot_classify(outputs, expected, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""`fit --compile true`: what is compiled, what is not, and what happens where nothing can be."""
+"""`fit --compile true`: which code is compiled, and what happens if compilation fails."""
 
 import csv
 import json
@@ -51,7 +51,7 @@ class Passes(nn.Module):
 
 
 class Net(TorchClassifier):
-    """A convolution, and what draws random numbers."""
+    """A convolution and dropout."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -61,7 +61,7 @@ class Net(TorchClassifier):
 
 
 class Bare(TorchClassifier):
-    """A model of somebody else's, which calls its network otherwise."""
+    """A model that calls its network in another way."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -86,7 +86,7 @@ class ByLayers(TorchClassifier):
 
 
 class CountGraphs(L.Callback):
-    """Keeps how many graphs PyTorch had compiled as the first epoch began, and as the last one ended."""
+    """Records how many graphs PyTorch has compiled at the start of the first epoch and at the end of the last."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -115,7 +115,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a command of its own, which reads nothing that another one has compiled."""
+    """Run a command in a new process, without the compiled code of another one."""
     environment = {"PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": "cache"} | environment
     return forked.run(*words, code=WITH_COMPILER, **environment)
 
@@ -176,7 +176,7 @@ class TestCompiled:
         assert "torch" not in err, "as of a limit of compilations that is reached"
 
     def test_nothing_is_compiled_within_an_epoch(self, compiled):
-        """Neither for the smaller batch at its end: in the first epoch as little as in the second."""
+        """This includes the smaller last batch, in the first epoch as in the second."""
         counts = torch.load(compiled[0] / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["CountGraphs"]
         assert counts == {"at_start": 3, "at_end": 3}, "two sizes of batch, and what says that a compiler works"
 
@@ -272,7 +272,7 @@ def test_what_is_compiled_for(options, trainer_options, sizes):
 
 
 class Noisy(TorchClassifier):
-    """All that a step changes beside its weights: running statistics, the generator; in two states."""
+    """Running statistics and the generator stay the same, in both training states."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -300,7 +300,7 @@ def test_a_step_that_is_only_compiled_leaves_no_trace():
 
 
 class TwoHeads(Noisy):
-    """Returns a tuple in training, which a training step of its own takes."""
+    """Returns a tuple in training, for its own training step."""
 
     def forward(self, images):
         logits = super().forward(images)

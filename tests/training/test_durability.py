@@ -20,7 +20,7 @@ import cli
 from zoo.core import files
 from zoo.models.mlp import MLP
 from zoo.runs import results
-from zoo.training import outcome
+from zoo.training import evaluation_results
 from zoo.training.tensorboard.embeddings import Embeddings
 from zoo.training.tensorboard.pr_curves import PRCurves
 
@@ -86,7 +86,7 @@ PLACES = {
     "first batch": (MLP, "on_test_batch_start"),
     "curves": (PRCurves, "on_test_end"),
     "projector": (Embeddings, "on_test_end"),
-    "pictures": (outcome, "_draw"),
+    "pictures": (evaluation_results, "_draw"),
     "everything but what means finished": (results, "write_json"),
 }
 # The last one twice: the points of a test that were written are written once more.
@@ -145,7 +145,9 @@ def test_pictures_come_before_what_means_finished(whole):
     assert set(PICTURES) <= set(written), "each is written whole"
 
 
-@pytest.mark.parametrize(("name", "place"), [("SIGINT", (MLP, "on_test_batch_start")), ("SIGTERM", (outcome, "_draw"))])
+@pytest.mark.parametrize(
+    ("name", "place"), [("SIGINT", (MLP, "on_test_batch_start")), ("SIGTERM", (evaluation_results, "_draw"))]
+)
 def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
     number = signal.Signals[name]
     with monkeypatch.context() as patch:
@@ -162,7 +164,7 @@ def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
 @pytest.mark.parametrize(("command", "batch"), [("test", "test_batch"), ("validate", "validation_batch")])
 def test_a_signal_in_an_evaluation(finished, command, batch, monkeypatch, capsys):
     before = {path: path.is_file() and path.read_bytes() for path in Path("runs").rglob("*")}
-    for number, place in ((signal.SIGINT, (MLP, f"on_{batch}_start")), (signal.SIGTERM, (outcome, "_draw"))):
+    for number, place in ((signal.SIGINT, (MLP, f"on_{batch}_start")), (signal.SIGTERM, (evaluation_results, "_draw"))):
         with monkeypatch.context() as patch:
             patch.setattr(*place, lambda *args, number=number: signal.raise_signal(number))
             assert cli.main([command, "--ckpt=best"]) == 128 + number
@@ -251,7 +253,7 @@ class TestLeavesNothingInTheProcess:
         assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0  # what is loaded once
         before = self.state()
         assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
-        for place in ((MLP, "on_train_batch_start"), (MLP, "on_test_batch_start"), (outcome, "_draw")):
+        for place in ((MLP, "on_train_batch_start"), (MLP, "on_test_batch_start"), (evaluation_results, "_draw")):
             with monkeypatch.context() as patch:
                 patch.setattr(*place, _kill)
                 with pytest.raises(Killed):

@@ -1,4 +1,4 @@
-"""Training that ends before its last epoch: early stopping counts epochs, and every such end is told in a line."""
+"""Training that ends before its last epoch: early stopping counts epochs, and one line gives the reason."""
 
 import csv
 import itertools

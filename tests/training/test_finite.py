@@ -12,7 +12,7 @@ from zoo.training.callbacks.finite import StopWhenNotFinite
 
 
 class Net(TorchClassifier):
-    """A linear classifier with buffers that start with values which are not finite."""
+    """A linear classifier with buffers that are not finite at the start."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -82,7 +82,7 @@ def test_the_sum_of_the_losses_has_to_be_finite(value):
 
 
 def test_what_started_finite_has_to_stay_so_in_a_resumed_run():
-    """Also where the checkpoint itself is damaged: the model starts as its class builds it."""
+    """This also holds if the checkpoint is damaged: the buffers are those of a new model."""
     fit()
     with pytest.raises(RunError, match="training diverged: the weights"):
         fit("last.ckpt", Spoil("net.1.running_var", epoch=1), epochs=2)

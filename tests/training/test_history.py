@@ -1,4 +1,4 @@
-"""The seconds of epochs, and the speed of training: of a clock that a test turns."""
+"""The seconds of epochs and the speed of training, by a fake clock."""
 
 from types import SimpleNamespace
 
@@ -28,7 +28,7 @@ class Clock(L.Callback):
 
 
 class Pause(L.Callback):
-    """Keeps what a checkpoint would, after a batch of the first epoch."""
+    """Keeps the history's state after a batch of the first epoch."""
 
     def __init__(self, history: History, batch: int) -> None:
         self.history, self.batch, self.state = history, batch, None
@@ -59,7 +59,7 @@ def test_seconds_are_of_the_epoch_and_of_its_steps(clock):
 
 
 def test_an_interrupted_epoch_has_the_seconds_before_the_interruption(clock):
-    """It stops after the third batch and one validation, and goes on a while later: here, with a whole epoch."""
+    """Training stops after the third batch and one validation, and resumes later, here with a whole epoch."""
     history = History()
     pause = Pause(history, batch=2)
     fit(history, pause, clock, max_epochs=1)
@@ -87,7 +87,7 @@ def test_images_per_second_are_those_of_the_steps(clock, monkeypatch, tmp_path):
 
 
 def test_images_of_all_processes_are_counted():
-    """Each process counts its own."""
+    """Each process counts its own images."""
     model, trainer = MLP(hidden_sizes=[4]), SimpleNamespace(world_size=2)
     model.trainer = trainer
     model.count("train", torch.zeros(5, 10), torch.zeros(5, dtype=torch.long), torch.tensor(1.0))
@@ -110,7 +110,7 @@ def test_an_epoch_that_began_elsewhere_has_no_speed():
 
 @pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
 def test_the_steps_of_a_gpu_are_waited_for_before_the_validation(kind, clock, monkeypatch):
-    """It is told the steps at once, and takes three seconds for them."""
+    """The GPU gets the steps at once, and takes three seconds for them."""
 
     def synchronize():
         clock.now += 3

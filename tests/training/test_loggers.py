@@ -1,4 +1,4 @@
-"""Metrics reach everybody who asks for them: `validate` and `test` return them, and all loggers get them."""
+"""Metrics reach all loggers, and `validate` and `test` return them."""
 
 import csv
 import errno
@@ -61,7 +61,7 @@ def test_all_loggers_get_all_metrics(tmp_path):
     ],
 )
 def test_a_logger_beside_the_runs_own(options):
-    """The run's own curves stay what they are, point for point, and the other logger has the same values."""
+    """The run's own curves do not change, and the other logger has the same values."""
     logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "theirs"}}
     Path("loggers.yaml").write_text(json.dumps({"trainer": {"logger": [logger]}}))
     alone, run = run_of(*FIT), run_of(*FIT, *options)

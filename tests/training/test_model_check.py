@@ -1,4 +1,4 @@
-"""What `fit` and `zoo.testing.check_model` refuse: networks as other people write them, sound ones and unsound ones."""
+"""Networks that `fit` and `zoo.testing.check_model` accept or refuse."""
 
 import copy
 import random
@@ -69,7 +69,7 @@ class Masked(Net):
 
 
 class AuxiliaryHead(Net):
-    """A tuple in training, which a training step of its own takes."""
+    """Returns a tuple in training, for its own training step."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -201,7 +201,7 @@ class KeepsASparseTensor(Net):
 
 
 class Resizes(TorchClassifier):
-    """Fake quantization, whose observer learns how many channels there are."""
+    """Fake quantization, whose observer learns the number of channels."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -240,10 +240,10 @@ UNSOUND = {
     ViewsInTraining: r"cannot be trained: RuntimeError: view size .*; the images lie in channels_last memory: set "
     r"memory_format = torch.contiguous_format in the class, or use .* \(test_model_check.py, line \d+\)$",
     TupleInTraining: "forward returns a tuple in training mode, expected logits",
-    TupleAlways: "answers to two images with a tuple",
+    TupleAlways: "returns a tuple for two images",
     ChangesInPlace: r"cannot be trained: RuntimeError: .* modified by an inplace operation.* \(test_model_check.py, ",
     Detached: "cannot be trained: RuntimeError: element 0 of tensors does not require grad",
-    SqueezesABatchOfOne: r"answers to one image with \(10,\), expected \(1, 10\)",
+    SqueezesABatchOfOne: r"returns \(10,\) for one image, expected \(1, 10\)",
     KeepsMoreThanTensors: r"state_dict holds a dict \('net.1._extra_state'\)",
     KeepsASparseTensor: r"state_dict holds a torch.sparse_coo tensor \('graph'\)",
     Resizes: r"changes 'net.1.scale' from \(1,\) to \(8,\) when it sees images",

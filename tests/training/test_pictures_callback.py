@@ -1,4 +1,4 @@
-"""The pictures of a run in TensorBoard: which ones, when, of which images; and that training does not notice them."""
+"""The plots of a run in TensorBoard: which ones, when, and of which images; training does not depend on them."""
 
 import errno
 import io
@@ -37,7 +37,7 @@ FIT += ["--trainer.enable_model_summary=false", "--trainer.enable_progress_bar=f
 
 
 class Patches(TorchClassifier):
-    """No layer of it is one that has pictures."""
+    """None of its layers has plots."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -158,7 +158,7 @@ class TestWhichPictures:
         monkeypatch.setattr(predictions, "draw", draw)
         ((tag, _),) = pictures.worst_mistakes(scene)
         assert tag == "images/worst_mistakes"
-        assert titles[0].startswith("The 3 wrong answers of which it is surest, of 3 to 4 validation images")
+        assert titles[0].startswith("The 3 most confident of 3 wrong predictions for 4 validation images")
 
     def test_a_model_without_mistakes_has_no_worst_ones(self):
         assert not [*pictures.worst_mistakes(self.scene(np.eye(2), np.array([0, 1])))]
@@ -195,7 +195,7 @@ class TestWhen:
     )
     @pytest.mark.parametrize("model", [lambda: NumPyMLP([]), Patches], ids=["numpy", "torch"])
     def test_epochs_and_steps(self, model, options, expected):
-        """All are there before the epoch's checkpoint: a run that is killed after it does not go on."""
+        """All are written before the epoch's checkpoint, so that a run killed after it loses none."""
         seen = []
 
         class Look(L.Callback):
@@ -219,7 +219,7 @@ class TestWhen:
 class TestTrainingDoesNotNotice:
     @pytest.mark.parametrize("model", [lambda: NumPyMLP([8]), ImprovedCNN], ids=["numpy", "dropout-and-batch-norm"])
     def test_same_weights_bit_for_bit(self, model):
-        """No `StepSeed`: dropout goes on drawing from the one generator."""
+        """There is no `StepSeed`: dropout draws from one generator throughout."""
         found = []
         for callbacks in ([], [Pictures()]):
             L.seed_everything(3)
@@ -257,7 +257,7 @@ class TestTrainingDoesNotNotice:
         assert not [hook for hook in BATCH_HOOKS if is_overridden(hook, Pictures(), L.Callback)]
 
     def test_a_resumed_run_has_the_pictures_of_one_that_was_not_cut(self):
-        """Cut in the middle of the third of five epochs: which images are shown depends on nothing that is lost."""
+        """The run stops within the third of five epochs: the choice of images depends on nothing that is lost."""
         signal = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 7}}'
         command = [*FIT, "--model=CNN", "--trainer.max_epochs=5"]
         assert cli.main([*command, "--runs_dir=whole"]) == 0

@@ -29,7 +29,7 @@ DELETED = object()
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory) -> dict:
-    """What a checkpoint holds of a run with early stopping and averaged weights."""
+    """Return the checkpoint of a run with early stopping and averaged weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("content"))
         assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
@@ -217,7 +217,7 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_sound_states_of_every_optimizer_are_taken(name):
-    """Also where another learning rate is asked for now, and where no step was made."""
+    """This also holds with another learning rate, and before the first step."""
     cls = getattr(zoo.core.torch_optimizers if name == "MuonSGD" else torch.optim, name)
     model = MLP([4])
     for steps in (0, 2):
@@ -238,7 +238,7 @@ def test_sound_states_of_every_optimizer_are_taken(name):
 
 
 def test_an_optimizer_that_kept_nothing_may_be_given_momentum():
-    """Or be replaced by one that keeps more."""
+    """Another optimizer, with more state, may also replace it."""
     model = MLP([4])
     model.make_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.01)
     optimizer = model.make_optimizer(model.parameter_groups())

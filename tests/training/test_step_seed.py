@@ -1,4 +1,4 @@
-"""`StepSeed`: from what the randomness within a training step follows."""
+"""`StepSeed`: what the random numbers of a training step depend on."""
 
 import itertools
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""TensorBoard beyond curves and pictures, read by its own plugins: HParams, texts, PR curves, projector, histograms."""
+"""HParams, texts, PR curves, projector and histograms, read by TensorBoard's own plugins."""
 
 import copy
 import csv
@@ -90,7 +90,7 @@ class Board:
         return response.json
 
     def rows(self) -> dict[str, dict]:
-        """Return the HParams table: of each run its columns, their names as they stand above them, and its status."""
+        """Return the HParams table: for each run its columns by displayed name, and its status."""
         experiment = self.post("hparams", "experiment", includeMetrics=True)
         statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
         request = {"startIndex": 0, "sliceSize": 100, "includeMetrics": True, "allowedStatuses": statuses}
@@ -110,7 +110,7 @@ class Board:
 
 
 def log_of(run: Path) -> EventAccumulator:
-    """All that a run has logged over epochs."""
+    """Return a run's events over epochs."""
     return EventAccumulator(str(run / "tensorboard"), {"histograms": 0, "scalars": 0}).Reload()
 
 
@@ -165,7 +165,7 @@ class TestHParams:
             assert [event.step for event in log.Scalars("hp/test_acc")] == [2]
 
     def test_the_best_accuracy_is_that_so_far(self):
-        """With a learning rate that spoils the weights, the first epoch stays the best."""
+        """With a much too large learning rate, the first epoch stays the best."""
         run = run_of(*SMALL, "--optimizer.lr=0.3", "--trainer.max_epochs=4")
         found = [float(row["val/acc"]) for row in csv.DictReader((run / "metrics.csv").open())]
         log = log_of(run)
@@ -300,7 +300,7 @@ class TestPRCurves:
                     assert recall == pytest.approx(recall_score(truth, answers), abs=1e-6)
 
     def test_area_is_the_average_precision(self, three_runs):
-        """Of what TensorBoard shows, whose thresholds are 127."""
+        """TensorBoard shows 127 thresholds."""
         run = three_runs[2]
         network, data = trained_model.load(str(run)).model, _data(run)
         found = probabilities(network, data.test.images.permute(0, 3, 1, 2)).numpy()
@@ -398,7 +398,7 @@ class Squares(MLP):
 
 
 class Shared(TorchClassifier):
-    """One ReLU at three places: after a convolution, between dense layer_outputs, and on a number for each image."""
+    """One ReLU at three places: after a convolution, between dense layers, and on a number per image."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
@@ -589,7 +589,7 @@ def test_nothing_without_a_log_of_ours(options, capsys):
 
 
 def test_a_sanity_check_is_no_validation():
-    """It leaves no figures: Lightning's option runs a few batches before training, to see whether they can be run."""
+    """It leaves no metrics: Lightning's option runs a few batches before training, as a test."""
     dead = "--trainer.callbacks=zoo.training.callbacks.dead_units.DeadUnits"
     usual, checked = run_of(*CNN, dead), run_of(*CNN, dead, "--trainer.num_sanity_val_steps=2")
     rows = [(run / "metrics.csv").read_text().splitlines()[0] for run in (usual, checked)]
@@ -606,7 +606,7 @@ def test_a_sanity_check_is_no_validation():
 
 
 class ByItself(MLP):
-    """Optimizes by itself, and returns no loss."""
+    """Uses manual optimization, and returns no loss."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__([4], num_classes)
@@ -637,7 +637,7 @@ def test_the_command_to_look_at_it(capsys):
 
 
 def test_two_processes():
-    """The curves are of all test images, each once; the rest is written once."""
+    """The curves contain all test images once; everything else is written once."""
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", "--config=histograms"]
     done = forked.run(*CNN, *options, "--data.test_size=41")
     assert done.returncode == 0, done.stderr

@@ -17,51 +17,30 @@ POINTER = re.compile(r"see `[\w.]+`\.?")  # a description that only points to an
 
 
 class Argument(NamedTuple):
-    """An argument of a class.
-
-    Attributes:
-        name: of the argument.
-        type: the annotation as it is written; "" without one.
-        default: the default; `REQUIRED` without one.
-        text: the docstring's description, on one line.
-        keyword_only: whether it can be given by name only.
-    """
+    """An argument of a class; `default` is `REQUIRED` without one."""
 
     name: str
-    type: str
+    type: str  # annotation as it is written; "" without one
     default: Any
-    text: str
-    keyword_only: bool
+    text: str  # description in the docstring, on one line
+    keyword_only: bool  # whether it can be given by name only
 
 
 class Layer(NamedTuple):
-    """A layer of a model.
+    """A layer of a model."""
 
-    Attributes:
-        name: path of the layer, such as "net.0".
-        kind: name of its class.
-        output: shape of its output for one image, [1, ...]; of several outputs, the shape of each.
-        parameters: number of parameters that learn.
-    """
-
-    name: str
-    kind: str
-    output: list[Any]
-    parameters: int
+    name: str  # path of the layer, such as "net.0"
+    kind: str  # name of its class
+    output: list[Any]  # shape of its output for one image, [1, ...]; of several outputs, the shape of each
+    parameters: int  # number of parameters that learn
 
 
 class Anatomy(NamedTuple):
-    """A model with its default arguments.
+    """A model with its default arguments."""
 
-    Attributes:
-        layers: those that an image passes through, in the order in which the model holds them.
-        parameters: number of parameters that learn, including those outside layers.
-        flops: floating-point operations of the forward pass of an image; a multiply-add counts as two.
-    """
-
-    layers: list[Layer]
-    parameters: int
-    flops: int
+    layers: list[Layer]  # those that an image passes through, in the order in which the model holds them
+    parameters: int  # number of parameters that learn, including those outside layers
+    flops: int  # floating-point operations of the forward pass of an image; a multiply-add counts as two
 
 
 def description(cls: type) -> str:

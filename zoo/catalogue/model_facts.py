@@ -7,7 +7,6 @@ package has another version, or the model's file changes.
 
 import json
 import os
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,13 +39,13 @@ def known(entry: registry.Entry) -> Facts:
         if entry.distribution == registry.DISTRIBUTION:
             return _from_json(_read(FILE)[entry.name])
         fields = _read(_cache())[_key(entry)]
-        return _from_json(fields) if fields["file"] == _file(entry) else Facts()
+        return _from_json(fields) if fields["state"] == _state(fields["file"]) else Facts()
     except (OSError, RuntimeError, ImportError, LookupError, TypeError, ValueError):  # no cache, or a damaged one
         return Facts()
 
 
-def remember(entry: registry.Entry, facts: Facts) -> None:
-    """Keep facts about a model of another package, if the cache can be written."""
+def remember(entry: registry.Entry, facts: Facts, file: str) -> None:
+    """Keep facts about a model of another package, whose code is in `file`, if the cache can be written."""
     if entry.distribution in (registry.DISTRIBUTION, ""):
         return
     try:
@@ -55,7 +54,7 @@ def remember(entry: registry.Entry, facts: Facts) -> None:
             others = _read(path)
         except (OSError, ValueError):
             others = {}
-        fields = _to_json(facts) | {"file": _file(entry)}
+        fields = _to_json(facts) | {"file": file, "state": _state(file)}
         files.write(path, _as_text(others | {_key(entry): fields}).encode())
     except (OSError, RuntimeError, ImportError, TypeError, ValueError):  # a read-only home, say
         pass
@@ -91,24 +90,9 @@ def _key(entry: registry.Entry) -> str:
     return f"{entry.distribution} {metadata.version(entry.distribution)} {entry.target}"
 
 
-def _file(entry: registry.Entry) -> list[int] | None:
-    """Return the modification time and the size of a model's file; None if it has no file. Imports nothing.
-
-    Raises:
-        ImportError, OSError: if there is no such module or file.
-    """
-    name, above, spec = "", None, None
-    for part in entry.target.partition(":")[0].split("."):
-        name = f"{name}.{part}".strip(".")
-        # Not importlib.util.find_spec, which imports the packages that contain a module.
-        specs = (finder.find_spec(name, above) for finder in sys.meta_path)
-        spec = next(filter(None, specs), None)
-        if spec is None:
-            raise ModuleNotFoundError(f"there is no module {name}")
-        above = spec.submodule_search_locations
-    if spec is None or spec.origin is None:
-        return None
-    status = os.stat(spec.origin)
+def _state(file: str) -> list[int]:
+    """Return the modification time and the size of a file."""
+    status = os.stat(file)
     return [status.st_mtime_ns, status.st_size]
 
 

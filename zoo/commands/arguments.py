@@ -1,4 +1,4 @@
-"""What the command lines of the project's own commands have in common."""
+"""Arguments and checks that several commands share."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -36,28 +36,32 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         "--ckpt", "--ckpt_path", metavar="CHECKPOINT", default="best",
         help="best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)",
     )  # fmt: skip
-    add("--model", metavar="MODEL", help="what it is of, where that is not in the zoo: my_module.MyNet")
-    add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
+    add("--model", metavar="MODEL", help="the class of the model if it is not in the zoo: my_module.MyNet")
+    add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
     add(
         "--accelerator", metavar="KIND", default="auto",
-        help="compute on cpu, gpu, cuda or mps (default: %(default)s, a GPU where there is one)",
+        help="compute on cpu, gpu, cuda or mps (default: %(default)s, a GPU if there is one)",
     )  # fmt: skip
 
 
+def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
+    """Raise InputError, with the nearest choice, unless an option has one of its values."""
+    names = list(choices)
+    if value not in names:
+        raise InputError(f"{option} {value} is unknown.{did_you_mean(value, names)} Known are: {', '.join(names)}")
+
+
 def check_unknown(command: str, unknown: Sequence[str], names: Iterable[str]) -> None:
-    """Refuse options that a parser does not know.
+    """Raise InputError, with the nearest option, if a parser left words over.
 
     Args:
-        command: that has them, for the message.
-        unknown: words that were left over.
-        names: of the options that there are, without their dashes.
-
-    Raises:
-        InputError: where there is one; suggests the nearest.
+        command: the command, for the message.
+        unknown: the words that were left over.
+        names: the options of the command, without their dashes.
     """
     if unknown:
         name, known = unknown[0].partition("=")[0], [f"--{key}" for key in names]
         if not name.startswith("-"):
-            raise InputError(f"{command}: '{name}' is one word too many. Options are: {', '.join(known)}")
+            raise InputError(f"{command}: unexpected argument '{name}'. Options are: {', '.join(known)}")
         hint = f"{did_you_mean(name, known)} Options are: {', '.join(known)}"
         raise InputError(f"{command}: unknown option '{name}'.{hint}")

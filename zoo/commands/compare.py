@@ -9,13 +9,13 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, check_unknown
+from zoo.commands.arguments import Parser, check_choice, check_unknown
 from zoo.core import text_table
 from zoo.core.markup import escaped
 from zoo.runs import finished_runs, metrics_csv, repetitions
@@ -44,14 +44,7 @@ class Table(NamedTuple):
 
 
 def main(argv: list[str]) -> int:
-    """Run `compare` and return its exit code, 0.
-
-    Args:
-        argv: what follows `compare` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, and for runs that cannot be read or must not be compared.
-    """
+    """Run `compare` and return its exit code, 0."""
     options = parse(argv)
     runs, notes = finished_runs.read_all(options.runs)
     rows, replaced = repetitions.group(runs)
@@ -99,18 +92,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
             f"--sort {options.sort} is refused: selecting by test metrics makes them too optimistic, so select by the "
             "validation set: --sort val/acc"
         )
-    _check_choice("--sort", options.sort or "name", SORTS)
-    _check_choice("--format", options.format, PRINTERS)
+    check_choice("--sort", options.sort or "name", SORTS)
+    check_choice("--format", options.format, PRINTERS)
     if options.curve and not options.plot:
         raise InputError(f"--curve {options.curve} needs a file to be drawn to: --plot FILE.png")
     if options.plot is not None and (options.plot.suffix.lower() != ".png" or os.path.isdir(options.plot)):
         raise InputError(f"--plot {options.plot}: give a file whose name ends in .png")
     return options
-
-
-def _check_choice(option: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise InputError(f"{option} {value} is unknown.{did_you_mean(value, choices)} Known are: {', '.join(choices)}")
 
 
 def _check_same_data(tables: Sequence[Table]) -> None:

@@ -5,38 +5,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datamodules.data_sets import CIFAR10
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.core.installation import check_torch
 from zoo.runs.run_directory import REPORT, folder_of
 
 if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
 
 ABOUT = """\
-Write a report on a trained model: report.html, which is one file and opens without a network, and the same as
-report.md with its pictures and as report.json. It has the confusion matrix, figures of each class, calibration, the
-worst mistakes, robustness, learning curves and speed; with --against also whether another model is really better."""
+Write a report on a trained model: report.html, a single file that opens without a network, report.md with its
+pictures, and report.json. The report has the confusion matrix, metrics of each class, calibration, the worst mistakes,
+robustness, learning curves and speed; with --against also whether another model is really better."""
 STAGES = ("test", "val")
 
 
 def main(argv: list[str]) -> int:
-    """Run `evaluate` and return its exit code, 0.
-
-    Args:
-        argv: what follows `evaluate` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line; checkpoints, data or test sets that cannot be read or do not fit each
-            other; a report that is there already or cannot be written.
-    """
+    """Run `evaluate` and return its exit code, 0."""
     options = parse(argv)
     from zoo.evaluation import external_test_sets  # needs no torch: what is wrong with these files is told at once
 
     cifar10_c = external_test_sets.cifar10_c(options.cifar10_c) if options.cifar10_c else None
     cifar10_1 = external_test_sets.cifar10_1(options.cifar10_1) if options.cifar10_1 else None
-
-    from zoo.core.installation import check_torch
 
     check_torch()
     from zoo.evaluation import composition, report_writer, subject
@@ -54,9 +45,9 @@ def main(argv: list[str]) -> int:
         subject.check_comparable(first, other, options.stage)
 
     output.note_unused_gpu(first, options.accelerator)
-    asked = subject.ask(first, options.stage, options.data_dir)
-    output.note(asked.data.describe())
-    report, verdict = composition.compose(asked, other, options.corruption_images, cifar10_c, cifar10_1)
+    classified = subject.classify(first, options.stage, options.data_dir)
+    output.note(classified.data.describe())
+    report, verdict = composition.compose(classified, other, options.corruption_images, cifar10_c, cifar10_1)
     report_writer.write(report, out, options.overwrite)
     output.say(f"{report.title}\n{report.subtitle}\n")
     for fact in report.highlights:
@@ -74,8 +65,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add_checkpoint(parser)
     add = parser.add_argument
     add("--against", metavar="CHECKPOINT", help="another one, B: is it better than A, that of --ckpt?")
-    add("--against_model", metavar="MODEL", help="what B is of, where that is not in the zoo")
-    add("--stage", default="test", help="evaluate on test or on val; choices belong on val (default: %(default)s)")
+    add("--against_model", metavar="MODEL", help="the class of B if it is not in the zoo")
+    add("--stage", default="test", help="the images, test or val; make choices on val (default: %(default)s)")
     add("--out", metavar="DIR", type=Path, help=f"a folder for the report (default: {REPORT} in the run's directory)")
     add("--overwrite", action="store_true", help="replace a report that is there already")
     add("--data_dir", metavar="DIR", type=Path, help="of CIFAR-10 (default: the run's, CIFAR10_DIR, or data)")
@@ -86,21 +77,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(argv)
 
     check_unknown("evaluate", unknown, vars(options))
-    if options.stage not in STAGES:
-        hint = did_you_mean(options.stage, STAGES)
-        raise InputError(f"--stage {options.stage} is unknown.{hint} Known are: {', '.join(STAGES)}")
+    check_choice("--stage", options.stage, STAGES)
     if options.corruption_images < 0:
         raise InputError(f"--corruption_images {options.corruption_images} is out of range: give at least 0")
     if options.cifar10_c and not options.corruption_images:
         raise InputError("--corruption_images 0 leaves nothing of CIFAR-10-C: give a number, or leave out --cifar10_c")
     for name in ("cifar10_c", "cifar10_1"):
         if getattr(options, name) and options.stage == "val":
-            raise InputError(f"--{name} has test images, and --stage val is for choices: leave one of them out")
+            raise InputError(f"--{name} has test images, and --stage val is for choices: leave out one of the two")
     return options
 
 
 def _check_fit(model: "Trained", options: argparse.Namespace) -> None:
-    """Refuse photographs for a model of drawn figures."""
+    """Raise InputError for photographs if the model was trained on drawings."""
     for name in ("cifar10_c", "cifar10_1"):
         if getattr(options, name) and model.config["data"]["source"] != CIFAR10.name:
             raise InputError(f"--{name} has photographs, and {model.path} is of another data set: leave it out")

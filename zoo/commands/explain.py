@@ -1,4 +1,4 @@
-"""`explain`: what a trained network looks at in images, a person's own or those of its data set."""
+"""`explain`: show what a trained network looks at, in images from files or from its data set."""
 
 import argparse
 import sys
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datamodules.errors import InputError, did_you_mean, one_line, printable
+from datamodules.errors import InputError, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
+from zoo.core.installation import check_torch
 from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, of_checkpoint
 from zoo.trained import image_files
 
@@ -19,42 +20,32 @@ if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
 
 ABOUT = """\
-Show what a trained network looks at: in pictures of your own, or else in ten validation images, the classes in turn.
-The pages are PNG files in a new folder of the run, explain/1, explain/2 and so on, and in TensorBoard."""
-# Which pixels speak for a class: columns of one page.
+Show what a trained network looks at, in your own pictures or else in ten validation images, the classes in turn. The
+pages are PNG files in a new folder of the run, explain/1, explain/2 and so on. They are in TensorBoard, too."""
+# Methods that show which pixels speak for a class: columns of one page.
 ATTRIBUTIONS = {
     "cam": "class-activation maps (Grad-CAM): where a convolution found what speaks for the class",
     "saliency": "how fast the class's logit changes with each pixel",
     "integrated_gradients": "what each pixel adds to the logit",
     "occlusion": "what the logit loses when a square is covered",
 }
-# Pages of their own.
+# Methods with a page of their own.
 PAGES = {
-    "filters": "the first layer's weights as pictures",
-    "features": "what layers put out",
-    "neighbours": "the training images that the network takes for alike",
+    "filters": "the first layer's weights as images",
+    "features": "the outputs of layers",
+    "neighbours": "the most similar training images in the eyes of the network",
 }
 METHODS = ATTRIBUTIONS | PAGES
 ALL = "all"
-IMAGES, MOST = 10, 50  # images by default, and on a page, which is then 8,000 pixels high
-LONGEST_NAME = 32  # letters of a picture's
+IMAGES, MOST = 10, 50  # images by default, and at most: a page of 50 is 8,000 pixels high
+LONGEST_NAME = 32  # letters
 
 
 def main(argv: list[str]) -> int:
-    """Run `explain` and return its exit code, 0.
-
-    Args:
-        argv: what follows `explain` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, images or a checkpoint that cannot be read, a layer, a class or an
-            image that does not exist, a method that does not fit the model, or a place that cannot be written.
-    """
+    """Run `explain` and return its exit code, 0."""
     options = parse(argv)
     paths = image_files.find(options.pictures)
-    # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
-    from zoo.core.installation import check_torch
-
+    # Errors on the command line come at once; from here on, torch takes seconds to import.
     check_torch()
     from zoo.interpretation import images, layer_outputs, page_writer
     from zoo.trained import trained_model
@@ -65,7 +56,7 @@ def main(argv: list[str]) -> int:
     explained = _class_number(options.explained, model.class_names)
     if options.layer is not None:
         layer_outputs.check(model.model, options.layer)
-    images.check_answers(model)
+    images.check_finite(model)
     methods = _methods(options, model)
     output.note(model.describe())
     output.note_unused_gpu(model, options.accelerator)
@@ -92,14 +83,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add_checkpoint(parser)
     method = f"one of those below, several times for several, or {ALL} (default: {', '.join(ATTRIBUTIONS)})"
     add("--method", metavar="METHOD", action="append", help=method)
-    add("--layer", metavar="NAME", help="of cam (default: the last convolution) and features; info MODEL names them")
-    add("--class", metavar="NAME", dest="explained", help="the class to explain (default: what the network answers)")
-    images = f"how many of the data set, 1 to {MOST}, where there are no PICTUREs (default: {IMAGES})"
+    add("--layer", metavar="NAME", help="for cam (default: the last convolution) and features; info MODEL lists them")
+    add("--class", metavar="NAME", dest="explained", help="the class to explain (default: the predicted class)")
+    images = f"how many images of the data set without PICTUREs, 1 to {MOST} (default: {IMAGES})"
     add("--images", metavar="N", type=int, help=images)
-    add("--indices", metavar="I", type=int, nargs="+", help="numbers of images, as predict --test_set tells them")
+    add("--indices", metavar="I", type=int, nargs="+", help="numbers of images, as predict --test_set lists them")
     add("--test_set", action="store_true", help="take test images, not validation images")
-    add("--data_dir", metavar="DIR", type=Path, help="of the data set (default: the run's, CIFAR10_DIR, or data)")
-    add("--out", metavar="DIR", type=Path, help="a new folder for the pages, which are then not in TensorBoard")
+    add(
+        "--data_dir", metavar="DIR", type=Path, help="folder of the data set (default: the run's, CIFAR10_DIR, or data)"
+    )
+    add("--out", metavar="DIR", type=Path, help="a new folder for the pages, which then stay out of TensorBoard")
     options, unknown = parser.parse_known_intermixed_args(argv)
 
     known = ("class" if key == "explained" else key for key in vars(options) if key != "pictures")
@@ -110,9 +103,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _check_images(options: argparse.Namespace) -> None:
-    """Check that images are named in one way only."""
-    of_data = {"--images": options.images, "--indices": options.indices, "--test_set": options.test_set or None}
-    given = [name for name, value in of_data.items() if value is not None]
+    """Raise InputError if images are named in two ways."""
+    choices = {"--images": options.images, "--indices": options.indices, "--test_set": options.test_set or None}
+    given = [name for name, value in choices.items() if value is not None]
     if options.pictures and given:
         raise InputError(f"explain takes PICTUREs or {given[0]}, not both: leave out one of them")
     if {*(options.method or ())} == {"filters"} and (options.pictures or given):
@@ -126,12 +119,10 @@ def _check_images(options: argparse.Namespace) -> None:
 
 
 def _check_methods(options: argparse.Namespace) -> None:
-    """Check that methods exist, and that one of them uses what else is given."""
+    """Raise InputError for an unknown method, or for an option that no method uses."""
     wanted = options.method or [*ATTRIBUTIONS]
     for name in wanted:
-        if name not in (*METHODS, ALL):
-            hint = did_you_mean(name, (*METHODS, ALL))
-            raise InputError(f"--method {name} is unknown.{hint} Known are: {', '.join((*METHODS, ALL))}")
+        check_choice("--method", name, (*METHODS, ALL))
     uses = {"--layer": ("cam", "features"), "--class": ATTRIBUTIONS}
     for option, value in (("--layer", options.layer), ("--class", options.explained)):
         if value is not None and not {ALL, *uses[option]} & set(wanted):
@@ -143,17 +134,15 @@ def _check_methods(options: argparse.Namespace) -> None:
 def _class_number(name: str | None, class_names: Sequence[str]) -> int | None:
     if name is None:
         return None
-    if name not in class_names:
-        hint = did_you_mean(name, class_names)
-        raise InputError(f"--class {name} is unknown.{hint} The model knows: {', '.join(class_names)}")
+    check_choice("--class", name, class_names)
     return class_names.index(name)
 
 
 def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
-    """Return the methods to use, in their order: of those that nobody named the ones that fit.
+    """Return the methods to use in their order, without unnamed methods that do not fit the model.
 
     Raises:
-        InputError: where one that was named does not fit; says which ones do.
+        InputError: if a named method does not fit; says which methods do.
     """
     from zoo.interpretation.pages import misfit
 
@@ -169,14 +158,14 @@ def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
     return [method for method, problem in problems.items() if not problem]
 
 
-# The images, and the pages.
+# Images and pages.
 
 
 def _read(paths: Sequence[Path]) -> "Chosen":
-    """Read pictures, as many as a page takes, and say which files are none.
+    """Read pictures, at most one page of them, and note the files that cannot be read.
 
     Raises:
-        InputError: where none is a picture.
+        InputError: if no file can be read.
     """
     import numpy as np
     import torch
@@ -184,19 +173,19 @@ def _read(paths: Sequence[Path]) -> "Chosen":
     from zoo.interpretation.images import Chosen
     from zoo.plots.mosaic import LETTER, shorten
 
-    found: list[image_files.ImageFile] = []
+    pictures: list[image_files.ImageFile] = []
     for path in paths:
-        if len(found) == MOST:
+        if len(pictures) == MOST:
             output.note(f"the first {MOST} pictures are explained, of {len(paths)} files")
             break
         try:
-            found.append(image_files.read(path))
+            pictures.append(image_files.read(path))
         except InputError as error:
             print(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
-    if not found:
+    if not pictures:
         raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
-    names = [shorten(printable(picture.path.name), LONGEST_NAME * LETTER) for picture in found]
-    return Chosen(names, torch.from_numpy(np.stack([picture.pixels for picture in found])))
+    names = [shorten(printable(picture.path.name), LONGEST_NAME * LETTER) for picture in pictures]
+    return Chosen(names, torch.from_numpy(np.stack([picture.pixels for picture in pictures])))
 
 
 def _draw(
@@ -206,39 +195,35 @@ def _draw(
     chosen: "Chosen | None",
     explained: int | None,
 ) -> "dict[str, np.ndarray]":
-    """Return the pages by name; `chosen` None takes images of the data set.
-
-    Raises:
-        InputError: where the data cannot be had, or the answers of the network are no numbers.
-    """
+    """Return the pages by name, for `chosen` images or else for images of the data set."""
     from zoo.interpretation import images, pages
 
     drawn = {"filters": pages.first_filters(model)} if "filters" in methods else {}
     if methods == ["filters"]:
         return drawn
     stages = ["fit"] if "neighbours" in methods or (chosen is None and not options.test_set) else []
-    data = images.data_of(model, options.data_dir, stages + ["test"] * options.test_set)
+    data = images.training_data(model, options.data_dir, stages + ["test"] * options.test_set)
     if stages or options.test_set:
         output.note(data.describe())
     if chosen is None:
-        chosen = images.of_data(data, "test" if options.test_set else "val", options.images or IMAGES, options.indices)
-    asked = images.ask(model, chosen, explained)
+        chosen = images.choose(data, "test" if options.test_set else "val", options.images or IMAGES, options.indices)
+    classified = images.classify(model, chosen, explained)
     if attributions := [method for method in methods if method in ATTRIBUTIONS]:
-        drawn["attributions"] = pages.attributions(model, asked, attributions, options.layer)
+        drawn["attributions"] = pages.attributions(model, classified, attributions, options.layer)
     if "features" in methods:
-        drawn["features"] = pages.features(model, asked, options.layer)
+        drawn["features"] = pages.features(model, classified, options.layer)
     if "neighbours" in methods:
         cache = of_checkpoint(model.path) / EXPLAIN / f"features_{model.path.stem}.npz"
         assert data.train is not None
-        drawn["neighbours"] = pages.nearest(model, asked, data.train, cache)
+        drawn["neighbours"] = pages.nearest(model, classified, data.train, cache)
     return drawn
 
 
 def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) -> None:
-    """Write the pages to `out`, or else to a new folder in `folder` and to the run's TensorBoard; say where.
+    """Write the pages to `out`, or else to a new folder in `folder` and to the run's TensorBoard.
 
     Raises:
-        InputError: where they cannot be written.
+        InputError: if the pages cannot be written.
     """
     from zoo.interpretation import page_writer
 
@@ -257,5 +242,5 @@ def _write(pages: "Mapping[str, np.ndarray]", out: Path | None, folder: Path) ->
         try:
             logs = page_writer.log(pages, folder.parent, int(place.name))
             output.say_line(f"TensorBoard: {output.from_here(logs)}, step {place.name}")
-        except OSError as error:  # the pages are there, and this is a copy of them
+        except OSError as error:  # the pages are written, and this is a copy of them
             print(f"warning: not in TensorBoard: {one_line(error)}", file=sys.stderr)

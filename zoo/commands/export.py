@@ -6,10 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
 from zoo.core import files
+from zoo.core.installation import check_torch
 from zoo.runs.run_directory import EXPORT, folder_of
 
 # A module of `zoo.exporting` each, and the packages that it needs beside those of every installation.
@@ -22,22 +23,11 @@ FORMATS = {
 
 
 def main(argv: list[str]) -> int:
-    """Run `export` and return its exit code, 0.
-
-    Args:
-        argv: what follows `export` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, a file that is there already or cannot be written, a package that is
-            missing, or a model that cannot be exported.
-        RunError: where the exported file is not equal to the model.
-    """
+    """Run `export` and return its exit code, 0."""
     options = parse(argv)
     _check_installed(options.format)
     if options.out is not None:
         _check_free(options.out, options.overwrite)
-    from zoo.core.installation import check_torch
-
     check_torch()  # before the import of what needs a torch that works
     from zoo.core import devices
     from zoo.exporting import card, check, metadata
@@ -50,7 +40,7 @@ def main(argv: list[str]) -> int:
     name = f"{type(origin.model).__name__}.{options.format}"
     out = options.out or output.from_here(folder_of(origin.path, EXPORT) / name)
     _check_free(out, options.overwrite)
-    content = kind.content(origin.model, metadata.of(origin))
+    content = kind.content(origin.model, metadata.collect(origin))
     devices.move(origin.model, device)
     try:
         with TemporaryDirectory() as folder:
@@ -87,13 +77,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     options, unknown = parser.parse_known_args(argv)
     check_unknown("export", unknown, vars(options))
-    if options.format not in FORMATS:
-        raise InputError(
-            f"--format {options.format} is unknown.{did_you_mean(options.format, FORMATS)} "
-            f"Known are: {', '.join(FORMATS)}"
-        )
+    check_choice("--format", options.format, FORMATS)
     if options.out is not None and options.out.suffix[1:] in {*FORMATS} - {options.format}:
-        raise InputError(f"--out {options.out} is called like another format than --format {options.format}")
+        raise InputError(f"--out {options.out} has the ending of another format than --format {options.format}")
     return options
 
 

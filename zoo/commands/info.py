@@ -67,8 +67,9 @@ def inspect_model(entry: registry.Entry) -> dict[str, Any]:
         facts = facts._replace(parameters=measured.parameters, flops=measured.flops)
     except InputError as error:  # an argument without a default, say: the rest of the page is still known
         problem = one_line(error)
-    model_facts.remember(entry, facts)
     file, line = anatomy.source(model) or (None, None)
+    if file:
+        model_facts.remember(entry, facts, os.fspath(file))
     return as_json(make_row(entry, facts)) | {
         "description": anatomy.description(model),
         "arguments": [_argument(argument) for argument in anatomy.arguments(model)],

@@ -1,4 +1,4 @@
-"""What the project's own commands say, and where they write to."""
+"""Print the results and notes of commands, and write their files."""
 
 import json
 import os
@@ -15,20 +15,17 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """Print the result of a command.
-
-    It can hold names that come from files, packages and runs of strangers: what steers a terminal in them is escaped.
-    """
+    """Print the result of a command, with control characters escaped: names in files and runs may be a stranger's."""
     print(printable_lines(text), flush=True)
 
 
 def say_line(text: str) -> None:
-    """Print a line of the result, with the line breaks in it escaped: the name of a folder can hold some."""
+    """Print a line of the result, with its line breaks escaped: the name of a folder can contain some."""
     print(printable(text), flush=True)
 
 
 def say_json(content: Any) -> None:
-    """Print the result of a command for programs, with what steers a terminal in JSON's own escapes."""
+    """Print the result of a command as JSON, with control characters in JSON's own escapes."""
     text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
@@ -39,12 +36,12 @@ def from_here(path: Path) -> Path:
 
 
 def note(text: str) -> None:
-    """Say something beside the result, in one line on stderr."""
+    """Print a note in one line on stderr."""
     print(f"note: {one_line(text)}", file=sys.stderr)
 
 
 def note_unused_gpu(model: "Trained", accelerator: str) -> None:
-    """Say that a GPU of this machine is not used, if a model cannot use it and no `--accelerator` chose so."""
+    """Note that a GPU is idle if the model cannot use it and no `--accelerator` chose so."""
     from zoo.core import devices  # which imports torch
 
     if (unused := devices.idle(type(model.model), accelerator)) is not None:
@@ -52,16 +49,16 @@ def note_unused_gpu(model: "Trained", accelerator: str) -> None:
 
 
 def write(option: str, path: Path, content: bytes, replace: bool = True) -> None:
-    """Write a file that an option names, whole or not at all.
+    """Write a file that an option names, completely or not at all.
 
     Args:
-        option: that names it.
-        path: of the file.
-        content: of the file.
-        replace: whether a file that is there is replaced: False if there was none when the command began.
+        option: the option, for the message.
+        path: the file.
+        content: its bytes.
+        replace: whether to replace an existing file; False if there was none when the command began.
 
     Raises:
-        InputError: where it cannot be written; names the option.
+        InputError: if the file cannot be written.
     """
     try:
         files.write(path, content, replace)
@@ -73,15 +70,11 @@ def write(option: str, path: Path, content: bytes, replace: bool = True) -> None
 
 
 def check_file(option: str, path: Path) -> None:
-    """Refuse, before the work is done, what `write` could not write. Nothing is written or made.
-
-    Raises:
-        InputError: where `path` is a folder, or lies in what is none, or where no file can be made.
-    """
+    """Raise InputError, before the work is done, if `write` could not write a file. Nothing is written."""
     try:
         if path.is_dir():
             raise InputError(f"{option} {path} is a folder: give a file")
-        # Where a link leads to, as `write` goes there.
+        # `write` follows links.
         above = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
         if not above.is_dir():
             raise InputError(f"{option} {path} cannot be written: '{above}' is no folder")

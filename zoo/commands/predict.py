@@ -1,4 +1,4 @@
-"""`predict`: what a trained model takes pictures for, a person's own or those of the test set."""
+"""`predict`: classify images from files or of the test set."""
 
 import argparse
 import csv
@@ -13,56 +13,47 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.errors import InputError, did_you_mean, one_line, printable
+from datamodules.errors import InputError, one_line, printable
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_unknown
+from zoo.commands.arguments import Parser, add_checkpoint, check_choice, check_unknown
 from zoo.core import text_table
+from zoo.core.installation import check_torch
 from zoo.trained import image_files
 
 if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
 
 ABOUT = """\
-Say what a trained model takes pictures for: files of any size and kind, the files in a folder, or those that a quoted
-pattern such as "photos/*.jpg" names. Each is turned upright, transparency is laid over white, and the square in its
-middle is resized to 32 x 32 pixels (bicubic, antialiased); a picture of 32 x 32 is left as it is. A file that is no
-picture is skipped."""
-MOST_ON_SHEET = 200  # pictures; the sheet is then 9,000 pixels high
+Classify pictures with a trained model: files of any size and format, the files in a folder, or the files that match a
+quoted pattern such as "photos/*.jpg". Each picture is turned upright and laid over white if it is transparent, and the
+square in its middle is resized to 32 x 32 pixels (bicubic, antialiased). A picture of 32 x 32 pixels stays as it is. A
+file that is no picture is skipped."""
+MOST_ON_SHEET = 200  # pictures: the sheet is then 9,000 pixels high
 
 
 class Row(NamedTuple):
-    """What is found out about an image.
+    """The prediction for an image.
 
     Attributes:
-        about: which image it is: the first columns.
-        probabilities: of each class.
+        about: the first columns, which name the image.
+        probabilities: the probability of each class.
     """
 
     about: dict[str, Any]
     probabilities: list[float]
 
     def ranked(self) -> list[int]:
-        """Return the classes, the likeliest first."""
+        """Return the classes, the most probable first."""
         return sorted(range(len(self.probabilities)), key=lambda label: -self.probabilities[label])
 
 
 def main(argv: list[str]) -> int:
-    """Run `predict` and return its exit code, 0.
-
-    Args:
-        argv: what follows `predict` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, a path that does not exist, a checkpoint or data that cannot be
-            read, and where none of the files is a picture.
-    """
+    """Run `predict` and return its exit code, 0."""
     options = parse(argv)
     paths = image_files.find(options.pictures)
     _check_outputs(options, {path: f"is one of the pictures ({path})" for path in paths})
     options.there = {path for path in (options.out, options.sheet) if path is not None and path.exists()}
-    # What is wrong with the command line is told at once: from here on, torch takes seconds to import.
-    from zoo.core.installation import check_torch
-
+    # Errors on the command line come at once; from here on, torch takes seconds to import.
     check_torch()
     from zoo.trained import trained_model
 
@@ -74,12 +65,12 @@ def main(argv: list[str]) -> int:
         _write(options, _predict_test_set(model, options.data_dir), model.class_names)
         return 0
 
-    found = _read(paths, thumbnails=MOST_ON_SHEET if options.sheet else 0)
-    probabilities = _probabilities(model, np.stack([picture.pixels for picture in found]))
-    rows = [Row({"file": printable(p.path)}, of_it) for p, of_it in zip(found, probabilities, strict=True)]
+    pictures = _read(paths, thumbnails=MOST_ON_SHEET if options.sheet else 0)
+    probabilities = _probabilities(model, np.stack([picture.pixels for picture in pictures]))
+    rows = [Row({"file": printable(picture.path)}, p) for picture, p in zip(pictures, probabilities, strict=True)]
     _write(options, rows, model.class_names)
     if options.sheet:
-        _draw(options, found, rows, model)
+        _draw(options, pictures, rows, model)
     return 0
 
 
@@ -92,12 +83,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern")
     add_checkpoint(parser)
-    add("--top", metavar="K", type=int, default=3, help="next classes that the table names (default: %(default)s)")
+    add("--top", metavar="K", type=int, default=3, help="how many next classes the table names (default: %(default)s)")
     add("--format", help=f"{', '.join(FORMATS)} (default: table; csv for the test set)")
-    add("--out", metavar="FILE", type=Path, help="write there what is otherwise printed")
-    add("--sheet", metavar="FILE.png", type=Path, help=f"draw the pictures, the first {MOST_ON_SHEET} of them")
-    add("--test_set", action="store_true", help="predict the images that the model is tested on, in place of PICTUREs")
-    add("--data_dir", metavar="DIR", type=Path, help="of the test set (default: the run's, CIFAR10_DIR, or data)")
+    add("--out", metavar="FILE", type=Path, help="write the predictions to a file instead of printing them")
+    add(
+        "--sheet", metavar="FILE.png", type=Path, help=f"draw the first {MOST_ON_SHEET} pictures with their predictions"
+    )
+    add("--test_set", action="store_true", help="classify the test set of the model, in place of PICTUREs")
+    add(
+        "--data_dir", metavar="DIR", type=Path, help="folder of the test set (default: the run's, CIFAR10_DIR, or data)"
+    )
     options, unknown = parser.parse_known_intermixed_args(argv)
 
     check_unknown("predict", unknown, (key for key in vars(options) if key != "pictures"))
@@ -109,16 +104,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if options.data_dir and not options.test_set:
         raise InputError(f"--data_dir {options.data_dir} is where the test set lies: add --test_set, or leave it out")
     options.format = options.format or ("csv" if options.test_set else "table")
-    if options.format not in FORMATS:
-        hint = did_you_mean(options.format, FORMATS)
-        raise InputError(f"--format {options.format} is unknown.{hint} Known are: {', '.join(FORMATS)}")
+    check_choice("--format", options.format, FORMATS)
     if options.top < 0:
         raise InputError(f"--top {options.top} is out of range: give a number of at least 0")
     return options
 
 
 def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> None:
-    """Refuse to write where nothing can be written, and over what is read."""
+    """Raise InputError for an output that cannot be written, or that is read or written twice."""
     if options.sheet and options.sheet.suffix.lower() != ".png":
         raise InputError(f"--sheet {options.sheet}: give a file whose name ends in .png")
     taken = {path.resolve(): what for path, what in read.items()}
@@ -135,27 +128,23 @@ def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> Non
 
 
 def _read(paths: Sequence[Path], thumbnails: int) -> list[image_files.ImageFile]:
-    """Read pictures, and say which files are none.
-
-    Args:
-        paths: of the files.
-        thumbnails: how many of the pictures get one, for the sheet.
+    """Read pictures, the first ones with thumbnails, and note the files that cannot be read.
 
     Raises:
-        InputError: where none is a picture.
+        InputError: if no file can be read.
     """
-    found: list[image_files.ImageFile] = []
+    pictures: list[image_files.ImageFile] = []
     for path in tqdm(paths, unit=" pictures", leave=False, delay=2, disable=None):
         try:
-            found.append(image_files.read(path, len(found) < thumbnails))
+            pictures.append(image_files.read(path, len(pictures) < thumbnails))
         except InputError as error:
             tqdm.write(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
-    if not found:
+    if not pictures:
         raise InputError(f"none of the files named ({len(paths)}) is a picture that can be read")
-    transparent = [printable(picture.path) for picture in found if picture.transparent]
+    transparent = [printable(picture.path) for picture in pictures if picture.transparent]
     if transparent:
         output.note(f"transparent, and laid over white: {_some(transparent)}")
-    return found
+    return pictures
 
 
 def _some(names: Sequence[str]) -> str:
@@ -164,30 +153,26 @@ def _some(names: Sequence[str]) -> str:
 
 def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
     """Return the probabilities of the classes, (n, classes), of uint8 images (n, 3, 32, 32)."""
-    from zoo.trained.inference import probabilities  # which imports torch, and that takes seconds
+    from zoo.trained import inference  # torch takes seconds to import
 
-    found = probabilities(model.model, images)
-    if not found.isfinite().all():
-        raise InputError(f"the probabilities of {model.path} are no numbers: its training diverged")
-    return found.tolist()
+    probabilities = inference.probabilities(model.model, images)
+    if not probabilities.isfinite().all():
+        raise InputError(f"the probabilities of {model.path} are not finite numbers: its training diverged")
+    return probabilities.tolist()
 
 
 def _predict_test_set(model: "Trained", data_dir: Path | None) -> list[Row]:
-    """Return a row for each test image: its index, its label, the probabilities.
-
-    Raises:
-        InputError: where the test set cannot be had.
-    """
+    """Return a row for each test image."""
     data = model.data(data_dir)
     data.setup("predict")
     output.note(data.describe())
     assert data.test is not None
     probabilities = _probabilities(model, data.test.images.permute(0, 3, 1, 2).numpy())
     numbers = zip(data.test.indices.tolist(), data.test.labels.tolist(), probabilities, strict=True)
-    return [Row({"index": index, "label": data.class_names[label]}, of_it) for index, label, of_it in numbers]
+    return [Row({"index": index, "label": data.class_names[label]}, p) for index, label, p in numbers]
 
 
-# Telling.
+# Writing.
 
 
 def _table(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:
@@ -219,9 +204,9 @@ def _json(rows: Sequence[Row], class_names: Sequence[str], top: int) -> str:
     for row in rows:
         numbers = [round(value, 6) for value in row.probabilities]
         best, *_ = row.ranked()
-        answer = {"class": class_names[best], "probability": numbers[best]}
+        prediction = {"class": class_names[best], "probability": numbers[best]}
         probabilities = dict(zip(class_names, numbers, strict=True))
-        objects.append(json.dumps(row.about | answer | {"probabilities": probabilities}))
+        objects.append(json.dumps(row.about | prediction | {"probabilities": probabilities}))
     lines = ",\n ".join(objects)
     return f"[{lines}]\n"
 
@@ -237,8 +222,8 @@ def _write(options: argparse.Namespace, rows: Sequence[Row], class_names: Sequen
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # its reader has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+    except BrokenPipeError:  # the reader has stopped reading, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python complains at its end
 
 
 def _write_file(options: argparse.Namespace, option: str, content: bytes) -> None:
@@ -248,18 +233,18 @@ def _write_file(options: argparse.Namespace, option: str, content: bytes) -> Non
 
 
 def _draw(
-    options: argparse.Namespace, found: Sequence[image_files.ImageFile], rows: Sequence[Row], model: "Trained"
+    options: argparse.Namespace, pictures: Sequence[image_files.ImageFile], rows: Sequence[Row], model: "Trained"
 ) -> None:
-    """Draw the pictures, and what each was taken for, to a PNG file."""
+    """Draw the pictures with their predictions to a PNG file."""
     from zoo.plots import contact_sheet, mosaic  # matplotlib takes a second to import
 
     shown = []
-    for picture, row in zip(found[:MOST_ON_SHEET], rows, strict=False):
+    for picture, row in zip(pictures[:MOST_ON_SHEET], rows, strict=False):
         assert picture.thumbnail is not None
         best, *_ = row.ranked()
-        verdict = f"{model.class_names[best]} {_percent(row, best)}"
-        shown.append(contact_sheet.Shown(printable(picture.path.name), verdict, picture.thumbnail, picture.pixels))
-    if len(found) > len(shown):
-        output.note(f"the sheet shows the first {len(shown)} of {len(found)} pictures")
+        prediction = f"{model.class_names[best]} {_percent(row, best)}"
+        shown.append(contact_sheet.Shown(printable(picture.path.name), prediction, picture.thumbnail, picture.pixels))
+    if len(pictures) > len(shown):
+        output.note(f"the sheet shows the first {len(shown)} of {len(pictures)} pictures")
     figure = contact_sheet.sheet(shown, f"{type(model.model).__name__} ({printable(model.path)})")
     _write_file(options, "--sheet", mosaic.as_png(figure))

@@ -13,13 +13,13 @@ from datamodules.data_sets import CIFAR10, SYNTHETIC
 from datamodules.errors import InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser
+from zoo.core.installation import check_torch
 from zoo.runs import command_line, results
 from zoo.runs.command_line import CommandLine
 
-# The accuracy with test-time augmentation that a recipe is for.
+# The target accuracy of each recipe, with test-time augmentation.
 TARGETS = {"speedrun94": 0.94, "speedrun95": 0.95, "speedrun96": 0.96}
-# Of fit, what runs of a recipe cannot have: seeds of their own, a start elsewhere, no test; and several processes, each
-# of which would take itself for the command.
+# Options of fit that do not fit a recipe. Each of several processes would take itself for the command.
 REFUSED = {
     "--seed_everything": "it trains with the seeds from 0 to --seeds - 1",
     "--resume": "it trains from the start",
@@ -32,37 +32,28 @@ REFUSED = {
     "--trainer.strategy": "it trains on one device",
 }
 ONE_PROCESS = ("--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto")
-FIGURES = ("acc", "acc_tta", "seconds")
+METRICS = ("acc", "acc_tta", "seconds")
 PARTS = ("whitening_seconds", "train_seconds", "test_seconds")
 
 
 def main(argv: list[str]) -> int:
-    """Run `speedrun` and return its exit code, 0.
-
-    Args:
-        argv: what follows `speedrun` on the command line.
-
-    Raises:
-        InputError: for a misspelled command line, and for what `fit` refuses.
-    """
+    """Run `speedrun` and return its exit code, 0."""
     options, words = parse(argv)
-    from zoo.core.installation import check_torch
-
     check_torch()  # before the import of what needs a torch that works
-    found: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     was_there = options.json is not None and options.json.exists()
     for seed in range(options.seeds):
         run = fit_seed(options, words, seed)
-        if not found:
+        if not runs:
             print(_surroundings(options.recipe, run))
-        found.append(run)
+        runs.append(run)
         print(_line(f"seed {seed}", [run]), flush=True)
         if options.json is not None:  # what is done is kept, whatever happens to the next one
-            content = {"recipe": options.recipe, "options": words, "target": TARGETS[options.recipe], "runs": found}
+            content = {"recipe": options.recipe, "options": words, "target": TARGETS[options.recipe], "runs": runs}
             text = f"{json.dumps(content, indent=2)}\n"
-            output.write("--json", options.json, text.encode(), replace=was_there or len(found) > 1)
-    print(_line(f"mean of {len(found)}", found))
-    print(verdict(options.recipe, found))
+            output.write("--json", options.json, text.encode(), replace=was_there or len(runs) > 1)
+    print(_line(f"mean of {len(runs)}", runs))
+    print(verdict(options.recipe, runs))
     return 0
 
 
@@ -77,8 +68,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     add, recipes = parser.add_argument, ", ".join(TARGETS)
     add("recipe", metavar="RECIPE", nargs="?", default="speedrun94", help=f"{recipes}; default: the first")
     add("--seeds", metavar="N", type=_at_least_1, default=1, help="how many runs, of seeds 0 to N - 1; default: 1")
-    add("--json", metavar="FILE", type=Path, help="write the figures of all runs to a file too")
-    # By itself argparse would take the value of an option of fit for the recipe.
+    add("--json", metavar="FILE", type=Path, help="write the metrics of all runs to a file, too")
+    # Argparse alone would take the value of an option of fit for the recipe.
     named = argv[:1] if argv and not argv[0].startswith("-") else []
     own, words = command_line.take(argv[len(named) :], ("-h", "--help", "--seeds", "--json"))
     options = parser.parse_args(named + [word for option in own.items() for word in option if word is not None])
@@ -87,7 +78,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise InputError(f"speedrun: unknown recipe '{options.recipe}'.{hint} There are: {recipes}")
     for option, _, _ in command_line.split(words):
         if option in REFUSED:
-            raise InputError(f"speedrun: {option} has no place here: {REFUSED[option]}")
+            raise InputError(f"speedrun does not take {option}: {REFUSED[option]}")
     CommandLine(["fit", *words]).check_names()
     if options.json is not None:
         output.check_file("--json", options.json)
@@ -96,20 +87,20 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _at_least_1(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"'{text}' must be a positive integer")
     return int(text)
 
 
 def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> dict[str, Any]:
-    """Train and test with a seed, as `fit` does; return the figures, and what they were measured with.
+    """Train and test with a seed, as `fit` does; return the metrics, and what they were measured with.
 
-    The seconds are those that the records count: whitening, training steps, and the test with its views. Start-up,
-    compilation, checkpoints and pictures are not among them.
+    The seconds are those that the records count: whitening, training steps, and the test with its views, without
+    start-up, compilation, checkpoints and plots.
     """
     from zoo.training.fit_command import Fit
     from zoo.training.main import run_command
 
-    with contextlib.redirect_stdout(sys.stderr):  # fit tells of its run there, and of the figures here
+    with contextlib.redirect_stdout(sys.stderr):  # the output of fit goes there, the metrics go to stdout
         seeded = ["--seed_everything", str(seed)]
         done = run_command(CommandLine(["fit", "--config", options.recipe, *words, *ONE_PROCESS, *seeded]))
     assert isinstance(done, Fit)
@@ -134,36 +125,36 @@ def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> di
 
 
 def _surroundings(recipe: str, run: dict[str, Any]) -> str:
-    """Return what the figures were measured with."""
+    """Return what the metrics were measured with."""
     versions = ", ".join(f"{package} {run['versions'][package]}" for package in ("torch", "lightning"))
     return f"{recipe}: {run['data']['source']}, {run['epochs']} epochs, {run['hardware']}, {versions}"
 
 
-def _line(name: str, found: Sequence[dict[str, Any]]) -> str:
-    """Return the figures of runs: of one, or mean and spread of several."""
-    accuracy, with_views, seconds = (_summary([run[figure] for run in found], figure) for figure in FIGURES)
+def _line(name: str, runs: Sequence[dict[str, Any]]) -> str:
+    """Return the metrics of one run, or mean and spread of several runs."""
+    accuracy, with_views, seconds = (_summary([run[metric] for run in runs], metric) for metric in METRICS)
     return f"{name:<12}accuracy {accuracy}   with test-time augmentation {with_views}   in {seconds}"
 
 
-def _summary(values: Sequence[float | None], figure: str) -> str:
+def _summary(values: Sequence[float | None], metric: str) -> str:
     if None in values:
         return "-"
     numbers = [value for value in values if value is not None]
-    form, unit = (".2f", " s") if figure == "seconds" else (".4f", "")
+    form, unit = (".2f", " s") if metric == "seconds" else (".4f", "")
     spread = f" ± {statistics.stdev(numbers):{form}}" if len(numbers) > 1 else ""
     return f"{statistics.mean(numbers):{form}}{spread}{unit}"
 
 
-def verdict(recipe: str, found: Sequence[dict[str, Any]]) -> str:
-    """Return whether the recipe has reached on average what it is for, and how soon."""
-    target, data = f"target {TARGETS[recipe]:.0%}", found[0]["data"]
+def verdict(recipe: str, runs: Sequence[dict[str, Any]]) -> str:
+    """Return whether the recipe has reached its target on average, and in how many seconds."""
+    target, data = f"target {TARGETS[recipe]:.0%}", runs[0]["data"]
     if data["source"] == SYNTHETIC.title or (data["task"], data["test"]) != ("multiclass", CIFAR10.test_images):
         return f"{target}: not asked, it is for the ten classes of CIFAR-10 and all {CIFAR10.test_images:,} test images"
-    reached = [run["acc_tta"] for run in found]
+    reached = [run["acc_tta"] for run in runs]
     if None in reached:
         return f"{target}: not measured, the model tests without test-time augmentation"
     if statistics.mean(reached) < TARGETS[recipe]:
         copy = "" if data["source"] == CIFAR10.title else ", which is for the official images"
         return f"{target}: not reached{copy}"
-    median = statistics.median(run["seconds"] for run in found)
+    median = statistics.median(run["seconds"] for run in runs)
     return f"{target}: reached in {median:.2f} s (median; whitening, training steps and test, as the records count)"

@@ -55,8 +55,7 @@ class Classifier(L.LightningModule, ABC):
 
         from torch import nn
 
-        from zoo.testing import check_model
-        from zoo.core.torch_classifier import TorchClassifier
+        from zoo import TorchClassifier, check_model
 
 
         class MyNet(TorchClassifier):

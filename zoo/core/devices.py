@@ -1,7 +1,7 @@
-"""The devices that networks compute on: those that an option names, and what devices of every kind are asked alike.
+"""The devices that networks compute on.
 
-An option names an accelerator of Lightning's registry, which packages can add to. PyTorch has a module for each kind of
-device (torch.cuda, torch.mps, torch.xpu, that of a package), and those share the functions that this module calls.
+An option names an accelerator of Lightning's registry, to which packages can add. PyTorch has a module for each kind of
+device (torch.cuda, torch.mps, torch.xpu, one of a package); this module calls only functions that they all share.
 """
 
 import platform
@@ -24,11 +24,7 @@ GPUS: tuple[type[Accelerator], ...] = (MPSAccelerator, CUDAAccelerator)  # in th
 
 
 def kind_of(accelerator: str) -> type[Accelerator]:
-    """Return the class that an accelerator's name stands for, as Lightning chooses it.
-
-    Args:
-        accelerator: a name of the registry, "gpu", or "auto"; without a GPU the last two stand for the CPU.
-    """
+    """Return the class of an accelerator; "auto" and "gpu" stand for the CPU if there is no GPU, as in Lightning."""
     if accelerator in ("auto", "gpu"):
         return next((kind for kind in GPUS if kind.is_available()), CPUAccelerator)
     return AcceleratorRegistry[accelerator]["accelerator"]
@@ -38,11 +34,11 @@ def check(accelerator: str, option: str) -> None:
     """Check that an accelerator exists, and that this machine has it.
 
     Args:
-        accelerator: its name, "gpu" or "auto".
+        accelerator: a name of the registry, "gpu" or "auto".
         option: the option with its value, for the message.
 
     Raises:
-        InputError: if it does not.
+        InputError: if not.
     """
     known = ["auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators())]
     if accelerator not in known:
@@ -53,11 +49,7 @@ def check(accelerator: str, option: str) -> None:
 
 
 def of_model(model: type, accelerator: str) -> torch.device:
-    """Return the device of `--accelerator` that a model computes on; the first one, if there are several.
-
-    Args:
-        model: the class of a `Classifier`.
-        accelerator: see `check`.
+    """Return the first device of an accelerator, for `--accelerator` and a model's class.
 
     Raises:
         InputError: see `check`; or if the model cannot compute on it.
@@ -72,28 +64,20 @@ def of_model(model: type, accelerator: str) -> torch.device:
 
 
 def check_cpu(model: str, accelerator: str, option: str) -> None:
-    """Check that nobody asks for another device than the CPU, for the model of this name.
-
-    Raises:
-        InputError: if somebody does.
-    """
+    """Raise InputError if another device than the CPU is asked for; `model` is the name of the class."""
     if accelerator not in ("auto", "cpu"):
         raise InputError(f"{option}: {model} computes on the CPU: leave it out")
 
 
 def idle(model: type, accelerator: str) -> str | None:
-    """Return a line which says that a GPU of this machine is not used, if a model cannot use it and nobody chose so."""
+    """Return a note that this machine's GPU is idle, if the model cannot use it and no option says so; else None."""
     if not getattr(model, "cpu_only", False) or accelerator != "auto" or kind_of("auto") is CPUAccelerator:
         return None
     return f"{model.__name__} computes on the CPU; the GPU that is here has nothing to do."
 
 
 def move(model: nn.Module, device: torch.device) -> None:
-    """Move a model to a device.
-
-    Raises:
-        InputError: if the device has no room, or does not work.
-    """
+    """Move a model to a device; raise InputError if the device is full or does not work."""
     try:
         model.to(device)
     except RuntimeError as error:
@@ -102,20 +86,20 @@ def move(model: nn.Module, device: torch.device) -> None:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a device has done all that it was told; the CPU has always done so already."""
+    """Wait until a device has finished its work; the CPU always has."""
     torch.get_device_module(device).synchronize()
 
 
 def seed(device: torch.device, number: int) -> None:
-    """Seed PyTorch's generator of the CPU, and that of the device."""
-    # Not torch.manual_seed: it looks for every kind of device, which takes longer than a small network's step.
+    """Seed PyTorch's generators of the CPU and of the device."""
+    # torch.manual_seed looks for every kind of device, which takes longer than a step of a small network.
     torch.default_generator.manual_seed(number)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(number)
 
 
 def name(device: torch.device) -> str:
-    """Return what a device is called, as "NVIDIA H200"; a CPU is called by its architecture."""
+    """Return the name of a device, such as "NVIDIA H200" or "x86_64 CPU"."""
     if device.type == "cpu":
         return f"{platform.machine()} CPU"
     if device.type == "mps":

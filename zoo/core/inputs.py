@@ -1,4 +1,4 @@
-"""What a model accepts: images, checked once before they are normalized, and batches of any data loader."""
+"""Checks of a model's inputs: images before they are normalized, and batches of any data loader."""
 
 from typing import Any, cast
 
@@ -14,21 +14,21 @@ from datamodules.loading import Batch
 IMAGE = CIFAR10.shape
 CHANNELS, SIDE, _ = IMAGE
 EXPECTED = f"uint8 (n, {CHANNELS}, {SIDE}, {SIDE}), plain pixels of 0 to 255"
-UNKNOWN = -1  # the label or index that a data loader does not provide
+UNKNOWN = -1  # label or index that a data loader does not provide
 
 
 def check_images(images: Tensor, differentiable: bool = True) -> None:
-    """Check that images are what the models of the zoo take. The check looks at shape and dtype, not at the pixels.
+    """Check the shape and the dtype of images.
 
     Args:
-        images: of any shape and dtype, or not a tensor at all.
-        differentiable: whether to accept pixels of 0 to 255 in floating point that require a gradient, as attribution
-            and adversarial examples need them.
+        images: of any type.
+        differentiable: whether to accept floating-point pixels of 0 to 255 that require a gradient, which attribution
+            needs.
 
     Raises:
         InputError: if they are not uint8 (n, 3, 32, 32); says how to convert them.
     """
-    if torch.jit.is_tracing() or isinstance(images, Proxy):  # the sizes are not numbers while a program is recorded
+    if torch.jit.is_tracing() or isinstance(images, Proxy):  # while a graph is recorded, sizes are no numbers
         return
     if (
         isinstance(images, Tensor)
@@ -76,18 +76,15 @@ def _remedy(images: Any) -> str:
 
 
 def as_batch(batch: Any, needs_labels: bool = True) -> Batch:
-    """Return what a data loader yields as a `Batch`.
+    """Return a data loader's batch as a `Batch`, with int64 labels; missing labels and indices are `UNKNOWN`.
 
     Args:
-        batch: a `Batch`; or a tuple or list of images, labels and, optionally, indices, as data loaders yield them.
-            Without `needs_labels`, images alone too.
+        batch: a `Batch`; or a tuple or list of images, labels and, optionally, indices; or, without `needs_labels`,
+            images alone.
         needs_labels: False for predictions.
 
-    Returns:
-        The batch, with labels as int64. Labels and indices that the loader does not provide are `UNKNOWN`.
-
     Raises:
-        InputError: if it is something else.
+        InputError: for anything else.
     """
     if isinstance(batch, Batch):
         return batch
@@ -104,7 +101,7 @@ def as_batch(batch: Any, needs_labels: bool = True) -> Batch:
         )
     images, *others = parts
     unknown = torch.full((len(images),), UNKNOWN, device=images.device)
-    labels, indices = [*others, unknown, unknown][:2] if len(others) < 2 else others
+    labels, indices = [*others, unknown, unknown][:2]
     if needs_labels and (labels.shape != unknown.shape or labels.is_floating_point() or labels.dtype is torch.bool):
         raise InputError(
             f"the labels of a batch of {len(images)} images are {_describe(labels)}; expected class indices, int64 "

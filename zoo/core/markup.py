@@ -1,4 +1,4 @@
-"""Markdown in which text from elsewhere stays text."""
+"""Put text from elsewhere into Markdown, where it stays text."""
 
 import re
 
@@ -6,7 +6,7 @@ from datamodules.errors import one_line
 
 
 def escaped(text: object) -> str:
-    """Return text on one line, in which nothing is Markdown or HTML."""
+    """Return text on one line, with Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>#|&~$])", r"\\\1", one_line(text))
 
 
@@ -23,6 +23,6 @@ def code_block(text: str, language: str = "") -> str:
 
 
 def _fence(text: str, shortest: int) -> str:
-    """Return more backticks than stand anywhere in a row in the text."""
+    """Return more backticks than the text has in a row."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     return "`" * max(shortest, longest + 1)

@@ -1,7 +1,7 @@
-"""Evaluation: one confusion matrix per stage, from which all else is derived.
+"""Evaluation metrics, all derived from one confusion matrix per stage.
 
-A collection of torchmetrics' accuracy, precision, recall, F1 and confusion matrix updates several states for every
-batch and cannot share them all; one count of (truth, prediction) pairs holds the same information.
+A collection of torchmetrics' accuracy, precision, recall, F1 and confusion matrix would update several states per
+batch; the counts of (label, prediction) pairs hold the same information.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,22 +11,22 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-POSITIVE = 1  # of the binary task: "not airplane"; the notebooks' convention
+POSITIVE = 1  # of the binary task: "not airplane", as in the notebooks
 
 
 class ClassificationMetrics(Metric):
-    """Counts (truth, prediction) pairs and sums the loss of a stage's samples.
+    """Counts the (label, prediction) pairs of a stage, and sums the losses.
 
-    The sum stays float32 when the model is cast to another type: the losses of an epoch add up to more than 65,504,
-    float16's largest number, and bfloat16's 8 bits lose most of each batch.
+    The sum stays float32 when the model is cast to another type: the losses of an epoch exceed float16's largest
+    number, 65,504, and bfloat16's 8 bits lose most of each batch.
 
     Args:
         num_classes: number of classes k.
     """
 
     full_state_update = False
-    confusion: Tensor  # (k, k), int64: rows are the truth, columns the prediction
-    loss_sum: Tensor  # (), float32: of all samples
+    confusion: Tensor  # (k, k), int64: a row per label, a column per prediction
+    loss_sum: Tensor  # (), float32: over all samples
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ClassificationMetrics(Metric):
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
-        """Move the states as `fn` does, and keep their types: a module's `to`, `half` and `double` call this."""
+        """Move the states as `fn` does, but keep their types; `to`, `half` and `double` call this."""
 
         def moved(state: Tensor) -> Tensor:
             result = fn(state)
@@ -49,36 +49,33 @@ class ClassificationMetrics(Metric):
         Args:
             predictions: predicted classes, int64 (n,).
             labels: true classes, int64 (n,), each in 0..k-1.
-            loss_sums: the sum of each batch's losses, float32 (b,). They are added one after the other: the rounded
-                total does not depend on how many come at once.
+            loss_sums: sum of the losses of each batch, float32 (b,). They are added one by one, so that the rounded
+                total does not depend on the number of batches per call.
         """
         cells = labels * self.num_classes + predictions
-        # index_add_ rather than bincount: on a GPU it does not wait for the device.
-        self.confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
+        self.confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))  # bincount would wait for a GPU
         for loss_sum in loss_sums:
             self.loss_sum += loss_sum
 
     def compute(self) -> dict[str, Any]:
-        """Return what `summarize` derives, with the mean loss as "loss"."""
+        """Return the mean loss as "loss", and the metrics of `summarize`."""
         summary = summarize(self.confusion)
         return {"loss": self.loss_sum.item() / max(1, int(self.confusion.sum())), **summary}
 
 
 def summarize(confusion: Tensor) -> dict[str, Any]:
-    """Derive the usual figures from a confusion matrix.
+    """Derive metrics from a confusion matrix.
 
-    Precision, recall and F1 are means over the classes that occur as truth or prediction ("macro") for more than two
-    classes, and those of class 1 for two. A figure whose denominator is zero counts as zero, as in scikit-learn and
-    torchmetrics.
+    For two classes, precision, recall and F1 are those of class 1; for more, they are means over the classes that occur
+    as label or prediction ("macro"). A ratio with denominator 0 is 0, as in scikit-learn and torchmetrics.
 
     Args:
-        confusion: counts, integer (k, k), truth by prediction.
+        confusion: counts, integer (k, k), label by prediction.
 
     Returns:
-        "acc", "precision", "recall", "f1": floats. "acc_per_class": k floats, the share of each class that is
-        recognized (its recall), NaN where the class does not occur. "confusion": the counts as lists. For two classes
-        also "balanced_acc", the mean recall of the classes that occur, and "majority_acc", what always answering the
-        commonest class would reach.
+        "acc", "precision", "recall", "f1": floats. "acc_per_class": recall of each of the k classes, NaN for a class
+        that does not occur. "confusion": the counts as lists. For two classes also "balanced_acc", the mean recall of
+        the classes that occur, and "majority_acc", the accuracy of always predicting the more frequent class.
     """
     counts = confusion.cpu().double()  # in this order: Apple's GPUs have no float64
     correct, predicted, true = counts.diagonal(), counts.sum(0), counts.sum(1)

@@ -1,8 +1,7 @@
 """Learning-rate schedules: functions of the fraction of training done.
 
-A schedule returns the factor by which the optimizer's learning rate is multiplied, from 0 (training starts) to 1
-(training ends). It never asks how many steps there are, so one config serves any number of epochs, any batch size and
-a resumed run that goes on for longer.
+A schedule maps that fraction, from 0 (start) to 1 (end), to a factor of the optimizer's learning rate. The number of
+steps does not matter, so one config serves any number of epochs, any batch size, and a resumed run that trains longer.
 """
 
 import math
@@ -20,7 +19,7 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """The learning rate stays what it is: factor 1."""
+    """Keeps the learning rate: factor 1."""
 
     def __call__(self, fraction: float) -> float:
         return 1.0
@@ -85,7 +84,7 @@ class Step(Schedule):
 
 
 def _after(warmup: float, fraction: float) -> float:
-    """How much, 0..1, of the training after the warm-up is done."""
+    """Return the fraction, 0..1, of the training after the warm-up that is done."""
     return (fraction - warmup) / (1 - warmup) if warmup < 1 else 1.0
 
 

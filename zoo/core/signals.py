@@ -13,12 +13,12 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 class Stopped(BaseException):
     """A signal has asked the command to end.
 
-    It is no Exception, so that code which goes on after an error of its own lets it through; and no KeyboardInterrupt,
-    which Lightning turns into exit code 1.
+    The class is not an Exception, so that code that handles errors lets it through. It is not a KeyboardInterrupt,
+    because Lightning turns that into exit code 1.
 
     Args:
-        number: of the signal.
-        when: what was under way, as "after step 8"; empty where that is not known.
+        number: the number of the signal.
+        when: the progress so far, such as "after step 8"; "" if unknown.
     """
 
     def __init__(self, number: int, when: str = "") -> None:
@@ -27,7 +27,7 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """Of the process."""
+        """The exit code of the process."""
         return 128 + self.number
 
     def __str__(self) -> str:
@@ -35,16 +35,12 @@ class Stopped(BaseException):
 
 
 def stop_at_once(number: int, frame: FrameType | None = None) -> NoReturn:
-    """Handle a signal.
-
-    Raises:
-        Stopped: always.
-    """
+    """Handle a signal by raising `Stopped`."""
     raise Stopped(number)
 
 
 def handle(numbers: Collection[int], handler: Any) -> dict[int, Any]:
-    """Install a handler, and return those of before; nothing in a thread, where Python cannot."""
+    """Install a handler and return the previous ones; do nothing outside the main thread, where Python cannot."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {number: signal.signal(number, handler) for number in numbers}
@@ -52,7 +48,7 @@ def handle(numbers: Collection[int], handler: Any) -> dict[int, Any]:
 
 @contextlib.contextmanager
 def stopping_at_once(numbers: Collection[int] = ENDING) -> Iterator[None]:
-    """Let signals raise `Stopped` as long as the context lasts."""
+    """Let signals raise `Stopped` within the context."""
     before = handle(numbers, stop_at_once)
     try:
         yield

@@ -1,4 +1,4 @@
-"""`TorchClassifier`: the base of the models that PyTorch differentiates."""
+"""`TorchClassifier`: the base class of models that PyTorch differentiates."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -22,9 +22,8 @@ class TorchClassifier(Classifier):
 
     Attributes:
         net: maps normalized images, float (n, 3, 32, 32), to logits, float (n, `num_outputs`).
-        memory_format: of the images and of the weights of convolutions. channels_last, the default, makes convolutions
-            on CPUs and recent GPUs faster; a network that calls `view` on images or feature maps needs
-            `torch.contiguous_format`.
+        memory_format: of the images and of the weights of convolutions. channels_last makes convolutions faster on CPUs
+            and recent GPUs; a network that calls `view` on images or feature maps needs `torch.contiguous_format`.
     """
 
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
@@ -35,18 +34,18 @@ class TorchClassifier(Classifier):
         return self.net(self.normalize(images))
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return what `Classifier.normalize` does, in `memory_format`."""
+        """Normalize as `Classifier.normalize` does, in `memory_format`."""
         normalized = super().normalize(images)
         return normalized if self.memory_format is torch.channels_last else normalized.contiguous()
 
     def configure_model(self) -> None:
-        """Put the weights of convolutions into `memory_format`, once the trainer is about to use them."""
+        """Convert the weights of convolutions to `memory_format`, before the trainer uses them."""
         for tensor in (*self.parameters(), *self.buffers()):
-            if tensor.ndim == 4:  # channels_last is a format of four dimensions
+            if tensor.ndim == 4:  # channels_last needs four dimensions
                 tensor.data = tensor.data.contiguous(memory_format=self.memory_format)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the batch's loss, a scalar, for Lightning to differentiate; float32 for a model in half precision."""
+        """Return the mean loss of the batch, a scalar; float32 for a model in half precision."""
         logits = self(batch.images)
         if logits.dtype.itemsize < torch.float32.itemsize:
             logits = logits.float()
@@ -55,8 +54,8 @@ class TorchClassifier(Classifier):
         return loss
 
     def training_states(self) -> Iterator[None]:
-        """Put the network into each of the states that it trains in, one after the other.
+        """Put the network into each state that it trains in, one after the other.
 
-        What is compiled for one of them, an attribute that a training step looks at, is compiled anew for another.
+        `torch.compile` compiles the network once per state, if its code depends on an attribute.
         """
         yield

@@ -1,1 +1,1 @@
-"""Evaluation: what is told of a trained model."""
+"""The evaluation of a trained model, and the report on it."""

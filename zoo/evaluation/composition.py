@@ -1,10 +1,10 @@
-"""All that a report on a trained model has, in its order."""
+"""Compose a report on a trained model: its sections, in order."""
 
 import numpy as np
 
 from datamodules.errors import printable
 from zoo.evaluation import calibration_error
-from zoo.evaluation.corrupted_answers import SEVERITIES, Robustness
+from zoo.evaluation.corrupted_images import SEVERITIES, Robustness
 from zoo.evaluation.document import Fact, Report, Section
 from zoo.evaluation.sections import calibration as calibration_section
 from zoo.evaluation.sections import classes, comparison, robustness, run, summary
@@ -20,14 +20,14 @@ def compose(
     cifar10_c: tuple[dict[str, np.ndarray], np.ndarray] | None,
     cifar10_1: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[Report, str]:
-    """Measure, and return the report, and its verdict on the other model ("" where there is none).
+    """Measure everything; return the report, and its verdict on the other model ("" without one).
 
     Args:
-        subject: the model, and its answers.
+        subject: the model and its predictions.
         other: a model to compare it with.
-        corruption_images: images of each corruption and severity, at most; 0 leaves them out.
-        cifar10_c: see `zoo.evaluation.external_test_sets.cifar10_c`; None leaves it out.
-        cifar10_1: see `zoo.evaluation.external_test_sets.cifar10_1`; None leaves it out.
+        corruption_images: the most images for each corruption and severity; 0 leaves corruptions out.
+        cifar10_c: the result of `zoo.evaluation.external_test_sets.cifar10_c`.
+        cifar10_1: the result of `zoo.evaluation.external_test_sets.cifar10_1`.
     """
     sections: list[Section | None] = [summary.section(subject)]
     verdict, robust = "", None
@@ -48,7 +48,7 @@ def compose(
     if cifar10_1 is not None:
         sections.append(robustness.cifar10_1(subject, cifar10_1))
     sections += [run.curves(subject), run.speed(subject), run.origin(subject)]
-    images = f"{len(subject.answers.labels):,} {KINDS[subject.stage]} images"
+    images = f"{len(subject.predictions.labels):,} {KINDS[subject.stage]} images"
     report = Report(
         f"{subject.name} on {subject.data.source_name}",
         f"{images}, {len(subject.class_names)} classes; {printable(subject.trained.path)}",
@@ -59,15 +59,15 @@ def compose(
 
 
 def _highlights(subject: Subject, robust: Robustness | None) -> list[Fact]:
-    answers = subject.answers
-    measured = accuracy(int(answers.right.sum()), len(answers.labels))
+    predictions = subject.predictions
+    measured = accuracy(int(predictions.correct.sum()), len(predictions.labels))
     interval = f"95 % interval: {measured['accuracy_interval'].shown()}"
     highlights, after = [measured["accuracy"]._replace(note=interval)], ""
     temperature = calibration_error.fit_temperature(subject.val) if subject.val is not None else None
     if temperature is not None and not calibration_error.is_at_end(temperature):
-        scaled = calibration_error.scaled(answers, temperature)
+        scaled = calibration_error.scaled(predictions, temperature)
         after = f"{100 * calibration_error.quality(scaled).ece:.2f} % with temperature scaling"
-    highlights.append(Fact("Calibration error (ECE)", calibration_error.quality(answers).ece, ".2%", after))
+    highlights.append(Fact("Calibration error (ECE)", calibration_error.quality(predictions).ece, ".2%", after))
     if robust is not None:
         balanced = "balanced; " if len(subject.class_names) == 2 else ""
         cells = (

@@ -1,13 +1,13 @@
-"""Images as a bad camera, bad light or a bad connection would have delivered them, at five severities.
+"""Corrupt images as a bad camera, bad light or a bad connection would, at five severities.
 
 After Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
-https://arxiv.org/abs/1903.12261, who publish a corrupted CIFAR-10 as CIFAR-10-C. These are the project's own and
-simpler ones, so that figures on them are no figures on CIFAR-10-C; `zoo.evaluation.external_test_sets` reads that.
+https://arxiv.org/abs/1903.12261, who published a corrupted CIFAR-10 as CIFAR-10-C. The corruptions here are simpler,
+and accuracies on the two are not comparable. `zoo.evaluation.external_test_sets` reads CIFAR-10-C.
 
-On pixels x of 0 to 1, with the parameter c of the severity:
+On pixels x from 0 to 1, with the parameter c of the severity:
 
 gaussian_noise  x + c N, with a normal random number N for each pixel and colour
-shot_noise      Poisson(c x) / c: how many photons arrive, where white is c of them
+shot_noise      Poisson(c x) / c: the number of photons, where a white pixel has c
 impulse_noise   a share c of all pixels and colours is 0 or 1
 defocus_blur    the mean over a disk of c pixels' radius
 gaussian_blur   the mean weighted by a Gaussian of c pixels' standard deviation
@@ -19,7 +19,7 @@ saturation      g + c (x - g), with the grey value g of each pixel (ITU-R BT.601
 pixelate        the mean over the areas of c by c larger pixels
 jpeg            JPEG compression of quality c (Pillow), chroma at half the resolution
 
-What leaves 0 to 1 is cut off there, and everything is rounded to a byte.
+Results are clipped to 0 to 1 and rounded to a byte.
 """
 
 import io
@@ -35,13 +35,13 @@ GREY = (0.299, 0.587, 0.114)  # red, green, blue: ITU-R BT.601
 
 
 class Corruption(NamedTuple):
-    """A way to spoil images.
+    """A kind of corruption.
 
     Attributes:
-        kind: what it is one of.
+        kind: the group of the corruption.
         parameters: c of each severity.
-        unit: what c is.
-        apply: maps pixels of 0 to 1, float32 (n, 3, height, width), c and the randomness to other pixels.
+        unit: the meaning of c.
+        apply: maps pixels from 0 to 1, float32 (n, 3, height, width), c and a random generator to other pixels.
     """
 
     kind: str
@@ -55,9 +55,9 @@ def corrupt(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.n
 
     Args:
         images: uint8 (n, 3, height, width).
-        name: of the corruption, one of `CORRUPTIONS`.
+        name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        seed: of the randomness: with the same images, name and severity it decides every pixel.
+        seed: decides every pixel, together with the images, the name and the severity.
 
     Returns:
         uint8 of the same shape.
@@ -105,17 +105,17 @@ def _motion_blur(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarra
 
 
 def _neighbourhood(radius: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many rows and columns each pixel of a square is away from the middle one."""
+    """Return the distance of each pixel of a square from the middle one, in rows and in columns."""
     rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     return rows, columns
 
 
 def _weighted_mean(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return weighted means over the pixels' neighbourhoods; beyond an edge, the image is mirrored.
+    """Return weighted means over the neighbourhood of each pixel; the image is mirrored at its edges.
 
     Args:
         x: (n, channels, height, width).
-        weights: of all images, (1, k, k), or of each one, (n, k, k); k is odd.
+        weights: for all images, (1, k, k), or for each image, (n, k, k); k is odd.
     """
     weights = (weights / weights.sum((1, 2), keepdims=True)).astype(x.dtype)
     (height, width), size = x.shape[2:], weights.shape[1]
@@ -133,7 +133,7 @@ def _weighted_mean(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _fog(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
     n, _, height, width = x.shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
-    frequency[0, 0] = 1  # of the mean, which is set below
+    frequency[0, 0] = 1  # the mean, which is set below
     clouds = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((n, height, width))) / frequency**2, s=(height, width))
     clouds -= clouds.min((1, 2), keepdims=True)
     clouds *= 0.5 / clouds.max((1, 2), keepdims=True)
@@ -174,7 +174,7 @@ def _jpeg(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _each(x: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Return pixels (n, 3, height, width), each image of which Pillow changes."""
+    """Return pixels (n, 3, height, width) after Pillow has changed each image."""
     pixels = (x * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
     return changed.transpose(0, 3, 1, 2).astype(np.float32) / 255

@@ -1,6 +1,6 @@
-"""A report: sections of texts, tables and pictures, which know nothing of HTML or Markdown.
+"""A report: sections of texts, tables and pictures, independent of HTML and Markdown.
 
-`zoo.evaluation.html`, `zoo.evaluation.markdown` and `as_json` write one and the same report.
+`zoo.evaluation.html`, `zoo.evaluation.markdown` and `as_json` write the same report in three forms.
 """
 
 import math
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Value = str | int | float | tuple[float, float] | None  # a pair: the ends of an interval
+Value = str | int | float | tuple[float, float] | None  # a pair is an interval
 
-MISSING = "-"  # of a figure that there is not, as the recall of a class without images
+MISSING = "-"  # a value that does not exist, such as the recall of a class without images
 
 
 class Text(NamedTuple):
     """A paragraph.
 
     Attributes:
-        text: what it says.
-        source: the address of the paper that it goes back to.
+        text: the paragraph.
+        source: the address of a paper; "" for none.
     """
 
     text: str
@@ -30,10 +30,10 @@ class Fact(NamedTuple):
     """A named value.
 
     Attributes:
-        label: its name for people.
-        value: what programs read.
-        format: how people read it, see `shown`.
-        note: what to know of it.
+        label: the name for people.
+        value: the value for programs.
+        format: how people read the value, see `shown`.
+        note: an explanation.
     """
 
     label: str
@@ -42,12 +42,12 @@ class Fact(NamedTuple):
     note: str = ""
 
     def shown(self) -> str:
-        """Return the value as people read it."""
+        """Return the value for people."""
         return shown(self.value, self.format)
 
 
 class Facts(NamedTuple):
-    """Values, each with its name for programs."""
+    """Values, by their names for programs."""
 
     facts: Mapping[str, Fact]
 
@@ -56,11 +56,11 @@ class Table(NamedTuple):
     """Rows of values.
 
     Attributes:
-        key: its name for programs.
-        head: of the rows' names.
-        columns: their names and formats.
-        rows: by name; as many values as there are columns.
-        caption: stands with it.
+        key: the name for programs.
+        head: the heading of the rows' names.
+        columns: format by name.
+        rows: a value for each column, by name.
+        caption: the text below the table.
     """
 
     key: str
@@ -71,15 +71,15 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture.
+    """A plot or another picture.
 
     Attributes:
-        key: the name of its file, without the suffix.
+        key: the name of the file, without the suffix.
         suffix: "svg" or "png".
-        content: of its file.
-        description: for those who do not see it.
-        caption: stands with it.
-        width: pixels that it is shown at, at most.
+        content: the bytes of the file.
+        description: the text for people who do not see the picture.
+        caption: the text below the picture.
+        width: the largest width on a page, in pixels.
     """
 
     key: str
@@ -91,7 +91,7 @@ class Picture(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """An image of 32 x 32 pixels, with what there is to say of it.
+    """An image with facts about it.
 
     Attributes:
         pixels: uint8 (32, 32, 3).
@@ -103,11 +103,11 @@ class Tile(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """Images, each with a few words.
+    """Images with facts.
 
     Attributes:
-        key: its name for programs.
-        tiles: the images, at least one.
+        key: the name for programs.
+        tiles: at least one.
     """
 
     key: str
@@ -115,11 +115,11 @@ class Gallery(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """Lines to be shown as they are, out of the way.
+    """Lines shown as they are, folded away.
 
     Attributes:
-        key: its name for programs.
-        title: what it is.
+        key: the name for programs.
+        title: the heading.
         text: the lines.
     """
 
@@ -135,9 +135,9 @@ class Section(NamedTuple):
     """A part of a report.
 
     Attributes:
-        key: its name for programs and for links: letters, digits and underscores.
-        title: stands above.
-        blocks: what is in it.
+        key: the name for programs and for links: letters, digits and underscores.
+        title: the heading.
+        blocks: the content.
     """
 
     key: str
@@ -149,9 +149,9 @@ class Report(NamedTuple):
     """A report.
 
     Attributes:
-        title: stands above.
-        subtitle: stands below it.
-        highlights: the few figures that matter most.
+        title: the heading.
+        subtitle: the line below the heading.
+        highlights: the few metrics that matter most.
         sections: the rest, in order.
     """
 
@@ -162,7 +162,7 @@ class Report(NamedTuple):
 
 
 def shown(value: Value, pattern: str) -> str:
-    """Return a value as people read it; `pattern` is one of Python's formats, as ".2%" for "56.10 %"."""
+    """Return a value for people; `pattern` is a format of Python, such as ".2%" for "56.10 %"."""
     if isinstance(value, tuple):
         return " to ".join(shown(end, pattern) for end in value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -171,7 +171,7 @@ def shown(value: Value, pattern: str) -> str:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Return what programs read: by section and name, every figure as it was computed; pictures stay out."""
+    """Return all values by section and name, unrounded and without pictures."""
     return {"title": report.title, "data": report.subtitle} | {
         section.key: _section(section) for section in report.sections
     }
@@ -197,7 +197,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _plain(values: Mapping[str, Value]) -> dict[str, Any]:
-    """Return values as JSON knows them: the ends of an interval have names."""
+    """Return values for JSON, with named ends of intervals."""
     return {
         name: dict(zip(("low", "high"), value, strict=True)) if isinstance(value, tuple) else value
         for name, value in values.items()

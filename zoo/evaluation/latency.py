@@ -20,17 +20,11 @@ WARM_UP = 3  # turns before those
 
 
 class Latency(NamedTuple):
-    """Medians of several turns.
+    """Medians of several turns."""
 
-    Attributes:
-        images_per_second: in batches of `zoo.trained.inference.BATCH_SIZE` images.
-        milliseconds: for one image alone.
-        hardware: name of the device; of a CPU, with the number of threads.
-    """
-
-    images_per_second: float
-    milliseconds: float
-    hardware: str
+    images_per_second: float  # in batches of `zoo.trained.inference.BATCH_SIZE` images
+    milliseconds: float  # for one image alone
+    hardware: str  # name of the device; of a CPU, with the number of threads
 
 
 def measure(model: Classifier, images: np.ndarray) -> Latency:

@@ -1,4 +1,4 @@
-"""A report as Markdown, with its pictures as files of a folder beside it."""
+"""Write a report as Markdown, with its pictures as files in a folder beside it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from zoo.plots import png
 from zoo.plots.mosaic import enlarge
 
 FOLDER = "pictures"
-FACTOR = 3  # pixels a side of each pixel of a tile: a viewer that enlarged it would blur it
+FACTOR = 3  # tiles are enlarged here, because a viewer would blur them
 
 
 def write(report: Report) -> str:
@@ -21,7 +21,7 @@ def write(report: Report) -> str:
 
 
 def pictures(report: Report) -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of the files of `FOLDER`."""
+    """Yield the name and content of each file in `FOLDER`."""
     for block in (block for section in report.sections for block in section.blocks):
         match block:
             case Picture(key, suffix, content):

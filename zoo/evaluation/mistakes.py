@@ -1,45 +1,45 @@
-"""Wrong answers: the pairs of classes that are confused most, and the images that a network was surest about."""
+"""Wrong predictions: the most confused pairs of classes, and the most confident mistakes."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from zoo.evaluation.answers import Answers
+from zoo.evaluation.classification import Predictions
 
 
 class Pair(NamedTuple):
     """Images of one class that were taken for another.
 
     Attributes:
-        truth: the class that they are of.
-        answer: the class that they were taken for.
-        images: how many were.
-        of: how many images of that class there are.
+        truth: the true class.
+        predicted: the class that they were taken for.
+        images: the number of these images.
+        total: the number of all images of the true class.
     """
 
     truth: int
-    answer: int
+    predicted: int
     images: int
-    of: int
+    total: int
 
 
 def most_confused(confusion: np.ndarray, number: int) -> list[Pair]:
-    """Return at most `number` pairs of different classes, those with the largest share of their class first.
+    """Return at most `number` pairs of different classes, the pair with the largest share of its class first.
 
     Args:
-        confusion: counts, (k, k), truth by prediction.
-        number: of pairs.
+        confusion: counts by true and by predicted class, (k, k).
+        number: the number of pairs.
     """
     totals = confusion.sum(1)
     pairs = [
-        Pair(int(truth), int(answer), int(confusion[truth, answer]), int(totals[truth]))
-        for truth, answer in np.argwhere(confusion > 0)
-        if truth != answer
+        Pair(int(truth), int(predicted), int(confusion[truth, predicted]), int(totals[truth]))
+        for truth, predicted in np.argwhere(confusion > 0)
+        if truth != predicted
     ]
-    return sorted(pairs, key=lambda pair: -pair.images / pair.of)[:number]
+    return sorted(pairs, key=lambda pair: -pair.images / pair.total)[:number]
 
 
-def worst(answers: Answers, number: int) -> np.ndarray:
-    """Return the positions, int64, of at most `number` wrong answers, the most confident first."""
-    wrong = np.flatnonzero(~answers.right)
-    return wrong[np.argsort(-answers.confidences[wrong], kind="stable")[:number]]
+def worst(predictions: Predictions, number: int) -> np.ndarray:
+    """Return the positions, int64, of at most `number` wrong predictions, the most confident first."""
+    wrong = np.flatnonzero(~predictions.correct)
+    return wrong[np.argsort(-predictions.confidences[wrong], kind="stable")[:number]]

@@ -1,9 +1,8 @@
-"""Whether a figure is more than chance: intervals, and two models on the same images.
+"""Whether a result is more than chance: intervals, and tests of two models on the same images.
 
 Dietterich 1998, "Approximate Statistical Tests for Comparing Supervised Classification Learning Algorithms",
-https://doi.org/10.1162/089976698300017197, recommends McNemar's test where each model was trained once. All of this
-asks whether other test images could have decided otherwise. It cannot know what another seed of the training would
-have given: that takes several runs of each.
+https://doi.org/10.1162/089976698300017197, recommends McNemar's test if each model was trained once. These tests ask
+whether other test images could have changed the result. The effect of the training seed takes several runs to measure.
 """
 
 import math
@@ -17,15 +16,15 @@ LEVEL = 0.05
 
 
 class McNemar(NamedTuple):
-    """McNemar's test (1947): it looks at the images that only one of two models gets right.
+    """McNemar's test (1947) of the images that only one of two models classifies correctly.
 
-    If both are equally good, each of these is a toss of a coin.
+    If both models are equally good, each of these images is a coin toss.
 
     Attributes:
-        exact: two-sided p-value of the binomial distribution of these tosses.
-        chi_squared: (|b - c| - 1)^2 / (b + c), with b and c images that one model alone gets right: the approximation
-            with the correction for continuity.
-        approximate: its p-value, of the chi-squared distribution with one degree of freedom.
+        exact: two-sided p-value from the binomial distribution.
+        chi_squared: (|b - c| - 1)^2 / (b + c), where each model alone is correct on b and c images, with the continuity
+            correction.
+        approximate: the p-value of `chi_squared`, with one degree of freedom.
     """
 
     exact: float
@@ -34,7 +33,7 @@ class McNemar(NamedTuple):
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Return an interval of 95 % for a share, given `successes` of `n`; (NaN, NaN) where n is 0.
+    """Return a 95 % interval for a share, given `successes` of `n`; (NaN, NaN) if n is 0.
 
     Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953: the shares p with |successes / n - p| of at most Z
     standard deviations, sqrt(p (1 - p) / n).
@@ -48,12 +47,12 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(only_first: int, only_second: int) -> McNemar:
-    """Test whether two models are equally good, given the images that only the first, only the second gets right."""
+    """Test two models, given the numbers of images that only one of them classifies correctly."""
     tosses, fewer = only_first + only_second, min(only_first, only_second)
     if only_first == only_second:
         return McNemar(1.0, 0.0, 1.0)
     ways, term = 0, 1
-    for k in range(fewer + 1):  # whole numbers, which overflow nowhere: term is "tosses choose k"
+    for k in range(fewer + 1):  # integers, which never overflow: term is "tosses choose k"
         ways += term
         term = term * (tosses - k) // (k + 1)
     chi_squared = (abs(only_first - only_second) - 1) ** 2 / tosses
@@ -61,17 +60,16 @@ def mcnemar(only_first: int, only_second: int) -> McNemar:
 
 
 def bootstrap(only_first: int, only_second: int, n: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Return a paired bootstrap interval of 95 % of the second model's accuracy minus the first one's.
+    """Return a paired bootstrap 95 % interval of the second model's accuracy minus the first model's.
 
-    Each of `RESAMPLES` data sets has n images drawn from the n with replacement, both models' answers together; the
-    interval holds the middle 95 % of their differences (Efron 1979). Only how many images of each kind are drawn
-    matters, and those numbers are multinomial.
+    Each of `RESAMPLES` data sets has n images drawn from the n with replacement. The interval holds the middle 95 % of
+    the differences (Efron 1979). Only the numbers of images of each kind matter, and these are multinomial.
 
     Args:
-        only_first: images that only the first model gets right.
-        only_second: likewise.
-        n: images.
-        rng: the randomness.
+        only_first: the number of images that only the first model classifies correctly.
+        only_second: the same for the second model.
+        n: the number of all images.
+        rng: the source of randomness.
     """
     kinds = np.array([only_first, only_second, n - only_first - only_second])
     drawn = rng.multinomial(n, kinds / n, size=RESAMPLES)

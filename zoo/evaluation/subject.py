@@ -1,4 +1,4 @@
-"""What is evaluated: a trained model, the images, and its answers to them."""
+"""What is evaluated: a trained model, the images, and its predictions on them."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,7 +12,7 @@ from datamodules.data_sets import SYNTHETIC
 from datamodules.errors import InputError
 from datamodules.loading import ImageDataset
 from zoo.core.classifier import count_parameters
-from zoo.evaluation.answers import Answers, scores
+from zoo.evaluation.classification import Predictions, class_logits
 from zoo.trained.inference import BATCH_SIZE
 from zoo.trained.trained_model import Trained
 
@@ -24,8 +24,8 @@ class Images(NamedTuple):
 
     Attributes:
         pixels: uint8 (n, 3, 32, 32).
-        labels: their classes, int64 (n,).
-        indices: their numbers in their split, int64 (n,).
+        labels: the classes, int64 (n,).
+        indices: the positions in the split, int64 (n,).
     """
 
     pixels: np.ndarray
@@ -34,50 +34,50 @@ class Images(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A trained model and its answers.
+    """A trained model and its predictions.
 
     Attributes:
         trained: the model.
-        data: where the images are from.
-        stage: "test" or "val": which images they are.
-        images: that it was asked about.
-        answers: to these.
-        val: its answers to the validation images; None where there are none.
+        data: the source of the images.
+        stage: which images: "test" or "val".
+        images: the images.
+        predictions: the predictions on these images.
+        val: the predictions on the validation images; None if there are none.
     """
 
     trained: Trained
     data: CIFAR10DataModule
     stage: Stage
     images: Images
-    answers: Answers
-    val: Answers | None
+    predictions: Predictions
+    val: Predictions | None
 
     @property
     def name(self) -> str:
-        """The model's."""
+        """The name of the model's class."""
         return type(self.trained.model).__name__
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """In the order of the labels."""
+        """The names of the classes, in the order of the labels."""
         return self.trained.class_names
 
     @property
     def parameters(self) -> int:
-        """How many numbers of the model are trained."""
+        """The number of trained parameters."""
         return count_parameters(self.trained.model)
 
 
-def ask(trained: Trained, stage: Stage, data_dir: Path | None) -> Subject:
-    """Let a model classify the images of a stage, and those of the validation set.
+def classify(trained: Trained, stage: Stage, data_dir: Path | None) -> Subject:
+    """Classify the images of a stage, and those of the validation set.
 
     Args:
         trained: the model.
         stage: "test" or "val".
-        data_dir: where CIFAR-10 lies; None for where the model was trained on it, `CIFAR10_DIR`, or data.
+        data_dir: the folder of CIFAR-10; None for that of the model's training, `CIFAR10_DIR`, or data.
 
     Raises:
-        InputError: where the images cannot be had, or the answers are no numbers.
+        InputError: if the images cannot be read, or the logits are not finite.
     """
     data = trained.data(data_dir)
     if stage == "test":
@@ -87,36 +87,36 @@ def ask(trained: Trained, stage: Stage, data_dir: Path | None) -> Subject:
     if stage == "val" and data.val is None:
         why = "was trained with --data.val_size 0" if trained.val_size == 0 else "does not tell what was held out"
         raise InputError(f"{trained.path} {why}: it has no validation set to evaluate on")
-    val = None if data.val is None else answers(trained, _images(data.val))
+    val = None if data.val is None else predict(trained, _images(data.val))
     chosen = data.test if stage == "test" else data.val
     assert chosen is not None
     images = _images(chosen)
-    found = val if stage == "val" and val is not None else answers(trained, images)
-    return Subject(trained, data, stage, images, found, val)
+    predictions = val if stage == "val" and val is not None else predict(trained, images)
+    return Subject(trained, data, stage, images, predictions, val)
 
 
-def answers(trained: Trained, images: Images) -> Answers:
-    """Let a model classify images; a terminal shows how far it is.
+def predict(trained: Trained, images: Images) -> Predictions:
+    """Classify images, with a progress bar.
 
     Raises:
-        InputError: where its answers are no numbers.
+        InputError: if the logits are not finite.
     """
     batches = torch.from_numpy(images.pixels).split(BATCH_SIZE)
     progress = tqdm(batches, f"{len(images.labels):,} images", unit=" batches", leave=False, delay=2, disable=None)
-    found = np.concatenate([scores(trained.model, batch) for batch in progress])
-    if not np.isfinite(found).all():
-        raise InputError(f"the answers of {trained.path} are no numbers: its training diverged")
-    return Answers(found, images.labels)
+    logits = np.concatenate([class_logits(trained.model, batch) for batch in progress])
+    if not np.isfinite(logits).all():
+        raise InputError(f"the logits of {trained.path} are not finite numbers: its training diverged")
+    return Predictions(logits, images.labels)
 
 
 def check_comparable(first: Trained, second: Trained, stage: Stage) -> None:
-    """Check that two models can be compared on the first one's images.
+    """Check that two models can be compared on the images of the first.
 
     Raises:
-        InputError: where they were trained for different tasks, or the second one has learned from the images.
+        InputError: if they were trained for different tasks, or the second was trained on the images.
     """
     same = ["source", "task"]
-    if stage == "val":  # what the one held out, the other must have held out, too
+    if stage == "val":  # both must have held out the same images
         same += ["val_size"] + ["train_size"] * (first.config["data"]["source"] == SYNTHETIC.name)
     for name in same:
         one, other = (trained.config["data"].get(name) for trained in (first, second))

@@ -1,5 +1,5 @@
-"""Trained models as files that need less than this project: a module for each format, and what they have in common.
+"""Trained models as files that run without this project: a module per format, and what the formats share.
 
-A format's module has `content`, which makes the bytes of the file, and `probabilities`, which runs such a file. That
-function is what the check runs, and its source is the code in the model card: what a reader copies has run.
+A format's module has `content`, which returns the bytes of the file, and `probabilities`, which runs the file. The
+check runs `probabilities`, and the model card shows its source: readers copy code that has run.
 """

@@ -1,4 +1,4 @@
-"""The model card: what an exported file is, how it is run, how it was trained, and how good it is."""
+"""The model card of an exported file: its contents, use, training and accuracy."""
 
 import inspect
 import json
@@ -21,10 +21,10 @@ from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
 from zoo.runs import configs, options, results, run_directory
 from zoo.trained.trained_model import Trained
 
-# What of a run's config says how it was trained, and not where, or on which machine.
+# The parts of a run's config that decide what is learned, without places and machines.
 SECTIONS = ("seed_everything", "data", "optimizer", "lr_schedule", "early_stopping")
 PLACES = ("data_dir", "download", "mirrors", "verify_checksums", "eval_batch_size", "device")
-FIGURES = {
+METRICS = {
     "test/acc": "accuracy",
     "test/balanced_acc": "balanced accuracy (mean recall of the two classes)",
     "test/majority_acc": "accuracy of always answering the commonest class",
@@ -35,33 +35,19 @@ FIGURES = {
 
 
 class File(NamedTuple):
-    """The exported file that a card is about.
+    """The exported file."""
 
-    Attributes:
-        name: of the file.
-        size: bytes.
-        title: of its format.
-        install: what pip installs to run it.
-        packages: with which it was made and checked, beside those of every installation.
-        probabilities: runs it.
-        checked: how it was compared with the model.
-    """
-
-    name: str
-    size: int
-    title: str
-    install: str
-    packages: Sequence[str]
-    probabilities: Callable[[str, np.ndarray], np.ndarray]
-    checked: Checked
+    name: str  # of the file
+    size: int  # in bytes
+    title: str  # of its format
+    install: str  # packages for pip that run the file
+    packages: Sequence[str]  # optional packages with which it was made and checked
+    probabilities: Callable[[str, np.ndarray], np.ndarray]  # runs the file
+    checked: Checked  # result of the comparison with the model
 
 
 def text(trained: Trained, file: File) -> str:
-    """Return the card, as Markdown.
-
-    Raises:
-        InputError: where the results or the config of the model's run cannot be read.
-    """
+    """Return the card as Markdown; raise InputError if the results or the config of the model's run cannot be read."""
     path = run_directory.of_checkpoint(trained.path) / results.FILE
     try:
         return _text(trained, file, _facts(path))
@@ -170,7 +156,7 @@ def _training(trained: Trained, facts: Mapping[str, Any]) -> str:
 
 
 def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a run's config says how it was trained, without the trainer's defaults."""
+    """Return the parts of a run's config that decide what is learned, without the trainer's defaults."""
     default = inspect.signature(L.Trainer).parameters
     trainer, kept = config.get("trainer", {}).items(), options.names("trainer", kept="fit")
     essential = {name: config.get(name) for name in SECTIONS}
@@ -180,7 +166,7 @@ def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _given(value: Any) -> Any:
-    """Return `value` without what is null or empty in it."""
+    """Return a config without null values and empty sections."""
     if not isinstance(value, dict):
         return value
     given = {name: _given(inner) for name, inner in value.items()}
@@ -188,7 +174,7 @@ def _given(value: Any) -> Any:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """Return what a run's `metrics.json` holds; nothing where it has none, or none with results on the test set."""
+    """Return the content of a run's `metrics.json`; {} without one, or without results on the test set."""
     if not path.is_file():
         return {}
     try:
@@ -201,11 +187,11 @@ def _facts(path: Path) -> dict[str, Any]:
 def _results(trained: Trained, facts: Mapping[str, Any]) -> str:
     run = run_directory.of_checkpoint(trained.path)
     if not facts:
-        return "## Results\n\nNone were measured: its run has no results on the test set."
+        return "## Results\n\nNone were measured: the run has no results on the test set."
     if (run / str(facts.get("checkpoint"))).resolve() != trained.path.resolve():
         other = escaped(facts["checkpoint"])
         return f"## Results\n\nNone were measured: those of its run are of another checkpoint, {other}."
-    data, values = facts["data"], {name: facts.get(key) for key, name in FIGURES.items()}
+    data, values = facts["data"], {name: facts.get(key) for key, name in METRICS.items()}
     values |= {f"accuracy on {name}": value for name, value in facts["test/acc_per_class"].items()}
     rows = [f"| {escaped(name)} | {value:.4f} |" for name, value in values.items() if value is not None]
     return "\n".join(
@@ -213,9 +199,9 @@ def _results(trained: Trained, facts: Mapping[str, Any]) -> str:
             "## Results",
             "",
             f"On {facts['test/images']:,} test images of {escaped(data['source'])}, {escaped(data['task'])}. It is "
-            f"one run, of seed {escaped(facts.get('seed'))}: other seeds give other figures.",
+            f"one run, of seed {escaped(facts.get('seed'))}: other seeds give other numbers.",
             "",
-            "| figure | value |",
+            "| metric | value |",
             "| --- | --- |",
             *rows,
         ]
@@ -233,8 +219,8 @@ The largest difference of a probability from the original model's is {file.check
 
 
 def _versions(file: File) -> str:
-    found = results.versions() | {package: version(package) for package in file.packages}
-    return f"## Versions\n\nExported with {', '.join(f'{name} {number}' for name, number in found.items())}."
+    versions = results.versions() | {package: version(package) for package in file.packages}
+    return f"## Versions\n\nExported with {', '.join(f'{name} {number}' for name, number in versions.items())}."
 
 
 def _limits(trained: Trained) -> str:
@@ -244,11 +230,11 @@ def _limits(trained: Trained) -> str:
 - It sees 32 x 32 pixels and nothing finer; a larger picture has to be made smaller.
 - It knows {len(trained.class_names)} classes. A picture of anything else gets one of them too, often
   with a high probability.
-- It was trained on one data set. On pictures of another origin expect less than the figures above; for decisions
-  about people or safety it is not made."""
+- It was trained on one data set. On pictures of another origin expect less than the results above. It is not made for
+  decisions about people or safety."""
 
 
 def _license(trained: Trained) -> str:
-    of_model = metadata.entry(trained).distribution or "another origin"
-    foreign = f" The model's class is of {escaped(of_model)}, which has a license of its own."
-    return f"## License\n\nThe code of {DISTRIBUTION} is under the MIT license.{foreign * (of_model != DISTRIBUTION)}"
+    package = metadata.entry(trained).distribution or "another origin"
+    foreign = f" The model's class is of {escaped(package)}, which has a license of its own."
+    return f"## License\n\nThe code of {DISTRIBUTION} is under the MIT license.{foreign * (package != DISTRIBUTION)}"

@@ -1,4 +1,4 @@
-"""The check of an exported file: run as its reader would, it has to agree with the model that it was made of."""
+"""The check of an exported file: it has to agree with its model when it runs as a reader would run it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,42 +15,32 @@ from zoo.core.classifier import Classifier
 from zoo.exporting.program import quiet
 from zoo.trained.trained_model import Trained
 
-# One image is the size that programs made for many fail at, and none of these is the size of the example.
+# A single image often fails in graphs made for many; none of these is the size of the example that makes the graph.
 BATCH_SIZES = (1, 7, 100)
-# Of a probability. Two programs for one network add up the same float32 products in other orders. The zoo's models
-# then differ by up to 2e-6; a forgotten or doubled normalization, or softmax, by 0.01 to 1. This is well between.
+# Of a probability. Two programs of one network add the same float32 products in different orders, which changes the
+# zoo's probabilities by up to 2e-6. A missing or doubled normalization or softmax changes them by 0.01 to 1.
 TOLERANCE = 1e-4
 
 
 class Checked(NamedTuple):
-    """What a check found.
+    """The result of a check."""
 
-    Attributes:
-        difference: the largest one of a probability.
-        images: on which it was done, in words.
-    """
-
-    difference: float
-    images: str
+    difference: float  # largest difference of a probability
+    images: str  # description of the images
 
 
 class Images(NamedTuple):
-    """What a check is done on.
+    """The images of a check."""
 
-    Attributes:
-        pixels: uint8 (n, 3, 32, 32), n the sum of `BATCH_SIZES`.
-        description: of them, in words.
-    """
-
-    pixels: np.ndarray
-    description: str
+    pixels: np.ndarray  # uint8 (n, 3, 32, 32), n the sum of `BATCH_SIZES`
+    description: str  # for the model card
 
 
 def images_for(trained: Trained) -> Images:
-    """Return images of the test set that a model was trained for; drawn ones where this machine does not have it.
+    """Return images of a model's test set, or synthetic ones if this machine does not have it.
 
     Raises:
-        InputError: where there is a test set, but it cannot be read.
+        InputError: if the test set cannot be read.
     """
     config, n = trained.config["data"], sum(BATCH_SIZES)
     places = [Path(place) for place in (config.get("data_dir"), default_data_dir()) if place]
@@ -69,21 +59,21 @@ def images_for(trained: Trained) -> Images:
 def compare(
     path: Path, probabilities: Callable[[str, np.ndarray], np.ndarray], model: Classifier, images: Images
 ) -> Checked:
-    """Run a file, and the model that it was made of, on batches of several sizes.
+    """Run a file and its model on batches of several sizes.
 
     Args:
-        path: of the file.
-        probabilities: runs it.
+        path: the file.
+        probabilities: runs the file.
         model: the original, in evaluation mode, on any device.
-        images: for all batches together.
+        images: of all batches together.
 
     Raises:
-        InputError: where the model itself has no finite probabilities.
-        RunError: where the file cannot be run, or differs from the model by more than `TOLERANCE`.
+        InputError: if the model's own probabilities are not finite.
+        RunError: if the file cannot be run, or differs from the model by more than `TOLERANCE`.
     """
     name, largest = type(model).__name__, 0.0
     for pixels in np.split(images.pixels, np.cumsum(BATCH_SIZES)[:-1]):
-        # CUDA would round the numbers that convolutions multiply to 10 bits (TF32).
+        # Without this, CUDA would round the inputs of convolutions to 10 bits (TF32).
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             logits = model(torch.from_numpy(pixels).to(model.device))
             expected = model.predict_probabilities(logits).float().cpu().numpy()
@@ -91,18 +81,18 @@ def compare(
             raise InputError(f"{name} gives no finite probabilities, as its training diverged: nothing to export")
         try:
             with quiet():
-                found = probabilities(str(path), pixels)
+                exported = probabilities(str(path), pixels)
         except Exception as error:  # of any runtime
             raise RunError(
                 f"{path.name} cannot be run on {len(pixels)} images, so nothing was written: {one_line(error)}"
             ) from error
-        if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        if (exported.shape, exported.dtype) != (expected.shape, expected.dtype):
             raise RunError(
-                f"{path.name} gives {found.dtype} {found.shape}, and {name} {expected.dtype} {expected.shape}: "
+                f"{path.name} gives {exported.dtype} {exported.shape}, and {name} {expected.dtype} {expected.shape}: "
                 "nothing was written"
             )
-        difference = float(np.abs(found - expected).max())
-        if not difference <= TOLERANCE:  # which NaN is not either
+        difference = float(np.abs(exported - expected).max())
+        if not difference <= TOLERANCE:  # true for NaN, too
             raise RunError(
                 f"{path.name} gives other probabilities than {name}, by up to {difference:.2g} on {len(pixels)} "
                 f"images (allowed: {TOLERANCE:g}): nothing was written"

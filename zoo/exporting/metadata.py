@@ -1,4 +1,4 @@
-"""What an exported file says of its model, beside the weights."""
+"""The metadata of an exported file."""
 
 import json
 
@@ -13,13 +13,12 @@ def entry(trained: Trained) -> Entry:
     return registry.find(trained.config["model"]["class_path"])
 
 
-def of(trained: Trained) -> dict[str, str]:
-    """Return names and values, all of them text, those that are no plain text as JSON.
+def collect(trained: Trained) -> dict[str, str]:
+    """Return the metadata as texts, those of other types as JSON.
 
     Returns:
-        "model": its name in the zoo, or its dotted path; "class": its dotted path; "arguments": of the class, by name;
-        "class_names": in the order of the probabilities; "epochs": trained; "versions": of the packages that exported
-        it.
+        "model": name in the zoo, or dotted path; "class": dotted path; "arguments": of the class, by name;
+        "class_names": in the order of the probabilities; "epochs": of training; "versions": of the exporting packages.
     """
     return {
         "model": entry(trained).name,

@@ -88,8 +88,8 @@ def refusal(model: Classifier, error: Exception) -> InputError:
 
 def _place(error: Exception) -> str:
     """Return `" (FILE, line N: CODE)"` of the innermost line outside the exporters and this package; "" without one."""
-    ours = str(Path(__file__).parent)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    package = str(Path(__file__).parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(package)]
     frames = [f for f in frames if not {"torch", "onnxscript", "onnx_ir"} & set(Path(f.filename).parts)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
 

@@ -1,4 +1,4 @@
-"""The images that a network is asked about, and its answers."""
+"""The images to explain, and the predictions of a network on them."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ from zoo.trained.trained_model import Trained
 
 
 class Chosen(NamedTuple):
-    """Images to ask about.
+    """Images to explain.
 
     Attributes:
-        names: of the images.
+        names: the names of the images.
         images: uint8 (n, 3, 32, 32).
-        labels: their classes, int64 (n,); None where nobody knows them.
+        labels: the true classes, int64 (n,); None if they are unknown.
     """
 
     names: Sequence[str]
@@ -29,13 +29,13 @@ class Chosen(NamedTuple):
     labels: Tensor | None = None
 
 
-class Asked(NamedTuple):
-    """Images that a network was asked about, and its answers.
+class Classified(NamedTuple):
+    """Images to explain, and the predictions on them.
 
     Attributes:
         names, images, labels: see `Chosen`.
-        probabilities: of all classes, float32 (n, k).
-        classes: that are explained, int64 (n,).
+        probabilities: float32 (n, k).
+        classes: the classes to explain, int64 (n,).
     """
 
     names: Sequence[str]
@@ -45,48 +45,39 @@ class Asked(NamedTuple):
     classes: Tensor
 
 
-def ask(trained: Trained, chosen: Chosen, explained: int | None) -> Asked:
-    """Let a network classify images.
-
-    Args:
-        trained: the network.
-        chosen: the images.
-        explained: the class to explain; None for what it answers.
+def classify(trained: Trained, chosen: Chosen, explained: int | None) -> Classified:
+    """Classify images, and choose the class to explain: `explained`, or by default each predicted class.
 
     Raises:
-        InputError: where its answers are no numbers.
+        InputError: if the probabilities are not finite.
     """
-    probabilities = _answers(trained, chosen.images)
+    probabilities = _probabilities(trained, chosen.images)
     classes = probabilities.argmax(1) if explained is None else torch.full((len(chosen.images),), explained)
-    return Asked(*chosen, probabilities, classes)
+    return Classified(*chosen, probabilities, classes)
 
 
-def check_answers(trained: Trained) -> None:
-    """Check that a network has answers, which one that diverged has not.
-
-    Raises:
-        InputError: where they are no numbers.
-    """
-    _answers(trained, black_images(trained.model))
+def check_finite(trained: Trained) -> None:
+    """Raise InputError if the network gives no finite probabilities, because its training diverged."""
+    _probabilities(trained, black_images(trained.model))
 
 
-def _answers(trained: Trained, images: Tensor) -> Tensor:
+def _probabilities(trained: Trained, images: Tensor) -> Tensor:
     probabilities = inference.probabilities(trained.model, images)
     if not probabilities.isfinite().all():
-        raise InputError(f"the probabilities of {trained.path} are no numbers: its training diverged")
+        raise InputError(f"the probabilities of {trained.path} are not finite numbers: its training diverged")
     return probabilities
 
 
-def data_of(trained: Trained, data_dir: Path | None, stages: Iterable[str]) -> CIFAR10DataModule:
+def training_data(trained: Trained, data_dir: Path | None, stages: Iterable[str]) -> CIFAR10DataModule:
     """Return the data that a model was trained on, without augmentation.
 
     Args:
         trained: the model.
-        data_dir: where CIFAR-10 lies; None for where the model was trained on it, `CIFAR10_DIR`, or data.
+        data_dir: the folder of CIFAR-10; None for that of the model's training, `CIFAR10_DIR`, or data.
         stages: "fit", which reads training and validation images, "test", or both.
 
     Raises:
-        InputError: where they cannot be had.
+        InputError: if the images cannot be read.
     """
     data = trained.data(data_dir)
     for stage in stages:
@@ -94,19 +85,19 @@ def data_of(trained: Trained, data_dir: Path | None, stages: Iterable[str]) -> C
     return data
 
 
-def of_data(
+def choose(
     data: CIFAR10DataModule, stage: Literal["val", "test"], count: int, indices: Sequence[int] | None = None
 ) -> Chosen:
     """Return images of a data set, the classes in turn.
 
     Args:
-        data: with the stage's images.
+        data: the data set, with the images of the stage.
         stage: "val" or "test".
-        count: how many; fewer where there are no more.
-        indices: their numbers in their split, in place of `count`.
+        count: the most images.
+        indices: positions in the split, in place of `count`.
 
     Raises:
-        InputError: where the stage has no images, or none of such a number.
+        InputError: if the stage has no images, or no image at an index.
     """
     dataset = getattr(data, stage)
     if dataset is None:
@@ -121,12 +112,12 @@ def of_data(
 
 
 def _position(index: int, numbers: np.ndarray, stage: str) -> int:
-    found = np.flatnonzero(numbers == index)
-    if not len(found):
+    positions = np.flatnonzero(numbers == index)
+    if not len(positions):
         some = f"{', '.join(map(str, numbers[:3]))}, ... {numbers[-1]}"
-        of_training = "; validation images have numbers of training images" if stage == "val" else ""
-        raise InputError(f"--indices {index}: there is no {stage} image of that number, but {some}{of_training}")
-    return int(found[0])
+        hint = "; validation images have numbers of training images" if stage == "val" else ""
+        raise InputError(f"--indices {index}: there is no {stage} image of that number, but {some}{hint}")
+    return int(positions[0])
 
 
 def in_turn(labels: np.ndarray) -> np.ndarray:

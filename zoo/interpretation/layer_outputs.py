@@ -24,11 +24,7 @@ def names(model: Classifier) -> list[str]:
 
 
 def check(model: Classifier, name: str) -> None:
-    """Check that a model has a layer of that name.
-
-    Raises:
-        InputError: if it has none; lists the layers that it has.
-    """
+    """Raise InputError unless a model has a layer of that name; list the layers that it has."""
     known = names(model)
     if name not in known:
         hint = did_you_mean(name, known)
@@ -111,20 +107,16 @@ def names_of_first_units(model: Classifier, class_names: Sequence[str]) -> Seque
 
 
 def with_weights(model: Classifier) -> list[str]:
-    """Return the names of the layers with weights, in order.
-
-    Raises:
-        InputError: if there are none.
-    """
+    """Return the names of the layers with weights, in order; raise InputError if there are none."""
     module = model.torch_module()
-    found = [name for name in names(model) if any(True for _ in module.get_submodule(name).parameters())]
-    if not found and any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+    layers = [name for name in names(model) if any(True for _ in module.get_submodule(name).parameters())]
+    if not layers and any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise InputError(
             f"{type(model).__name__} has no layer with weights outside TorchScript, which hides its layers"
         )
-    if not found:
+    if not layers:
         raise InputError(f"{type(model).__name__} has no layer with weights: all that it has are its own")
-    return found
+    return layers
 
 
 def convolutions(model: Classifier) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a trained network looks at and looks for, as pictures: the pages of `explain`."""
+"""The pages of `explain`: images that show what a trained network looks at and looks for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from datamodules.loading import ImageDataset
 from zoo.core.classifier import Classifier
 from zoo.core.inputs import black_images
 from zoo.interpretation import attribution, class_activation, layer_outputs, neighbours, pixels
-from zoo.interpretation.images import Asked
+from zoo.interpretation.images import Classified
 from zoo.plots import explanation, feature_maps, filters, units
 from zoo.plots.activation_maps import overlay
 from zoo.plots.explanation import AMOUNT, FACTOR, SIGNED, Cell, Column, Row
@@ -22,12 +22,12 @@ NEIGHBOURS = 5  # training images beside each image
 
 
 def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
-    """Return why a method says nothing of a model, in a line; None where it does.
+    """Return in a line why a method does not fit a model, or None.
 
     Args:
-        model: any of the zoo.
-        method: its name, see `zoo.commands.explain.METHODS`.
-        layer: that is asked about, where one is.
+        model: any model of the zoo.
+        method: one of `zoo.commands.explain.METHODS`.
+        layer: the layer that is named, if any.
     """
     image = black_images(model)
     try:
@@ -36,7 +36,7 @@ def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
         elif method in ("saliency", "integrated_gradients"):
             pixels.check(model, image)
         elif method == "filters" and layer_outputs.first_weights(model) is None:
-            return f"the first layer of {type(model).__name__} looks at no pixels of red, green and blue"
+            return f"the first layer of {type(model).__name__} does not see red, green and blue pixels"
         elif method in ("features", "neighbours"):
             layer_outputs.with_weights(model)
     except InputError as error:
@@ -47,33 +47,35 @@ def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
 # Which pixels matter.
 
 
-def attributions(trained: Trained, asked: Asked, methods: Sequence[str], layer: str | None) -> np.ndarray:
+def attributions(trained: Trained, classified: Classified, methods: Sequence[str], layer: str | None) -> np.ndarray:
     """Draw what speaks for a class in each image, a column for each method.
 
     Args:
         trained: the model.
-        asked: the images.
-        methods: "cam", "saliency", "integrated_gradients", "occlusion", or some of them.
-        layer: of the class-activation maps; None takes the last convolution.
+        classified: the images.
+        methods: some of "cam", "saliency", "integrated_gradients", "occlusion".
+        layer: the layer of the class-activation maps; None takes the last convolution.
     """
-    columns, cells = zip(*(_column(trained.model, asked, method, layer) for method in methods), strict=True)
+    columns, cells = zip(*(_column(trained.model, classified, method, layer) for method in methods), strict=True)
     rows = [
-        Row(*known, of_image) for known, of_image in zip(_known(trained, asked), zip(*cells, strict=True), strict=True)
+        Row(*facts, maps) for facts, maps in zip(_facts(trained, classified), zip(*cells, strict=True), strict=True)
     ]
     text = (
-        "What speaks for the class that the network answers, or for the one that is said to be explained. The figure "
-        "below each map is the end of its colours, in units of the class's logit"
+        "What speaks for the predicted class, or for the class that is explained. The number below each map is the "
+        "value at the end of its colours, in units of the class's logit"
     )
     if "saliency" in methods:
         text += ", of saliency per step of a pixel's 0 to 255"
     return explanation.draw(rows, columns, _title(trained), f"{text}.")
 
 
-def _column(model: Classifier, asked: Asked, method: str, layer: str | None) -> tuple[Column, list[Cell]]:
+def _column(model: Classifier, classified: Classified, method: str, layer: str | None) -> tuple[Column, list[Cell]]:
     if method == "cam":
-        maps = class_activation.maps(model, asked.images, asked.classes, layer).numpy()
+        maps = class_activation.maps(model, classified.images, classified.classes, layer).numpy()
         column = Column("class activation", layer or layer_outputs.last_convolution(model) or "", AMOUNT)
-        return column, [_laid_over(image, of_it) for image, of_it in zip(asked.images.numpy(), maps, strict=True)]
+        return column, [
+            _laid_over(image, values) for image, values in zip(classified.images.numpy(), maps, strict=True)
+        ]
     column, explain, draw = {
         "saliency": (Column("saliency", "|gradient|", AMOUNT), attribution.saliency, explanation.amount),
         "integrated_gradients": (
@@ -84,7 +86,7 @@ def _column(model: Classifier, asked: Asked, method: str, layer: str | None) -> 
             attribution.occlusion, explanation.signed,
         ),
     }[method]  # fmt: skip
-    return column, [draw(of_image) for of_image in explain(model, asked.images, asked.classes).numpy()]
+    return column, [draw(values) for values in explain(model, classified.images, classified.classes).numpy()]
 
 
 def _laid_over(image: np.ndarray, values: np.ndarray) -> Cell:
@@ -94,59 +96,52 @@ def _laid_over(image: np.ndarray, values: np.ndarray) -> Cell:
     return Cell(picture, f"0 to {highest:.2g}" if highest else "0 everywhere")
 
 
-def _known(trained: Trained, asked: Asked) -> list[tuple[np.ndarray, list[str]]]:
-    """Return each image, and what is known of it."""
-    found = []
-    for number, name in enumerate(asked.names):
-        of_image, names = asked.probabilities[number], trained.class_names
-        best, following = of_image.argsort(descending=True)[:2].tolist()
+def _facts(trained: Trained, classified: Classified) -> list[tuple[np.ndarray, list[str]]]:
+    """Return each image, and lines of facts about it."""
+    facts = []
+    for number, name in enumerate(classified.names):
+        probabilities, names = classified.probabilities[number], trained.class_names
+        best, following = probabilities.argsort(descending=True)[:2].tolist()
         lines = [name]
-        if asked.labels is not None:
-            lines.append(f"truth  {names[asked.labels[number]]}")
-        lines.append(f"answer {names[best]} {100 * of_image[best]:.0f} %")
-        lines.append(f"next   {names[following]} {100 * of_image[following]:.0f} %")
-        if asked.classes[number] != best:
-            lines += ["", f"explained: {names[asked.classes[number]]}"]
-        found.append((asked.images[number].numpy(), lines))
-    return found
+        if classified.labels is not None:
+            lines.append(f"truth  {names[classified.labels[number]]}")
+        lines.append(f"answer {names[best]} {100 * probabilities[best]:.0f} %")
+        lines.append(f"next   {names[following]} {100 * probabilities[following]:.0f} %")
+        if classified.classes[number] != best:
+            lines += ["", f"explained: {names[classified.classes[number]]}"]
+        facts.append((classified.images[number].numpy(), lines))
+    return facts
 
 
-# What the layers make of an image.
+# The outputs of the layers.
 
 
 def first_filters(trained: Trained) -> np.ndarray:
-    """Draw the first layer's weights."""
+    """Draw the weights of the first layer."""
     model, weights = trained.model, layer_outputs.first_weights(trained.model)
     assert weights is not None, "see misfit"
     names = layer_outputs.names_of_first_units(model, trained.class_names)
     return filters.draw(weights.numpy(), f"First-layer weights: {_title(trained)}", names)
 
 
-def features(trained: Trained, asked: Asked, layer: str | None) -> np.ndarray:
-    """Draw what layers put out.
-
-    Args:
-        trained: the model.
-        asked: the images.
-        layer: None takes the first and the last convolution; of a network without one, the first and the last layer
-            with weights.
-    """
-    model, images = trained.model, asked.images.numpy()
+def features(trained: Trained, classified: Classified, layer: str | None) -> np.ndarray:
+    """Draw the output of `layer`; by default of the first and the last convolution, or else layer with weights."""
+    model, images = trained.model, classified.images.numpy()
     names = layer_outputs.names(model)
     known = layer_outputs.convolutions(model) or layer_outputs.with_weights(model)
     wanted = [layer] if layer else list(dict.fromkeys([known[0], known[-1]]))
     drawn = []
-    for name, found in layer_outputs.outputs(model, asked.images, wanted).items():
+    for name, found in layer_outputs.outputs(model, classified.images, wanted).items():
         values, title = found.numpy(), f"Layer '{name}': {_title(trained)}"
         if values.ndim == 4:
             which = _first(values.shape[1], feature_maps.CHANNELS, "channels")
-            drawn.append(feature_maps.draw(images, values, asked.names, title, which))
+            drawn.append(feature_maps.draw(images, values, classified.names, title, which))
             continue
         values = values.reshape(len(values), -1)
         which = _first(values.shape[1], units.UNITS, "units")
         are_logits = name == names[-1] and values.shape[1] == model.num_outputs
         of_units = trained.class_names[-model.num_outputs :] if are_logits else ()
-        drawn.append(units.draw(images, values, asked.names, title, which, of_units))
+        drawn.append(units.draw(images, values, classified.names, title, which, of_units))
     return _below(drawn)
 
 
@@ -161,22 +156,18 @@ def _below(pictures: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.pad(p, margin, constant_values=255) for p, margin in zip(pictures, margins, strict=True)])
 
 
-# What it takes for alike.
+# Similar images.
 
 
-def nearest(trained: Trained, asked: Asked, training: ImageDataset, cache: Path) -> np.ndarray:
-    """Draw the training images that are nearest to each image.
+def nearest(trained: Trained, classified: Classified, training: ImageDataset, cache: Path) -> np.ndarray:
+    """Draw the nearest of the training images, without augmentation, for each image.
 
-    Args:
-        trained: the model.
-        asked: the images.
-        training: what it was trained on, without augmentation.
-        cache: see `zoo.interpretation.neighbours.directions`.
+    `cache` is the file of `zoo.interpretation.neighbours.directions`.
     """
     directions = neighbours.directions(trained.model, training.images.permute(0, 3, 1, 2), cache)
-    found = neighbours.nearest(trained.model, asked.images, directions, NEIGHBOURS)
+    nearest_images = neighbours.nearest(trained.model, classified.images, directions, NEIGHBOURS)
     rows = []
-    for known, positions, similarities in zip(_known(trained, asked), *found, strict=True):
+    for known, positions, similarities in zip(_facts(trained, classified), *nearest_images, strict=True):
         near = [
             Cell(
                 enlarge(training.images[position].numpy(), FACTOR),
@@ -188,7 +179,7 @@ def nearest(trained: Trained, asked: Asked, training: ImageDataset, cache: Path)
     columns = [Column(f"{place}.") for place in range(1, len(rows[0].cells) + 1)]
     text = (
         f"The nearest of {len(training):,} training images, by the cosine between the features of the two images, "
-        "which are what the last layer gets. Below them their class and the cosine, 1 for the same direction."
+        "which are the inputs of the last layer. Below each: its class and the cosine, 1 for the same direction."
     )
     return explanation.draw(rows, columns, _title(trained), text)
 

@@ -1,4 +1,4 @@
-"""Plots and image grids. Matplotlib is imported only where something is drawn."""
+"""Plots and image grids. Import this package only where something is drawn: matplotlib takes a second to import."""
 
 from zoo.core import installation
 

@@ -13,13 +13,7 @@ DARKEST = 0.6  # of the colour map, below black numbers
 
 
 def draw(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix; colours and numbers are percentages of each true class.
-
-    Args:
-        confusion: counts, k x k, truth by prediction.
-        class_names: k names.
-        title: stands above; name the data.
-    """
+    """Draw a confusion matrix of counts, k x k, truth by prediction, in percentages of each true class."""
     percent = _percentages(confusion)
     k = len(class_names)
     side = max(4.0, 1.6 + 0.52 * k)
@@ -43,19 +37,10 @@ def draw(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: 
 
 
 def pixels(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> np.ndarray:
-    """Draw the same as a table, in a twentieth of the time, for the pictures of a run.
-
-    Args:
-        confusion: counts, k x k, truth by prediction.
-        class_names: k names.
-        title: stands above; name the data.
-
-    Returns:
-        uint8 (height, width, 3).
-    """
+    """Draw the same as pixels, uint8 (height, width, 3), in a twentieth of the time."""
     percent = _percentages(confusion)
     k, longest = len(class_names), LETTER * max(map(len, class_names))
-    width, height, left = longest + SPACE, 2 * LINE, longest + 2 * SPACE  # of a cell, and where the first one begins
+    width, height, left = longest + SPACE, 2 * LINE, longest + 2 * SPACE  # of a cell, and the left of the first cell
     explanation = "Rows: truth. Columns: prediction. Numbers: % of the true class."
     labels, head = heading(title, explanation, left + k * width + SPACE)
     top = head + LINE + SPACE
@@ -74,6 +59,6 @@ def pixels(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title
 
 
 def _percentages(confusion: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return counts as percentages of their row's sum, which may be 0."""
+    """Return counts as percentages of the sum of their row, which may be 0."""
     counts = np.asarray(confusion, dtype=float)
     return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

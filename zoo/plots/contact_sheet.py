@@ -1,4 +1,4 @@
-"""Pictures, each beside what the network saw of it, and what it took it for."""
+"""Images from files, each beside the pixels that the network saw, with the prediction."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,37 +9,32 @@ from matplotlib.figure import Figure
 from zoo.plots.mosaic import LINE, Label, draw, enlarge, shorten
 from zoo.trained.image_files import SIZE, THUMBNAIL
 
-SIDE = THUMBNAIL  # pixels of a picture's box, and of what the network saw
-SPACE = 8  # pixels between the two, and half of those between one picture and the next
+SIDE = THUMBNAIL  # pixels a side, for an image and for what the network saw
+SPACE = 8  # pixels between the two, and half of the space between cells
 COLUMNS = (2, 4)  # fewest and most
-WIDTH, HEIGHT = 2 * SIDE + 3 * SPACE, SIDE + 2 * LINE + 3 * SPACE  # of a picture's cell
+WIDTH, HEIGHT = 2 * SIDE + 3 * SPACE, SIDE + 2 * LINE + 3 * SPACE  # of a cell
 HEAD = 2 * LINE + 2 * SPACE
-BACKGROUND = 235  # of the boxes: a picture that is white at its edge has an edge
+BACKGROUND = 235  # grey, so that an image with white borders has an edge
 
 
 class Shown(NamedTuple):
-    """A picture of the sheet.
+    """An image of the sheet.
 
     Attributes:
-        name: stands below it.
-        verdict: what it was taken for; stands below the name.
+        name: the line below the image.
+        prediction: the line below the name.
         thumbnail: see `zoo.trained.image_files.ImageFile`.
-        pixels: likewise.
+        pixels: see `zoo.trained.image_files.ImageFile`.
     """
 
     name: str
-    verdict: str
+    prediction: str
     thumbnail: np.ndarray
     pixels: np.ndarray
 
 
 def sheet(shown: Sequence[Shown], title: str) -> Figure:
-    """Draw pictures in rows, left to right.
-
-    Args:
-        shown: at least one; some hundreds make a picture that programs can still open.
-        title: stands above; name the model.
-    """
+    """Draw images, at least one, in rows from left to right; programs can open sheets of some hundreds of images."""
     columns = min(max(len(shown), COLUMNS[0]), COLUMNS[1])
     rows = -(-len(shown) // columns)
     canvas = np.full((HEAD + rows * HEIGHT, columns * WIDTH, 3), 255, dtype=np.uint8)
@@ -54,12 +49,12 @@ def sheet(shown: Sequence[Shown], title: str) -> Figure:
         canvas[y : y + SIDE, right : right + SIDE] = enlarge(picture.pixels.transpose(1, 2, 0), SIDE // SIZE)
         below, room = y + SIDE + SPACE // 2, 2 * SIDE + SPACE
         labels.append(Label(shorten(picture.name, room), x, below))
-        labels.append(Label(shorten(picture.verdict, room), x, below + LINE, bold=True))
+        labels.append(Label(shorten(picture.prediction, room), x, below + LINE, bold=True))
     return draw(canvas, labels)
 
 
 def _boxed(thumbnail: np.ndarray) -> np.ndarray:
-    """Return a thumbnail in the middle of its box; a small one with larger pixels, as far as they fit."""
+    """Return a thumbnail centred in its box, enlarged by a whole factor if it is small."""
     larger = enlarge(thumbnail, SIDE // max(thumbnail.shape[:2]))
     height, width, _ = larger.shape
     box = np.full((SIDE, SIDE, 3), BACKGROUND, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Images in rows, each with what is known of it, and beside it the pictures that explain it."""
+"""Images in rows, each with facts about it and the maps that explain its prediction."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,22 +9,22 @@ import numpy as np
 from zoo.plots.lettering import SPACE, heading, write
 from zoo.plots.mosaic import LETTER, LINE, Label, enlarge, shorten
 
-FACTOR = 4  # pixels of the picture a side, of each pixel of an image
+FACTOR = 4  # pixels a side for each pixel of an image
 SIDE = 32 * FACTOR
-LETTERS = 32  # of a line of what is known of an image, at most
+LETTERS = 32  # the most letters in a line about an image
 BAR = 8  # pixels: the height of a scale
-# Both get brighter from one end to the other: the colour-blind tell them apart, and so does a printer without colours.
+# Both scales get brighter from one end to the other, so that they work in print and for the colour-blind.
 AMOUNT, SIGNED = "inferno", "cividis"
-WITHIN = 0.99  # the share of the values that the colours tell apart: a few large ones would leave the rest dark
+WITHIN = 0.99  # the share of the values within the scale: outliers would leave the rest dark
 
 
 class Column(NamedTuple):
-    """What stands above the pictures of a column.
+    """The heading of a column.
 
     Attributes:
-        name: of what is in it.
-        detail: stands below the name.
-        scale: the colours of its maps, `AMOUNT` or `SIGNED`; "" where there are none.
+        name: the first line.
+        detail: the second line.
+        scale: the colours of the maps, `AMOUNT` or `SIGNED`; "" without maps.
     """
 
     name: str
@@ -33,23 +33,18 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A picture that explains an image.
-
-    Attributes:
-        picture: uint8 (`SIDE`, `SIDE`, 3).
-        caption: stands below it.
-    """
+    """A picture, uint8 (`SIDE`, `SIDE`, 3), that explains an image, above its caption."""
 
     picture: np.ndarray
     caption: str
 
 
 class Row(NamedTuple):
-    """An image and what explains it.
+    """An image and its explanations.
 
     Attributes:
         image: uint8 (3, 32, 32).
-        lines: what is known of it, at most nine; the first one is its name.
+        lines: facts about the image, at most nine; the first line is its name.
         cells: one for each column.
     """
 
@@ -58,21 +53,11 @@ class Row(NamedTuple):
     cells: Sequence[Cell]
 
 
-MEANING = {AMOUNT: ("0", "", "most"), SIGNED: ("against", "0", "for")}  # of a scale's left end, middle and right end
+MEANING = {AMOUNT: ("0", "", "most"), SIGNED: ("against", "0", "for")}  # of the left end, the middle, the right end
 
 
 def draw(rows: Sequence[Row], columns: Sequence[Column], title: str, explanation: str) -> np.ndarray:
-    """Draw a row for each image.
-
-    Args:
-        rows: at least one.
-        columns: at least one.
-        title: stands above; name the model and the data.
-        explanation: stands below the title.
-
-    Returns:
-        uint8 (height, width, 3).
-    """
+    """Draw a row for each image, as pixels, uint8 (height, width, 3); there must be a row and a column."""
     text = LETTER * min(LETTERS, max(len(line) for row in rows for line in row.lines))
     left = 3 * SPACE + SIDE + text
     width = left + len(columns) * (SIDE + SPACE)
@@ -97,7 +82,7 @@ def draw(rows: Sequence[Row], columns: Sequence[Column], title: str, explanation
 
 
 def _head(canvas: np.ndarray, column: Column, x: int, y: int) -> list[Label]:
-    """Draw the scale of a column, and return the labels above and below it."""
+    """Draw the scale of a column, and return its labels."""
     middle = x + SIDE // 2
     labels = [
         Label(shorten(column.name, SIDE), middle, y, centred=True, bold=True),
@@ -113,27 +98,27 @@ def _head(canvas: np.ndarray, column: Column, x: int, y: int) -> list[Label]:
     return labels
 
 
-# Maps as pictures.
+# Maps.
 
 
 def amount(values: np.ndarray) -> Cell:
-    """Draw a map of values of at least 0, (32, 32)."""
+    """Draw a map of non-negative values, (32, 32)."""
     end = _end(values)
     return Cell(enlarge(_colours(AMOUNT, values / end), FACTOR), f"0 to {end:.2g}" if values.any() else "0 everywhere")
 
 
 def signed(values: np.ndarray) -> Cell:
-    """Draw a map of values that speak for a class (above 0) or against it (below 0), (32, 32)."""
+    """Draw a map of positive values (for a class) and negative values (against it), (32, 32)."""
     end = _end(values)
     picture = enlarge(_colours(SIGNED, (values / end + 1) / 2), FACTOR)
     return Cell(picture, f"±{end:.2g}" if values.any() else "0 everywhere")
 
 
 def _end(values: np.ndarray) -> float:
-    """Return the end of a map's scale; 1 where all values are 0."""
+    """Return the end of the scale; 1 if all values are 0."""
     return float(np.quantile(np.abs(values), WITHIN)) or float(np.abs(values).max()) or 1.0
 
 
 def _colours(scale: str, values: np.ndarray) -> np.ndarray:
-    """Return the colours, uint8 (..., 3), of values, of which those below 0 or above 1 have the scale's ends."""
+    """Return colours, uint8 (..., 3); values outside 0 to 1 have the colours of the ends."""
     return matplotlib.colormaps[scale](values, bytes=True)[..., :3]

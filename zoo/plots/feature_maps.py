@@ -1,4 +1,4 @@
-"""What the channels of a convolution put out, beside the images that they put it out for."""
+"""The output of a convolution's channels, beside the input images."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ import numpy as np
 from zoo.plots.lettering import SPACE, heading, write
 from zoo.plots.mosaic import LETTER, LINE, Label, enlarge
 
-CHANNELS = 16  # at most so many are drawn
-SIDE = 64  # pixels of an image, and of a map, about
+CHANNELS = 16  # the most that are drawn
+SIDE = 64  # pixels of an image and, about, of a map
 GAP = 4  # pixels between maps
 
 
 def draw(images: np.ndarray, maps: np.ndarray, names: Sequence[str], title: str, explanation: str = "") -> np.ndarray:
-    """Draw a row for each image: it, above its name, and a map for each channel, on a scale of the channel's own.
+    """Draw a row for each image: the image above its name, and a map for each channel on the channel's own scale.
 
     Args:
         images: uint8 (n, 3, 32, 32).
         maps: float (n, channels, height, width).
-        names: of the images.
-        title: stands above; name the model and the layer.
-        explanation: stands below the title, before what is said of the scale.
+        names: the names of the images.
+        title: the heading; name the model and the layer.
+        explanation: the lines below the title.
 
     Returns:
         uint8 (height, width, 3).
@@ -49,7 +49,7 @@ def draw(images: np.ndarray, maps: np.ndarray, names: Sequence[str], title: str,
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:
-    """Return maps with each channel from 0 to 1; 0 where it is the same everywhere."""
+    """Return maps with each channel scaled to 0 to 1; a constant channel is 0."""
     low = maps.min((0, 2, 3), keepdims=True)
     span = maps.max((0, 2, 3), keepdims=True) - low
     return (maps - low) / np.where(span > 0, span, 1)

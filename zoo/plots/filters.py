@@ -1,4 +1,4 @@
-"""A first layer's weights as colour pictures: what each unit looks for."""
+"""The weights of a first layer as colour images."""
 
 from collections.abc import Sequence
 
@@ -7,23 +7,23 @@ import numpy as np
 from zoo.plots import grid
 from zoo.plots.mosaic import enlarge
 
-UNITS = 64  # at most so many are drawn
-SIDE, ALONE = 96, 384  # pixels a side of a unit's picture, about; and of the only one
-WITHIN = 0.995  # the share of the weights that the colours tell apart: a few large ones would leave the rest grey
+UNITS = 64  # the most that are drawn
+SIDE, ALONE = 96, 384  # pixels a side, about, of a unit, and of an only unit
+WITHIN = 0.995  # the share of the weights within the scale: outliers would leave the rest grey
 
 
 def draw(weights: np.ndarray, title: str, names: Sequence[str] = ()) -> np.ndarray:
     """Draw weights on one scale for all units, above their norms.
 
     Args:
-        weights: float (units, 3, height, width), see `zoo.interpretation.layer_outputs.first_weights`.
-        title: stands above; name the model.
-        names: of the units, where they have any.
+        weights: float (units, 3, height, width).
+        title: the heading; name the model.
+        names: the names of the units, if they have any.
 
     Returns:
         uint8 (height, width, 3).
     """
-    units, shown = len(weights), weights[:UNITS].astype(np.float64)  # whose squares are finite, too
+    units, shown = len(weights), weights[:UNITS].astype(np.float64)  # squares of float32 can overflow
     largest = float(np.quantile(np.abs(shown), WITHIN)) or 1.0
     colours = np.clip(127.5 * (1 + shown / largest), 0, 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     factor = max(1, (SIDE if units > 1 else ALONE) // max(shown.shape[2:]))

@@ -1,4 +1,4 @@
-"""Small pictures of one size in rows, each with a caption."""
+"""Pictures of one size in rows, each with a caption."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,9 +16,9 @@ class Cell(NamedTuple):
     """A picture of the grid.
 
     Attributes:
-        picture: uint8 (height, width, 3), as large as it is to be.
-        captions: lines that stand below it, at least one.
-        stands_out: whether it has a frame, and the last line of its caption is bold.
+        picture: uint8 (height, width, 3).
+        captions: the lines below the picture, at least one.
+        stands_out: whether the picture has a frame, and the last line is bold.
     """
 
     picture: np.ndarray
@@ -27,17 +27,17 @@ class Cell(NamedTuple):
 
 
 def draw(cells: Sequence[Cell], title: str, explanation: str, columns: int = 8, letters: int = 0) -> np.ndarray:
-    """Draw pictures in rows, left to right.
+    """Draw pictures in rows from left to right.
 
     Args:
         cells: at least one; pictures of one size.
-        title: stands above.
-        explanation: stands below the title.
-        columns: at most so many.
-        letters: of the longest caption that there may be: pictures of all epochs are of one size.
+        title: the heading.
+        explanation: the lines below the title.
+        columns: the most columns.
+        letters: the length of the longest possible caption, so that the grids of all epochs have one size.
 
     Returns:
-        uint8 (height, width, 3). A column is as wide as the longest caption: none runs into the next one.
+        uint8 (height, width, 3). A column is at least as wide as the longest caption.
     """
     height, width, _ = cells[0].picture.shape
     lines = max(len(cell.captions) for cell in cells)

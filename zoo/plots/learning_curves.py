@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Told apart by the colour-blind and in print: colours of Okabe and Ito, and a line style each.
+# Colours of Okabe and Ito, which the colour-blind can tell apart, and a line style each for print.
 STYLES: dict[str, dict[str, Any]] = {
     "train": {"color": "#0072B2", "linestyle": "--"},
     "val": {"color": "#D55E00", "linestyle": "-"},
@@ -14,12 +14,7 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 def draw(history: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Draw train and val curves of loss and accuracy.
-
-    Args:
-        history: columns of a run's `metrics.csv` (see `zoo.runs.metrics_csv.read`).
-        title: stands above; name the data.
-    """
+    """Draw train and val curves of loss and accuracy from the columns of a run's `metrics.csv`."""
     figure = Figure(figsize=(8, 3.2))
     # A constrained layout would draw everything twice.
     figure.subplots_adjust(left=0.08, right=0.99, bottom=0.15, top=0.9, wspace=0.22)

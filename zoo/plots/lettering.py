@@ -1,6 +1,6 @@
-"""Labels on a canvas, written by Pillow: forty of them in 3 ms, for which matplotlib takes 100.
+"""Labels written by Pillow, for images that are drawn during training: forty labels take 3 ms, by matplotlib 100 ms.
 
-For pictures that are drawn while a network trains. The labels are those of `zoo.plots.mosaic`, as large as there.
+The labels are those of `zoo.plots.mosaic`, in the same size.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont  # comes with matplotlib
 
 from zoo.plots.mosaic import ASCENT, LETTER, LINE, Label
 
-PIXELS = 12  # the font's size at which a letter is `LETTER` pixels wide
-SPACE = 8  # pixels around a heading, and between what stands below it
+PIXELS = 12  # the size of the font at which a letter is `LETTER` pixels wide
+SPACE = 8  # pixels around a heading, and between pictures
 
 
 def write(canvas: np.ndarray, labels: Sequence[Label]) -> np.ndarray:
@@ -28,7 +28,7 @@ def write(canvas: np.ndarray, labels: Sequence[Label]) -> np.ndarray:
 
 
 def heading(title: str, explanation: str, width: int) -> tuple[list[Label], int]:
-    """Return what stands above a picture, in lines that fit into `width` pixels, and its height in pixels."""
+    """Return the labels of a heading in lines of at most `width` pixels, and the height of the heading in pixels."""
     letters = (width - 2 * SPACE) // LETTER
     lines = [(line, True) for line in wrap(title, letters)] + [(line, False) for line in wrap(explanation, letters)]
     labels = [Label(line, SPACE, SPACE + row * LINE, bold=bold) for row, (line, bold) in enumerate(lines)]

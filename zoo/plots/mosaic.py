@@ -1,4 +1,4 @@
-"""A figure put together from images, each pixel of which is as many whole pixels of the figure, and labels."""
+"""Figures made of images and labels, in which each pixel of an image is a block of whole pixels."""
 
 import io
 import warnings
@@ -8,22 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-DPI = 128  # a power of two: inches times dots are whole pixels again
-LETTER, LINE = 7, 16  # pixels of a label: the width of a letter, and the height of a line
-ASCENT = 12  # pixels of a line above the foot of its letters
-POINTS = 6.5  # of the letters that are as wide
-FONT = "DejaVu Sans Mono"  # comes with matplotlib; all letters are of one width
+DPI = 128  # a power of two, so that inches times dots are whole pixels
+LETTER, LINE = 7, 16  # pixels: the width of a letter, and the height of a line
+ASCENT = 12  # pixels from the top of a line to the baseline
+POINTS = 6.5  # the size of the font at which a letter is `LETTER` pixels wide
+FONT = "DejaVu Sans Mono"  # comes with matplotlib
 
 
 class Label(NamedTuple):
     """A line of text.
 
     Attributes:
-        text: what it says.
-        x: its left edge, or its middle where it is centred; pixels from the left.
-        y: the upper edge of its line, pixels from the top.
-        centred: whether x is its middle.
-        bold: whether it stands out.
+        text: the text.
+        x: pixels from the left to the left edge, or to the middle of a centred label.
+        y: pixels from the top to the upper edge of the line.
+        centred: whether x is the middle.
+        bold: whether the letters are bold.
     """
 
     text: str
@@ -39,7 +39,7 @@ def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def shorten(text: str, width: int) -> str:
-    """Return `text`, or its beginning and its end where a label of it is wider than `width` pixels."""
+    """Return `text`, or its beginning and its end if a label of it would be wider than `width` pixels."""
     letters = width // LETTER
     if len(text) <= letters:
         return text
@@ -48,12 +48,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def draw(canvas: np.ndarray, labels: Sequence[Label]) -> Figure:
-    """Draw labels on a canvas.
-
-    Args:
-        canvas: uint8 (height, width, 3); the figure has as many pixels.
-        labels: what is written on it.
-    """
+    """Draw labels on a canvas, uint8 (height, width, 3), as a figure of the same size in pixels."""
     height, width, _ = canvas.shape
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     figure.figimage(canvas)
@@ -67,7 +62,7 @@ def draw(canvas: np.ndarray, labels: Sequence[Label]) -> Figure:
             weight="bold" if bold else "normal",
             horizontalalignment="center" if centred else "left",
             verticalalignment="baseline",
-            parse_math=False,  # a file's name may hold a $
+            parse_math=False,  # the name of a file can contain $
         )
     return figure
 
@@ -76,6 +71,6 @@ def as_png(figure: Figure) -> bytes:
     """Return a figure as a PNG file."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in letters that the font has not
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the name of a file can have any letters
         figure.savefig(content, format="png", dpi="figure")
     return content.getvalue()

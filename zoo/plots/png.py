@@ -1,4 +1,4 @@
-"""Pixels and figures as PNG files."""
+"""Encode pixels and figures as PNG files."""
 
 import io
 
@@ -8,12 +8,7 @@ from PIL import Image  # comes with matplotlib
 
 
 def encode(pixels: np.ndarray, smallest: bool = True) -> bytes:
-    """Return pixels as a PNG file.
-
-    Args:
-        pixels: uint8 (height, width, 3).
-        smallest: whether to compress the file as far as possible, which takes several times as long.
-    """
+    """Return pixels, uint8 (height, width, 3), as a PNG file; the smallest file takes several times as long."""
     content = io.BytesIO()
     options = {"optimize": True} if smallest else {"compress_level": 1}
     Image.fromarray(pixels).save(content, "PNG", **options)

@@ -1,4 +1,4 @@
-"""Images with their classes, and with what a model takes them for."""
+"""Images with their true and predicted classes."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from zoo.plots import grid
 from zoo.plots.mosaic import enlarge
 
-FACTOR = 4  # pixels of the picture a side, of each pixel of an image
+FACTOR = 4  # pixels a side for each pixel of an image
 
 
 def draw(
@@ -18,30 +18,18 @@ def draw(
     title: str,
     explanation: str = "",
 ) -> np.ndarray:
-    """Draw images, each above its class and the probability of the likeliest one; see `verdict`.
-
-    Args:
-        images: uint8 (n, 3, 32, 32), at least one.
-        labels: true classes, (n,).
-        probabilities: of all classes, (n, k).
-        class_names: k names.
-        title: stands above; name the model and the data.
-        explanation: stands below the title.
-
-    Returns:
-        uint8 (height, width, 3).
-    """
+    """Draw images above their captions; arguments and result as of `zoo.plots.activation_maps.draw`."""
     cells = [
-        verdict(enlarge(image.transpose(1, 2, 0), FACTOR), label, of_image, class_names)
-        for image, label, of_image in zip(images, labels, probabilities, strict=True)
+        captioned(enlarge(image.transpose(1, 2, 0), FACTOR), label, p, class_names)
+        for image, label, p in zip(images, labels, probabilities, strict=True)
     ]
-    return grid.draw(cells, title, explanation, letters=longest_verdict(class_names))
+    return grid.draw(cells, title, explanation, letters=longest_caption(class_names))
 
 
 def draw_labelled(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], title: str, explanation: str = ""
 ) -> np.ndarray:
-    """Draw images, each above its class; arguments and result as of `draw`."""
+    """Draw images above their classes; arguments and result as of `draw`."""
     cells = [
         grid.Cell(enlarge(image.transpose(1, 2, 0), FACTOR), (class_names[label],))
         for image, label in zip(images, labels, strict=True)
@@ -49,8 +37,8 @@ def draw_labelled(
     return grid.draw(cells, title, explanation)
 
 
-def verdict(picture: np.ndarray, label: int, probabilities: np.ndarray, class_names: Sequence[str]) -> grid.Cell:
-    """Return a picture with its class below, and the likeliest one's probability; a wrong one is named and framed."""
+def captioned(picture: np.ndarray, label: int, probabilities: np.ndarray, class_names: Sequence[str]) -> grid.Cell:
+    """Return a picture above its class and the highest probability; a wrong prediction is named and has a frame."""
     predicted = int(probabilities.argmax())
     percent = f"{100 * probabilities[predicted]:.0f} %"
     if predicted == label:
@@ -58,6 +46,6 @@ def verdict(picture: np.ndarray, label: int, probabilities: np.ndarray, class_na
     return grid.Cell(picture, (class_names[label], f"> {class_names[predicted]} {percent}"), stands_out=True)
 
 
-def longest_verdict(class_names: Sequence[str]) -> int:
-    """Return how many letters the longest line of a verdict may have."""
+def longest_caption(class_names: Sequence[str]) -> int:
+    """Return the most letters that a line of a caption can have."""
     return max(len(f"> {name} 100 %") for name in class_names)

@@ -1,4 +1,4 @@
-"""Reliability diagrams: how sure a network was, and how often it was right."""
+"""Reliability diagrams: the accuracy of a network by its confidence."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Told apart by the colour-blind and in print: blue and vermilion of Okabe and Ito.
+# Blue and vermilion of Okabe and Ito, which the colour-blind can tell apart.
 RIGHT, WRONG, PALE = "#0072B2", "#D55E00", "#B8D4E6"
-FEW = 10  # answers of a bin that tell little
+FEW = 10  # predictions: the accuracy of a smaller bin says little
 SIZE = (3.9, 3.5)  # inches of a diagram
 
 
@@ -25,7 +25,7 @@ def draw(diagrams: Mapping[str, Bins]) -> Figure:
     figure = Figure(figsize=(SIZE[0] * len(diagrams), SIZE[1]), layout="constrained")
     axes = figure.subplots(1, len(diagrams), sharey=True, squeeze=False)[0]
     for one, (title, bins) in zip(axes, diagrams.items(), strict=True):
-        one.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as sure as right")
+        one.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="confidence = accuracy")
         _bars(one, *bins)
         one.set_title(title, fontsize=10)
         one.set_xlim(0, 1)
@@ -49,33 +49,26 @@ def _bars(axes: Axes, counts: np.ndarray, confidence: np.ndarray, accuracy: np.n
     axes.hlines(confidence[filled], *ends, color=WRONG, linewidth=2.5, label="mean confidence")
 
 
-def draw_confidences(confidences: np.ndarray, right: np.ndarray, bins: int) -> Figure:
-    """Draw histograms of the confidences of right and of wrong answers, as shares of all answers.
+def draw_confidences(confidences: np.ndarray, correct: np.ndarray, bins: int) -> Figure:
+    """Draw histograms of the confidences of correct and of wrong predictions, as shares of all predictions.
 
     Args:
         confidences: float (n,).
-        right: bool (n,).
-        bins: of equal width, from 0 to 1.
+        correct: bool (n,).
+        bins: the number of bins of equal width from 0 to 1.
     """
     figure = Figure(figsize=(6.2, 3.0), layout="constrained")
     axes = figure.add_subplot()
     edges = np.linspace(0, 1, bins + 1)
     centres = (edges[:-1] + edges[1:]) / 2
-    for which, colour, hatch, label in ((right, RIGHT, "", "right"), (~right, WRONG, "////", "wrong")):
+    for which, colour, hatch, label in ((correct, RIGHT, "", "correct"), (~correct, WRONG, "////", "wrong")):
         shares = 100 * np.histogram(confidences[which], edges)[0] / len(confidences)
-        width, side = 0.42 / bins, -0.5 if label == "right" else 0.5
-        axes.bar(
-            centres + side * width,
-            shares,
-            width,
-            color=colour,
-            edgecolor="white",
-            hatch=hatch,
-            label=f"{label} answers",
-        )
+        width, side = 0.42 / bins, -0.5 if label == "correct" else 0.5
+        bars = axes.bar(centres + side * width, shares, width, color=colour, edgecolor="white", hatch=hatch)
+        bars.set_label(f"{label} predictions")
     axes.set_xlim(0, 1)
     axes.set_xlabel("confidence")
-    axes.set_ylabel("% of all answers")
+    axes.set_ylabel("% of all predictions")
     figure.legend(frameon=False, loc="outside upper left", ncols=2, fontsize=8)
     _plain(axes)
     return figure

@@ -1,4 +1,4 @@
-"""A figure over the epochs, of several experiments, each with several seeds."""
+"""A metric over the epochs, of several experiments with several seeds each."""
 
 import io
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image  # comes with matplotlib
 
-# Told apart by the colour-blind and in print: colours of Okabe and Ito, without the yellow that white swallows. The
-# colour changes from each curve to the next, the line style once all colours are used.
+# Colours of Okabe and Ito, which the colour-blind can tell apart, without the yellow, which is too pale on white. The
+# line style changes when all colours are used.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 STYLES: list[dict[str, Any]] = [{"color": colour, "linestyle": line} for line, colour in product(LINES, COLOURS)]
@@ -22,9 +22,9 @@ class Curve(NamedTuple):
     """An experiment's curve.
 
     Attributes:
-        label: stands in the legend.
+        label: the name in the legend.
         epochs: e numbers, from 1.
-        values: of each seed at each of these epochs, (seeds, e).
+        values: the metric of each seed at each epoch, (seeds, e).
     """
 
     label: str
@@ -32,19 +32,19 @@ class Curve(NamedTuple):
     values: Sequence[Sequence[float]]
 
 
-def draw(curves: Sequence[Curve], quantity: str, title: str) -> Figure:
-    """Draw the mean over the seeds of each curve as a line, and from the lowest seed to the highest a band.
+def draw(curves: Sequence[Curve], metric: str, title: str) -> Figure:
+    """Draw the mean over the seeds of each curve as a line, and the range of the seeds as a band.
 
     Args:
         curves: at most as many as `STYLES`.
-        quantity: what the values are.
-        title: stands above; name the data.
+        metric: the name of the values.
+        title: the heading; name the data.
     """
-    # An underscore at the start would keep a label out of the legend, and two dollars be taken for mathematics.
+    # Matplotlib leaves labels that begin with an underscore out of the legend, and reads dollars as mathematics.
     labels = [fill(curve.label, 48).replace("$", r"\$") for curve in curves]
     labels = [f"\u200b{label}" if label.startswith("_") else label for label in labels]
     lines = [line for label in labels for line in label.splitlines()]
-    # Room for the legend beside the axes: inches of its letters and lines.
+    # The size in inches leaves room for the legend beside the axes.
     size = (6.5 + 0.065 * max(map(len, lines)), max(4.0, 0.5 + 0.17 * len(lines)))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
@@ -57,7 +57,7 @@ def draw(curves: Sequence[Curve], quantity: str, title: str) -> Figure:
             axes.fill_between(curve.epochs, lowest, highest, color=style["color"], alpha=0.15, linewidth=0)
     axes.set_title(title.replace("$", r"\$"), fontsize=10)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(quantity)
+    axes.set_ylabel(metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -66,7 +66,7 @@ def draw(curves: Sequence[Curve], quantity: str, title: str) -> Figure:
 
 
 def as_png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file, of 256 colours: a third of the bytes."""
+    """Return a figure as a PNG file of 256 colours, which has a third of the bytes."""
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
     Image.open(drawn).convert("RGB").quantize(256).save(content, "PNG", optimize=True)

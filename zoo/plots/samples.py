@@ -7,18 +7,12 @@ from matplotlib.figure import Figure
 
 from zoo.plots.mosaic import LINE, Label, draw, enlarge, shorten
 
-FACTOR = 3  # pixels of the figure a side, of each pixel of an image
+FACTOR = 3  # pixels a side for each pixel of an image
 SPACE = 8  # pixels between images
 
 
 def columns(images: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
-    """Draw images below the names of their classes.
-
-    Args:
-        images: uint8 (classes, n, 3, 32, 32).
-        class_names: of the classes.
-        title: stands above; name the data.
-    """
+    """Draw images, uint8 (classes, n, 3, 32, 32), below the names of their classes."""
     classes, rows, _, height, width = images.shape
     step_x, step_y = FACTOR * width + SPACE, FACTOR * height + SPACE
     head = 2 * LINE + 2 * SPACE

@@ -1,4 +1,4 @@
-"""Accuracy over the severity of corruptions, and what these look like."""
+"""Accuracy over the severity of corruptions, and examples of corrupted images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,18 +11,18 @@ from zoo.plots.run_curves import COLOURS
 
 MARKERS = "osD^vPX"
 COLUMNS = 2  # of diagrams
-FACTOR = 2  # pixels of the picture a side, of each pixel of an image
+FACTOR = 2  # pixels a side for each pixel of an image
 SPACE = 8  # pixels between images
 NAMES = 116  # pixels for the names of the corruptions
 
 
-def draw_accuracies(groups: Mapping[str, Mapping[str, Sequence[float]]], clean: float, quantity: str) -> Figure:
+def draw_accuracies(groups: Mapping[str, Mapping[str, Sequence[float]]], clean: float, metric: str) -> Figure:
     """Draw the accuracies on corrupted images, a diagram for each group of corruptions.
 
     Args:
-        groups: of each corruption, by name, the shares at severity 1, 2 and so on; at most seven in a group.
-        clean: the share on images as they are, severity 0.
-        quantity: what the shares are.
+        groups: the accuracies at severity 1, 2 and so on, by group and corruption; at most seven in a group.
+        clean: the accuracy without corruption, severity 0.
+        metric: the name of the accuracies.
     """
     rows = -(-len(groups) // COLUMNS)
     figure = Figure(figsize=(8, 2.9 * rows + 0.1), layout="constrained")
@@ -41,20 +41,19 @@ def draw_accuracies(groups: Mapping[str, Mapping[str, Sequence[float]]], clean: 
     for axes in diagrams[len(groups) :]:
         axes.set_visible(False)
     figure.supxlabel("severity (0: the image as it is)", fontsize=10)
-    figure.supylabel(f"{quantity}, %", fontsize=10)
+    figure.supylabel(f"{metric}, %", fontsize=10)
     return figure
 
 
 def draw_examples(image: np.ndarray, corrupted: Mapping[str, np.ndarray]) -> Figure:
-    """Draw an image as it is, and spoiled, a row for each corruption.
+    """Draw an image without corruption and at each severity, a row for each corruption.
 
     Args:
         image: uint8 (3, height, width).
-        corrupted: of each corruption, by name, the image at severity 1, 2 and so on, uint8 (severities, 3, height,
-            width).
+        corrupted: the corrupted images by corruption, uint8 (severities, 3, height, width).
     """
     _, height, width = image.shape
-    rows = {name: [image, *of_severities] for name, of_severities in corrupted.items()}
+    rows = {name: [image, *versions] for name, versions in corrupted.items()}
     columns = max(map(len, rows.values()))
     step_x, step_y, head = FACTOR * width + SPACE, FACTOR * height + SPACE, LINE + SPACE
     canvas = np.full((head + len(rows) * step_y, NAMES + columns * step_x, 3), 255, dtype=np.uint8)

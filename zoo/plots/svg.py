@@ -1,4 +1,4 @@
-"""A figure as an SVG file."""
+"""Encode figures as SVG files."""
 
 import io
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 
 def encode(figure: Figure) -> bytes:
-    """Return a figure as an SVG file, the same bytes for the same figure, whose letters are outlines."""
+    """Return a figure as an SVG file with letters as outlines; equal figures have equal bytes."""
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "zoo", "svg.fonttype": "path"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})

@@ -1,4 +1,4 @@
-"""What the units of a dense layer put out, beside the images that they put it out for."""
+"""The output of a dense layer's units, beside the input images."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ import numpy as np
 from zoo.plots.lettering import SPACE, heading, write
 from zoo.plots.mosaic import LETTER, LINE, Label, enlarge
 
-UNITS = 160  # at most so many are drawn
+UNITS = 160  # the most that are drawn
 SIDE = 64  # pixels of an image
-WIDTH, NARROW, BROAD = 800, 5, 100  # pixels of all units, about; of a unit at least and at most
-LEAST = 400  # pixels: the width of the picture, which has a heading
+WIDTH, NARROW, BROAD = 800, 5, 100  # pixels: about, of all units; at least and at most, of one unit
+LEAST = 400  # pixels: the smallest width, for the heading
 
 
 def draw(
@@ -22,15 +22,15 @@ def draw(
     explanation: str = "",
     units: Sequence[str] = (),
 ) -> np.ndarray:
-    """Draw a row for each image: it, above its name, and a bar for each unit, on one scale for all.
+    """Draw a row for each image: the image above its name, and a bar for each unit, on one scale.
 
     Args:
         images: uint8 (n, 3, 32, 32).
         values: float (n, units).
-        names: of the images.
-        title: stands above; name the model and the layer.
-        explanation: stands below the title, before what is said of the scale.
-        units: their names, their numbers where they have none; as many of them are written as there is room for.
+        names: the names of the images.
+        title: the heading; name the model and the layer.
+        explanation: the lines below the title.
+        units: the names of the units, by default their numbers; only those that fit are written.
 
     Returns:
         uint8 (height, width, 3).

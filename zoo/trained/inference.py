@@ -32,8 +32,8 @@ def lazy_layers(model: Classifier) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name, tensor in tensors if is_lazy(tensor)))
 
 
-def logits_of_black(model: Classifier, n: int = 2) -> Tensor:
-    """Return the logits of n black images in evaluation mode; leave PyTorch's random numbers as they were."""
+def black_image_logits(model: Classifier, n: int = 2) -> Tensor:
+    """Return the logits of n black images in evaluation mode, without a change of PyTorch's generator."""
     with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         return model(black_images(model, n))
 

@@ -18,12 +18,12 @@ from zoo.core.inputs import black_images
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.trained import inference
 
-# What a compiler needs that PyTorch does not bring along; one for GPUs builds its launchers with it, too.
+# PyTorch does not include these; the compiler for GPUs needs them for its launchers, too.
 REMEDY = "install a C++ compiler and Python's headers (on Debian: apt install g++ python3-dev), or leave --compile out"
 
 
 def check_model(model: Classifier) -> None:
-    """Raise InputError for a model that has no `net` of PyTorch's to compile, or answers without it."""
+    """Raise InputError unless the model has a PyTorch network `net`, and its forward calls it."""
     name = type(model).__name__
     if not isinstance(model, TorchClassifier) or not isinstance(getattr(model, "net", None), nn.Module):
         raise InputError(f"--compile=true: {name} has no PyTorch network `net`: leave --compile out")
@@ -32,7 +32,7 @@ def check_model(model: Classifier) -> None:
     calls: list[Any] = []
     handle = model.net.register_forward_pre_hook(lambda net, inputs: calls.append(net))
     try:
-        inference.logits_of_black(model)
+        inference.black_image_logits(model)
     finally:
         handle.remove()
     if not calls:
@@ -40,17 +40,10 @@ def check_model(model: Classifier) -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile something small: what is missing would be noticed once a run has begun only.
-
-    Args:
-        device: on which a network is going to train.
-
-    Raises:
-        InputError: where nothing can be compiled for it.
-    """
+    """Compile a small function before the run begins; raise InputError if that fails on the device."""
     try:
         torch.compile(_double)(torch.ones(8, device=device))
-    except Exception as error:  # of the compiler, of its absence, of PyTorch's parts that call it
+    except Exception as error:  # the compiler, its absence, and PyTorch itself raise all kinds
         raise InputError(f"--compile=true: torch.compile does not work here: {_cause(error)}; {REMEDY}") from error
 
 
@@ -59,39 +52,33 @@ def _double(x: Tensor) -> Tensor:
 
 
 def _cause(error: Exception) -> str:
-    """Return the line that tells most: the first that a C++ compiler calls an error, else the first one."""
+    """Return the first line that a C++ compiler marks as an error, or the first line."""
     inner = error.__cause__ or error.__context__ or error
     lines = f"{type(inner).__name__}: {inner}".splitlines()
     return next((line for line in lines if "error: " in line), lines[0])
 
 
 class CompiledSteps(L.Callback):
-    """Compiles a model's `net`, for training steps alone.
+    """Compiles a model's `net` for training steps.
 
-    All else runs as if nothing were compiled: validation, test and pictures. They would wait longer for the compilation
-    for each size of their batches than they gain by it, and hooks on layers, by which callbacks look into a network,
-    are not called where compiled code runs.
+    Validation, test and plots run without compiled code. They would lose more time by compiling for each of their batch
+    sizes than they would gain, and compiled code does not call the hooks by which callbacks look into a network.
 
-    The network is compiled in place, so that the keys of checkpoints stay plain; for each size of batch anew, so that
-    the smaller batch at the end of an epoch does not make the others slower; and it draws its random numbers, as of
-    dropout, as it does without compilation. All of it is compiled before the first epoch begins, whose seconds and
-    images per second are then those of the others.
+    The network is compiled in place, so that the keys of checkpoints stay the same; separately for each batch size, so
+    that the smaller last batch of an epoch does not slow the others down; and with the random numbers (of dropout) that
+    it draws without compilation. All of this happens before the first epoch, so that its speed is that of the others.
 
-    It comes before other callbacks, which may ask the network something after a batch.
+    This callback comes before those that call the network after a batch.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: TorchClassifier, stage: str) -> None:
-        """Say what is to be compiled."""
+        """Mark the network for compilation."""
         if stage == "fit":
             pl_module.net.compile(dynamic=False, options={"fallback_random": True})
         torch.compiler.set_stance("force_eager")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: TorchClassifier) -> None:
-        """Compile it.
-
-        Several processes do so in their first steps: there PyTorch cuts the network as their exchange of gradients
-        wants it.
-        """
+        """Compile the network; several processes do so in their first steps, where PyTorch splits it for DDP."""
         if trainer.world_size > 1:
             _say("Compiling: the first steps can take minutes")
             return
@@ -102,19 +89,19 @@ class CompiledSteps(L.Callback):
         _say(f"Compiled in {time.perf_counter() - start:.0f} s")
 
     def on_train_batch_start(self, *args: Any) -> None:
-        """Use what is compiled."""
+        """Use compiled code."""
         torch.compiler.set_stance("default")
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Use it no longer."""
+        """Stop using compiled code."""
         torch.compiler.set_stance("force_eager")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Leave PyTorch as it was."""
+        """Restore PyTorch's default."""
         torch.compiler.set_stance("default")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave PyTorch as it was."""
+        """Restore PyTorch's default."""
         torch.compiler.set_stance("default")
 
 
@@ -124,7 +111,7 @@ def _say(text: str) -> None:
 
 
 def batch_sizes(trainer: L.Trainer) -> list[int]:
-    """Return the sizes that the batches of an epoch have: one, or that of the last one, too."""
+    """Return the batch sizes of an epoch: one, or two if the last batch is smaller."""
     loader = cast(TrainLoader, trainer.train_dataloader)
     size = cast(int, loader.batch_size)
     whole, rest = divmod(len(loader.sampler), size)  # type: ignore[arg-type]
@@ -133,7 +120,7 @@ def batch_sizes(trainer: L.Trainer) -> list[int]:
 
 
 def take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
-    """Go through a step without its update, in each state that the network trains in, and leave no trace of it."""
+    """Make a training step without its update, in each training state of the network, and leave no trace."""
     device = trainer.strategy.root_device
     pixels = black_images(model, size).to(device, memory_format=torch.channels_last)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
@@ -144,7 +131,7 @@ def take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
                 outputs = model(pixels)
                 if isinstance(outputs, Tensor):
                     loss = model.loss(outputs, labels)
-                else:  # auxiliary heads, as a training_step of the model's own takes them
+                else:  # auxiliary heads, for a training_step of the model's own
                     tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.requires_grad]
                     loss = torch.stack([tensor.float().sum() for tensor in tensors]).sum()
             torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -152,7 +139,7 @@ def take_step(model: TorchClassifier, size: int, trainer: L.Trainer) -> None:
 
 @contextmanager
 def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put buffers, as batch norm's running statistics, back to what they are now, and PyTorch's generators."""
+    """Restore buffers, such as batch norm's running statistics, and PyTorch's generators at the end of the block."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device], device_type=device.type):
         yield

@@ -1,6 +1,6 @@
-"""Whether a model can be trained, and its checkpoints read again: `fit` asks before it makes a run, and `zoo.testing`.
+"""Checks that a model can be trained and its checkpoints read, for `fit` and `zoo.testing`.
 
-What could leave a trace is tried on a twin of the model, built from the same arguments.
+Checks that could change the model run on a second model, built from the same arguments.
 """
 
 import io
@@ -23,8 +23,8 @@ from datamodules.loading import Batch
 from zoo.core.classifier import Classifier
 from zoo.trained import inference, trained_model
 
-LONGEST = 400  # characters of an error of somebody else's code
-# Code whose lines tell the author of a model nothing.
+LONGEST = 400  # characters of an error
+# Code whose lines do not help the author of a model.
 LIBRARIES = (*(str(Path(file).parent) for file in (torch.__file__, L.__file__)), str(Path(__file__).parents[1]))
 VIEW = "view size is not compatible"
 CONTIGUOUS = (
@@ -34,13 +34,10 @@ CONTIGUOUS = (
 
 
 def check(model: Classifier) -> None:
-    """Check that a model classifies images, that it can make a training step, and that its state can be read again.
-
-    Args:
-        model: just built, on the CPU.
+    """Check that a new model on the CPU can classify images, make a training step, and read its state.
 
     Raises:
-        InputError: names the first thing that it cannot do, and the line of its code.
+        InputError: names the first check that fails, and the line of the model's code.
     """
     name = type(model).__name__
     if lazy := inference.lazy_layers(model):
@@ -49,28 +46,28 @@ def check(model: Classifier) -> None:
         )
     with isolate_rng(include_cuda=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _check_answers(model)
+        _check_logits(model)
         try:
-            twin = _build_again(model)
-        except (Exception, SystemExit) as error:  # a person's own code can raise anything
+            second = _build_again(model)
+        except (Exception, SystemExit) as error:  # a user's code can raise anything
             raise InputError(
                 f"{name} cannot be built a second time from its arguments: {cause(error, model)}"
             ) from error
         _check_plain(model)
-        shapes = _shapes(twin)
-        _check_reading(twin, model.state_dict())
-        _check_step(twin)
-        _check_shapes(twin, shapes)
+        shapes = _shapes(second)
+        _check_reading(second, model.state_dict())
+        _check_step(second)
+        _check_shapes(second, shapes)
 
 
 def _build_again(model: Classifier) -> Classifier:
-    """Build a model from the arguments of another as a checkpoint holds them."""
+    """Build a model from another one's arguments, as a checkpoint holds them."""
     arguments = {name: value for name, value in model.hparams.items() if not name.startswith("_")}
     return trained_model.build(type(model), _written_and_read(arguments))
 
 
 def _written_and_read(content: dict[str, Any]) -> dict[str, Any]:
-    """Return what comes back of the content of a checkpoint."""
+    """Return the content of a checkpoint after writing and reading it."""
     file = io.BytesIO()
     torch.save(content, file)
     file.seek(0)
@@ -78,8 +75,8 @@ def _written_and_read(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def cause(error: BaseException, model: Classifier) -> str:
-    """Return the kind and the text of an error in one line, with a remedy for the error of `view`."""
-    text = one_line(error).partition(" Hint: ")[0]  # of autograd's, which is how this module finds the line
+    """Return the type and the text of an error in one line, with a remedy for the error of `view`."""
+    text = one_line(error).partition(" Hint: ")[0]  # autograd's hint names what this module does
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
     if VIEW in text and getattr(model, "memory_format", None) is torch.channels_last:
         text = f"{text.rstrip('.')}; {CONTIGUOUS}"
@@ -87,9 +84,9 @@ def cause(error: BaseException, model: Classifier) -> str:
 
 
 def _place(frames: list[tuple[str, int]], model: Classifier) -> str:
-    """Return " (FILE, line N)" of the innermost of frames, (file, line), that is the author's code; "" without one."""
-    of_class = getattr(sys.modules.get(type(model).__module__), "__file__", None)
-    own = [frame for frame in frames if frame[0] == of_class or not frame[0].startswith((*LIBRARIES, "<"))]
+    """Return " (FILE, line N)" of the innermost frame, (file, line), in the author's code; "" without one."""
+    class_file = getattr(sys.modules.get(type(model).__module__), "__file__", None)
+    own = [frame for frame in frames if frame[0] == class_file or not frame[0].startswith((*LIBRARIES, "<"))]
     return f" ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else ""
 
 
@@ -97,29 +94,29 @@ def _frames(error: BaseException) -> list[tuple[str, int]]:
     return [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
 
 
-def _check_answers(model: Classifier) -> None:
-    """Check the logits of two images and of one, as the last batch of an evaluation can have."""
+def _check_logits(model: Classifier) -> None:
+    """Check the logits of two images, and of one: the last batch of an evaluation can be that small."""
     name = type(model).__name__
     for n, images in ((2, "two images"), (1, "one image")):
         try:
-            found = inference.logits_of_black(model, n)
+            logits = inference.black_image_logits(model, n)
         except (Exception, SystemExit) as error:
             place = _place(_frames(error), model)
             told = "an image" if n == 2 else "a batch of one image"
             raise InputError(f"{name} cannot classify {told}{place}: {cause(error, model)}") from error
-        if not isinstance(found, Tensor):
-            raise InputError(f"{name} answers to {images} with a {type(found).__name__}, expected a tensor of logits")
-        if tuple(found.shape) != (n, model.num_outputs):
-            shape = tuple(found.shape)
-            raise InputError(f"{name} answers to {images} with {shape}, expected {(n, model.num_outputs)}")
+        if not isinstance(logits, Tensor):
+            raise InputError(f"{name} returns a {type(logits).__name__} for {images}, expected a tensor of logits")
+        if tuple(logits.shape) != (n, model.num_outputs):
+            shape = tuple(logits.shape)
+            raise InputError(f"{name} returns {shape} for {images}, expected {(n, model.num_outputs)}")
 
 
 # A training step.
 
 
 def _check_step(model: Classifier) -> None:
-    """Check that a training step computes a loss, and gradients of it."""
-    if not model.automatic_optimization:  # it makes its steps itself, with the optimizers of a trainer
+    """Check that a training step computes a loss that can be differentiated."""
+    if not model.automatic_optimization:  # its steps need the optimizers of a trainer
         return
     name = type(model).__name__
     outputs: list[Any] = []
@@ -128,7 +125,7 @@ def _check_step(model: Classifier) -> None:
         model.train().register_forward_hook(lambda module, inputs, output: outputs.append(output))
         loss = _loss(model)
     except (Exception, SystemExit) as error:
-        if "is not attached to a `Trainer`" in str(error):  # a step that asks its trainer cannot be tried without one
+        if "is not attached to a `Trainer`" in str(error):  # the step needs a trainer
             return
         if outputs and not isinstance(outputs[-1], Tensor):
             raise InputError(
@@ -150,12 +147,12 @@ def _loss(model: Classifier) -> Tensor | None:
     """Return the loss of a training step; None if the step skips the batch."""
     channels, side, _ = CIFAR10.shape
     pixels = torch.arange(2 * channels * side * side).remainder(251).to(torch.uint8).view(2, side, side, channels)
-    found = model.training_step(Batch(pixels.permute(0, 3, 1, 2), torch.arange(2), torch.arange(2)), 0)
-    return found["loss"] if isinstance(found, Mapping) else found
+    output = model.training_step(Batch(pixels.permute(0, 3, 1, 2), torch.arange(2), torch.arange(2)), 0)
+    return output["loss"] if isinstance(output, Mapping) else output
 
 
 def _forward_frames(model: Classifier) -> list[tuple[str, int]]:
-    """Return the frames, (file, line), of the operation in a training step that cannot be differentiated."""
+    """Return the frames, (file, line), of the operation in a training step that is not differentiable."""
     with warnings.catch_warnings(record=True) as caught, torch.autograd.detect_anomaly(check_nan=False):
         warnings.simplefilter("always")
         try:
@@ -172,12 +169,12 @@ def _forward_frames(model: Classifier) -> list[tuple[str, int]]:
 
 
 def is_plain(value: Any) -> bool:
-    """Return whether a value of a state_dict is a tensor that every reader of a checkpoint knows."""
+    """Return whether a value of a state_dict is an ordinary tensor, which every checkpoint can hold."""
     return type(value) in (Tensor, nn.Parameter) and value.layout is torch.strided and not value.is_meta
 
 
 def _check_plain(model: Classifier) -> None:
-    """Check that the state is of plain tensors."""
+    """Check that the state holds only ordinary tensors."""
     name = type(model).__name__
     for key, value in model.state_dict().items():
         if not is_plain(value):
@@ -189,7 +186,7 @@ def _check_plain(model: Classifier) -> None:
 
 
 def _check_reading(model: Classifier, state: Mapping[str, Any]) -> None:
-    """Check that a model takes the state of its twin, once that was written and read."""
+    """Check that a model can load another one's state from a checkpoint."""
     try:
         model.load_state_dict(_written_and_read(dict(state)))
     except (Exception, SystemExit) as error:
@@ -203,7 +200,7 @@ def _shapes(model: Classifier) -> dict[str, str]:
 
 
 def _check_shapes(model: Classifier, before: Mapping[str, str]) -> None:
-    """Check that the tensors of the state have the shapes of before, now that the model has seen images."""
+    """Check that the shapes of the state are the same after the model has seen images."""
     after = _shapes(model)
     for key in {**before, **after}:
         old, new = before.get(key, "missing"), after.get(key, "missing")

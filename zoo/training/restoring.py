@@ -1,7 +1,7 @@
-"""What a checkpoint restores beside the weights, tried out before a run is made or changed.
+"""A trial of what a checkpoint restores besides the weights, before a run is made or changed.
 
-Lightning restores a checkpoint in the middle of `fit`, where whatever is wrong with it ends in a traceback. The
-checkpoint may come from a stranger, or from another version of a callback.
+Lightning restores a checkpoint within `fit`, where a faulty one would end in a traceback. The checkpoint may come from
+a stranger, or from another version of a callback.
 """
 
 import copy
@@ -29,19 +29,19 @@ LARGEST = 1e18
 
 
 def check(path: Path, content: Content, trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule) -> None:
-    """Check that a training can go on from a checkpoint.
+    """Check that training can resume from a checkpoint.
 
     Args:
         path: of the checkpoint, for messages.
-        content: what it holds.
+        content: of the checkpoint.
         trainer: with all callbacks.
         model: with its optimizer.
-        data: that has read its images.
+        data: with its images read.
 
     Raises:
-        InputError: names what cannot be restored.
+        InputError: names the part that cannot be restored.
     """
-    if "current_model_state" in content:  # of a callback that averages weights
+    if "current_model_state" in content:  # from a callback that averages weights
         _try("the weights of the model", path, partial(_check_averaged, path, content, model))
     _try("the progress of the loops", path, partial(_check_progress, content, trainer, data))
     _try("the metrics", path, partial(_check_metrics, content, model))
@@ -60,7 +60,7 @@ def _try(what: str, path: Path, restore: Callable[[], None]) -> None:
         restore()
     except InputError:
         raise
-    except Exception as error:  # junk can raise almost anything, and so can a callback of the user's own
+    except Exception as error:  # junk, and callbacks of other packages, can raise almost anything
         raise InputError(f"{path}: {what} cannot be restored ({type(error).__name__}: {error})") from error
 
 
@@ -72,11 +72,11 @@ def _check_averaged(path: Path, content: Content, model: Classifier) -> None:
 def _check_progress(content: Content, trainer: L.Trainer, data: CIFAR10DataModule) -> None:
     state = content["loops"]["fit_loop"]
     check_like(_shared(trainer.fit_loop.state_dict(), state), state, "fit_loop")
-    for of_loader in state.get("state_dict", {}).get("combined_loader", []):
-        check_like({"batches": 0}, of_loader, "combined_loader")
+    for loader_state in state.get("state_dict", {}).get("combined_loader", []):
+        check_like({"batches": 0}, loader_state, "combined_loader")
         if checkpoints.is_mid_epoch(content):
             data.trainer = trainer
-            cast(TrainLoader, data.train_dataloader()).load_state_dict(of_loader)
+            cast(TrainLoader, data.train_dataloader()).load_state_dict(loader_state)
 
 
 def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
         return
     state = states[callback.state_key]
     check_like({}, state, type(callback).__name__)
-    if type(callback).__module__.startswith(OURS):  # another may keep other things at other times
+    if type(callback).__module__.startswith(OURS):  # the state of others may have other keys at other times
         check_like(_shared(callback.state_dict(), state), state, type(callback).__name__)
     try:
         copied = copy.deepcopy(callback)
@@ -94,8 +94,8 @@ def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
 
 
 def _check_metrics(content: Content, model: Classifier) -> None:
-    ours = model.metrics["train_metrics"].metric_state
-    check_like(ours, content.get("train_metrics", ours), "train_metrics")
+    own = model.metrics["train_metrics"].metric_state
+    check_like(own, content.get("train_metrics", own), "train_metrics")
     results = content.get("results", {})
     check_like({}, results, "results")
     for stage, summary in results.items():
@@ -105,28 +105,28 @@ def _check_metrics(content: Content, model: Classifier) -> None:
 
 
 def check_optimizer(content: Content, model: Classifier) -> None:
-    """Check the states of optimizer and schedule: that they are of the kind that the model's own have after a step.
+    """Check that the states of optimizer and schedule are like those of the model's own after a step.
 
     Args:
-        content: of a checkpoint.
-        model: with its optimizer; it is left as it is.
+        content: of a checkpoint; it stays as it is.
+        model: with its optimizer; it stays as it is.
 
     Raises:
-        Exception: of any kind, where they are not.
+        Exception: of any kind, if they differ.
     """
-    told = {key: copy.deepcopy(content[key]) for key in ("optimizer_states", "lr_schedulers")}
-    for key in told:
-        check_like([{}], told[key], key)
-    model, states = copy.deepcopy(model), told["optimizer_states"]
-    if "optimizer" in content:
-        told["optimizer"] = copy.deepcopy(content["optimizer"])
-        optimizer_state.adapt(told, model)
-    (state,), (schedule,) = told["optimizer_states"], told["lr_schedulers"]
+    keys = ("optimizer_states", "lr_schedulers", "optimizer")
+    adapted = {key: copy.deepcopy(content[key]) for key in keys if key in content}
+    for key in keys[:2]:
+        check_like([{}], adapted[key], key)
+    model, states = copy.deepcopy(model), adapted["optimizer_states"]
+    optimizer_state.adapt(adapted, model)
+    (state,), (schedule,) = adapted["optimizer_states"], adapted["lr_schedulers"]
+    is_same_optimizer = adapted["optimizer_states"] is states
 
     optimizer, expected = (model.make_optimizer(model.parameter_groups()) for _ in range(2))
-    for ours, theirs in zip(expected.state_dict()["param_groups"], state["param_groups"], strict=True):
-        check_like(_shared(ours, theirs), theirs, "param_groups")
-        _check_finite(theirs, "param_groups")
+    for own, saved in zip(expected.state_dict()["param_groups"], state["param_groups"], strict=True):
+        check_like(_shared(own, saved), saved, "param_groups")
+        _check_finite(saved, "param_groups")
     optimizer.load_state_dict(state)
     scheduler = EveryStepLR(expected, [partial(lambda step: 1.0) for _ in expected.param_groups])
     check_like(_shared(scheduler.state_dict(), schedule), schedule, "lr_schedulers")
@@ -135,30 +135,30 @@ def check_optimizer(content: Content, model: Classifier) -> None:
     scheduler.load_state_dict(schedule)
 
     before = model.make_optimizer(model.parameter_groups())
-    if told["optimizer_states"] is states:  # of the same optimizer, which may have had other options
-        for group, theirs in zip(before.param_groups, content["optimizer_states"][0]["param_groups"], strict=True):
-            group.update({name: value for name, value in theirs.items() if name != "params"})
+    if is_same_optimizer:  # with other options, perhaps
+        for group, saved in zip(before.param_groups, content["optimizer_states"][0]["param_groups"], strict=True):
+            group.update({name: value for name, value in saved.items() if name != "params"})
     for group in expected.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     try:
         expected.step()
         before.step()
-    except Exception:  # it wants a closure: its state is not known before the training
+    except Exception:  # a step that needs a closure cannot be tried before training
         return
-    for parameter, of_parameter in expected.state.items():
+    for parameter, expected_state in expected.state.items():
         if optimizer.state.get(parameter):
-            check_like(of_parameter, optimizer.state[parameter], "state")
-    if told["optimizer_states"] is states:
+            check_like(expected_state, optimizer.state[parameter], "state")
+    if is_same_optimizer:
         _check_filled(before, optimizer, content.get("global_step", 0))
 
 
-def _check_filled(expected: Optimizer, found: Optimizer, steps: int) -> None:
-    """Check that an optimizer has a state where it needs one, but for parameters that never got a gradient."""
+def _check_filled(expected: Optimizer, saved: Optimizer, steps: int) -> None:
+    """Check that an optimizer has the state it needs, except for parameters that never had a gradient."""
     needs_state = [parameter for parameter, state in expected.state.items() if _has_tensors(state)]
-    if needs_state and steps > 0 and not found.state:
+    if needs_state and steps > 0 and not saved.state:
         raise ValueError(f"state is empty after {steps} steps")
-    if any(parameter in found.state and not found.state[parameter] for parameter in needs_state):
+    if any(parameter in saved.state and not saved.state[parameter] for parameter in needs_state):
         raise ValueError("state is empty for some of the parameters")
 
 
@@ -167,11 +167,7 @@ def _has_tensors(state: dict[str, Any]) -> bool:
 
 
 def _check_finite(options: dict[str, Any], where: str) -> None:
-    """Check that the numbers among an optimizer's options are finite.
-
-    Raises:
-        ValueError: names the first that is not.
-    """
+    """Raise ValueError unless all numbers among an optimizer's options are finite."""
     for name, value in options.items():
         for number in value if isinstance(value, (list, tuple)) else [value]:
             is_number = isinstance(number, float) or (isinstance(number, Tensor) and number.numel() == 1)
@@ -179,41 +175,39 @@ def _check_finite(options: dict[str, Any], where: str) -> None:
                 raise ValueError(f"{where}.{name} is {float(number)}, expected a finite number")
 
 
-def _shared(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Return what is expected of the keys that there are: other versions keep other things."""
-    return {key: value for key, value in expected.items() if key in found}
+def _shared(expected: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the expected values of the keys that exist: other versions have other keys."""
+    return {key: value for key, value in expected.items() if key in saved}
 
 
-def check_like(expected: Any, found: Any, where: str) -> None:
-    """Check that a state has the keys, the kinds of values and the shapes of another one.
-
-    Empty dictionaries and lists, and None, stand for any value.
+def check_like(expected: Any, saved: Any, where: str) -> None:
+    """Check that a state has the keys, types and shapes of another one; empty containers and None accept any value.
 
     Raises:
-        TypeError: names what differs.
+        TypeError: names the difference.
         ValueError: names a number that is NaN or far too large.
     """
-    is_free = isinstance(expected, (dict, list)) and not expected and isinstance(found, type(expected))
+    is_free = isinstance(expected, (dict, list)) and not expected and isinstance(saved, type(expected))
     if expected is None or is_free:
         return
-    if isinstance(expected, dict) and isinstance(found, dict):
+    if isinstance(expected, dict) and isinstance(saved, dict):
         for key, value in expected.items():
-            if key not in found:
+            if key not in saved:
                 raise TypeError(f"{where} lacks {key}")
-            check_like(value, found[key], f"{where}.{key}")
-    elif isinstance(expected, (list, tuple)) and isinstance(found, (list, tuple)):
-        if len(expected) != len(found):
-            raise TypeError(f"{where} has {len(found)} values, expected {len(expected)}")
-        for value, other in zip(expected, found, strict=True):
+            check_like(value, saved[key], f"{where}.{key}")
+    elif isinstance(expected, (list, tuple)) and isinstance(saved, (list, tuple)):
+        if len(expected) != len(saved):
+            raise TypeError(f"{where} has {len(saved)} values, expected {len(expected)}")
+        for value, other in zip(expected, saved, strict=True):
             check_like(value, other, where)
-    elif _shape(expected) != _shape(found) or isinstance(expected, str) != isinstance(found, str):
-        raise TypeError(f"{where} is {_describe(found)}, expected {_describe(expected)}")
-    elif isinstance(found, (int, float)) and not abs(found) <= LARGEST:  # NaN neither
-        raise ValueError(f"{where} is {float(found):g}, expected a number of at most {LARGEST:g}")
+    elif _shape(expected) != _shape(saved) or isinstance(expected, str) != isinstance(saved, str):
+        raise TypeError(f"{where} is {_describe(saved)}, expected {_describe(expected)}")
+    elif isinstance(saved, (int, float)) and not abs(saved) <= LARGEST:  # NaN neither
+        raise ValueError(f"{where} is {float(saved):g}, expected a number of at most {LARGEST:g}")
 
 
 def _shape(value: Any) -> Any:
-    """Return the shape of a number or a tensor; of all else, its type."""
+    """Return the shape of a number or a tensor, and the type of any other value."""
     if isinstance(value, Tensor):
         return tuple(value.shape)
     return () if isinstance(value, (bool, int, float)) else type(value)

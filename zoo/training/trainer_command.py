@@ -21,7 +21,7 @@ from zoo.runs import results, run_directory
 from zoo.runs.checkpoints import LAST
 from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
-from zoo.training import callback_checks, outcome, processes, run_logger, slurm
+from zoo.training import callback_checks, evaluation_results, processes, run_logger, slurm
 from zoo.training.callbacks.graceful_stop import GracefulStop
 from zoo.training.callbacks.history import History
 from zoo.training.callbacks.progress import EpochLine, ProgressBar
@@ -115,11 +115,11 @@ class TrainerCommand:
             directory: of the run, or of this evaluation.
             facts: what metrics.json says beside the metrics.
         """
-        outcome.show(self.model, self.data, stage)
+        evaluation_results.show(self.model, self.data, stage)
         if directory is None:
             return
         facts = {"seed": self.config.seed_everything, "checkpoint": checkpoint, **facts}
-        outcome.write(self.trainer, self.model, self.data, stage, directory, facts)
+        evaluation_results.write(self.trainer, self.model, self.data, stage, directory, facts)
         processes.say(f"Results: {directory}")
         if run_logger.run_loggers(self.trainer):
             # The runs_dir of a run that goes on may be a stranger's.

@@ -1,1 +1,1 @@
-"""The sections of a report on a trained model: each measures something, and says what it found."""
+"""The sections of a report on a trained model: each measures something and describes the result."""

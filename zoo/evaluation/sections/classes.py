@@ -1,4 +1,4 @@
-"""Which classes are confused, how good each is, and which wrong answers the model was surest of."""
+"""Which classes are confused, the metrics of each class, and the most confident wrong predictions."""
 
 import math
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from zoo.evaluation import mistakes, significance
 from zoo.evaluation.document import Block, Fact, Gallery, Section, Table, Text, Tile, Value
-from zoo.evaluation.sections.common import KINDS, picture
+from zoo.evaluation.sections.common import KINDS, plot
 from zoo.evaluation.subject import Stage, Subject
 from zoo.plots import confusion_matrix
 
 PAIRS = 10  # of classes
-IN_WORDS = 3  # of these
+IN_WORDS = 3  # pairs
 WORST = 24  # mistakes
 PLACES: dict[Stage, str] = {
     "test": "in the test set",
@@ -20,14 +20,14 @@ PLACES: dict[Stage, str] = {
 
 
 def confusion(subject: Subject) -> Section:
-    """Return the confusion matrix, and the pairs that are confused most in words."""
-    counts, names = subject.answers.confusion, subject.class_names
+    """Return the confusion matrix, with the most confused pairs in words."""
+    counts, names = subject.predictions.confusion, subject.class_names
     pairs = mistakes.most_confused(counts, PAIRS)
-    told = [f"{names[p.truth]} taken for {names[p.answer]}: {p.images:,} of {p.of:,}" for p in pairs[:IN_WORDS]]
+    told = [f"{names[p.truth]} taken for {names[p.predicted]}: {p.images:,} of {p.total:,}" for p in pairs[:IN_WORDS]]
     images = f"{counts.sum():,} {KINDS[subject.stage]} images"
     blocks: list[Block] = [
         Text(f"Confused most: {'; '.join(told)}." if told else "No image was taken for another class."),
-        picture(
+        plot(
             "confusion_matrix",
             confusion_matrix.draw(counts.tolist(), names, images),
             "Confusion matrix, in per cent of each true class",
@@ -36,21 +36,14 @@ def confusion(subject: Subject) -> Section:
     ]
     if pairs:
         rows: dict[str, list[Value]] = {
-            f"{names[p.truth]} taken for {names[p.answer]}": [p.images, p.of, p.images / p.of] for p in pairs
+            f"{names[p.truth]} taken for {names[p.predicted]}": [p.images, p.total, p.images / p.total] for p in pairs
         }
         columns = {"images": ",", "of": ",", "share": ".1%"}
-        blocks.append(
-            Table("most_confused", "confusion", columns, rows, "Those with the largest share of their class.")
-        )
-    blocks.append(
-        Table(
-            "confusion_matrix",
-            "truth",
-            dict.fromkeys(names, ","),
-            dict(zip(names, counts.tolist(), strict=True)),
-            "The matrix in numbers of images: each row is a true class, each column an answer.",
-        )
-    )
+        caption = "The pairs with the largest share of their true class."
+        blocks.append(Table("most_confused", "confusion", columns, rows, caption))
+    matrix = dict(zip(names, counts.tolist(), strict=True))
+    caption = "The matrix in numbers of images: each row is a true class, each column a predicted class."
+    blocks.append(Table("confusion_matrix", "truth", dict.fromkeys(names, ","), matrix, caption))
     return Section("confusion", "Confusion matrix", blocks)
 
 
@@ -58,45 +51,45 @@ def per_class(subject: Subject) -> Section:
     """Return precision, recall and F1 of each class."""
     explanation = (
         "The accuracy of a class is its recall: the share of its images that is recognized, here with Wilson's 95 % "
-        "interval. Precision is the share of the answers naming the class that is right, and F1 the harmonic mean of "
+        "interval. Precision is the share of the predictions of a class that is correct, and F1 the harmonic mean of "
         "precision and recall."
     )
     columns = {
-        "images": ",", "answers": ",", "accuracy (recall)": ".2%", "95 % interval": ".2%", "precision": ".2%",
+        "images": ",", "predicted": ",", "accuracy (recall)": ".2%", "95 % interval": ".2%", "precision": ".2%",
         "F1": ".4f",
     }  # fmt: skip
-    rows = {name: _row(subject.answers.confusion, label) for label, name in enumerate(subject.class_names)}
+    rows = {name: _row(subject.predictions.confusion, label) for label, name in enumerate(subject.class_names)}
     return Section("classes", "Each class", [Text(explanation), Table("per_class", "class", columns, rows)])
 
 
 def _row(counts: np.ndarray, label: int) -> list[Value]:
-    right, images, answers = (int(n) for n in (counts[label, label], counts[label].sum(), counts[:, label].sum()))
-    recall = right / images if images else math.nan
-    precision = right / answers if answers else math.nan
-    f1 = 2 * right / (images + answers) if images + answers else math.nan
-    return [images, answers, recall, significance.wilson(right, images), precision, f1]
+    correct, images, predicted = (int(n) for n in (counts[label, label], counts[label].sum(), counts[:, label].sum()))
+    recall = correct / images if images else math.nan
+    precision = correct / predicted if predicted else math.nan
+    f1 = 2 * correct / (images + predicted) if images + predicted else math.nan
+    return [images, predicted, recall, significance.wilson(correct, images), precision, f1]
 
 
 def worst(subject: Subject) -> Section:
-    """Return the wrong answers that the model was surest of."""
-    answers, names = subject.answers, subject.class_names
+    """Return the most confident wrong predictions."""
+    predictions, names = subject.predictions, subject.class_names
     tiles = [
         Tile(
             subject.images.pixels[position].transpose(1, 2, 0),
             {
-                "truth": Fact("truth", names[answers.labels[position]]),
-                "answer": Fact("answer", names[answers.predictions[position]]),
-                "probability": Fact("sure", float(answers.confidences[position]), ".1%"),
+                "truth": Fact("truth", names[predictions.labels[position]]),
+                "predicted": Fact("predicted", names[predictions.predicted[position]]),
+                "probability": Fact("probability", float(predictions.confidences[position]), ".1%"),
                 "index": Fact("image", int(subject.images.indices[position])),
             },
         )
-        for position in mistakes.worst(answers, WORST)
+        for position in mistakes.worst(predictions, WORST)
     ]
-    wrong = int((~answers.right).sum())
+    wrong = int((~predictions.correct).sum())
     if not tiles:
-        return Section("mistakes", "Worst mistakes", [Text("Not one answer is wrong.")])
+        return Section("mistakes", "Worst mistakes", [Text("Every prediction is correct.")])
     text = (
-        f"Of {wrong:,} wrong answers the {len(tiles)} that the model was surest of. An image's number is its place "
+        f"The {len(tiles)} most confident of {wrong:,} wrong predictions. The number of an image is its position "
         f"{PLACES[subject.stage]}, counted from 0."
     )
     return Section("mistakes", "Worst mistakes", [Text(text), Gallery("mistakes", tiles)])

@@ -1,4 +1,4 @@
-"""Whether one model is really better than another: both answer to the same images."""
+"""Whether one model is really better than another on the same images."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from datamodules.errors import printable
 from zoo.evaluation.document import Block, Fact, Facts, Section, Table, Text, Value
 from zoo.evaluation.sections.common import KINDS
 from zoo.evaluation.significance import LEVEL, RESAMPLES, McNemar, bootstrap, mcnemar
-from zoo.evaluation.subject import Subject, answers
+from zoo.evaluation.subject import Subject, predict
 from zoo.trained.trained_model import Trained
 
 SEED = 0  # of the bootstrap
 
 
 def section(subject: Subject, other: Trained) -> tuple[Section, str]:
-    """Return the comparison of a model, A, with another one, B, and its verdict alone.
+    """Return the comparison of a model, A, with another model, B, and its verdict alone.
 
     Raises:
-        InputError: where B's answers are no numbers.
+        InputError: if the logits of B are not finite.
     """
-    first, second = subject.answers.right, answers(other, subject.images).right
+    first, second = subject.predictions.correct, predict(other, subject.images).correct
     n = len(first)
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     test = mcnemar(only_first, only_second)
@@ -44,10 +44,10 @@ def section(subject: Subject, other: Trained) -> tuple[Section, str]:
         "A wrong": [only_second, int((~first & ~second).sum())],
     }
     explanation = (
-        "McNemar's test looks at the images that only one of the two gets right: if both were equally good, each of "
-        "these would be a toss of a coin. The bootstrap draws as many images anew, with replacement, and takes both "
-        "models' answers to them. Both ask whether other images could have decided otherwise, and not what another "
-        "seed of the training would have given: for that, train several of each and use compare."
+        "McNemar's test looks at the images that only one of the two models classifies correctly. If both models were "
+        "equally good, each of these would be a coin toss. The bootstrap draws as many images again, with replacement, "
+        "and compares both models on them. Both ask whether other images could have changed the result. Neither asks "
+        "about other training seeds: for that, train several runs of each and use compare."
     )
     blocks: list[Block] = [
         Text(verdict),
@@ -65,14 +65,14 @@ def _underflow(probability: float) -> str:
 def conclusion(
     only_first: int, only_second: int, difference: float, interval: tuple[float, float], test: McNemar
 ) -> str:
-    """Return in one paragraph which of two models is better, if the images tell them apart.
+    """Return one paragraph on which of two models is better.
 
     Args:
         only_first: images that only A classifies correctly.
         only_second: images that only B classifies correctly.
-        difference: of their accuracies, B - A.
+        difference: accuracy of B minus accuracy of A.
         interval: the 95% confidence interval of the difference.
-        test: McNemar's, of the two counts.
+        test: McNemar's test of the two counts.
     """
     if only_first == only_second:
         return f"These images do not tell A and B apart: each alone is right about {only_first:,} of them."

@@ -1,4 +1,4 @@
-"""How the model was trained, how fast it is, and what the report was made with."""
+"""The training of the model, its speed, and the versions that made the report."""
 
 import math
 import time
@@ -11,7 +11,7 @@ import yaml
 from datamodules.errors import InputError
 from zoo.evaluation.document import Fact, Facts, Listing, Section, Text
 from zoo.evaluation.latency import TURNS, Latency, measure
-from zoo.evaluation.sections.common import picture
+from zoo.evaluation.sections.common import plot
 from zoo.evaluation.subject import Subject
 from zoo.plots import learning_curves
 from zoo.runs import configs, metrics_csv, results, run_directory
@@ -30,47 +30,47 @@ def epoch_metrics(trained: Trained) -> dict[str, list[float]]:
 
 
 def best_epoch(columns: Mapping[str, list[float]]) -> int | None:
-    """Return the epoch of the highest accuracy on the validation set; None where there is none."""
+    """Return the epoch with the highest validation accuracy; None if no epoch has one."""
     accuracies = np.array(columns.get("val/acc", [math.nan]))
     return None if np.isnan(accuracies).all() else int(columns["epoch"][np.nanargmax(accuracies)])
 
 
 def curves(subject: Subject) -> Section | None:
-    """Return the learning curves; None where the checkpoint lies in no run that has any."""
+    """Return the learning curves; None if the checkpoint lies in no run with a metrics.csv."""
     columns = epoch_metrics(subject.trained)
     if not columns:
         return None
     figure = learning_curves.draw(columns, subject.data.source_name)
     title = "Loss and accuracy over the epochs"
     caption = f"{title}. The checkpoint is of epoch {subject.trained.epochs:,}."
-    return Section("curves", "Learning curves", [picture("learning_curves", figure, title, caption)])
+    return Section("curves", "Learning curves", [plot("learning_curves", figure, title, caption)])
 
 
 def speed(subject: Subject) -> Section:
     """Return throughput and latency."""
-    found: Latency = measure(subject.trained.model, subject.images.pixels[:BATCH_SIZE])
+    latency: Latency = measure(subject.trained.model, subject.images.pixels[:BATCH_SIZE])
     facts = {
-        "images_per_second": Fact("Throughput", found.images_per_second, ",.0f", f"images/s, {BATCH_SIZE} at a time"),
-        "milliseconds": Fact("Latency", found.milliseconds, ".3g", "ms for one image alone"),
-        "hardware": Fact("Hardware", found.hardware),
+        "images_per_second": Fact("Throughput", latency.images_per_second, ",.0f", f"images/s, {BATCH_SIZE} at a time"),
+        "milliseconds": Fact("Latency", latency.milliseconds, ".3g", "ms for one image alone"),
+        "hardware": Fact("Hardware", latency.hardware),
     }
     method = (
-        f"Medians of {TURNS['batch']} and {TURNS['single']} turns, from pixels in memory to logits. Other load on the "
+        f"Medians of {TURNS['batch']} and {TURNS['single']} runs, from pixels in memory to logits. Other load on the "
         "machine makes both worse."
     )
     return Section("speed", "Speed", [Facts(facts), Text(method)])
 
 
 def origin(subject: Subject) -> Section:
-    """Return the config of the model, and the versions of what made the report."""
-    text = yaml.safe_dump(_given(_config(subject.trained)), sort_keys=False, allow_unicode=True)
+    """Return the config of the model, and the versions that made the report."""
+    text = yaml.safe_dump(_without_null(_config(subject.trained)), sort_keys=False, allow_unicode=True)
     versions = {name.replace("-", "_"): Fact(name, version) for name, version in results.versions().items()}
     made = {"date": Fact("Made on", time.strftime("%Y-%m-%d"))}
     return Section("origin", "Config and versions", [Facts(made | versions), Listing("config", "The config", text)])
 
 
 def _config(trained: Trained) -> dict[str, Any]:
-    """Return the config of the run; where that cannot be had, what the checkpoint tells of it."""
+    """Return the config of the run, or the part of it in the checkpoint if that cannot be read."""
     run = run_directory.holding(trained.path)
     try:
         return configs.read(run / run_directory.CONFIG) if run else trained.config
@@ -78,8 +78,8 @@ def _config(trained: Trained) -> dict[str, Any]:
         return trained.config
 
 
-def _given(value: Any) -> Any:
-    """Return `value` without what is null in it."""
+def _without_null(value: Any) -> Any:
+    """Return a config without keys whose value is null."""
     if not isinstance(value, dict):
         return value
-    return {name: _given(inner) for name, inner in value.items() if inner is not None}
+    return {name: _without_null(inner) for name, inner in value.items() if inner is not None}

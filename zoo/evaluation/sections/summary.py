@@ -1,4 +1,4 @@
-"""Who was evaluated on what, and the figures that people ask for first."""
+"""What was evaluated on which images, and the metrics that people ask for first."""
 
 import torch
 
@@ -12,24 +12,24 @@ from zoo.evaluation.subject import Stage, Subject
 
 ONCE: dict[Stage, str] = {
     "test": (
-        "All figures are of the test set, which is for the end: choose between models, settings and checkpoints on "
-        "the validation set (--stage val). Who chooses by the figures of this report makes them too good."
+        "All metrics are of the test set. Choose between models, settings and checkpoints on the validation set "
+        "(--stage val): selecting by test metrics makes them too optimistic."
     ),
     "val": (
-        "All figures are of the validation set, which is for choices. Where the checkpoint was chosen on these very "
-        "images, they flatter it a little: the test set says, once and at the end, how good it is."
+        "All metrics are of the validation set, which is for choices. If the checkpoint was chosen on these images, "
+        "they are a little too optimistic. The test set is for one measurement at the end."
     ),
 }
 
 
 def section(subject: Subject) -> Section:
-    """Return the section."""
+    """Return the summary."""
     interval = Text(
-        "The interval is Wilson's: another sample of as many images would give another accuracy, and intervals made in "
-        "this way hold the accuracy on all images there could be in 95 of 100 cases.",
+        "The interval is Wilson's: another sample of as many images would give another accuracy, and 95 of 100 such "
+        "intervals contain the accuracy on all possible images.",
         "https://doi.org/10.1080/01621459.1927.10502953",
     )
-    facts = {**_about(subject), **_figures(subject), **_training(subject)}
+    facts = {**_about(subject), **_metrics(subject), **_training(subject)}
     return Section("summary", "Summary", [Facts(facts), Text(ONCE[subject.stage]), interval])
 
 
@@ -40,27 +40,29 @@ def _about(subject: Subject) -> dict[str, Fact]:
         "checkpoint": Fact("Checkpoint", printable(subject.trained.path)),
         "source": Fact("Images", subject.data.source_name),
         "stage": Fact("Set", KINDS[subject.stage]),
-        "images": Fact("Number of images", len(subject.answers.labels), ","),
+        "images": Fact("Number of images", len(subject.predictions.labels), ","),
         "task": Fact("Task", subject.data.task, note=f"{len(subject.class_names)} classes"),
     }
 
 
-def _figures(subject: Subject) -> dict[str, Fact]:
-    answers, binary = subject.answers, len(subject.class_names) == 2
-    found = metrics.summarize(torch.from_numpy(answers.confusion))
-    of = f"of '{subject.class_names[1]}'" if binary else "mean over the classes"
-    facts = accuracy(int(answers.right.sum()), len(answers.labels))
+def _metrics(subject: Subject) -> dict[str, Fact]:
+    predictions, binary = subject.predictions, len(subject.class_names) == 2
+    summary = metrics.summarize(torch.from_numpy(predictions.confusion))
+    note = f"of '{subject.class_names[1]}'" if binary else "mean over the classes"
+    facts = accuracy(int(predictions.correct.sum()), len(predictions.labels))
     if binary:
         majority = "of always answering the commonest class"
         facts |= {
-            "balanced_accuracy": Fact("Balanced accuracy", found["balanced_acc"], ".2%", "mean recall of the classes"),
-            "majority_accuracy": Fact("For comparison", found["majority_acc"], ".2%", majority),
+            "balanced_accuracy": Fact(
+                "Balanced accuracy", summary["balanced_acc"], ".2%", "mean recall of the classes"
+            ),
+            "majority_accuracy": Fact("For comparison", summary["majority_acc"], ".2%", majority),
         }
     return facts | {
-        "precision": Fact("Precision", found["precision"], ".4f", of),
-        "recall": Fact("Recall", found["recall"], ".4f", of),
-        "f1": Fact("F1", found["f1"], ".4f", of),
-        "loss": Fact("Loss", calibration_error.quality(answers).nll, ".4f", "mean cross-entropy, in nats"),
+        "precision": Fact("Precision", summary["precision"], ".4f", note),
+        "recall": Fact("Recall", summary["recall"], ".4f", note),
+        "f1": Fact("F1", summary["f1"], ".4f", note),
+        "loss": Fact("Loss", calibration_error.quality(predictions).nll, ".4f", "mean cross-entropy, in nats"),
     }
 
 

@@ -1,1 +1,1 @@
-"""Callbacks: what happens beside training."""
+"""Callbacks of a run."""

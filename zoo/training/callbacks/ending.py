@@ -1,4 +1,4 @@
-"""Why training ended before its last epoch."""
+"""The reason why training ended before its last epoch."""
 
 import shlex
 from pathlib import Path
@@ -11,10 +11,10 @@ from zoo.training.callbacks.early_stopping import EpochEarlyStopping
 
 
 class Ending(L.Callback):
-    """Prints one line if a callback ends training early: after which step, why, and how to go on.
+    """Prints one line if a callback ends training early: the step, the reason, and how to resume the run.
 
     Attributes:
-        path: of the run's last checkpoint; None if none is saved.
+        path: the run's last checkpoint; None if none is saved.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Ending(L.Callback):
             if isinstance(callback, EarlyStopping) and callback.stopping_reason_message is not None:
                 return callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
             if isinstance(callback, Timer) and (callback.time_remaining() or 1) <= 0:
-                return f"the time limit is reached{self.way_on()}"
+                return f"the time limit is reached{self.how_to_resume()}"
         return "a callback asked for it"
 
-    def way_on(self) -> str:
-        """Return how to resume the run, to end a sentence about the time limit."""
+    def how_to_resume(self) -> str:
+        """Return how to resume the run, as the end of a sentence."""
         if self.path is None or not self.path.is_file():
             return ", and no checkpoint is saved"
         run = shlex.quote(str(self.path.parent.parent))

@@ -1,4 +1,4 @@
-"""Ends a run whose loss or weights are no longer finite, before a checkpoint takes them."""
+"""Ends a run whose loss or weights are no longer finite, before they get into a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from zoo.core.classifier import Classifier
 
 
 class StopWhenNotFinite(L.Callback):
-    """Checks the sum of the epoch's losses every `every_n_steps`, and that and the weights before a checkpoint.
+    """Checks the sum of the epoch's losses every `every_n_steps`, and before each checkpoint the weights, too.
 
-    The sum is NaN or infinite once a single loss was. Reading it waits for the device, so it is not done every step.
-    Weights are the parameters, and the buffers whose values are finite in a model that was just built, before a
-    checkpoint is loaded: an attention mask holds -inf for good. So a resumed run checks the same buffers.
+    A single loss that is not finite makes the sum NaN or infinite. Reading the sum waits for the device, so not every
+    step is checked. Weights are the parameters, and the buffers that are finite in a newly built model: an attention
+    mask holds -inf on purpose. A resumed run checks the same buffers.
 
     Args:
-        every_n_steps: optimizer steps from one look to the next.
+        every_n_steps: optimizer steps from one check to the next.
 
     Attributes:
-        path: of the run's last checkpoint, for the message; None where none is saved.
+        path: the run's last checkpoint, for the message; None if none is saved.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -31,7 +31,7 @@ class StopWhenNotFinite(L.Callback):
         self._exempt: set[str] = set()  # names of buffers
 
     def setup(self, trainer: L.Trainer, pl_module: Classifier, stage: str) -> None:
-        """Note the buffers that do not start finite; the trainer loads a checkpoint after this."""
+        """Note the buffers that are not finite yet; the trainer loads a checkpoint after this."""
         if stage == "fit":
             parameters = dict(pl_module.named_parameters())
             started = pl_module.state_dict().items()
@@ -40,13 +40,13 @@ class StopWhenNotFinite(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the losses, at the end of an epoch in any case."""
+        """Check the losses, always at the end of an epoch."""
         is_last = trainer.fit_loop.batch_idx + 1 == trainer.num_training_batches
         if trainer.global_step % self.every_n_steps == 0 or is_last:
             self._check(trainer, pl_module, "loss", pl_module.train_loss_is_finite())
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
-        """Look at the losses and the weights."""
+        """Check the losses and the weights."""
         self._check(trainer, pl_module, "loss", pl_module.train_loss_is_finite())
         finite = [_is_finite(t) for name, t in pl_module.state_dict().items() if name not in self._exempt]
         self._check(trainer, pl_module, "weights", bool(torch.stack(finite).all()))
@@ -67,7 +67,7 @@ class StopWhenNotFinite(L.Callback):
 
 
 def _is_finite(tensor: Tensor) -> Tensor:
-    """Return whether all values are finite, as bool () on the tensor's device."""
-    # PyTorch has no isfinite for most floating-point types of 8 bits.
+    """Return whether all values are finite, bool () on the tensor's device."""
+    # PyTorch lacks isfinite for most 8-bit floating-point types.
     is_small = tensor.is_floating_point() and tensor.dtype.itemsize == 1
     return (tensor.float() if is_small else tensor).isfinite().all()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end training after the step at hand, with a checkpoint to go on from."""
+"""Ctrl-C and SIGTERM end training after the current step, with a checkpoint to resume from."""
 
 import signal
 from pathlib import Path
@@ -11,24 +11,23 @@ from zoo.core.signals import ENDING, Stopped, handle, stop_at_once
 
 
 class GracefulStop(L.Callback):
-    """Saves a checkpoint in the middle of an epoch: when a signal asks to stop, and every `every_n_steps`.
+    """Saves a checkpoint within an epoch: after a signal, which also ends training, and every `every_n_steps`.
 
-    A signal that comes while the model is validated waits for the end of it, where a checkpoint is saved anyway. A
-    second signal is not waited with. A test, or a validation alone, is stopped at once.
+    A signal during a validation takes effect after it. A second signal ends the process at once. So does the first one
+    during a test, or a validation without training.
 
-    Lightning installs a handler of its own for SIGTERM just before a trainer starts, and takes back all handlers when
-    it ends. The ones of this callback are put in its place at the first moment after that.
+    Lightning installs its own handler for SIGTERM just before a trainer starts, and restores all handlers at the end.
+    This callback therefore installs its handlers in the first hook after that.
 
     Args:
         every_n_steps: optimizer steps from one checkpoint to the next; None saves at the end of each epoch only.
 
     Attributes:
-        path: of the checkpoint; None saves nothing.
-        requeue: a further signal that stops training, with which SLURM says that a job is to be queued again.
+        path: the checkpoint; None saves nothing.
+        requeue: a further signal that stops training: SLURM's, for a job that is queued again.
     """
 
-    # The processes of a run have to agree on where to stop, which takes time: they talk about it this often.
-    AGREE_EVERY_N_STEPS = 10
+    AGREE_EVERY_N_STEPS = 10  # how often several processes agree on whether to stop, which takes time
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         self.every_n_steps = every_n_steps
@@ -40,28 +39,28 @@ class GracefulStop(L.Callback):
         self._last_step = 0
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over."""
-        self._take_over(self._receive)
+        """Install the handlers."""
+        self._install(self._receive)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over."""
+        """Install the handlers."""
         self._last_step = trainer.global_step
-        self._take_over(self._receive)
+        self._install(self._receive)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over."""
-        self._take_over(stop_at_once)
+        """Install handlers that stop at once."""
+        self._install(stop_at_once)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over, where a model is validated and not trained."""
+        """Install handlers that stop at once, for a validation without training."""
         if trainer.state.fn != "fit":
-            self._take_over(stop_at_once)
+            self._install(stop_at_once)
 
-    def _take_over(self, handler: Any) -> None:
+    def _install(self, handler: Any) -> None:
         handle(ENDING if self.requeue is None else (*ENDING, self.requeue), handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        # SLURM sends SIGTERM after the signal to queue a job again, which is under way then.
+        # SLURM sends SIGTERM after its signal to queue the job again.
         if self._received is not None and self._received != self.requeue:
             raise Stopped(number, "at once")
         self._received = self._received or number
@@ -69,23 +68,23 @@ class GracefulStop(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, between two steps and not at the end of an epoch, which has its own checkpoint."""
+        """Save between two steps; the end of an epoch has its own checkpoint."""
         step, batches = trainer.global_step, trainer.fit_loop.batch_idx + 1
         if step == self._last_step or batches >= trainer.num_training_batches:
             self._due = False
             return
-        it_is_time = step // self.AGREE_EVERY_N_STEPS > self._last_step // self.AGREE_EVERY_N_STEPS
-        if trainer.world_size == 1 or it_is_time:
+        must_agree = step // self.AGREE_EVERY_N_STEPS > self._last_step // self.AGREE_EVERY_N_STEPS
+        if trainer.world_size == 1 or must_agree:
             self._stopping = self._is_asked_to_stop(trainer)
         self._last_step, self._saved = step, False
         self._due = self._stopping or (self.every_n_steps is not None and step % self.every_n_steps == 0)
-        # A run that goes on from just before a validation would leave it out: what is due waits for the end of it.
+        # A run resumed from just before a validation would skip it, so the checkpoint waits for the validation's end.
         interval = trainer.val_check_batch
         if not isinstance(interval, int) or batches % interval:
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save what was due before a validation in the middle of an epoch."""
+        """Save the checkpoint that was due before a validation within an epoch."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self._save(trainer)
 
@@ -95,24 +94,21 @@ class GracefulStop(L.Callback):
                 trainer.save_checkpoint(self.path, weights_only=False)
             self._due, self._saved = False, True
 
-    # Stopping waits for the next step, or the next epoch, so that the last one is logged as all others are.
+    # Training stops at the start of the next step or epoch, so that the last one is logged like all others.
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Stop."""
+        """Stop, once the checkpoint is saved."""
         if self._stopping and self._saved:
             self._stop(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop where asked to since the last step of the epoch before."""
+        """Stop after a signal since the last step."""
         if self._is_asked_to_stop(trainer):
             self._stop(trainer)
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop where asked to since the last step of all."""
-        if self._is_asked_to_stop(trainer):
-            self._stop(trainer)
+    on_fit_end = on_train_epoch_start
 
     def _is_asked_to_stop(self, trainer: L.Trainer) -> bool:
         return _in_any_process(trainer, self._received is not None)
@@ -124,5 +120,5 @@ class GracefulStop(L.Callback):
         raise Stopped(number, f"after step {trainer.global_step}")
 
 
-def _in_any_process(trainer: L.Trainer, is_so: bool) -> bool:
-    return is_so if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(is_so, all=False)
+def _in_any_process(trainer: L.Trainer, decision: bool) -> bool:
+    return decision if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(decision, all=False)

@@ -53,11 +53,7 @@ class History(L.Callback):
         return {"rows": self.rows, "elapsed": elapsed, "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the rows and the seconds.
-
-        Raises:
-            ValueError: for rows that this class did not write.
-        """
+        """Restore the rows and the seconds; raise ValueError for rows that this class did not write."""
         rows = list(state_dict["rows"])
         for row in rows:
             numbers = [value for name, value in row.items() if name != "data"]

@@ -1,4 +1,4 @@
-"""Slow weights that follow the fast ones."""
+"""Lookahead: slow weights that follow the trained ones."""
 
 import math
 from typing import Any
@@ -12,22 +12,22 @@ from zoo.core.classifier import Classifier
 
 
 class Lookahead(L.Callback):
-    """Every few steps moves slow weights towards the weights, and sets the weights to them; at the end, once more.
+    """Every few steps, moves slow weights towards the weights and copies them back; at the end of training once more.
 
-    Lookahead (Zhang et al. 2019, https://arxiv.org/abs/1907.08610) as airbench does it (Jordan 2024,
-    https://arxiv.org/abs/2404.00498, section 3.5): with the share f of the training done
+    Lookahead (Zhang et al. 2019, https://arxiv.org/abs/1907.08610) as in airbench (Jordan 2024,
+    https://arxiv.org/abs/2404.00498, section 3.5). With the fraction f of training done:
 
         slow <- keep f³ slow + (1 - keep f³) weights,      weights <- slow
 
-    so that it does next to nothing at first and averages in the end. The running statistics of batch norm are weights,
-    too. What the last steps learn after the last time is dropped.
+    At first it hardly changes the weights; towards the end it averages them. The running statistics of batch norm are
+    averaged, too. After the last step the slow weights become the weights.
 
     Args:
-        every_n_steps: how often, at least 1.
-        keep: how much of the slow weights is kept in the end, 0..1; 0.95 to the fifth power by default.
+        every_n_steps: steps from one update to the next, at least 1.
+        keep: share of the slow weights that an update at the end of training keeps, 0..1.
 
     Raises:
-        InputError: for an argument out of its range; and as a training begins that has no end.
+        InputError: if an argument is out of range; or, when training starts, if training has no end.
     """
 
     def __init__(self, every_n_steps: int = 5, keep: float = 0.95**5) -> None:
@@ -40,15 +40,15 @@ class Lookahead(L.Callback):
         self._step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint takes: the slow weights."""
+        """Return the slow weights."""
         return {"slow": self._slow}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the slow weights."""
         self._slow = dict(state_dict["slow"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start from the weights, or from where a checkpoint was."""
+        """Start from the weights, or from those of a checkpoint."""
         if math.isinf(pl_module.training_steps()):
             raise InputError("Lookahead has to know the end: give --trainer.max_epochs or --trainer.max_steps")
         self._step = trainer.global_step
@@ -58,7 +58,7 @@ class Lookahead(L.Callback):
         }
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Classifier, *args: Any) -> None:
-        """Look at the step's number, where the batch made one."""
+        """Update the slow weights, if the batch made a step and the step is due."""
         if trainer.global_step == self._step:
             return
         self._step = step = trainer.global_step
@@ -70,16 +70,16 @@ class Lookahead(L.Callback):
             self.move(_weights(pl_module), 1.0)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Forget the slow weights: another training starts from its own."""
+        """Discard the slow weights."""
         self._slow = {}
 
     @torch.no_grad()
     def move(self, weights: dict[str, Tensor], kept: float) -> None:
-        """Keep that share of the slow weights, and set the weights to them."""
+        """Keep a share of the slow weights, and copy them to the weights."""
         for name, weight in weights.items():
             weight.copy_(self._slow[name].lerp_(weight, 1 - kept))
 
 
 def _weights(model: Classifier) -> dict[str, Tensor]:
-    """Return what of a model can be averaged."""
+    """Return the floating-point tensors of a model's state."""
     return {name: weight for name, weight in model.state_dict().items() if weight.is_floating_point()}

@@ -9,9 +9,9 @@ from zoo.core.classifier import Classifier
 
 
 class ModelOrigin(L.Callback):
-    """Saves the path of the class as the registry has it, and the package of a plugin's model.
+    """Saves the path of the class in the registry, and the package of a plugin's model.
 
-    A package may hand on a class from a module that it hides. The package's name helps whoever lacks it.
+    A package may re-export a class from a hidden module. Whoever lacks the package reads its name in the error.
     """
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:

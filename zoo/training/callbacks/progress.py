@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar on a terminal, and a line an epoch."""
+"""Progress on the terminal: a bar, and a line per epoch."""
 
 import sys
 import time
@@ -11,9 +11,9 @@ from zoo.training.callbacks.history import History
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar, drawn twice a second at the most and only on a terminal.
+    """Lightning's bar, drawn at most twice a second and only on a terminal.
 
-    The loss beside it is read from the last batch when the bar is drawn, not logged at every step.
+    The loss beside it is that of the last batch, read only when the bar is drawn.
     """
 
     SECONDS = 0.5
@@ -26,13 +26,13 @@ class ProgressBar(TQDMProgressBar):
             self.disable()
 
     def get_metrics(self, *args: Any) -> dict[str, Any]:
-        """Nothing: the figures of an epoch are in its line."""
+        """Return nothing: `EpochLine` prints the metrics."""
         return {}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw the bar where the last drawing is old enough."""
+        """Draw the bar, unless it was drawn just now."""
         now = time.perf_counter()
         if self.is_enabled and now - self._drawn >= self.SECONDS:
             self._drawn = now
@@ -42,14 +42,14 @@ class ProgressBar(TQDMProgressBar):
             self.train_progress_bar.refresh()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the rest to the epoch's line."""
+        """Do nothing: `EpochLine` prints the line."""
 
 
 class EpochLine(L.Callback):
     """Prints a line after each epoch: losses, accuracies, learning rate, seconds, time left.
 
     Args:
-        history: that has the epoch's figures, and comes before this in the list of callbacks.
+        history: has the epoch's metrics, and comes before this callback in the trainer's list.
     """
 
     SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/dead_units")
@@ -60,23 +60,22 @@ class EpochLine(L.Callback):
         self._first_epoch = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock of the run."""
+        """Start the clock."""
         self._started = time.perf_counter()
         self._first_epoch = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the line."""
-        figures = self.history.rows[-1]
+        row = self.history.rows[-1]
         if not trainer.is_global_zero:
             return
         done = trainer.current_epoch + 1
-        epochs = trainer.max_epochs or -1  # -1 is without end
+        epochs = trainer.max_epochs or -1  # -1: without end
         parts = [f"epoch {done}/{epochs}" if epochs > 0 else f"epoch {done}"]
         for name in self.SHOWN:
-            if name in figures:
-                parts.append(f"{name} {figures[name]:.4f}")
-        parts.append(f"lr {figures['lr']:.2g}")
-        parts.append(f"{figures['seconds']:.1f} s")
+            if name in row:
+                parts.append(f"{name} {row[name]:.4f}")
+        parts += [f"lr {row['lr']:.2g}", f"{row['seconds']:.1f} s"]
         if done < epochs:
             per_epoch = (time.perf_counter() - self._started) / (done - self._first_epoch)
             parts.append(f"{_duration(per_epoch * (epochs - done))} left")

@@ -1,4 +1,4 @@
-"""The two checkpoints of a run, `best.ckpt` and `last.ckpt`."""
+"""The checkpoints of a run, `best.ckpt` and `last.ckpt`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ from torch import Tensor
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint` for one file, written at the end of an epoch, that survives a move of its run.
+    """Lightning's `ModelCheckpoint` for one file, saved at the end of an epoch; the run's folder may be moved.
 
-    One for the best and one for the last: a single one with `save_last` leaves the last out where it is not the best.
+    A run has one for the best epoch and one for the last: a single one with `save_last` would save the last epoch only
+    if it is the best.
 
     Args:
         name: of the file.
-        monitor: the figure whose largest value makes an epoch the best; None saves every epoch.
+        monitor: metric whose largest value makes an epoch the best; None saves every epoch.
     """
 
     every_n_steps: int | None = None  # see `zoo.core.numpy_classifier.NumPyClassifier.steps_in_a_call`
@@ -32,22 +33,18 @@ class RunCheckpoint(ModelCheckpoint):
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save; before the first validation nothing is known to be the best."""
+        """Save, unless the metric is missing because there was no validation yet."""
         if self.monitor is None or self.monitor in trainer.callback_metrics:
             super().on_train_epoch_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint takes, with the names of files, and not with their places."""
+        """Return the state with names of files instead of paths."""
         state = super().state_dict()
         names = {name: Path(state[name] or "").name for name in self.PATHS}
         return {**state, **names, "best_k_models": {Path(k).name: v for k, v in state["best_k_models"].items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint; a new run, which has no such file yet, finds a best of its own.
-
-        Raises:
-            TypeError: for a score that is no tensor.
-        """
+        """Restore the state, unless the run is new and has no such file; raise TypeError if a score is no tensor."""
         for score in (state_dict["best_model_score"], *state_dict["best_k_models"].values()):
             if score is not None and not (isinstance(score, Tensor) and score.ndim == 0):
                 raise TypeError(f"the score of {state_dict['best_model_path']} is {score}")

@@ -1,4 +1,4 @@
-"""Makes what is random within a training step a function of the seed and the step's number."""
+"""Random numbers within a training step as a function of the seed and the step."""
 
 from typing import Any
 
@@ -8,15 +8,13 @@ import torch
 from datamodules.augmentation import random_bits
 from zoo.core import devices
 
-# Of `random_bits`: 0 is the augmentation's, 1 that of an epoch's order.
-STEP_STREAM = 2
+STEP_STREAM = 2  # of `random_bits`; stream 0 belongs to augmentation, stream 1 to the order of an epoch
 
 
 class StepSeed(L.Callback):
-    """Seeds PyTorch's generator anew for every training batch, from (seed, epoch, batch, process).
+    """Seeds PyTorch's generator before every training batch, from (seed, epoch, batch, process).
 
-    What draws from it, as dropout does, then draws the same numbers in a run that was interrupted and resumed: nothing
-    of the generator has to be saved.
+    Dropout then draws the same numbers in a run that was interrupted and resumed, without saving the generator's state.
 
     Args:
         seed: of the run.

@@ -1,1 +1,1 @@
-"""What a run shows in TensorBoard beside its curves."""
+"""Contents of TensorBoard beyond a run's curves."""

@@ -1,4 +1,4 @@
-"""Images in the space in which a network tells them apart, for TensorBoard's projector."""
+"""A network's features of images, for TensorBoard's projector."""
 
 import io
 import math
@@ -21,63 +21,61 @@ from zoo.trained import inference
 from zoo.training.tensorboard import observing
 
 IMAGES = 500
-DIMENSIONS = 200  # as many as the projector computes with: it draws random ones of more
-FOLDER = "projector"  # of the logger's
+DIMENSIONS = 200  # the most that the projector uses: of more it samples some at random
+FOLDER = "projector"  # in the logger's folder
 
 
 class Embeddings(L.Callback):
     """Writes the features of up to 500 validation images for TensorBoard's projector, after the test of a run.
 
-    The features are what the last layer gets (`zoo.interpretation.layer_outputs.features`), by the weights that were
-    tested. With them go the class, the answer, whether it is right, and the image itself. Validation images, because
-    the test set is there for the figures at the end and nothing else.
-
-    The files have the same names whenever they are written: those of a run that went on take the place of the old ones.
+    The features are the inputs of the last layer (`zoo.interpretation.layer_outputs.features`), with the weights that
+    were tested. Each has the class, the prediction, whether it is right, and the image. The test set is not used,
+    because it serves the final metrics alone. The files of a resumed run replace the earlier ones.
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Write them."""
+        """Write the files."""
         logger = observing.logger(trainer)
         if logger is None:
             return
         data = observing.data(trainer)
         kind, images, labels = observing.held_out(data, IMAGES)
         with observing.optional("projector"):
-            answers = inference.probabilities(pl_module, images).argmax(1)
+            predicted = inference.probabilities(pl_module, images).argmax(1)
             features = principal_components(layer_outputs.features(pl_module, images), DIMENSIONS)
-            names = [[data.class_names[c] for c in classes] for classes in (labels, answers)]
+            names = [[data.class_names[c] for c in classes] for classes in (labels, predicted)]
             write(Path(logger.log_dir), f"{len(images):,} {kind} images", features, names[0], names[1], images.numpy())
 
 
 def principal_components(features: Tensor, n: int) -> Tensor:
-    """Return features (images, dimensions) in their n directions of largest variance; with no more, as they are."""
+    """Return features (images, dimensions) projected to their n directions of largest variance, if they have more."""
     if features.shape[1] <= n:
         return features
     centred = (features - features.mean(0)).double()
-    # The singular value decomposition by way of the images' products with each other, as there are fewer images than
-    # dimensions: a tenth of the time. Eigenvalues come in ascending order.
+    # The singular value decomposition, by the eigenvalues (in ascending order) of the images' products with each other:
+    # with fewer images than dimensions, this takes a tenth of the time.
     squares, directions = torch.linalg.eigh(centred @ centred.T)
     return (directions * squares.clamp(min=0).sqrt()).flip(1)[:, :n].float()
 
 
 def write(
-    log_dir: Path, title: str, features: Tensor, labels: list[str], answers: list[str], images: np.ndarray
+    log_dir: Path, title: str, features: Tensor, labels: list[str], predicted: list[str], images: np.ndarray
 ) -> None:
-    """Write what the projector reads.
+    """Write the projector's files.
 
     Args:
-        log_dir: of a run's event files.
+        log_dir: folder of a run's event files.
         title: of the set of points.
         features: (n, dimensions).
         labels: n names of classes.
-        answers: what the network takes the images for, likewise.
+        predicted: n names of classes.
         images: uint8 (n, 3, 32, 32).
     """
     points = io.StringIO()
     np.savetxt(points, features.numpy(), fmt="%.4g", delimiter="\t")
     rows = ["class\tanswer\tverdict"]
-    verdicts = ("right" if label == answer else "wrong" for label, answer in zip(labels, answers, strict=True))
-    rows += ["\t".join(map(one_line, row)) for row in zip(labels, answers, verdicts, strict=True)]
+    verdicts = ("right" if label == name else "wrong" for label, name in zip(labels, predicted, strict=True))
+    rows += ["\t".join(map(one_line, row)) for row in zip(labels, predicted, verdicts, strict=True)]
     picture = io.BytesIO()
     Image.fromarray(sprite(images)).save(picture, "PNG", compress_level=1)
 

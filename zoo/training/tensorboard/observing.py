@@ -1,4 +1,4 @@
-"""What callbacks share that ask a model about a few images, off the path of training."""
+"""Helpers of callbacks that look at a model without affecting its training."""
 
 import sys
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from zoo.training.run_logger import RunLogger
 
 
 def logger(trainer: L.Trainer) -> RunLogger | None:
-    """Return the logger of what one process finds out alone; None where there is none, and in all processes but one.
+    """Return the `RunLogger`, for the first process of a run of the zoo's data; None otherwise.
 
-    With strategies that divide the model, no process has the whole; DeepSpeed's is a subclass of DDP's.
+    None also with a strategy that divides the model among processes; DeepSpeed's is a subclass of DDP's.
     """
-    whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)
-    found = run_logger.run_loggers(trainer) if isinstance(data(trainer), CIFAR10DataModule) else []
-    return found[0] if found and whole and trainer.is_global_zero else None
+    is_whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)
+    loggers = run_logger.run_loggers(trainer) if isinstance(data(trainer), CIFAR10DataModule) else []
+    return loggers[0] if loggers and is_whole and trainer.is_global_zero else None
 
 
 def data(trainer: L.Trainer) -> CIFAR10DataModule:
@@ -31,11 +31,10 @@ def data(trainer: L.Trainer) -> CIFAR10DataModule:
 
 
 def held_out(data: CIFAR10DataModule, n: int) -> tuple[str, Tensor, Tensor]:
-    """Return up to n images that say how training goes, the same ones at every call.
+    """Return up to n validation images, the same ones at every call; training images if there are no others.
 
     Returns:
-        Their kind, "validation", or "training" where all are trained on; uint8 (n, 3, 32, 32), not augmented; their
-        classes, int64 (n,).
+        "validation" or "training"; the images, uint8 (n, 3, 32, 32), not augmented; their labels, int64 (n,).
     """
     kind, dataset = ("validation", data.val) if data.val is not None else ("training", data.train)
     assert dataset is not None
@@ -44,9 +43,9 @@ def held_out(data: CIFAR10DataModule, n: int) -> tuple[str, Tensor, Tensor]:
 
 @contextmanager
 def optional(what: str) -> Iterator[None]:
-    """Let what goes wrong cost a line, not the run: a model of another package can be built in any way.
+    """Print an error as a line instead of ending the run: models of other packages can be built in any way.
 
-    Of a run that diverges the pictures may be wrong, and that is told where it ends.
+    NumPy's warnings about a run that diverges are hidden; `StopWhenNotFinite` reports it.
     """
     try:
         with np.errstate(over="ignore", invalid="ignore"):

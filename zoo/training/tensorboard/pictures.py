@@ -1,4 +1,4 @@
-"""Pictures in TensorBoard of what a network takes images for, and of what it looks for in them, as it learns."""
+"""Plots of a network's predictions and features in TensorBoard, as it learns."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,71 +22,56 @@ from zoo.training import run_logger
 from zoo.training.run_logger import RunLogger
 from zoo.training.tensorboard import observing
 
-# How many images a picture has. A picture of 40 takes 60 ms, more than half of which TensorBoard reckons a checksum.
+# Images per plot. A plot of 40 images takes 60 ms, more than half of it for TensorBoard's checksum.
 EXAMPLES, MISTAKES, EXPLAINED, WITH_FEATURES = 32, 24, 8, 3
-# Mistakes are looked for among so many images: all 5,000 for validation would take a large network 4 % of an epoch.
+# Images among which mistakes are searched: all 5,000 for validation would take a large network 4 % of an epoch.
 CLASSIFIED = 1000
 
-Drawn = Iterator[tuple[str, np.ndarray]]  # tags, and pictures uint8 (height, width, 3)
+Plots = Iterator[tuple[str, np.ndarray]]  # tags, and pixels uint8 (height, width, 3)
 
 
 class Shown(NamedTuple):
-    """Images, the same ones in every epoch.
+    """The classified images, the same ones in every epoch."""
 
-    Attributes:
-        kind: "validation", or "training" where no others are known.
-        images: uint8 (n, 3, 32, 32), not augmented; in the order in which their classes take turns.
-        labels: true classes, int64 (n,).
-    """
-
-    kind: str
-    images: Tensor
-    labels: np.ndarray
+    kind: str  # "validation", or "training" without a validation set
+    images: Tensor  # uint8 (n, 3, 32, 32), not augmented; the classes take turns
+    labels: np.ndarray  # int64 (n,)
 
 
 class Scene(NamedTuple):
-    """What is drawn.
+    """The content of an epoch's plots."""
 
-    Attributes:
-        model: as the epoch leaves it.
-        title: names it, its data and the epoch.
-        class_names: in the order of the labels.
-        shown: images.
-        probabilities: of their classes, float32 (n, k).
-        confusion: of the epoch's validation; None where there was none.
-    """
-
-    model: Classifier
-    title: str
-    class_names: tuple[str, ...]
-    shown: Shown
-    probabilities: np.ndarray
-    confusion: list[list[int]] | None
+    model: Classifier  # after the epoch
+    title: str  # model, data and epoch
+    class_names: tuple[str, ...]  # in the order of the labels
+    shown: Shown  # the images
+    probabilities: np.ndarray  # predicted for the images, float32 (n, k)
+    confusion: list[list[int]] | None  # of the epoch's validation; None without one
 
 
 class Pictures(L.Callback):
-    """Draws, after the epochs that `has_pictures` names, and the first one before training:
+    """Draws plots after the epochs that `has_pictures` names, and the first one before training:
 
-    - "images/augmented": training images as the first epoch has them.
-    - "images/predictions": validation images with what the model takes them for.
-    - "images/worst_mistakes": those of which it is surest and wrong; after the last epoch only.
+    - "images/augmented": training images of the first epoch.
+    - "images/predictions": validation images with their predictions.
+    - "images/worst_mistakes": the most confident mistakes, after the last epoch only.
     - "val/confusion_matrix".
     - "weights/first_layer": see `zoo.plots.filters`.
-    - "features/LAYER": what the first and the last convolution put out for a few images.
-    - "images/class_activation": where the model looks, see `zoo.interpretation.class_activation`.
+    - "features/LAYER": outputs of the first and the last convolution for a few images.
+    - "images/class_activation": see `zoo.interpretation.class_activation`.
 
-    It logs how long that took as "perf/pictures_seconds". It draws for a `RunLogger` only, in the first process, and
-    changes nothing of the training. A picture that cannot be drawn costs a line, not the run.
+    The time for the plots is logged as "perf/pictures_seconds". The callback draws for a `RunLogger` only, in the first
+    process, and does not change the training. A plot that fails costs a line, not the run.
     """
 
     def __init__(self) -> None:
         self._shown: Shown | None = None
-        self._drawn: dict[str, int] = {}  # after which epoch last
+        self._drawn: dict[str, int] = {}  # the last epoch of each plot
         self._failed: set[str] = set()
         self._timed_epoch: int | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Choose images; draw what the first epoch trains on, which a run that goes on has drawn."""
+        """Choose images; in a new run, draw augmented training images."""
         logger, data = observing.logger(trainer), observing.data(trainer)
         if logger is None:
             return
@@ -96,13 +81,13 @@ class Pictures(L.Callback):
                 self.add(logger, 0, "augmented images", partial(_augmented, data))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Draw, where it is time to."""
+        """Draw the plots that are due."""
         epoch = run_logger.epochs_done(trainer)
         is_last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         self._draw(trainer, pl_module, epoch, is_last)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Draw what the last epoch of a run that was stopped early has not, as is known only now."""
+        """Draw the missing plots of the last epoch, if training stopped early."""
         self._draw(trainer, pl_module, trainer.current_epoch, is_last=True)
 
     def _draw(self, trainer: L.Trainer, model: Classifier, epoch: int, is_last: bool) -> None:
@@ -125,15 +110,15 @@ class Pictures(L.Callback):
 
     @contextmanager
     def _timed(self, logger: RunLogger, epoch: int) -> Iterator[None]:
-        """Log how long what is done within took; once for an epoch, as a curve has it."""
+        """Log the seconds of the block, once per epoch."""
         began = time.perf_counter()
         yield
         if epoch != self._timed_epoch:
             logger.experiment.add_scalar("perf/pictures_seconds", time.perf_counter() - began, epoch)
         self._timed_epoch = epoch
 
-    def add(self, logger: RunLogger, epoch: int, what: str, draw: Callable[[], Drawn]) -> None:
-        """Add pictures to TensorBoard; those that could not be drawn once are not tried again."""
+    def add(self, logger: RunLogger, epoch: int, what: str, draw: Callable[[], Plots]) -> None:
+        """Add plots to TensorBoard, unless they have failed before."""
         if what in self._failed:
             return
         self._failed.add(what)
@@ -146,29 +131,26 @@ class Pictures(L.Callback):
 
 
 def has_pictures(epoch: int, is_last: bool) -> bool:
-    """Whether an epoch, from 1, has pictures: the last one, and the powers of 2, as a network changes most at first.
+    """Return whether an epoch, from 1, has plots: the last one and the powers of 2, as a network changes most at first.
 
-    TensorBoard keeps ten pictures, which are as many as 512 epochs have.
+    TensorBoard keeps ten images per tag: enough for 512 epochs.
     """
     return is_last or epoch & (epoch - 1) == 0
 
 
-# Which images.
-
-
 def choose(data: CIFAR10DataModule) -> Shown:
-    """Return the images that are classified."""
+    """Return the images to classify."""
     kind, images, labels = observing.held_out(data, CLASSIFIED)
     order = in_turn(labels.numpy())
     return Shown(kind, images[order], labels.numpy()[order])
 
 
 def _by_class(labels: np.ndarray) -> np.ndarray:
-    """Return the positions of labels (n,) in the order of the classes."""
+    """Return the positions of labels (n,) sorted by class."""
     return np.argsort(labels, kind="stable")
 
 
-# The pictures.
+# The plots.
 
 
 def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int) -> Scene:
@@ -179,7 +161,7 @@ def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int)
     return Scene(model, title, data.class_names, shown, probabilities, confusion)
 
 
-def _augmented(data: CIFAR10DataModule) -> Drawn:
+def _augmented(data: CIFAR10DataModule) -> Plots:
     dataset = cast(ImageDataset, data.train)
     chosen = torch.from_numpy(in_turn(dataset.labels.cpu().numpy())[:EXAMPLES])
     batch = dataset.fetch(chosen.to(dataset.device))
@@ -197,7 +179,7 @@ def _augmented(data: CIFAR10DataModule) -> Drawn:
     )
 
 
-def _predictions(scene: Scene) -> Drawn:
+def _predictions(scene: Scene) -> Plots:
     order = _by_class(scene.shown.labels[:EXAMPLES])
     yield (
         "images/predictions",
@@ -207,13 +189,13 @@ def _predictions(scene: Scene) -> Drawn:
             scene.probabilities[order],
             scene.class_names,
             scene.title,
-            f"{len(order)} {scene.shown.kind} images, their classes, and how sure the model is of its answer. "
-            "In a frame: a wrong answer, which follows the >.",
+            f"{len(order)} {scene.shown.kind} images, their classes, and the probability of the prediction. "
+            "In a frame: a wrong prediction, after the >.",
         ),
     )
 
 
-def worst_mistakes(scene: Scene) -> Drawn:
+def worst_mistakes(scene: Scene) -> Plots:
     """Draw the wrong predictions with the highest probability, if there are any."""
     wrong = np.flatnonzero(scene.probabilities.argmax(1) != scene.shown.labels)
     worst = wrong[np.argsort(-scene.probabilities[wrong].max(1), kind="stable")][:MISTAKES]
@@ -227,25 +209,25 @@ def worst_mistakes(scene: Scene) -> Drawn:
             scene.probabilities[worst],
             scene.class_names,
             scene.title,
-            f"The {len(worst)} wrong answers of which it is surest, of {len(wrong):,} to "
-            f"{len(scene.shown.labels):,} {scene.shown.kind} images: the class, and after the > the answer.",
+            f"The {len(worst)} most confident of {len(wrong):,} wrong predictions for "
+            f"{len(scene.shown.labels):,} {scene.shown.kind} images: the class, and after the > the prediction.",
         ),
     )
 
 
-def _confusion_matrix(scene: Scene) -> Drawn:
+def _confusion_matrix(scene: Scene) -> Plots:
     if scene.confusion is not None:
         yield "val/confusion_matrix", confusion_matrix.pixels(scene.confusion, scene.class_names, scene.title)
 
 
-def _first_weights(scene: Scene) -> Drawn:
+def _first_weights(scene: Scene) -> Plots:
     model, weights = scene.model, layer_outputs.first_weights(scene.model)
     if weights is not None:
         names = layer_outputs.names_of_first_units(model, scene.class_names)
         yield "weights/first_layer", filters.draw(weights.numpy(), f"First-layer weights: {scene.title}", names)
 
 
-def _features(scene: Scene) -> Drawn:
+def _features(scene: Scene) -> Plots:
     model, images = scene.model, scene.shown.images[:WITH_FEATURES]
     convolutions = layer_outputs.convolutions(model)
     wanted = list(dict.fromkeys(convolutions[:1] + convolutions[-1:]))
@@ -256,7 +238,7 @@ def _features(scene: Scene) -> Drawn:
         yield f"features/{name}", feature_maps.draw(images.numpy(), maps.numpy(), names, scene.title, explanation)
 
 
-def _class_activation(scene: Scene) -> Drawn:
+def _class_activation(scene: Scene) -> Plots:
     layer = layer_outputs.last_convolution(scene.model)
     if layer is None:
         return
@@ -272,16 +254,16 @@ def _class_activation(scene: Scene) -> Drawn:
             probabilities,
             scene.class_names,
             scene.title,
-            f"Bright is what speaks for the model's answer (Grad-CAM at '{layer}').",
+            f"Bright places speak for the model's prediction (Grad-CAM at '{layer}').",
         ),
     )
 
 
-PICTURES: dict[str, Callable[[Scene], Drawn]] = {
+PICTURES: dict[str, Callable[[Scene], Plots]] = {
     "predictions": _predictions,
     "confusion matrix": _confusion_matrix,
     "first-layer weights": _first_weights,
     "feature maps": _features,
     "class-activation maps": _class_activation,
 }
-LAST_PICTURES: dict[str, Callable[[Scene], Drawn]] = {"worst mistakes": worst_mistakes}
+LAST_PICTURES: dict[str, Callable[[Scene], Plots]] = {"worst mistakes": worst_mistakes}

@@ -1,4 +1,4 @@
-"""Precision and recall at all thresholds, of the test set."""
+"""Precision-recall curves of the test set."""
 
 from typing import Any
 
@@ -14,23 +14,20 @@ from zoo.training.tensorboard import observing
 
 
 class PRCurves(L.Callback):
-    """Logs "pr/CLASS" at the end of a test: a class against all others, for 127 thresholds of its probability.
+    """Logs "pr/CLASS" after a test: a class against all others, for 127 thresholds of its probability.
 
-    Above a threshold, the precision is the share of the images taken for the class that are of it; the recall is the
-    share of the images of the class that are taken for it. A class that does not occur has no curve.
-
-    It listens while the model is tested, so that the images pass through it once. Several processes put together what
-    they have seen.
+    A class that does not occur has no curve. The callback keeps the logits of the test, so that images pass through the
+    model once; several processes combine theirs.
     """
 
     def __init__(self) -> None:
-        self._listener: RemovableHandle | None = None
+        self._hook: RemovableHandle | None = None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Begin to listen."""
+        """Keep the model's logits from here on."""
         if run_logger.run_loggers(trainer):
             self._probabilities, self._labels = (CatMetric("disable").to(pl_module.device) for _ in range(2))
-            self._listener = pl_module.register_forward_hook(self._keep)
+            self._hook = pl_module.register_forward_hook(self._keep)
 
     def _keep(self, model: nn.Module, inputs: Any, logits: Tensor) -> None:
         self._logits = logits
@@ -39,15 +36,15 @@ class PRCurves(L.Callback):
         self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Batch, *numbers: int
     ) -> None:
         """Keep a batch's probabilities and labels."""
-        if self._listener is not None:
+        if self._hook is not None:
             self._probabilities.update(pl_module.predict_probabilities(self._logits.float()))
             self._labels.update(batch.labels)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
         """Log the curves."""
-        if self._listener is None:
+        if self._hook is None:
             return
-        self._listener.remove()
+        self._hook.remove()
         probabilities = self._probabilities.compute().cpu().numpy()  # of all processes, which therefore all ask
         labels = self._labels.compute().long().cpu().numpy()
         writer = run_logger.epoch_writer(trainer)
@@ -55,5 +52,5 @@ class PRCurves(L.Callback):
             return
         for label, name in enumerate(observing.data(trainer).class_names):
             if (labels == label).any():
-                of_class = probabilities[:, label]
-                writer.add_pr_curve(f"pr/{name}", labels == label, of_class, run_logger.epochs_done(trainer))
+                scores, epoch = probabilities[:, label], run_logger.epochs_done(trainer)
+                writer.add_pr_curve(f"pr/{name}", labels == label, scores, epoch)

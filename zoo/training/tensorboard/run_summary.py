@@ -1,4 +1,4 @@
-"""What TensorBoard tells of a run as a whole: its row among all runs (HParams), its config, what it ran on."""
+"""A run's row in TensorBoard's HParams table, its config, and its environment."""
 
 import inspect
 import io
@@ -21,14 +21,14 @@ from torch.utils.tensorboard.summary import text
 from zoo.core import files, markup
 from zoo.core.classifier import Classifier, count_parameters
 from zoo.runs import configs, results
-from zoo.training import outcome
+from zoo.training import evaluation_results
 from zoo.training.callbacks.history import History
 from zoo.training.tensorboard import observing
 
-# TensorBoard reads the files of a run in the order of their names, which begin with the time in seconds. This one comes
-# before all others, because what a live TensorBoard has left behind it does not look at again.
+# TensorBoard reads the files of a run in the order of their names, which begin with the time in seconds, and never goes
+# back. This file comes first.
 FILE = "events.out.tfevents.0000000000.summary"
-# The same ones for all runs, whatever a run has of them: TensorBoard takes the columns from one of the runs.
+# All runs declare the same columns, because TensorBoard takes them from a single run.
 COLUMNS = {
     "model": str,
     "model arguments": str,
@@ -44,7 +44,7 @@ COLUMNS = {
     "task": str,
     "training images": int,
 }
-SHOWN_FIRST = ("model", "optimizer", "lr", "batch size", "epochs")  # TensorBoard shows five; the others by a click
+SHOWN_FIRST = ("model", "optimizer", "lr", "batch size", "epochs")  # TensorBoard shows five until one clicks
 METRICS = {
     "hp/val_acc": "best val accuracy",
     "hp/test_acc": "test accuracy",
@@ -56,16 +56,15 @@ METRICS = {
 class RunSummary(L.Callback):
     """Gives a run its row in TensorBoard's HParams table, and the texts "config" and "environment".
 
-    The row's settings and the texts are a file of their own, written anew whenever a run begins, goes on or ends:
-    TensorBoard keeps the first settings that it finds, and those that a run goes on with are to be the ones. The row's
-    figures are curves over epochs, "hp/...", of which it shows the last value: of a run that was killed, how far it
-    got. Such a run, and one that is still running, has the status "unknown" and, unless it had ended once, no test
-    accuracy.
+    The row's settings and the texts have a file of their own, rewritten whenever a run begins, resumes or ends:
+    TensorBoard keeps the first settings that it finds, and the latest ones must win. The row's metrics are curves over
+    epochs, "hp/...", of which the table shows the last value. A run that is in progress, or was killed, has the status
+    "unknown" and, unless it had ended before, no test accuracy.
 
     Args:
-        history: that has the epochs' figures, and comes before this in the list of callbacks.
-        config: the run's, whole.
-        argv: what the command line said.
+        history: has the epochs' metrics, and comes before this callback in the trainer's list.
+        config: the whole config of the run.
+        argv: the command line.
     """
 
     def __init__(self, history: History, config: Mapping[str, Any], argv: Sequence[str]) -> None:
@@ -77,7 +76,7 @@ class RunSummary(L.Callback):
         self._write(trainer, pl_module, is_finished=False)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log how far the run is."""
+        """Log the best accuracy, the epochs and the seconds so far."""
         logger = observing.logger(trainer)
         if logger is not None:
             accuracies = [row["val/acc"] for row in self.history.rows if "val/acc" in row]
@@ -86,7 +85,7 @@ class RunSummary(L.Callback):
             logger.log_epoch(best | done, trainer)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the test's accuracy, which is the end of a run."""
+        """Log the accuracy of the test, and that the run has ended."""
         logger = observing.logger(trainer)
         if logger is not None:
             logger.log_epoch({"hp/test_acc": pl_module.results["test"]["acc"]}, trainer)
@@ -99,7 +98,7 @@ class RunSummary(L.Callback):
         with observing.optional("summary of the run"):
             columns, ended = settings(self.config, trainer, model), time.time() if is_finished else None
             texts = {"config": config_text(self.config), "environment": environment_text(self.argv, trainer)}
-            summaries = [*row_summaries(columns, self._began, ended), *(text(tag, it) for tag, it in texts.items())]
+            summaries = [*row_summaries(columns, self._began, ended), *(text(*entry) for entry in texts.items())]
             files.write(Path(logger.log_dir) / FILE, event_file(summaries))
 
 
@@ -107,7 +106,7 @@ class RunSummary(L.Callback):
 
 
 def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -> dict[str, str | float]:
-    """Return what was asked for, by name of a column; a run that goes on without end has no number of epochs."""
+    """Return the settings by column; "epochs" is missing if training has no end."""
     data = observing.data(trainer)
     columns: dict[str, str | float] = {
         "model": class_name(config["model"]),
@@ -122,7 +121,7 @@ def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -
         "task": data.task,
         "training images": len(data.train) if data.train is not None else 0,
     }
-    if "lr" in config["optimizer"].get("init_args", {}):  # as in all of PyTorch's own
+    if "lr" in config["optimizer"].get("init_args", {}):  # as in all of PyTorch's optimizers
         columns["lr"] = config["optimizer"]["init_args"]["lr"]
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         columns["epochs"] = trainer.max_epochs
@@ -130,12 +129,12 @@ def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -
 
 
 def class_name(entry: Mapping[str, Any]) -> str:
-    """Return the name of a class that a config names."""
+    """Return the name of a class in a config."""
     return entry["class_path"].rpartition(".")[2]
 
 
 def asked_for(entry: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
-    """Return which arguments of a class in a config are not its defaults: ["momentum 0.9", "nesterov True"]."""
+    """Return the arguments of a class in a config that differ from the defaults: ["momentum 0.9", "nesterov True"]."""
     parameters = inspect.signature(configs.import_class(entry["class_path"])).parameters
     defaults = {name: _plain(parameter.default) for name, parameter in parameters.items()}
     arguments = (entry.get("init_args") or {}) | (entry.get("dict_kwargs") or {})
@@ -147,24 +146,24 @@ def asked_for(entry: Mapping[str, Any], without: Sequence[str] = ()) -> list[str
 
 
 def _plain(value: Any) -> Any:
-    """Return a default as a config has it."""
+    """Return a default as a config holds it."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def row_summaries(columns: Mapping[str, str | float], began: float, ended: float | None) -> list[Summary]:
-    """Return what TensorBoard's HParams table reads.
+    """Return the summaries of TensorBoard's HParams table.
 
     Args:
         columns: a run's settings.
-        began: when it did, in seconds since 1970.
-        ended: likewise; None while it runs.
+        began: start of the run, in seconds since 1970.
+        ended: its end, likewise; None while it runs.
     """
     table = api_pb2.Experiment(
         hparam_infos=[
             api_pb2.HParamInfo(
                 name=name,
                 type=api_pb2.DATA_TYPE_STRING if kind is str else api_pb2.DATA_TYPE_FLOAT64,
-                differs=name in SHOWN_FIRST,  # which come first, and then those that are said to be the same
+                differs=name in SHOWN_FIRST,  # TensorBoard shows these first
             )
             for name, kind in COLUMNS.items()
         ],
@@ -192,7 +191,7 @@ def row_summaries(columns: Mapping[str, str | float], began: float, ended: float
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """Return a config as TensorBoard's Markdown: what it sets, the trainer's long part at the end."""
+    """Return the values that a config sets as Markdown, the trainer's long section at the end."""
     asked = _set(config)
     asked |= {"trainer": asked.pop("trainer", {})}
     return f"```yaml\n{without_places(yaml.safe_dump(asked, sort_keys=False))}```\n"
@@ -205,24 +204,21 @@ def _set(value: Any) -> Any:
 
 
 def environment_text(argv: Sequence[str], trainer: L.Trainer) -> str:
-    """Return the command line, the hardware and the versions as TensorBoard's Markdown."""
+    """Return the command line, the hardware and the versions as Markdown."""
     command = without_places(shlex.join(["python", "cli.py", *argv]))
-    rows = {"hardware": outcome.hardware(trainer)} | results.versions()
+    rows = {"hardware": evaluation_results.hardware(trainer)} | results.versions()
     first, *others = (f"| {name} | {value} |" for name, value in rows.items())
     return "\n".join([markup.code(command), "", first, "|-|-|", *others, ""])
 
 
-def without_places(of: str) -> str:
-    """Return a text without what is nobody's business where curves are shown: folders of a machine, and passwords.
-
-    Of an absolute path the last part is left, of an address all but a user's name and password.
-    """
-    of = re.sub(r"(?<=://)[^/\s@]*@", "", of)
-    of = re.sub(r"\bfile:/+(?=[^/\s])", "/", of)
-    # A folder's name may have spaces, as long as more of the path follows.
+def without_places(content: str) -> str:
+    """Return a text without private parts: the folders of absolute paths, users and passwords in addresses."""
+    content = re.sub(r"(?<=://)[^/\s@]*@", "", content)
+    content = re.sub(r"\bfile:/+(?=[^/\s])", "/", content)
+    # A folder's name may contain spaces if more of the path follows.
     folder = r"[^/\\\s'\",:]+(?: [^/\\\s'\",:-][^/\\\s'\",:]*)*"
-    of = re.sub(rf"(?<![\w.:/…])/(?:{folder}/)+", "…/", of)
-    return re.sub(rf"\b[A-Za-z]:\\(?:{folder}\\)+", "…/", of)
+    content = re.sub(rf"(?<![\w.:/…])/(?:{folder}/)+", "…/", content)
+    return re.sub(rf"\b[A-Za-z]:\\(?:{folder}\\)+", "…/", content)
 
 
 # The file.

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: the table that is printed, `metrics.json`, pictures."""
+"""Print the metrics of an evaluation, and write them with their plots to a run directory."""
 
 import os
 from pathlib import Path
@@ -15,24 +15,24 @@ from zoo.training import run_logger
 
 
 def show(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> None:
-    """Print what the model's last pass over `stage` found."""
+    """Print the metrics of the model's last pass over `stage`."""
     print(f"\n{results.table(_title(model, data, stage), model.results[stage], data.class_names)}\n", flush=True)
 
 
 def write(
     trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule, stage: Stage, directory: Path, facts: dict[str, Any]
 ) -> None:
-    """Write what the model's last pass over `stage` found to `directory`: pictures, TensorBoard's, `metrics.json`.
+    """Write the metrics and plots of the model's last pass over `stage` to `directory`, and to TensorBoard.
 
-    `metrics.json` comes last: where it is, all else is.
+    `metrics.json` comes last, so that a run with this file has all others.
 
     Args:
-        trainer: that evaluated.
-        model: with `results` of the stage.
-        data: what it was evaluated on.
+        trainer: the trainer that evaluated.
+        model: the model, with `results` of the stage.
+        data: the images.
         stage: "val" or "test".
-        directory: a folder that exists.
-        facts: what `metrics.json` says beside: the seed, the checkpoint, and so on.
+        directory: an existing folder.
+        facts: further entries of `metrics.json`, such as the seed and the checkpoint.
     """
     summary = model.results[stage]
     content = {
@@ -72,17 +72,17 @@ def _draw(
 ) -> None:
     from zoo.plots import confusion_matrix, learning_curves, png  # matplotlib takes a second to import
 
-    picture = png.encode(confusion_matrix.pixels(summary["confusion"], data.class_names, title))
-    files.write(directory / "confusion_matrix.png", picture)
+    plot = png.encode(confusion_matrix.pixels(summary["confusion"], data.class_names, title))
+    files.write(directory / "confusion_matrix.png", plot)
     for logger in run_logger.run_loggers(trainer):
-        logger.log_picture(f"{stage}/confusion_matrix", picture, run_logger.epochs_done(trainer))
+        logger.log_picture(f"{stage}/confusion_matrix", plot, run_logger.epochs_done(trainer))
     if columns := metrics_csv.read(directory / metrics_csv.FILE):
         curves = learning_curves.draw(columns, title.split(", ")[0])
         files.write(directory / "learning_curves.png", png.render(curves))
 
 
 def hardware(trainer: L.Trainer) -> str:
-    """Return what a trainer computes on."""
+    """Return the hardware of a trainer."""
     device = trainer.strategy.root_device
     if device.type != "cpu":
         return f"{trainer.world_size} x {devices.name(device)}"

@@ -1,4 +1,4 @@
-"""How well a model does on corrupted images."""
+"""The accuracy of a model on corrupted images."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -8,34 +8,34 @@ from tqdm import tqdm
 
 from datamodules.image_data_module import stratified_order
 from zoo.core.classifier import Classifier
-from zoo.evaluation.answers import balanced_accuracy, scores
+from zoo.evaluation.classification import balanced_accuracy, class_logits
 from zoo.evaluation.corruptions import SEVERITIES
 
 SEED = 0  # of the subset and of the corruptions: the same for every model
 
-# Return images, uint8 (n, 3, 32, 32), and their classes, int64 (n,), of a corruption, by name, and a severity.
+# Maps the name of a corruption and a severity to images, uint8 (n, 3, 32, 32), and their classes, int64 (n,).
 Cell = Callable[[str, int], tuple[np.ndarray, np.ndarray]]
 
 
 class Robustness(NamedTuple):
-    """Accuracies on corrupted images; of two classes balanced ones, see `score`.
+    """Accuracies on corrupted images, balanced ones for two classes (see `score`).
 
     Attributes:
-        clean: on the images as they are.
-        cells: of each corruption, by name, those of severity 1 to 5.
-        images: a cell.
+        clean: the accuracy without corruption.
+        cells: the accuracies at severity 1 to 5, by the name of the corruption.
+        images: the number of images in a cell: one corruption at one severity.
     """
 
     clean: float
     cells: dict[str, list[float]]
     images: int
 
-    def of_severities(self) -> list[float]:
-        """Return the means over the corruptions, of severity 1 to 5."""
+    def severity_means(self) -> list[float]:
+        """Return the means over the corruptions at severity 1 to 5."""
         return np.mean(list(self.cells.values()), axis=0).tolist()
 
     def without(self, names: Iterable[str]) -> "Robustness":
-        """Return the same without some corruptions; with all where that would leave none."""
+        """Return the same without some corruptions, or with all of them if none would be left."""
         left = {name: accuracies for name, accuracies in self.cells.items() if name not in names}
         return self._replace(cells=left or self.cells)
 
@@ -44,33 +44,21 @@ class Robustness(NamedTuple):
         return float(np.mean(list(self.cells.values())))
 
 
-def score(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
-    """Return the accuracy; of two classes, of one and nine parts, the mean recall of both.
-
-    Always giving the same answer does not raise that above one half.
-    """
-    return balanced_accuracy(labels, predictions) if classes == 2 else float((labels == predictions).mean())
+def score(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Return the accuracy; for two classes, of one and nine parts, the mean recall of both."""
+    return balanced_accuracy(labels, predicted) if classes == 2 else float((labels == predicted).mean())
 
 
 def subset(labels: np.ndarray, images: int) -> np.ndarray:
-    """Return the positions, in order, of at most `images` images, the classes in equal parts, the same ones always."""
+    """Return the positions of at most `images` images in ascending order: stratified, and always the same images."""
     return np.sort(stratified_order(labels, np.random.default_rng(SEED))[:images])
 
 
 def measure(model: Classifier, clean: float, names: Iterable[str], cell: Cell, images: int, title: str) -> Robustness:
-    """Classify the images of every corruption and severity; a terminal shows how far it is.
-
-    Args:
-        model: any of the zoo.
-        clean: the score of the images as they are.
-        names: of the corruptions.
-        cell: gives the images.
-        images: a cell.
-        title: of what is being done.
-    """
+    """Classify the images of every corruption and severity, with a progress bar called `title`."""
     cells: dict[str, list[float]] = {name: [] for name in names}
     todo = [(name, severity) for name in cells for severity in SEVERITIES]
     for name, severity in tqdm(todo, title, unit=" cells", leave=False, disable=None):
         pixels, labels = cell(name, severity)
-        cells[name].append(score(labels, scores(model, pixels).argmax(1), model.num_classes))
+        cells[name].append(score(labels, class_logits(model, pixels).argmax(1), model.num_classes))
     return Robustness(clean, cells, images)
