@@ -67,7 +67,7 @@ def apart(check: Callable[[], Iterable[Finding]], fix: str, seconds: float = CHE
         if "ImportError: " in failure or "ModuleNotFoundError: " in failure:
             fix = doctor_checks.install_command()
         text = f"the check failed: {failure or 'it ended its process'}"
-        findings.append(Finding(PROBLEM, check.__name__, text, fix))
+        return [*findings, Finding(PROBLEM, check.__name__, text, fix)]
     return findings
 
 

@@ -260,7 +260,6 @@ def threads() -> Finding:
     with suppress(OSError, ValueError):  # a quota of "max" is no limit
         quota, period = map(int, CPU_LIMIT.read_text().split())
         cores = min(cores, math.ceil(quota / period))
-    text = f"cores: {cores}, threads: {torch.get_num_threads()}"
-    if torch.get_num_threads() <= cores:
-        return Finding(OK, "CPU", text)
-    return Finding(WARNING, "CPU", f"{text}, which slow each other down", f"export OMP_NUM_THREADS={cores}")
+    is_crowded = torch.get_num_threads() > cores
+    fix = f"export OMP_NUM_THREADS={cores}" if is_crowded else ""
+    return Finding(WARNING if is_crowded else OK, "CPU", f"cores: {cores}, threads: {torch.get_num_threads()}", fix)
