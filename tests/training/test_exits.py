@@ -14,8 +14,8 @@ import cli
 from datamodules.errors import InputError
 from tests import plugins
 from tests.benchmarks.command import main as benchmark
+from zoo.commands import doctor_checks
 from zoo.commands import list as list_command
-from zoo.commands import package_checks
 from zoo.core import installation
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
@@ -185,7 +185,7 @@ def test_a_variable_that_is_no_number_of_a_process(name, value, monkeypatch, cap
     assert f"the environment variable {name} is '{value}', expected an integer from" in error
     assert error.endswith("unset it")
     assert not Path("runs").exists()
-    (found,) = package_checks.environment()
+    found = next(doctor_checks.imports())
     assert (found.level, found.fix) == ("problem", f"unset {name}")
 
 
