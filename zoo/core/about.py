@@ -7,29 +7,17 @@ from datamodules.errors import InputError
 
 
 class About(NamedTuple):
-    """Facts about a model that its code does not tell. All of them are optional.
+    """Facts about a model that its code does not tell. All of them are optional."""
 
-    Attributes:
-        family: the kind of network, such as "dense" or "convolutional".
-        milestones: of the journey, 1 to 5, that use the model.
-        paper: a link to the paper that introduced the model.
-        config: the shipped config that trains it best, such as "improved_cnn".
-        tags: words to find the model by.
-    """
-
-    family: str = ""
-    milestones: tuple[int, ...] = ()
-    paper: str = ""
-    config: str = ""
-    tags: tuple[str, ...] = ()
+    family: str = ""  # the kind of network, such as "dense" or "convolutional"
+    milestones: tuple[int, ...] = ()  # of the journey, 1 to 5, that use the model
+    paper: str = ""  # a link to the paper that introduced the model
+    config: str = ""  # the shipped config that trains it best, such as "improved_cnn"
+    tags: tuple[str, ...] = ()  # words to find the model by
 
 
 def read(model: type) -> About:
-    """Return the `about` of a class, and not that of its base, which describes another model.
-
-    Raises:
-        InputError: if it is not an `About`.
-    """
+    """Return the `about` of a class, and not that of its base, which describes another model."""
     value = vars(model).get("about", About())
     if not isinstance(value, About):
         raise InputError(f"{model.__name__}.about is a {type(value).__name__}, expected a zoo.core.about.About")
@@ -37,11 +25,7 @@ def read(model: type) -> About:
 
 
 def from_json(fields: Mapping[str, Any]) -> About:
-    """Return the `About` whose fields JSON holds.
-
-    Raises:
-        LookupError, TypeError, ValueError: for anything else.
-    """
+    """Return the `About` whose fields JSON holds; raise LookupError, TypeError or ValueError for anything else."""
     return About(
         str(fields["family"]),
         tuple(int(number) for number in fields["milestones"]),

@@ -34,13 +34,11 @@ class EveryStepLR(LambdaLR):
     """PyTorch's `LambdaLR` without its checks, which take long beside the step of a small network."""
 
     def step(self, epoch: int | None = None) -> None:
-        """Set the learning rates of the next step."""
         self.last_epoch += 1
         self._step_count += 1
         self.set_rates()
 
     def set_rates(self) -> None:
-        """Set the learning rates of the current step."""
         for group, base_lr, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
             group["lr"] = base_lr * factor(self.last_epoch)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
@@ -50,8 +48,7 @@ class Classifier(L.LightningModule, ABC):
     """Classifies 32 x 32 colour images, given as plain uint8 pixels.
 
     A model of your own is a subclass of `TorchClassifier`, which PyTorch differentiates, or of `NumPyClassifier`, which
-    `zoo.scratch` differentiates. Metrics, evaluation, normalization, optimizer and schedule come from here. A complete
-    model, in a file my_net.py:
+    `zoo.scratch` differentiates. A complete model, in a file my_net.py:
 
         from torch import nn
 
@@ -86,8 +83,6 @@ class Classifier(L.LightningModule, ABC):
       test to this class. If it computes gradients itself, it averages them over the processes.
     - does not normalize twice, move itself to a device, or draw random numbers outside PyTorch's generator.
 
-    The optimizer and the schedule are attributes, not arguments: they say how a model is trained, not what it is.
-
     Args:
         num_classes: at least 2. Two classes have a single logit, whose sigmoid is the probability of class 1; more
             classes have one logit each.
@@ -97,7 +92,6 @@ class Classifier(L.LightningModule, ABC):
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
         cpu_only: whether the model computes on the CPU alone.
         normalization: names of the attributes that hold factor and summand of the pixels.
-        about: what `list` and `info` say about the model beyond its code, see `zoo.core.about`.
         results: metrics of the last pass over "val" and "test" (see `zoo.core.metrics.summarize`).
         logged_names: names of the metrics that the model has logged so far.
     """
@@ -142,13 +136,9 @@ class Classifier(L.LightningModule, ABC):
         return 1 if self.num_classes == 2 else self.num_classes
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Scale pixels 0..255, (n, 3, 32, 32), to 0..1 and standardize them per channel; channels_last.
+        """Return (x / 255 - mean) / std of uint8 pixels (n, 3, 32, 32), in the model's dtype and channels_last.
 
-        The result, (x / 255 - mean) / std, has the dtype that the model was cast to. It takes one multiplication and
-        one addition, on rows of 32 pixels x 3 channels, which are contiguous in channels_last memory.
-
-        Raises:
-            InputError: if the images are not uint8 (n, 3, 32, 32), see `zoo.core.inputs.check_images`.
+        Rows of 32 pixels x 3 channels are contiguous in that memory format.
         """
         check_images(images)
         side, channels = CIFAR10.side, CIFAR10.channels
@@ -156,7 +146,7 @@ class Classifier(L.LightningModule, ABC):
         return torch.addcmul(self.shift, rows, self.scale).view(-1, side, side, channels).permute(0, 3, 1, 2)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy, a scalar, of logits (n, `num_outputs`) against labels, int64 (n,)."""
+        """Return the mean cross-entropy of logits (n, `num_outputs`) against labels, int64 (n,)."""
         if self.num_outputs == 1:
             return F.binary_cross_entropy_with_logits(logits.squeeze(1), labels.to(logits.dtype))
         return F.cross_entropy(logits, labels)
@@ -177,12 +167,7 @@ class Classifier(L.LightningModule, ABC):
         return self
 
     def loss_gradients(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return the gradients of the loss, by name of the parameter, and leave those of training as they are.
-
-        Args:
-            images: uint8 (n, 3, 32, 32).
-            labels: int64 (n,).
-        """
+        """Return the gradients of the loss, by name of the parameter, and leave those of training as they are."""
         parameters = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
         with torch.enable_grad():
             loss = self.loss(self(images.to(self.device)).float(), labels.to(self.device))
@@ -193,14 +178,7 @@ class Classifier(L.LightningModule, ABC):
         """Return how many threads the forward pass uses on the CPU."""
         return torch.get_num_threads()
 
-    # Data.
-
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Return a data loader's batch as a `Batch`, before the trainer moves it to the device.
-
-        Raises:
-            InputError: if it is not a batch of images, see `zoo.core.inputs.as_batch`.
-        """
         trainer = self._trainer
         # Lightning's summary and exporters pass in the example input, too: images alone.
         if trainer is None or batch is self.example_input_array or trainer.state.finished:
@@ -210,14 +188,9 @@ class Classifier(L.LightningModule, ABC):
     # Optimizer and schedule.
 
     def check_trainer(self, trainer: L.Trainer) -> None:
-        """Check a trainer before it starts.
-
-        Raises:
-            InputError: if the model cannot be trained with the trainer's options.
-        """
+        """Raise InputError if the model cannot be trained with the trainer's options."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build the optimizer, and a scheduler that follows `lr_schedule` step by step."""
         optimizer = self.make_optimizer(self.parameter_groups())
         factors: list[Callable[[int], float]] = [partial(self.lr_factor, group) for group in optimizer.param_groups]
         scheduler = EveryStepLR(optimizer, factors)
@@ -226,8 +199,7 @@ class Classifier(L.LightningModule, ABC):
     def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
         """Return the optimizer's parameters: all of the model's, or groups of those that learn.
 
-        A group is a dictionary with the key "params" and further keys for the optimizer, such as "role" (see
-        `zoo.core.torch_optimizers`).
+        A group is a dictionary with the key "params" and further keys for the optimizer, such as "role".
         """
         return self.parameters()
 
@@ -237,8 +209,7 @@ class Classifier(L.LightningModule, ABC):
     def lr_factor(self, group: Mapping[str, Any], step: int) -> float:
         """Return the schedule's factor of a parameter group's learning rate at optimizer step `step`.
 
-        A group with the key "ends_at", a fraction of the training, runs through the schedule in that time and keeps the
-        last factor. A group with "stops_at" has rate 0 from that fraction on.
+        A group runs through the schedule by the fraction "ends_at" of training; from "stops_at" on, its rate is 0.
         """
         fraction = self.fraction_done(step)
         if "stops_at" in group and fraction >= group["stops_at"]:
@@ -248,8 +219,7 @@ class Classifier(L.LightningModule, ABC):
     def training_steps(self) -> float:
         """Return the number of optimizer steps of the whole training; infinity if the training has no end.
 
-        Past epochs count with the steps that they had: a resumed run may have another batch size or accumulate more
-        gradients. A `GradientAccumulationScheduler` gives epochs different numbers of steps, too.
+        Past epochs count with the steps that they had: a resumed run may have another batch size or accumulate more.
         """
         trainer = self.trainer
         steps = float("inf")
@@ -261,7 +231,6 @@ class Classifier(L.LightningModule, ABC):
         return steps
 
     def _steps_of_epochs(self, first: int, end: int) -> float:
-        """Return the number of optimizer steps of the epochs `first` to `end` - 1."""
         batches, steps = self.trainer.num_training_batches, 0.0
         for start, accumulated in reversed(self._accumulation):
             if end > start:
@@ -273,32 +242,26 @@ class Classifier(L.LightningModule, ABC):
     def fraction_done(self, step: int) -> float:
         """Return the fraction of training, 0..1, that is done in the middle of optimizer step `step`.
 
-        The middle, because a schedule that starts or ends at 0 would otherwise waste the first or the last step. The
-        number of steps is read anew each time: it is unknown before training starts, and may change with a resume.
+        At its start or end, a schedule that starts or ends at 0 would waste a step. The number of steps is read anew
+        each time, because it is unknown before training starts and may change with a resume.
         """
         return min(1.0, (step + 0.5) / self.training_steps())
 
     def last_lr(self) -> float:
-        """Return the learning rate that the last optimizer step used for the first parameter group.
-
-        Before the first step of a resumed run it is computed from the schedule.
-        """
+        """Return the learning rate that the last optimizer step used for the first parameter group."""
         if self._last_lr is not None:
             return self._last_lr
-        group = self.trainer.optimizers[0].param_groups[0]
+        group = self.trainer.optimizers[0].param_groups[0]  # before the first step, which may be of a resumed run
         if "initial_lr" not in group:  # a model's own configure_optimizers, without a schedule
             return group["lr"]
         return group["initial_lr"] * self.lr_factor(group, max(0, self.trainer.global_step - 1))
 
     def keep_lr(self, optimizer: Optimizer, *_: Any) -> None:
-        """Remember the learning rate of a step, before the schedule sets that of the next one."""
+        """Remember the learning rate of a step, before the schedule sets the next one."""
         self._last_lr = optimizer.param_groups[0]["lr"]
 
     def on_train_start(self) -> None:
-        """Find out where in its epoch the training starts, and set the learning rate of the first step.
-
-        The number of batches was unknown when the schedule was built.
-        """
+        """Find out where in its epoch the training starts, and set the first learning rate, unknown until now."""
         trainer, loop = self.trainer, cast(Any, self.trainer.fit_loop)
         self._accumulation = _accumulation_schedule(trainer)
         # Lightning's scheduler of accumulation acts at the start of an epoch; a run may resume after that.
@@ -318,18 +281,13 @@ class Classifier(L.LightningModule, ABC):
 
     @torch.no_grad()
     def count(self, stage: Stage, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Add a batch to the stage's metrics.
+        """Add a batch to the stage's metrics: logits (n, `num_outputs`), labels (n,), mean loss.
 
-        Args:
-            stage: whose metrics.
-            logits: float (n, `num_outputs`).
-            labels: int64 (n,).
-            loss: mean of the batch, float (). It is added in float32: bfloat16 has no number between 2.297 and 2.313.
+        The loss is added in float32: bfloat16 has no number between 2.297 and 2.313.
         """
         self.stage_metrics(stage).update(self.predict_classes(logits), labels, (loss.float() * len(labels)).reshape(1))
 
     def stage_metrics(self, stage: Stage) -> ClassificationMetrics:
-        """Return what has been counted in the current pass over a stage."""
         return cast(ClassificationMetrics, self.metrics[f"{stage}_metrics"])
 
     def train_metrics(self) -> dict[str, float]:
@@ -346,7 +304,7 @@ class Classifier(L.LightningModule, ABC):
         return bool(self.stage_metrics("train").loss_sum.isfinite())
 
     def further_metrics(self, stage: Stage) -> dict[str, float]:
-        """Return metrics that only this model measures in a pass over `stage`, by name."""
+        """Return metrics, by name, that only this model measures in a pass over `stage`."""
         return {}
 
     def named_results(self, stage: Stage) -> dict[str, float]:
@@ -366,23 +324,19 @@ class Classifier(L.LightningModule, ABC):
         self.log_dict(dict(metrics))
 
     def on_train_epoch_start(self) -> None:
-        """Reset the training metrics."""
         self.stage_metrics("train").reset()
         self._epoch_start = (self.trainer.current_epoch, self.trainer.global_step)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's learning rate and training metrics."""
         self.log_metrics({"lr": self.last_lr()} | self.train_metrics())
         is_validated = self.results.get("val", {}).get("epoch") == self.current_epoch
         if is_validated and "val/acc" not in self.trainer.callback_metrics:  # the run was resumed after the validation
             self.log_metrics(self.named_results("val"))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch of the validation set."""
         self._count(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch of the test set."""
         self._count(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -390,11 +344,9 @@ class Classifier(L.LightningModule, ABC):
         return self.predict_probabilities(self(batch.images).float())
 
     def on_validation_epoch_end(self) -> None:
-        """Log "val/loss", "val/acc" and the other metrics of the validation."""
         self._report("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log "test/loss", "test/acc" and the other metrics of the test."""
         self._report("test")
 
     def _count(self, batch: Batch, stage: Stage) -> None:
@@ -408,19 +360,16 @@ class Classifier(L.LightningModule, ABC):
             self.log_metrics(self.named_results(stage))
         metrics.reset()
 
-    # Checkpoints.
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the path of the class, unless a callback has added the registry's."""
+        """Add the path of the class, unless a callback has added that of the registry."""
         checkpoint.setdefault("class_path", f"{type(self).__module__}.{type(self).__qualname__}")
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of parameters that learn."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def _accumulation_schedule(trainer: L.Trainer) -> list[tuple[int, int]]:
-    """Return how many batches make an optimizer step: pairs of an epoch and the number from that epoch on."""
+    """Return pairs of an epoch and how many batches make an optimizer step from that epoch on."""
     schedulers = [c for c in cast(Any, trainer).callbacks if isinstance(c, GradientAccumulationScheduler)]
     return sorted(schedulers[0].scheduling.items()) if schedulers else [(0, trainer.accumulate_grad_batches)]

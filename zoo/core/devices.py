@@ -1,26 +1,21 @@
-"""The devices that networks compute on.
+"""The devices that networks compute on: accelerators of Lightning's registry, to which packages can add.
 
-An option names an accelerator of Lightning's registry, to which packages can add. PyTorch has a module for each kind of
-device (torch.cuda, torch.mps, torch.xpu, one of a package); this module calls only functions that they all share.
+PyTorch has a module for each kind (torch.cuda, one of a package); only functions that they all share are called here.
 """
 
 import platform
 
 import lightning as L
 import torch
-from lightning.pytorch.accelerators import (
-    Accelerator,
-    AcceleratorRegistry,
-    CPUAccelerator,
-    CUDAAccelerator,
-    MPSAccelerator,
-)
+from lightning.pytorch import accelerators
+from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry, CPUAccelerator
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
 
 from datamodules.errors import InputError, did_you_mean, one_line
 
-GPUS: tuple[type[Accelerator], ...] = (MPSAccelerator, CUDAAccelerator)  # in the order in which Lightning looks
+# In the order in which Lightning looks.
+GPUS: tuple[type[Accelerator], ...] = (accelerators.MPSAccelerator, accelerators.CUDAAccelerator)
 
 
 def kind_of(accelerator: str) -> type[Accelerator]:
@@ -31,15 +26,7 @@ def kind_of(accelerator: str) -> type[Accelerator]:
 
 
 def check(accelerator: str, option: str) -> None:
-    """Check that an accelerator exists, and that this machine has it.
-
-    Args:
-        accelerator: a name of the registry, "gpu" or "auto".
-        option: the option with its value, for the message.
-
-    Raises:
-        InputError: if not.
-    """
+    """Raise InputError unless an accelerator exists and this machine has it; `option` is for the message."""
     known = ["auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators())]
     if accelerator not in known:
         raise InputError(f"{option} is unknown.{did_you_mean(accelerator, known)} There are: {', '.join(known)}")
@@ -49,11 +36,7 @@ def check(accelerator: str, option: str) -> None:
 
 
 def of_model(model: type, accelerator: str) -> torch.device:
-    """Return the first device of an accelerator, for `--accelerator` and a model's class.
-
-    Raises:
-        InputError: see `check`; or if the model cannot compute on it.
-    """
+    """Return the first device of `--accelerator`; raise InputError if a model's class cannot compute on it."""
     option = f"--accelerator {accelerator}"
     check(accelerator, option)
     if getattr(model, "cpu_only", False):
@@ -64,13 +47,12 @@ def of_model(model: type, accelerator: str) -> torch.device:
 
 
 def check_cpu(model: str, accelerator: str, option: str) -> None:
-    """Raise InputError if another device than the CPU is asked for; `model` is the name of the class."""
     if accelerator not in ("auto", "cpu"):
         raise InputError(f"{option}: {model} computes on the CPU: leave it out")
 
 
 def idle(model: type, accelerator: str) -> str | None:
-    """Return a note that this machine's GPU is idle, if the model cannot use it and no option says so; else None."""
+    """Return a note that a model cannot use this machine's GPU; None if it can, or an option says so."""
     if not getattr(model, "cpu_only", False) or accelerator != "auto" or kind_of("auto") is CPUAccelerator:
         return None
     return f"{model.__name__} computes on the CPU; the GPU that is here has nothing to do."
@@ -91,7 +73,6 @@ def synchronize(device: torch.device) -> None:
 
 
 def seed(device: torch.device, number: int) -> None:
-    """Seed PyTorch's generators of the CPU and of the device."""
     # torch.manual_seed looks for every kind of device, which takes longer than a step of a small network.
     torch.default_generator.manual_seed(number)
     if device.type != "cpu":

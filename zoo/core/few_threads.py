@@ -1,5 +1,6 @@
 """`FewThreads`: limits the threads of NumPy and PyTorch to what a small network has work for."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
@@ -8,29 +9,18 @@ from threadpoolctl import threadpool_limits
 
 
 class FewThreads(L.Callback):
-    """Limits the threads of NumPy and PyTorch while a trainer runs.
-
-    Args:
-        threads: the limit for each of the two.
-    """
+    """Limits NumPy and PyTorch to `threads` threads each while a trainer runs."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._before: tuple[Any, int] | None = None
+        self._limits = ExitStack()
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Set the limit."""
-        self._before = (threadpool_limits(self.threads, user_api="blas"), torch.get_num_threads())
+    def setup(self, *_: Any, **__: Any) -> None:
+        self._limits.callback(torch.set_num_threads, torch.get_num_threads())
+        self._limits.enter_context(threadpool_limits(self.threads, user_api="blas"))
         torch.set_num_threads(self.threads)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Lift the limit."""
-        if self._before is not None:
-            blas, threads = self._before
-            blas.restore_original_limits()
-            torch.set_num_threads(threads)
-            self._before = None
+    def teardown(self, *_: Any, **__: Any) -> None:
+        self._limits.close()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Lift the limit."""
-        self.teardown(trainer, pl_module, "")
+    on_exception = teardown

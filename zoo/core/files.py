@@ -20,17 +20,12 @@ LEFT_BEHIND = 3600  # seconds after which the writer of such a file is taken for
 def write(path: Path, content: bytes | memoryview, replace: bool = True) -> None:
     """Write `content` to `path`, which holds either all the old bytes or all the new bytes at any moment.
 
-    The bytes are written to a file beside `path`, flushed to the disk, and renamed. Missing folders are made. If two
-    processes write the same file at once, the later one wins. If `path` is a link, its target is written.
-
-    Args:
-        path: the file.
-        content: its bytes.
-        replace: whether to replace an existing file.
+    Missing folders are made. If two processes write the same file at once, the later one wins. If `path` is a link, its
+    target is written.
 
     Raises:
         FileExistsError: if the file exists and `replace` is False, even if it was made just now.
-        OSError: if the file cannot be written or is not a regular file; the old file stays, and nothing is left beside.
+        OSError: if the file cannot be written or is not regular; the old file stays, and nothing is left beside it.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -53,14 +48,9 @@ def write(path: Path, content: bytes | memoryview, replace: bool = True) -> None
 
 
 def part(path: Path, token: str) -> Path:
-    """Return the file that the bytes for `path` are written to.
+    """Return the file that a writer with a token of eight characters writes the bytes for `path` to.
 
-    A killed process leaves this file behind. Its name does not contain the name of `path`, because TensorBoard reads
-    every file whose name contains "tfevents".
-
-    Args:
-        path: the file to write.
-        token: eight characters, different for each writer.
+    Its name does not contain that of `path`: TensorBoard reads every file whose name contains "tfevents".
     """
     return path.with_name(f"{zlib.crc32(os.fsencode(path.name)):08x}.{token}{PART}")
 
@@ -80,12 +70,9 @@ def _move_to_free(source: Path, target: Path) -> None:
 
 
 def write_folder(folder: Path, contents: Iterable[tuple[str, bytes]], replace: bool = False) -> None:
-    """Write files to a folder that appears, or is replaced, once all of them are written.
+    """Write files, by their path in the folder, to a folder that appears, or is replaced, once all are written.
 
-    Args:
-        folder: the folder; if it is a link, its target is written.
-        contents: the path of each file in the folder, and its bytes.
-        replace: whether to replace an existing folder that is not empty.
+    If the folder is a link, its target is written.
 
     Raises:
         FileExistsError: if the folder has files and `replace` is False, even if it was made just now.
@@ -116,11 +103,7 @@ def write_folder(folder: Path, contents: Iterable[tuple[str, bytes]], replace: b
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Check, before the work is done, that `write_folder` can write a folder that an option names.
-
-    Raises:
-        InputError: if the folder cannot be made or written; names the option.
-    """
+    """Raise InputError, before the work is done, if `write_folder` cannot write a folder that an option names."""
     real = Path(os.path.realpath(folder))
     try:
         above = next(path for path in (real, *real.parents) if path.exists())

@@ -18,15 +18,9 @@ UNKNOWN = -1  # label or index that a data loader does not provide
 
 
 def check_images(images: Tensor, differentiable: bool = True) -> None:
-    """Check the shape and the dtype of images.
+    """Raise InputError, which says how to convert the images, unless they are uint8 (n, 3, 32, 32).
 
-    Args:
-        images: of any type.
-        differentiable: whether to accept floating-point pixels of 0 to 255 that require a gradient, which attribution
-            needs.
-
-    Raises:
-        InputError: if they are not uint8 (n, 3, 32, 32); says how to convert them.
+    `differentiable` accepts floating-point pixels of 0 to 255 that require a gradient, for attribution.
     """
     if torch.jit.is_tracing() or isinstance(images, Proxy):  # while a graph is recorded, sizes are no numbers
         return
@@ -79,12 +73,8 @@ def as_batch(batch: Any, needs_labels: bool = True) -> Batch:
     """Return a data loader's batch as a `Batch`, with int64 labels; missing labels and indices are `UNKNOWN`.
 
     Args:
-        batch: a `Batch`; or a tuple or list of images, labels and, optionally, indices; or, without `needs_labels`,
-            images alone.
-        needs_labels: False for predictions.
-
-    Raises:
-        InputError: for anything else.
+        batch: a `Batch`, or a tuple or list of images, labels and, optionally, indices; else InputError is raised.
+        needs_labels: False for predictions, which images alone suffice for.
     """
     if isinstance(batch, Batch):
         return batch

@@ -1,8 +1,4 @@
-"""Evaluation metrics, all derived from one confusion matrix per stage.
-
-A collection of torchmetrics' accuracy, precision, recall, F1 and confusion matrix would update several states per
-batch; the counts of (label, prediction) pairs hold the same information.
-"""
+"""Evaluation metrics, all derived from one confusion matrix per stage: one state to update per batch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,9 +15,6 @@ class ClassificationMetrics(Metric):
 
     The sum stays float32 when the model is cast to another type: the losses of an epoch exceed float16's largest
     number, 65,504, and bfloat16's 8 bits lose most of each batch.
-
-    Args:
-        num_classes: number of classes k.
     """
 
     full_state_update = False
@@ -44,13 +37,9 @@ class ClassificationMetrics(Metric):
         return super()._apply(moved, exclude_state)
 
     def update(self, predictions: Tensor, labels: Tensor, loss_sums: Tensor) -> None:
-        """Add one or several batches.
+        """Add b batches: predictions and labels, int64 (n,), and the sum of each batch's losses, float32 (b,).
 
-        Args:
-            predictions: predicted classes, int64 (n,).
-            labels: true classes, int64 (n,), each in 0..k-1.
-            loss_sums: sum of the losses of each batch, float32 (b,). They are added one by one, so that the rounded
-                total does not depend on the number of batches per call.
+        The sums are added one by one, so that the rounded total does not depend on the number of batches per call.
         """
         cells = labels * self.num_classes + predictions
         self.confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))  # bincount would wait for a GPU
@@ -58,19 +47,16 @@ class ClassificationMetrics(Metric):
             self.loss_sum += loss_sum
 
     def compute(self) -> dict[str, Any]:
-        """Return the mean loss as "loss", and the metrics of `summarize`."""
+        """Return the mean "loss", and the metrics of `summarize`."""
         summary = summarize(self.confusion)
         return {"loss": self.loss_sum.item() / max(1, int(self.confusion.sum())), **summary}
 
 
 def summarize(confusion: Tensor) -> dict[str, Any]:
-    """Derive metrics from a confusion matrix.
+    """Derive metrics from a confusion matrix, integer (k, k), label by prediction.
 
     For two classes, precision, recall and F1 are those of class 1; for more, they are means over the classes that occur
     as label or prediction ("macro"). A ratio with denominator 0 is 0, as in scikit-learn and torchmetrics.
-
-    Args:
-        confusion: counts, integer (k, k), label by prediction.
 
     Returns:
         "acc", "precision", "recall", "f1": floats. "acc_per_class": recall of each of the k classes, NaN for a class

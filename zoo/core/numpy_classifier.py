@@ -1,11 +1,7 @@
 """`NumPyClassifier`: the bridge between Lightning and the NumPy lesson, `zoo.scratch`.
 
-Lightning sees an ordinary module. Its parameters and their gradients are tensors that share memory with the network's
-arrays, so nothing is copied. Its optimizers (`zoo.core.numpy_optimizers`) are PyTorch optimizers. Checkpoints,
-schedules, gradient clipping, several processes and metrics therefore work as for every model.
-
-A step of a small network takes less time than Lightning's own work around a step. Therefore one call of
-`training_step` makes several steps, see `NumPyClassifier.steps_in_a_call`.
+Parameters and gradients are tensors that share memory with the network's arrays, and the optimizers are PyTorch's, so
+that checkpoints, schedules, gradient clipping, several processes and metrics work as for every model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +26,6 @@ from zoo.core.few_threads import FewThreads
 from zoo.core.inputs import check_images
 from zoo.core.numpy_optimizers import views
 from zoo.core.torch_twin import TorchTwin
-from zoo.scratch.layers import Dense
 from zoo.scratch.losses import Loss
 from zoo.scratch.network import Network
 from zoo.scratch.regularizers import Regularizer
@@ -55,13 +50,12 @@ class NumPyClassifier(Classifier):
                 layer = Dense(3072, self.num_outputs, Identity(), he, self.rng())
                 self.set_network(Network([layer]), CategoricalCrossEntropy())
 
-    The network computes in float32 on the CPU, whatever device the trainer has, in one process or in several (strategy
-    "ddp").
+    The network computes in float32 on the CPU, whatever device the trainer has. Lightning's own work around a step
+    takes longer than a step of a small network, so that one call of `training_step` makes several.
 
     Attributes:
-        network: maps normalized pixels, float32 (n, 3072), to logits, float32 (n, `num_outputs`). The 3072 numbers of
-            an image are ordered by row, then by column, then by colour (red, green, blue).
-        objective: the loss that training minimizes.
+        network: maps normalized pixels, float32 (n, 3072), ordered by row, column and colour, to logits, float32
+            (n, `num_outputs`).
         regularizers: penalties on the weights of every layer; the reported losses leave them out.
         pixel_scale, pixel_shift: normalization, float32 tensors (3072,): pixel * scale + shift.
         batches_per_call: the most steps that one call of `training_step` makes.
@@ -97,13 +91,17 @@ class NumPyClassifier(Classifier):
         return np.random.default_rng(int(torch.randint(2**63 - 1, ())))
 
     def set_network(self, network: Network, objective: Loss, regularizers: Sequence[Regularizer] = ()) -> None:
-        """Set the network, of float32, and what it minimizes; see the attributes."""
+        """Set the network, of float32, and what it minimizes."""
         self.network, self.objective, self.regularizers = network, objective, regularizers
-        self.layers = nn.ModuleList(_DenseParameters(layer) for layer in network.layers)
+        self.layers = nn.ModuleList(
+            nn.ParameterDict([("weight", torch.from_numpy(layer.weights)), ("bias", torch.from_numpy(layer.bias))])
+            for layer in network.layers
+        )
         self._share_memory()
-        self.register_load_state_dict_post_hook(_share_memory_again)
+        # `load_state_dict(..., assign=True)` replaces the tensors.
+        self.register_load_state_dict_post_hook(NumPyClassifier._share_memory)
 
-    def _share_memory(self) -> None:
+    def _share_memory(self, *_: Any) -> None:
         """Turn the parameters and their gradients into views of the network's arrays; the parameters' values stay."""
         parameters = list(self.parameters())
         values, gradients = (views(a, parameters) for a in (self.network.parameters, self.network.gradients))
@@ -126,15 +124,12 @@ class NumPyClassifier(Classifier):
 
     @property
     def device(self) -> torch.device:
-        """The CPU."""
         return torch.device("cpu")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Leave the batch on the CPU."""
         return batch
 
     def torch_module(self) -> TorchTwin:
-        """Return a copy of the network as layers of PyTorch."""
         return TorchTwin(self.network, self.pixel_scale, self.pixel_shift)
 
     def compute_threads(self) -> int:
@@ -144,11 +139,7 @@ class NumPyClassifier(Classifier):
     # Inputs and outputs.
 
     def normalized(self, images: Tensor) -> np.ndarray:
-        """Return uint8 pixels (n, 3, 32, 32) as float32 (n, 3072). The next call reuses the memory.
-
-        Raises:
-            InputError: for other images, see `zoo.core.inputs.check_images`.
-        """
+        """Return uint8 pixels (n, 3, 32, 32) as float32 (n, 3072). The next call reuses the memory."""
         check_images(images, differentiable=False)
         n = images.shape[0]
         rows = images.cpu().permute(0, 2, 3, 1).reshape(n, -1)
@@ -160,12 +151,10 @@ class NumPyClassifier(Classifier):
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in `training_step`
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, float32 (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
         return torch.from_numpy(self.network.forward(self.normalized(images)).copy())
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def loss_gradients(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return the gradients of the objective, see `Classifier.loss_gradients`."""
         before = self.network.gradients.copy()
         logits = self.network.forward(self.normalized(images))
         self.network.backward(self.objective.value_and_gradient(logits, labels.numpy())[1])
@@ -176,49 +165,34 @@ class NumPyClassifier(Classifier):
     # Training.
 
     def check_trainer(self, trainer: L.Trainer) -> None:
-        """Take over gradient clipping, which Lightning leaves to models with manual optimization.
+        """Refuse options that a NumPy network cannot follow, and take over gradient clipping.
 
-        Raises:
-            InputError: for an option that a NumPy network cannot follow.
+        Lightning leaves the clipping to models with manual optimization.
         """
+        model, batches = f"{type(self).__name__} computes with NumPy", trainer.accumulate_grad_batches
         is_supported = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         if not is_supported or devices.uses_multiprocessing(trainer):
             # A forked or spawned process gets a pickled module, whose tensors are in other memory.
-            raise InputError(
-                f"{type(self).__name__} computes with NumPy, in one process or with --trainer.strategy ddp: "
-                "no other strategy keeps its memory together"
-            )
+            places = "in one process or with --trainer.strategy ddp"
+            raise InputError(f"{model}, {places}: no other strategy keeps its memory together")
         if trainer.precision != "32-true":
-            raise InputError(
-                f"--trainer.precision={trainer.precision}: {type(self).__name__} computes with NumPy, in float32: "
-                "leave it out"
-            )
-        if trainer.accumulate_grad_batches != 1:
-            raise InputError(
-                f"--trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: {type(self).__name__} makes a "
-                "step for each batch: a larger --data.batch_size is the same"
-            )
-        unfit = (GradientAccumulationScheduler, ModelPruning, LearningRateFinder)
+            raise InputError(f"--trainer.precision={trainer.precision}: {model}, in float32: leave it out")
+        if batches != 1:
+            remedy = "and makes a step for each batch: a larger --data.batch_size is the same"
+            raise InputError(f"--trainer.accumulate_grad_batches={batches}: {model}, {remedy}")
         for callback in cast(Any, trainer).callbacks:
-            if isinstance(callback, unfit):
-                raise InputError(
-                    f"{type(callback).__name__}: {type(self).__name__} computes with NumPy, and makes its optimizer "
-                    "steps itself: leave the callback out"
-                )
+            if isinstance(callback, (GradientAccumulationScheduler, ModelPruning, LearningRateFinder)):
+                remedy = "and makes its optimizer steps itself: leave the callback out"
+                raise InputError(f"{type(callback).__name__}: {model}, {remedy}")
         if trainer.gradient_clip_val:
             self._clip = (float(trainer.gradient_clip_val), trainer.gradient_clip_algorithm or "norm")
             trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
 
     def configure_callbacks(self) -> list[L.Callback]:
-        """Limit NumPy and PyTorch to `threads` threads while a trainer runs."""
         return [FewThreads(self.threads)]
 
     def setup(self, stage: str) -> None:
-        """Check the trainer, for a run without the command line.
-
-        Raises:
-            InputError: see `check_trainer`; or if several processes would exchange their gradients on GPUs.
-        """
+        """Check the trainer, for a run without the command line."""
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and strategy.root_device.type != "cpu":
             raise InputError(
@@ -238,9 +212,8 @@ class NumPyClassifier(Classifier):
     def steps_in_a_call(self) -> int:
         """Return how many steps this call makes: up to the next one after which Lightning or a callback acts.
 
-        Lightning acts before a validation, and at the end of an epoch or of training. A callback with a hook for
-        batches acts after every step whose number is a multiple of its attribute `every_n_steps`; None means that it
-        does not mind when. A callback without that attribute is called for every batch.
+        A callback with a hook for batches acts after every step whose number is a multiple of its attribute
+        `every_n_steps`. None lets any number of steps pass; a callback without the attribute is called for every batch.
         """
         trainer = self.trainer
         steps, batches = trainer.global_step, trainer.fit_loop.batch_idx  # made so far; batches of this epoch
@@ -291,25 +264,10 @@ class NumPyClassifier(Classifier):
         return predictions(logits), batch.labels, loss
 
 
-class _DenseParameters(nn.Module):
-    """The parameters of a `Dense` layer as a PyTorch module: weight (D, H), bias (H,)."""
-
-    def __init__(self, layer: Dense) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.from_numpy(layer.weights))
-        self.bias = nn.Parameter(torch.from_numpy(layer.bias))
-
-
-def _share_memory_again(module: NumPyClassifier, incompatible_keys: Any) -> None:
-    """Restore the sharing of memory after `load_state_dict(..., assign=True)`, which replaces the tensors."""
-    module._share_memory()
-
-
 def _further_batches(module: NumPyClassifier, n: int) -> Iterator[Batch]:
-    """Yield the next n batches of the epoch, then add them and as many optimizer steps to Lightning's counters.
+    """Yield the next n batches of the epoch, then add them and as many steps to Lightning's counters.
 
-    Lightning has no public way to take several batches in one call, so this function reaches into its loops. Afterwards
-    the counters are the same as if each batch had had its own call.
+    Lightning has no public way to take several batches in one call.
     """
     fit_loop = module.trainer.fit_loop
     fetcher, loop = fit_loop._data_fetcher, fit_loop.epoch_loop

@@ -12,19 +12,11 @@ from zoo.scratch import optimizers as rules
 
 
 class _NumPyOptimizer(Optimizer):
-    """A PyTorch optimizer that leaves the update to a rule of `zoo.scratch.optimizers`.
+    """A PyTorch optimizer that leaves the update to a rule of `zoo.scratch.optimizers`, whose arguments it takes.
 
     `state_dict` has PyTorch's format: the rule's arrays are cut into one piece per parameter. The attribute `state`
-    stays empty, because Lightning would move its contents to the trainer's device.
-
-    Args:
-        params: all parameters of one `NumPyClassifier`, in order.
-        rule: a class of `zoo.scratch.optimizers`.
-        lr: learning rate, at least 0.
-        settings: further arguments of the rule, by name.
-
-    Raises:
-        ValueError: if the parameters do not share one array, or a setting is out of range.
+    stays empty, because Lightning would move its contents to the trainer's device. The parameters are all those of one
+    `NumPyClassifier`, in order.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], rule: type[rules.Optimizer], lr: float, **settings: Any) -> None:
@@ -42,7 +34,6 @@ class _NumPyOptimizer(Optimizer):
         )
 
     def step(self, closure: Any = None) -> Any:
-        """Make a step, after a call of `closure` if one is given; return the closure's result."""
         loss = closure() if closure is not None else None
         self.update()
         return loss
@@ -59,7 +50,7 @@ class _NumPyOptimizer(Optimizer):
         self._rule.gradients[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state. Its tensors share the optimizer's memory, as PyTorch's do."""
+        """Return the state, whose tensors share the optimizer's memory."""
         parameters = self.param_groups[0]["params"]
         pieces = {name: views(array, parameters) for name, array in self._rule.state.items()}
         state = {
@@ -69,11 +60,7 @@ class _NumPyOptimizer(Optimizer):
         return super().state_dict() | {"state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            ValueError: if the state belongs to another optimizer, or to other parameters.
-        """
+        """Restore the state; raise ValueError if it belongs to another optimizer, or to other parameters."""
         states = [state_dict["state"][index] for index in sorted(state_dict["state"])]
         if not states or "step" not in states[0]:
             raise ValueError(f"the state is of another optimizer than {type(self).__name__}")
@@ -87,7 +74,6 @@ class NumPySGD(_NumPyOptimizer):
     """Stochastic gradient descent, see `zoo.scratch.optimizers.SGD`.
 
     Args:
-        params: of a `NumPyClassifier`.
         lr: the learning rate.
         weight_decay: see `zoo.scratch.optimizers.Optimizer`.
     """
@@ -100,7 +86,6 @@ class NumPyMomentum(_NumPyOptimizer):
     """SGD with momentum, see `zoo.scratch.optimizers.Momentum`.
 
     Args:
-        params: of a `NumPyClassifier`.
         lr: the learning rate.
         beta: share of the velocity that a step keeps.
         nesterov: whether to use Nesterov's variant.
@@ -122,7 +107,6 @@ class NumPyAdam(_NumPyOptimizer):
     """Adam, see `zoo.scratch.optimizers.Adam`.
 
     Args:
-        params: of a `NumPyClassifier`.
         lr: the learning rate.
         beta1: share of the average gradient that a step keeps.
         beta2: share of the average squared gradient that a step keeps.
@@ -150,11 +134,7 @@ def views(array: np.ndarray, parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _shared_array(tensors: Sequence[Tensor | None], optimizer: str) -> np.ndarray:
-    """Return the flat array, shape (P,), that the tensors are consecutive views into.
-
-    Raises:
-        ValueError: if they are anything else.
-    """
+    """Return the flat array, shape (P,), that the tensors are consecutive views into, or raise ValueError."""
     first, size = tensors[0], 0
     for tensor in tensors:
         if (

@@ -1,8 +1,4 @@
-"""Learning-rate schedules: functions of the fraction of training done.
-
-A schedule maps that fraction, from 0 (start) to 1 (end), to a factor of the optimizer's learning rate. The number of
-steps does not matter, so one config serves any number of epochs, any batch size, and a resumed run that trains longer.
-"""
+"""Learning-rate schedules: functions of the fraction of training done, which serve any number of steps."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,11 +7,9 @@ from datamodules.errors import InputError
 
 
 class Schedule(ABC):
-    """A function from the fraction of training done, 0..1, to a factor of the learning rate."""
-
     @abstractmethod
     def __call__(self, fraction: float) -> float:
-        """Return the factor at `fraction`."""
+        """Return the factor of the learning rate when a fraction of training, 0..1, is done."""
 
 
 class Constant(Schedule):

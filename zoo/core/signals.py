@@ -11,14 +11,10 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """A signal has asked the command to end.
+    """A signal has asked the command to end; `when` is the progress so far, such as "after step 8".
 
-    The class is not an Exception, so that code that handles errors lets it through. It is not a KeyboardInterrupt,
-    because Lightning turns that into exit code 1.
-
-    Args:
-        number: the number of the signal.
-        when: the progress so far, such as "after step 8"; "" if unknown.
+    It is no Exception, so that code that handles errors lets it through, and no KeyboardInterrupt, which Lightning
+    turns into exit code 1.
     """
 
     def __init__(self, number: int, when: str = "") -> None:
@@ -27,7 +23,6 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the process."""
         return 128 + self.number
 
     def __str__(self) -> str:
@@ -35,7 +30,6 @@ class Stopped(BaseException):
 
 
 def stop_at_once(number: int, frame: FrameType | None = None) -> NoReturn:
-    """Handle a signal by raising `Stopped`."""
     raise Stopped(number)
 
 

@@ -4,12 +4,7 @@ from collections.abc import Collection, Sequence
 
 
 def align(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """Return each row as a line, with two spaces between columns.
-
-    Args:
-        rows: cells, as many in each row; the first row may be the heads of the columns.
-        right: the positions of the columns that are aligned on the right.
-    """
+    """Return each row as a line, with two spaces between columns; the columns `right` are aligned on the right."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     sides = [">" if position in right else "<" for position in range(len(widths))]
     return [

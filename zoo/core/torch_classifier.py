@@ -11,14 +11,7 @@ from zoo.core.classifier import Classifier
 
 
 class TorchClassifier(Classifier):
-    """A classifier around an ordinary `nn.Module`; a subclass says which one:
-
-        class TinyNet(TorchClassifier):
-            def __init__(self, width: int = 16, num_classes: int = 10) -> None:
-                super().__init__(num_classes)
-                self.net = nn.Sequential(
-                    nn.Conv2d(3, width, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(width * 64, self.num_outputs)
-                )
+    """A classifier around an ordinary `nn.Module`, which a subclass builds; `Classifier` has an example.
 
     Attributes:
         net: maps normalized images, float (n, 3, 32, 32), to logits, float (n, `num_outputs`).
@@ -30,11 +23,9 @@ class TorchClassifier(Classifier):
     net: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, float (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
         return self.net(self.normalize(images))
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalize as `Classifier.normalize` does, in `memory_format`."""
         normalized = super().normalize(images)
         return normalized if self.memory_format is torch.channels_last else normalized.contiguous()
 
@@ -45,7 +36,7 @@ class TorchClassifier(Classifier):
                 tensor.data = tensor.data.contiguous(memory_format=self.memory_format)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean loss of the batch, a scalar; float32 for a model in half precision."""
+        """Return the mean loss of the batch; float32 for a model in half precision."""
         logits = self(batch.images)
         if logits.dtype.itemsize < torch.float32.itemsize:
             logits = logits.float()
@@ -54,8 +45,5 @@ class TorchClassifier(Classifier):
         return loss
 
     def training_states(self) -> Iterator[None]:
-        """Put the network into each state that it trains in, one after the other.
-
-        `torch.compile` compiles the network once per state, if its code depends on an attribute.
-        """
+        """Put the network into each state that it trains in: `torch.compile` compiles it once per state."""
         yield

@@ -1,11 +1,7 @@
-"""The optimizers of the record recipes, which treat a parameter by what it is for: its role.
+"""The optimizers of the record recipes, which treat a parameter by its role.
 
-A model tells roles in its groups of parameters, see `zoo.core.classifier.Classifier.parameter_groups`. Where it does
-not, a parameter's shape decides: with four dimensions it belongs to the filters, with two to the head, else to the
-biases.
-
-Rates are those of the records, for the gradient of the sum of a batch's losses: a larger batch makes longer steps. For
-a mean loss, as most models have it, the rates of all that SGD learns are to be multiplied by the batch size.
+A model tells roles in its `parameter_groups`; else a parameter's number of dimensions decides. Rates are for the
+gradient of the sum of a batch's losses. For a mean loss, multiply the rates of all that SGD learns by the batch size.
 """
 
 import math
@@ -24,14 +20,7 @@ Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def by_role(params: Parameters) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters that learn, by their role; roles that none of them has are left out.
-
-    Args:
-        params: parameters, or groups of them, each with its "role" if it has one.
-
-    Raises:
-        ValueError: for a role that there is not.
-    """
+    """Return the parameters that learn, or groups of them with a "role", by role; refuse an unknown role."""
     found: dict[str, list[nn.Parameter]] = {role: [] for role in ROLES}
     for entry in params:
         group = entry if isinstance(entry, dict) else {"params": [entry]}
@@ -53,14 +42,13 @@ class MuonSGD(Optimizer):
 
     where decay is `weight_decay` / lr: the decay does not grow with the rate. Muon (Jordan et al. 2024,
     https://kellerjordan.github.io/posts/muon) takes filters as a matrix W with a row for each of them, makes its rows 1
-    long on average, and steps by a matrix all of whose singular values are near 1, whatever the length of the gradient:
+    long on average, and steps by a matrix all of whose singular values are near 1:
 
         v <- momentum v + g,      W <- W sqrt(rows) / |W|,      W <- W - lr orthogonalized(g + momentum v)
 
     The defaults are those of airbench94_muon.py (https://github.com/KellerJordan/cifar10-airbench) for batches of 2000.
 
     Args:
-        params: see `by_role`.
         lr: rate of the filters, at least 0.
         momentum: of the filters; 0 <= momentum < 1.
         head_lr: rate of the head, at least 0.
@@ -69,9 +57,6 @@ class MuonSGD(Optimizer):
         weight_decay: share of the head and the biases that a step takes away, before momentum adds to it; at least 0.
         whitening_share: share of the training, 0..1, in which the whitening layer's bias learns; it runs through the
             schedule in that time.
-
-    Raises:
-        ValueError: for an argument out of its range.
     """
 
     def __init__(
@@ -99,7 +84,6 @@ class MuonSGD(Optimizer):
         super().__init__(groups, {"lr": lr})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make a step; call `closure` before it, and return what it does, where there is one."""
         with torch.enable_grad():
             loss = closure() if closure is not None else None
         with torch.no_grad():
@@ -127,19 +111,11 @@ class MuonSGD(Optimizer):
 
 
 def orthogonalized(matrix: Tensor, steps: int = 3) -> Tensor:
-    """Return a matrix with the singular vectors of `matrix`, and singular values that are brought near to 1.
+    """Return a matrix (m, n) with the singular vectors of `matrix`, and singular values near 1; bfloat16 on a GPU.
 
-    Newton and Schulz' iteration, X <- aX + b(XX')X + c(XX')²X, takes each singular value s to as + bs³ + cs⁵, and
-    leaves the singular vectors alone. X starts with length 1, so that no s is above 1. The coefficients are Jordan's:
-    steep at 0, so that the values end up between 0.7 and 1.2 or so in few steps; after three, those that were smallest
-    at the start are still below.
-
-    Args:
-        matrix: float (m, n).
-        steps: how often to apply the polynomial.
-
-    Returns:
-        (m, n), in bfloat16 on a GPU, whose matrix units it is made for; the dtype of `matrix` elsewhere.
+    Each of the `steps` of Newton and Schulz, X <- aX + b(XX')X + c(XX')²X, takes each singular value s to
+    as + bs³ + cs⁵. X starts with length 1, so that no s is above 1. Jordan's coefficients are steep at 0, so that most
+    values end up between 0.7 and 1.2 in few steps.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.bfloat16() if matrix.is_cuda else matrix
@@ -156,24 +132,19 @@ def orthogonalized(matrix: Tensor, steps: int = 3) -> Tensor:
 class DecoupledSGD(SGD):
     """SGD with Nesterov's momentum, whose rate and weight decay do not depend on the momentum or on each other.
 
-    Under a gradient that stays the same, momentum m makes the steps some 1 / (1 - m) times as long. Rate and decay are
-    divided by 1 + 1 / (1 - m), so that another momentum leaves the steps as they are; and the decay takes away a share
-    of the weights that does not grow with the rate (Jordan 2024, https://arxiv.org/abs/2404.00498; Page 2018,
-    https://myrtle.ai/learn/how-to-train-your-resnet-5-hyperparameters/). The biases of batch norm learn `bias_scaler`
-    times as fast as everything else.
+    Under a gradient that stays the same, momentum m makes the steps some 1 / (1 - m) times as long: rate and decay are
+    divided by 1 + 1 / (1 - m). The decay takes away a share of the weights that does not grow with the rate (Jordan
+    2024, https://arxiv.org/abs/2404.00498; Page 2018,
+    https://myrtle.ai/learn/how-to-train-your-resnet-5-hyperparameters/).
 
     The defaults are those of airbench95.py (https://github.com/KellerJordan/cifar10-airbench) for batches of 1024.
 
     Args:
-        params: see `by_role`.
         lr: rate of everything but the biases of batch norm, for the mean gradient of `IMAGES` images; at least 0.
         momentum: 0 <= momentum < 1.
         weight_decay: share of the weights that a step takes away, before it is divided as the rate is; at least 0.
         bias_scaler: rate of the biases of batch norm, in multiples of `lr`; at least 0.
         whitening_share: share of the training, 0..1, in which the whitening layer's bias learns.
-
-    Raises:
-        ValueError: for an argument out of its range.
     """
 
     def __init__(
@@ -202,7 +173,6 @@ class DecoupledSGD(SGD):
 
 
 def _check(**arguments: float) -> None:
-    """Raise a ValueError for a value out of its range, which the argument's name tells."""
     for name, value in arguments.items():
         if name.endswith("momentum"):
             fits, bounds = 0 <= value < 1, "from 0 up to, not including, 1"

@@ -17,12 +17,8 @@ from zoo.scratch.network import Network
 class TorchTwin(L.LightningModule):
     """A network of `zoo.scratch` as layers of PyTorch, with a copy of its weights.
 
-    The inputs of the first layer are in PyTorch's order: colour, row, column.
-
-    Args:
-        network: maps normalized pixels, ordered by row, column and colour, to logits.
-        scale: factor of each pixel, float32 (3072,), in the network's order.
-        shift: summand of each pixel, likewise.
+    The inputs of the first layer are in PyTorch's order: colour, row, column. The factor `scale` and the summand
+    `shift` of each pixel, float32 (3072,), are given in the network's order: row, column, colour.
     """
 
     scale: Tensor
@@ -55,7 +51,6 @@ class Dense(nn.Linear):
         self.__dict__["activation"] = MODULES.get(type(layer.activation), NumPyActivation)(layer.activation)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs (n, H) of inputs (n, D)."""
         return self.activation(super().forward(inputs))
 
     def _get_name(self) -> str:
@@ -70,7 +65,6 @@ class NumPyActivation(nn.Module):
         self.activation = activation
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return f(z)."""
         return _ByNumPy.apply(z, self.activation)
 
     def _get_name(self) -> str:
@@ -104,5 +98,5 @@ MODULES: dict[type, Callable[[Any], nn.Module]] = {
 
 
 def _colours_first(values: Tensor) -> Tensor:
-    """Return values of pixels (..., 3072) ordered by row, column and colour, ordered by colour, row and column."""
+    """Return values of pixels (..., 3072), in the order of row, column and colour, by colour, row and column."""
     return values.unflatten(-1, (32, 32, 3)).movedim(-1, -3).flatten(-3)

@@ -24,15 +24,7 @@ def write(
 ) -> None:
     """Write the metrics and plots of the model's last pass over `stage` to `directory`, and to TensorBoard.
 
-    `metrics.json` comes last, so that a run with this file has all others.
-
-    Args:
-        trainer: the trainer that evaluated.
-        model: the model, with `results` of the stage.
-        data: the images.
-        stage: "val" or "test".
-        directory: an existing folder.
-        facts: further entries of `metrics.json`, such as the seed and the checkpoint.
+    `metrics.json`, which `facts` are added to, comes last: a run with this file has all others.
     """
     summary = model.results[stage]
     content = {
@@ -82,10 +74,8 @@ def _draw(
 
 
 def hardware(trainer: L.Trainer) -> str:
-    """Return the hardware of a trainer."""
-    device = trainer.strategy.root_device
+    device, threads = trainer.strategy.root_device, torch.get_num_threads()
     if device.type != "cpu":
         return f"{trainer.world_size} x {devices.name(device)}"
     processes = f"{trainer.world_size} processes, " if trainer.world_size > 1 else ""
-    threads = torch.get_num_threads()
     return f"{devices.name(device)}, {processes}{threads} thread{'s' * (threads != 1)}"

@@ -28,68 +28,71 @@ class RunLogger(TensorBoardLogger):
     """Lightning's logger, with epochs as the x axis of an epoch's metrics: runs of any batch size can be compared.
 
     TensorBoard has a single integer axis, and a resumed run discards everything behind its checkpoint on that axis.
-    Metrics by optimizer step therefore go to a run of their own, in the subfolder "steps": `log_metrics`, which
-    Lightning and other callbacks call with steps, writes there. `experiment` is the writer over epochs.
+    Metrics by optimizer step therefore go to a run of their own, in the subfolder "steps".
 
     The events of a test, between `begin_test` and `publish_test`, appear in TensorBoard all at once or not at all. A
-    run that is killed in between is tested again when it is resumed, and each event of the test appears once.
+    run that is killed in between is tested again when it is resumed.
 
     Args:
         run_dir: folder of the run.
         epochs_done: epochs that a resumed run has finished: events of later ones are discarded. None for a new run.
         steps_done: likewise, of optimizer steps.
-
-    Attributes:
-        is_new: whether the run is new.
-        epoch_names: names of metrics that `log_metrics` leaves out, because `log_epoch` gets them.
+        suffix: end of the names of the event files.
     """
 
-    def __init__(self, run_dir: Path, epochs_done: int | None = None, steps_done: int | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, epochs_done: int | None = None, steps_done: int | None = None, suffix: str = ""
+    ) -> None:
         again = None if epochs_done is None else epochs_done + 1
-        super().__init__(run_dir, name="", version=TENSORBOARD, default_hp_metric=False, purge_step=again)
+        options: dict[str, Any] = {"purge_step": again, "filename_suffix": suffix}
+        super().__init__(run_dir, name="", version=TENSORBOARD, default_hp_metric=False, **options)
         self.is_new = again is None
-        self.epoch_names: Set[str] = frozenset()
-        self._steps_done = steps_done
-        self._test: _TestEvents | None = None
+        self.epoch_names: Set[str] = frozenset()  # left to `log_epoch` by `log_metrics`
+        self._steps_done, self._suffix = steps_done, suffix
+        self._test: tuple[tempfile.TemporaryDirectory[str], RunLogger] | None = None
 
     @property
     def experiment(self) -> Any:
         """The writer over epochs, or that of a test in progress; a dummy in all processes but the first."""
-        return self._test.by_epoch if self._test is not None else super().experiment
+        return self._test[1].experiment if self._test is not None else super().experiment
 
     @property
     def _by_step(self) -> SummaryWriter:
-        return self._test.by_step if self._test is not None else self._steps
+        return self._test[1]._steps if self._test is not None else self._steps
 
     @cached_property
     def _steps(self) -> SummaryWriter:
         again = None if self._steps_done is None else self._steps_done + 1
-        return SummaryWriter(str(Path(self.log_dir) / STEPS), purge_step=again)
+        return SummaryWriter(str(Path(self.log_dir) / STEPS), purge_step=again, filename_suffix=self._suffix)
 
     @rank_zero_only
     def begin_test(self, epoch: int) -> None:
-        """Keep the following events apart, until `publish_test`.
-
-        Args:
-            epoch: after which the model is tested. An earlier test after the same epoch is replaced.
-        """
-        self._test = _TestEvents(Path(self.log_dir), epoch)
+        """Keep events apart until `publish_test`, which replaces an earlier test after the same epoch."""
+        folder = tempfile.TemporaryDirectory(prefix="cifar10-zoo-")
+        self._test = folder, RunLogger(Path(folder.name), suffix=f"-test-{epoch}")
 
     @rank_zero_only
     def publish_test(self) -> None:
-        """Publish the events since `begin_test`."""
-        if self._test is not None:
-            self._test.publish()
-            self._test = None
+        if self._test is None:
+            return
+        folder, test = self._test
+        test.close()
+        for place in (Path(self.log_dir), Path(self.log_dir) / STEPS):
+            # First, so that both tests never exist at the same time.
+            for old in place.glob(f"events.out.tfevents.*{glob.escape(test._suffix)}"):
+                old.unlink()
+        for written in sorted(Path(test.log_dir).rglob("events.out.tfevents.*")):
+            files.write(Path(self.log_dir) / written.relative_to(test.log_dir), written.read_bytes())
+        folder.cleanup()
+        self._test = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics of an optimizer step. Lightning passes those of an epoch, too: see `epoch_names`."""
+        """Log metrics of an optimizer step; Lightning passes those of an epoch, too."""
         others = {name: value for name, value in metrics.items() if name not in self.epoch_names}
-        if others.keys() <= {"epoch"}:  # which Lightning adds
-            return
-        for name, value in others.items():
-            self._by_step.add_scalar(name, value, step)
+        if not others.keys() <= {"epoch"}:  # which Lightning adds
+            for name, value in others.items():
+                self._by_step.add_scalar(name, value, step)
 
     @rank_zero_only
     def log_epoch(self, metrics: Mapping[str, float], trainer: L.Trainer) -> None:
@@ -103,22 +106,14 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_picture(self, tag: str, png: bytes, epoch: int) -> None:
-        """Log a PNG file as it is; `SummaryWriter.add_image` would encode its pixels again.
-
-        Args:
-            tag: name in TensorBoard.
-            png: content of the file; three or four channels.
-            epoch: number of the epoch, from 1.
-        """
+        """Log a PNG file as it is; `SummaryWriter.add_image` would encode its pixels again."""
         with Image.open(io.BytesIO(png)) as opened:
-            width, height = opened.size
-            colours = len(opened.getbands())
-        image = Summary.Image(height=height, width=width, colorspace=colours, encoded_image_string=png)
+            size = {"width": opened.width, "height": opened.height, "colorspace": len(opened.getbands())}
+        image = Summary.Image(**size, encoded_image_string=png)
         self.experiment.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
 
     @rank_zero_only
     def flush(self) -> None:
-        """Write the events that are still in memory."""
         self.experiment.flush()
         self._by_step.flush()
 
@@ -131,62 +126,20 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def close(self) -> None:
-        """Close all files, and drop a test that is not published.
-
-        If one file cannot be written, the others are closed before the error is raised, so that no thread is left.
-        """
-        with contextlib.ExitStack() as stack:
+        """Close all files, and drop a test that is not published."""
+        with contextlib.ExitStack() as stack:  # closes the other files if one cannot be written: no thread is left
             stack.callback(self._close_steps)
             if self._experiment is not None:
                 stack.callback(self._experiment.close)
             if self._test is not None:
-                stack.callback(self._test.drop)
+                folder, test = self._test
+                stack.callback(folder.cleanup)
+                stack.callback(test.close)
                 self._test = None
 
     def _close_steps(self) -> None:
         if "_steps" in self.__dict__:
             self._steps.close()
-
-
-class _TestEvents:
-    """Event files of a test, written to a temporary folder and copied to the run by `publish`.
-
-    Args:
-        log_dir: folder of the run's event files.
-        epoch: after which the model is tested.
-    """
-
-    def __init__(self, log_dir: Path, epoch: int) -> None:
-        self._log_dir, self._suffix = log_dir, f"-test-{epoch}"
-        self._folder = tempfile.TemporaryDirectory(prefix="cifar10-zoo-")
-
-    @cached_property
-    def by_epoch(self) -> SummaryWriter:
-        return SummaryWriter(self._folder.name, filename_suffix=self._suffix)
-
-    @cached_property
-    def by_step(self) -> SummaryWriter:
-        return SummaryWriter(str(Path(self._folder.name) / STEPS), filename_suffix=self._suffix)
-
-    def publish(self) -> None:
-        self._close()
-        for place in (self._log_dir, self._log_dir / STEPS):
-            # First, so that both tests never exist at the same time.
-            for old in place.glob(f"events.out.tfevents.*{glob.escape(self._suffix)}"):
-                old.unlink()
-        for written in sorted(Path(self._folder.name).rglob("events.out.tfevents.*")):
-            files.write(self._log_dir / written.relative_to(self._folder.name), written.read_bytes())
-        self._folder.cleanup()
-
-    def drop(self) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._folder.cleanup)
-            self._close()
-
-    def _close(self) -> None:
-        with contextlib.ExitStack() as stack:
-            for name in {"by_epoch", "by_step"} & self.__dict__.keys():
-                stack.callback(getattr(self, name).close)
 
 
 @contextlib.contextmanager
@@ -221,17 +174,9 @@ def run_loggers(trainer: L.Trainer) -> list[RunLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
 
 
-def epoch_writer(trainer: L.Trainer) -> Any:
-    """Return the run's writer over epochs; None without a `RunLogger` and in all processes but the first."""
-    return next((logger.experiment for logger in run_loggers(trainer) if trainer.is_global_zero), None)
-
-
 def log_metrics(trainer: L.Trainer, model: Classifier, metrics: Mapping[str, float]) -> None:
-    """Log metrics of an epoch that a callback has computed.
-
-    The `RunLogger` gets them at once. Lightning passes metrics to loggers later, and the events of a checkpoint saved
-    in between would lack them.
-    """
+    """Log metrics of an epoch that a callback has computed."""
     model.log_metrics(metrics)
+    # Lightning passes metrics to loggers after a checkpoint is saved; the `RunLogger` needs them before it.
     for logger in run_loggers(trainer):
         logger.log_epoch(metrics, trainer)

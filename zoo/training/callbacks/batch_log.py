@@ -11,25 +11,18 @@ class BatchLog(L.Callback):
     """Logs "batch/loss" and "batch/lr" every `log_every_n_steps` optimizer steps.
 
     It calls the loggers itself: `self.log` takes about a millisecond per step, as long as a step of a small network.
-
-    Attributes:
-        every_n_steps: see `zoo.core.numpy_classifier.NumPyClassifier.steps_in_a_call`.
     """
 
-    every_n_steps: int | None = None
+    every_n_steps: int | None = None  # see `zoo.core.numpy_classifier.NumPyClassifier.steps_in_a_call`
 
     def __init__(self) -> None:
         self._logged = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Read the interval from the trainer."""
         self._logged = trainer.global_step
         self.every_n_steps = cast(Any, trainer).log_every_n_steps if trainer.loggers else None
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log, if the step is due."""
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, *_: Any) -> None:
         step = trainer.global_step
         # With accumulated gradients, not every batch makes a step.
         if step != self._logged and self.every_n_steps and step % self.every_n_steps == 0:

@@ -1,4 +1,4 @@
-"""The model's metrics as curves over epochs in the run's TensorBoard."""
+"""Curves of the model's metrics in the run's TensorBoard."""
 
 from collections.abc import Mapping
 
@@ -18,23 +18,19 @@ class Curves(L.Callback):
     """
 
     def setup(self, trainer: L.Trainer, pl_module: Classifier, stage: str) -> None:
-        """Tell the logger which metrics come from here, and not from Lightning."""
         for logger in run_loggers(trainer):
             logger.epoch_names = pl_module.logged_names  # the set grows as the model logs
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Write the metrics of a validation within an epoch."""
         if is_within_epoch(trainer):
             self._log(trainer, pl_module.named_results("val"))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Write the epoch's metrics."""
         is_validated = pl_module.results.get("val", {}).get("epoch") == trainer.current_epoch
         val = pl_module.named_results("val") if is_validated else {}
         self._log(trainer, {"lr": pl_module.last_lr()} | pl_module.train_metrics() | val)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Write the metrics of the test."""
         self._log(trainer, pl_module.named_results("test"))
 
     def _log(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:

@@ -1,5 +1,7 @@
 """The share of dead ReLU units: they are 0 for every image, get no gradient, and do not recover."""
 
+from functools import partial
+
 import lightning as L
 import torch
 from torch import Tensor, nn
@@ -22,24 +24,19 @@ class DeadUnits(L.Callback):
         self._hooks: list[RemovableHandle] = []
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Watch the ReLU layers."""
         self._alive = {}
         for name, module in pl_module.named_modules():
             if isinstance(module, nn.ReLU):
-                self._hooks.append(module.register_forward_hook(self._watcher(name)))
+                self._hooks.append(module.register_forward_hook(partial(self._watch, name)))
 
-    def _watcher(self, name: str):
-        def watch(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            fired = alive(output)
-            known = self._alive.setdefault(name, fired)
-            if len(known) != len(fired):  # a module that is used in several places has units in each
-                known = self._alive.setdefault(f"{name}, {len(fired)} units", fired)
-            known |= fired
-
-        return watch
+    def _watch(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        fired = alive(output)
+        known = self._alive.setdefault(name, fired)
+        if len(known) != len(fired):  # a module that is used in several places has units in each
+            known = self._alive.setdefault(f"{name}, {len(fired)} units", fired)
+        known |= fired
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the shares, and stop watching."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -53,11 +50,7 @@ class DeadUnits(L.Callback):
 
 
 def alive(output: Tensor) -> Tensor:
-    """Return which units are above 0 anywhere, bool (units,).
-
-    Args:
-        output: of a ReLU: (n, units), (n, channels, height, width) or (n, tokens, units); (n,) is one unit.
-    """
+    """Return which units are above 0 in (n, units), (n, channels, height, width), (n, tokens, units) or (n,)."""
     if output.ndim < 2:
         return (output > 0).any().reshape(1)
     return (output > 0).movedim(-1 if output.ndim == 3 else 1, 0).flatten(1).any(1)

@@ -11,17 +11,12 @@ from zoo.training.callbacks.early_stopping import EpochEarlyStopping
 
 
 class Ending(L.Callback):
-    """Prints one line if a callback ends training early: the step, the reason, and how to resume the run.
-
-    Attributes:
-        path: the run's last checkpoint; None if none is saved.
-    """
+    """Prints one line if a callback ends training early: the step, the reason, and how to resume the run."""
 
     def __init__(self) -> None:
-        self.path: Path | None = None
+        self.path: Path | None = None  # the run's last checkpoint; None if none is saved
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the line."""
         epoch, step = trainer.current_epoch, trainer.global_step
         is_whole_epoch = trainer.fit_loop.batch_idx + 1 >= trainer.num_training_batches
         is_planned = (epoch == trainer.max_epochs and is_whole_epoch) or step == trainer.max_steps
@@ -30,13 +25,10 @@ class Ending(L.Callback):
             print(f"Training stopped {when}: {self._reason(trainer)}", flush=True)
 
     def _reason(self, trainer: L.Trainer) -> str:
-        callbacks: list[Any] = cast(Any, trainer).callbacks
-        for callback in callbacks:
+        for callback in cast(Any, trainer).callbacks:
             if isinstance(callback, EpochEarlyStopping) and callback.wait_count >= callback.patience:
-                return (
-                    f"{callback.monitor} was not better than {callback.best_score:.4f} for "
-                    f"{callback.wait_count} epoch{'s' * (callback.wait_count > 1)}"
-                )
+                epochs = f"{callback.wait_count} epoch{'s' * (callback.wait_count > 1)}"
+                return f"{callback.monitor} was not better than {callback.best_score:.4f} for {epochs}"
             if isinstance(callback, EarlyStopping) and callback.stopping_reason_message is not None:
                 return callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
             if isinstance(callback, Timer) and (callback.time_remaining() or 1) <= 0:
@@ -47,8 +39,5 @@ class Ending(L.Callback):
         """Return how to resume the run, as the end of a sentence."""
         if self.path is None or not self.path.is_file():
             return ", and no checkpoint is saved"
-        run = shlex.quote(str(self.path.parent.parent))
-        return (
-            f". {self.path.name} is saved; go on with: fit --resume {run} --trainer.max_time DD:HH:MM:SS "
-            "(of the whole training)"
-        )
+        command = f"fit --resume {shlex.quote(str(self.path.parent.parent))} --trainer.max_time DD:HH:MM:SS"
+        return f". {self.path.name} is saved; go on with: {command} (of the whole training)"

@@ -23,13 +23,12 @@ class EpochMetrics(L.Callback):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
-        """Take the metrics; the model's own are still in use."""
+        """Take the metrics; the model's own are in use until training starts."""
         if trainer.state.fn == "fit":
             self._restored = checkpoint.get("train_metrics", {})
             pl_module.results |= checkpoint.get("results", {})
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Put the sums into the first process's training metrics."""
         if trainer.is_global_zero:
             for name, value in self._restored.items():
                 cast(Tensor, pl_module.stage_metrics("train").metric_state[name]).copy_(value)

@@ -10,12 +10,10 @@ from zoo.runs.checkpoints import is_mid_epoch
 class FinishedEpoch(L.Callback):
     """Sets the counters of a finished epoch's checkpoint to those at the start of the next epoch.
 
-    With `max_steps`, Lightning takes every checkpoint for one within an epoch. It would end a finished epoch again,
-    with a second row, a second validation and one step too few.
+    With `max_steps`, Lightning takes every checkpoint for one within an epoch, and would end a finished epoch again.
     """
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Change the counters, before Lightning reads them."""
         if trainer.state.fn != "fit" or trainer.max_steps == -1 or is_mid_epoch(checkpoint):
             return
         loop = checkpoint["loops"]["fit_loop"]

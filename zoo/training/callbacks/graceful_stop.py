@@ -18,41 +18,29 @@ class GracefulStop(L.Callback):
 
     Lightning installs its own handler for SIGTERM just before a trainer starts, and restores all handlers at the end.
     This callback therefore installs its handlers in the first hook after that.
-
-    Args:
-        every_n_steps: optimizer steps from one checkpoint to the next; None saves at the end of each epoch only.
-
-    Attributes:
-        path: the checkpoint; None saves nothing.
-        requeue: a further signal that stops training: SLURM's, for a job that is queued again.
     """
 
     AGREE_EVERY_N_STEPS = 10  # how often several processes agree on whether to stop, which takes time
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         self.every_n_steps = every_n_steps
-        self.path: Path | None = None
-        self.requeue: signal.Signals | None = None
+        self.path: Path | None = None  # of the checkpoint; None saves nothing
+        self.requeue: signal.Signals | None = None  # SLURM's signal for a job that is queued again
         self._received: int | None = None
         self._stopping = False
         self._due = self._saved = False
         self._last_step = 0
 
-    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Install the handlers."""
-        self._install(self._receive)
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Install the handlers."""
         self._last_step = trainer.global_step
         self._install(self._receive)
 
+    on_sanity_check_start = on_train_start
+
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Install handlers that stop at once."""
         self._install(stop_at_once)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Install handlers that stop at once, for a validation without training."""
         if trainer.state.fn != "fit":
             self._install(stop_at_once)
 
@@ -65,9 +53,7 @@ class GracefulStop(L.Callback):
             raise Stopped(number, "at once")
         self._received = self._received or number
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Save between two steps; the end of an epoch has its own checkpoint."""
         step, batches = trainer.global_step, trainer.fit_loop.batch_idx + 1
         if step == self._last_step or batches >= trainer.num_training_batches:
@@ -96,10 +82,7 @@ class GracefulStop(L.Callback):
 
     # Training stops at the start of the next step or epoch, so that the last one is logged like all others.
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Stop, once the checkpoint is saved."""
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if self._stopping and self._saved:
             self._stop(trainer)
 

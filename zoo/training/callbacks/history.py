@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.core import devices
 from zoo.core.classifier import Classifier
@@ -13,11 +12,8 @@ from zoo.runs import metrics_csv
 
 
 def epoch_metrics(trainer: L.Trainer, model: Classifier) -> dict[str, float]:
-    """Return an epoch's metrics at its end: "lr" (of its last step), "train/...", and "val/..." if it was validated.
-
-    Lightning calls callbacks before the model logs the training metrics, so they come from the model.
-    """
-    metrics = {"lr": model.last_lr()} | model.train_metrics()
+    """Return an epoch's metrics at its end: "lr" (of its last step), "train/...", and "val/..." if it was validated."""
+    metrics = {"lr": model.last_lr()} | model.train_metrics()  # which the model logs after the callbacks
     val = model.results.get("val", {})
     if val.get("epoch") == trainer.current_epoch:
         metrics |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
@@ -29,11 +25,7 @@ class History(L.Callback):
     """Writes a row per epoch to `path`: data, epoch (from 1), optimizer steps, seconds, lr, train/*, val/*.
 
     "seconds" covers the whole epoch, "train_seconds" leaves out its validations. Checkpoints hold the rows, so that a
-    resumed run loses and repeats none.
-
-    Attributes:
-        path: the CSV file; None writes nothing.
-        rows: the epochs so far.
+    resumed run loses and repeats none. A `path` of None writes nothing.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -48,12 +40,11 @@ class History(L.Callback):
         return sum(row["seconds"] for row in self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows, and the seconds of the epoch so far."""
         elapsed = time.perf_counter() - self._epoch_started
         return {"rows": self.rows, "elapsed": elapsed, "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the rows and the seconds; raise ValueError for rows that this class did not write."""
+        """Restore the state; raise ValueError for rows that this class did not write."""
         rows = list(state_dict["rows"])
         for row in rows:
             numbers = [value for name, value in row.items() if name != "data"]
@@ -63,24 +54,19 @@ class History(L.Callback):
         self._elapsed, self._validated = state_dict["elapsed"], state_dict.get("validated", 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start the clock, with the seconds that an unfinished epoch has taken already."""
         self._epoch_started = time.perf_counter() - self._elapsed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start the clock of the epoch."""
         self._epoch_started, self._validated = time.perf_counter(), 0.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start the clock of the validation, once the device has finished the steps before it."""
-        devices.synchronize(trainer.strategy.root_device)
+        devices.synchronize(trainer.strategy.root_device)  # the steps before it are no part of the validation
         self._validation_started = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Add the seconds of the validation."""
         self._validated += time.perf_counter() - self._validation_started
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Add the epoch's row."""
         metrics = epoch_metrics(trainer, pl_module)  # before the clock is read: they wait for a GPU
         seconds = time.perf_counter() - self._epoch_started
         leading = {
@@ -91,9 +77,5 @@ class History(L.Callback):
             "train_seconds": seconds - self._validated,
         }
         self.rows.append(leading | metrics)
-        self._write()
-
-    @rank_zero_only
-    def _write(self) -> None:
-        if self.path is not None:
+        if self.path is not None and trainer.is_global_zero:
             metrics_csv.write(self.path, self.rows)

@@ -19,15 +19,11 @@ class Lookahead(L.Callback):
 
         slow <- keep f³ slow + (1 - keep f³) weights,      weights <- slow
 
-    At first it hardly changes the weights; towards the end it averages them. The running statistics of batch norm are
-    averaged, too. After the last step the slow weights become the weights.
+    At first it hardly changes the weights; towards the end it averages them, and batch norm's running statistics, too.
 
     Args:
         every_n_steps: steps from one update to the next, at least 1.
         keep: share of the slow weights that an update at the end of training keeps, 0..1.
-
-    Raises:
-        InputError: if an argument is out of range; or, when training starts, if training has no end.
     """
 
     def __init__(self, every_n_steps: int = 5, keep: float = 0.95**5) -> None:
@@ -40,15 +36,12 @@ class Lookahead(L.Callback):
         self._step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the slow weights."""
         return {"slow": self._slow}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the slow weights."""
         self._slow = dict(state_dict["slow"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Start from the weights, or from those of a checkpoint."""
         if math.isinf(pl_module.training_steps()):
             raise InputError("Lookahead has to know the end: give --trainer.max_epochs or --trainer.max_steps")
         self._step = trainer.global_step
@@ -58,19 +51,16 @@ class Lookahead(L.Callback):
         }
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Classifier, *args: Any) -> None:
-        """Update the slow weights, if the batch made a step and the step is due."""
         if trainer.global_step == self._step:
             return
         self._step = step = trainer.global_step
         steps = pl_module.training_steps()
         if step % self.every_n_steps == 0:
-            kept = self.keep * (step / steps) ** 3
-            self.move(_weights(pl_module), kept)
+            self.move(_weights(pl_module), self.keep * (step / steps) ** 3)
         if step == steps:
             self.move(_weights(pl_module), 1.0)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Discard the slow weights."""
         self._slow = {}
 
     @torch.no_grad()
@@ -81,5 +71,4 @@ class Lookahead(L.Callback):
 
 
 def _weights(model: Classifier) -> dict[str, Tensor]:
-    """Return the floating-point tensors of a model's state."""
     return {name: weight for name, weight in model.state_dict().items() if weight.is_floating_point()}

@@ -9,13 +9,12 @@ from zoo.core.classifier import Classifier
 
 
 class ModelOrigin(L.Callback):
-    """Saves the path of the class in the registry, and the package of a plugin's model.
+    """Saves the path of a registered class, and the package of a plugin's model, for the error if it is missing.
 
-    A package may re-export a class from a hidden module. Whoever lacks the package reads its name in the error.
+    A package may re-export a class from a hidden module.
     """
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
-        """Add them, if the registry knows the class; otherwise the model adds the path."""
         entry = registry.find_class(type(pl_module))
         if entry is not None:
             checkpoint["class_path"] = entry.class_path

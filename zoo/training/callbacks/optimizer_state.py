@@ -8,17 +8,12 @@ from zoo.core.classifier import Classifier
 
 
 class OptimizerState(L.Callback):
-    """Saves the optimizer's options, and lets the options of a resumed run win over them.
-
-    Without it, Lightning would restore the checkpoint's learning rate, whatever the command line says.
-    """
+    """Saves the optimizer's options, and lets those of a resumed run win: Lightning restores the checkpoint's."""
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
-        """Add the options."""
         checkpoint["optimizer"] = describe(pl_module)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
-        """Change the state before Lightning restores it."""
         if trainer.state.fn == "fit":
             adapt(checkpoint, pl_module)
 
@@ -31,14 +26,10 @@ def describe(model: Classifier) -> dict[str, Any]:
 
 
 def adapt(checkpoint: dict[str, Any], model: Classifier) -> None:
-    """Give the optimizer's state in a checkpoint the class and the options that the model has now.
+    """Give the optimizer's and the scheduler's state in a checkpoint the class and the options that the model has now.
 
     An option keeps the checkpoint's value if the same value was asked for then and now: a schedule or a callback may
     have changed it during training. Another class, or another number of groups, starts with an empty state.
-
-    Args:
-        checkpoint: its "optimizer_states" and "lr_schedulers" are changed, unless it has no "optimizer".
-        model: with its optimizer.
     """
     if "optimizer" not in checkpoint or len(checkpoint["lr_schedulers"]) != 1:
         return

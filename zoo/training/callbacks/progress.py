@@ -11,10 +11,7 @@ from zoo.training.callbacks.history import History
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar, drawn at most twice a second and only on a terminal.
-
-    The loss beside it is that of the last batch, read only when the bar is drawn.
-    """
+    """Lightning's bar and the last batch's loss, drawn at most twice a second and only on a terminal."""
 
     SECONDS = 0.5
     every_n_steps: int | None = None  # see `zoo.core.numpy_classifier.NumPyClassifier.steps_in_a_call`
@@ -29,10 +26,7 @@ class ProgressBar(TQDMProgressBar):
         """Return nothing: `EpochLine` prints the metrics."""
         return {}
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Draw the bar, unless it was drawn just now."""
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         now = time.perf_counter()
         if self.is_enabled and now - self._drawn >= self.SECONDS:
             self._drawn = now
@@ -48,8 +42,7 @@ class ProgressBar(TQDMProgressBar):
 class EpochLine(L.Callback):
     """Prints a line after each epoch: losses, accuracies, learning rate, seconds, time left.
 
-    Args:
-        history: has the epoch's metrics, and comes before this callback in the trainer's list.
+    The callback comes after `history`, which has the epoch's metrics, in the trainer's list.
     """
 
     SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc", "val/dead_units")
@@ -60,21 +53,17 @@ class EpochLine(L.Callback):
         self._first_epoch = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
         self._started = time.perf_counter()
         self._first_epoch = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the line."""
         row = self.history.rows[-1]
         if not trainer.is_global_zero:
             return
         done = trainer.current_epoch + 1
         epochs = trainer.max_epochs or -1  # -1: without end
         parts = [f"epoch {done}/{epochs}" if epochs > 0 else f"epoch {done}"]
-        for name in self.SHOWN:
-            if name in row:
-                parts.append(f"{name} {row[name]:.4f}")
+        parts += [f"{name} {row[name]:.4f}" for name in self.SHOWN if name in row]
         parts += [f"lr {row['lr']:.2g}", f"{row['seconds']:.1f} s"]
         if done < epochs:
             per_epoch = (time.perf_counter() - self._started) / (done - self._first_epoch)

@@ -11,26 +11,16 @@ from torch import Tensor
 class RunCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint` for one file, saved at the end of an epoch; the run's folder may be moved.
 
-    A run has one for the best epoch and one for the last: a single one with `save_last` would save the last epoch only
-    if it is the best.
-
-    Args:
-        name: of the file.
-        monitor: metric whose largest value makes an epoch the best; None saves every epoch.
+    A run has one for the epoch with the largest `monitor`, and one, without it, for the last epoch: a single one with
+    `save_last` would save the last epoch only if it is the best.
     """
 
     every_n_steps: int | None = None  # see `zoo.core.numpy_classifier.NumPyClassifier.steps_in_a_call`
     PATHS = ("best_model_path", "kth_best_model_path", "last_model_path", "dirpath")
 
     def __init__(self, name: str, monitor: str | None = None) -> None:
-        super().__init__(
-            filename=name,
-            monitor=monitor,
-            mode="max",
-            save_top_k=1,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
+        options: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+        super().__init__(filename=name, monitor=monitor, mode="max", save_top_k=1, **options)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, unless the metric is missing because there was no validation yet."""
@@ -38,13 +28,12 @@ class RunCheckpoint(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state with names of files instead of paths."""
         state = super().state_dict()
         names = {name: Path(state[name] or "").name for name in self.PATHS}
         return {**state, **names, "best_k_models": {Path(k).name: v for k, v in state["best_k_models"].items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state, unless the run is new and has no such file; raise TypeError if a score is no tensor."""
+        """Restore the state, unless the run has no such file; raise TypeError if a score is no tensor."""
         for score in (state_dict["best_model_score"], *state_dict["best_k_models"].values()):
             if score is not None and not (isinstance(score, Tensor) and score.ndim == 0):
                 raise TypeError(f"the score of {state_dict['best_model_path']} is {score}")

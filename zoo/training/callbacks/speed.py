@@ -10,10 +10,7 @@ from zoo.training.callbacks.history import History
 class Speed(L.Callback):
     """Logs "perf/seconds_per_epoch", and "perf/images_per_second" of training without the validations.
 
-    An epoch that a resumed run finishes has neither.
-
-    Args:
-        history: has the epochs' seconds, and comes before this callback in the trainer's list.
+    An epoch that a resumed run finishes has neither. The callback comes after `history` in the trainer's list.
     """
 
     def __init__(self, history: History) -> None:
@@ -21,15 +18,12 @@ class Speed(L.Callback):
         self._is_whole = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Assume that training resumes within an epoch."""
         self._is_whole = False
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Note that the epoch is a whole one."""
         self._is_whole = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the speed."""
         if self._is_whole and trainer.loggers:
             epoch, images = self.history.rows[-1], pl_module.images_trained()
             speed = images / epoch["train_seconds"]

@@ -15,9 +15,6 @@ class StepSeed(L.Callback):
     """Seeds PyTorch's generator before every training batch, from (seed, epoch, batch, process).
 
     Dropout then draws the same numbers in a run that was interrupted and resumed, without saving the generator's state.
-
-    Args:
-        seed: of the run.
     """
 
     every_n_steps: int | None = None  # see `zoo.core.numpy_classifier.NumPyClassifier.steps_in_a_call`
@@ -27,10 +24,7 @@ class StepSeed(L.Callback):
         self._epoch = -1
         self._seeds: list[int] = []
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Seed the generators of the CPU and of the device that trains."""
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.current_epoch != self._epoch or batch_idx >= len(self._seeds):
             self._epoch = trainer.current_epoch
             batches = torch.arange(max(batch_idx + 1, trainer.num_training_batches))

@@ -28,13 +28,11 @@ FOLDER = "projector"  # in the logger's folder
 class Embeddings(L.Callback):
     """Writes the features of up to 500 validation images for TensorBoard's projector, after the test of a run.
 
-    The features are the inputs of the last layer (`zoo.interpretation.layer_outputs.features`), with the weights that
-    were tested. Each has the class, the prediction, whether it is right, and the image. The test set is not used,
-    because it serves the final metrics alone. The files of a resumed run replace the earlier ones.
+    The features are the inputs of the last layer, with the weights that were tested. Each has the class, the
+    prediction, whether it is right, and the image. The test set serves the final metrics alone.
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Write the files."""
         logger = observing.logger(trainer)
         if logger is None:
             return
@@ -48,12 +46,12 @@ class Embeddings(L.Callback):
 
 
 def principal_components(features: Tensor, n: int) -> Tensor:
-    """Return features (images, dimensions) projected to their n directions of largest variance, if they have more."""
+    """Return features (images, dimensions), projected to their n directions of largest variance if they have more."""
     if features.shape[1] <= n:
         return features
     centred = (features - features.mean(0)).double()
-    # The singular value decomposition, by the eigenvalues (in ascending order) of the images' products with each other:
-    # with fewer images than dimensions, this takes a tenth of the time.
+    # Singular values by the eigenvalues (in ascending order) of the images' products with each other: with fewer images
+    # than dimensions, this takes a tenth of the time.
     squares, directions = torch.linalg.eigh(centred @ centred.T)
     return (directions * squares.clamp(min=0).sqrt()).flip(1)[:, :n].float()
 
@@ -61,16 +59,7 @@ def principal_components(features: Tensor, n: int) -> Tensor:
 def write(
     log_dir: Path, title: str, features: Tensor, labels: list[str], predicted: list[str], images: np.ndarray
 ) -> None:
-    """Write the projector's files.
-
-    Args:
-        log_dir: folder of a run's event files.
-        title: of the set of points.
-        features: (n, dimensions).
-        labels: n names of classes.
-        predicted: n names of classes.
-        images: uint8 (n, 3, 32, 32).
-    """
+    """Write the projector's files of n features (n, dimensions), names of classes, and images, uint8 (n, 3, 32, 32)."""
     points = io.StringIO()
     np.savetxt(points, features.numpy(), fmt="%.4g", delimiter="\t")
     rows = ["class\tanswer\tverdict"]
@@ -80,9 +69,8 @@ def write(
     Image.fromarray(sprite(images)).save(picture, "PNG", compress_level=1)
 
     config = ProjectorConfig()
-    info = config.embeddings.add(
-        tensor_name=title, tensor_path=f"{FOLDER}/points.tsv", metadata_path=f"{FOLDER}/classes.tsv"
-    )
+    places = {"tensor_path": f"{FOLDER}/points.tsv", "metadata_path": f"{FOLDER}/classes.tsv"}
+    info = config.embeddings.add(tensor_name=title, **places)
     info.sprite.image_path = f"{FOLDER}/images.png"
     info.sprite.single_image_dim.extend(images.shape[2:])
     files.write(log_dir / info.tensor_path, points.getvalue().encode())

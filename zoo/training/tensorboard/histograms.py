@@ -18,7 +18,7 @@ BINS = 60  # of equal width: TensorBoard shows 30
 
 
 class Histograms(L.Callback):
-    """Logs histograms before the first step (epoch 0), which show the initialization, and after each epoch:
+    """Logs histograms before the first step, as epoch 0, and after each epoch:
 
     - "weights/LAYER": of all weights with at least two dimensions; biases and batch norm have fewer.
     - "gradients/LAYER": of the loss on 100 validation images, the same ones at every epoch.
@@ -26,43 +26,38 @@ class Histograms(L.Callback):
 
     And as curves, because no gradient passes through the flat part of an activation:
 
-    - "dead/LAYER": share of the ReLU units that are 0 for all of these images;
-      `zoo.training.callbacks.dead_units.DeadUnits` looks at all validation images.
+    - "dead/LAYER": share of the ReLU units that are 0 for all of these images; `DeadUnits` looks at all of them.
     - "saturation/LAYER": share of the outputs with a slope below a twelfth of the steepest: below 0.02 or above 0.98
       for a sigmoid, below -0.96 or above 0.96 for a tanh.
 
-    Activations are found if they are modules of `torch.nn`, or belong to a NumPy network. The callback writes to a
-    `RunLogger` only, in the first process, and does not change the training.
+    Activations are found if they are modules of `torch.nn`, or belong to a NumPy network.
     """
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the network before its first step."""
         if trainer.global_step == 0:
             self._log(trainer, pl_module, 0)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the network after the epoch."""
         self._log(trainer, pl_module, run_logger.epochs_done(trainer))
 
     def _log(self, trainer: L.Trainer, model: Classifier, epoch: int) -> None:
         logger = observing.logger(trainer)
         if logger is None:
             return
-        writer = logger.experiment
         _, images, labels = observing.held_out(observing.data(trainer), IMAGES)
         with observing.optional("histograms"):
             outputs = activations(model, images)
             kinds = {"weights": weights(model), "gradients": gradients(model, images, labels), "activations": outputs}
             for kind, layers in kinds.items():
                 for name, values in layers.items():
-                    writer.add_histogram(f"{kind}/{name}", values.detach().float().cpu(), epoch, bins=BINS)
+                    numbers = values.detach().float().cpu()
+                    logger.experiment.add_histogram(f"{kind}/{name}", numbers, epoch, bins=BINS)
             for name, output in outputs.items():
                 kind, share = flatness(activation_of(model, name), output)
-                writer.add_scalar(f"{kind}/{name}", share, epoch)
+                logger.experiment.add_scalar(f"{kind}/{name}", share, epoch)
 
 
 def weights(model: Classifier) -> dict[str, Tensor]:
-    """Return the weights that learn, by layer."""
     return {
         name.removesuffix(".weight"): parameter
         for name, parameter in model.named_parameters()
@@ -71,13 +66,7 @@ def weights(model: Classifier) -> dict[str, Tensor]:
 
 
 def gradients(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Return the gradients of the loss at `weights`, in evaluation mode, by layer.
-
-    Args:
-        model: any of the zoo.
-        images: uint8 (n, 3, 32, 32).
-        labels: int64 (n,).
-    """
+    """Return the gradients of the loss at `weights`, in evaluation mode, by layer."""
     with evaluating(model):
         slopes = model.loss_gradients(images, labels)
     return {name.removesuffix(".weight"): slope for name, slope in slopes.items() if slope.ndim > 1}
@@ -90,12 +79,7 @@ def activations(model: Classifier, images: Tensor) -> dict[str, Tensor]:
 
 
 def flatness(activation: nn.Module, output: Tensor) -> tuple[str, float]:
-    """Return the share of an activation's output that lies on its flat part, as ("dead" or "saturation", share).
-
-    Args:
-        activation: of one of the classes in `FLATNESS`.
-        output: (n, units, ...).
-    """
+    """Return the share of an output (n, units, ...) on the activation's flat part: ("dead" or "saturation", share)."""
     kind, is_flat = next(entry for known, entry in FLATNESS.items() if isinstance(activation, known))
     return kind, is_flat(output).float().mean().item()
 
@@ -106,20 +90,8 @@ def activation_of(model: Classifier, name: str) -> nn.Module:
     return layer.activation if isinstance(layer, torch_twin.Dense) else layer
 
 
-def _dead(output: Tensor) -> Tensor:
-    return ~alive(output)
-
-
-def _sigmoid_is_flat(output: Tensor) -> Tensor:
-    return (output < 0.02) | (output > 0.98)
-
-
-def _tanh_is_flat(output: Tensor) -> Tensor:
-    return output.abs() > 0.96
-
-
 FLATNESS: dict[type, tuple[str, Callable[[Tensor], Tensor]]] = {
-    nn.ReLU: ("dead", _dead),
-    nn.Sigmoid: ("saturation", _sigmoid_is_flat),
-    nn.Tanh: ("saturation", _tanh_is_flat),
+    nn.ReLU: ("dead", lambda output: ~alive(output)),
+    nn.Sigmoid: ("saturation", lambda output: (output < 0.02) | (output > 0.98)),
+    nn.Tanh: ("saturation", lambda output: output.abs() > 0.96),
 }

@@ -16,26 +16,18 @@ from zoo.training.run_logger import RunLogger
 
 
 def logger(trainer: L.Trainer) -> RunLogger | None:
-    """Return the `RunLogger`, for the first process of a run of the zoo's data; None otherwise.
-
-    None also with a strategy that divides the model among processes; DeepSpeed's is a subclass of DDP's.
-    """
-    is_whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)
+    """Return the `RunLogger` in the first process; None with other data, or if several processes share the model."""
+    is_whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)  # DeepSpeed's is a subclass of DDP's
     loggers = run_logger.run_loggers(trainer) if isinstance(data(trainer), CIFAR10DataModule) else []
     return loggers[0] if loggers and is_whole and trainer.is_global_zero else None
 
 
 def data(trainer: L.Trainer) -> CIFAR10DataModule:
-    """Return the data module of a run."""
     return getattr(trainer, "datamodule", None)  # type: ignore[return-value]
 
 
 def held_out(data: CIFAR10DataModule, n: int) -> tuple[str, Tensor, Tensor]:
-    """Return up to n validation images, the same ones at every call; training images if there are no others.
-
-    Returns:
-        "validation" or "training"; the images, uint8 (n, 3, 32, 32), not augmented; their labels, int64 (n,).
-    """
+    """Return "validation", or "training" without it; up to n images, uint8 (n, 3, 32, 32); labels, int64 (n,)."""
     kind, dataset = ("validation", data.val) if data.val is not None else ("training", data.train)
     assert dataset is not None
     return kind, dataset.plain(n).cpu(), dataset.labels[:n].cpu()
@@ -43,12 +35,9 @@ def held_out(data: CIFAR10DataModule, n: int) -> tuple[str, Tensor, Tensor]:
 
 @contextmanager
 def optional(what: str) -> Iterator[None]:
-    """Print an error as a line instead of ending the run: models of other packages can be built in any way.
-
-    NumPy's warnings about a run that diverges are hidden; `StopWhenNotFinite` reports it.
-    """
+    """Print an error as a line instead of ending the run: models of other packages can be built in any way."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # `StopWhenNotFinite` reports a run that diverges
             yield
     except Exception as error:
         print(f"warning: no {what} in TensorBoard: {type(error).__name__}: {one_line(error)}", file=sys.stderr)

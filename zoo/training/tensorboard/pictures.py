@@ -31,16 +31,12 @@ Plots = Iterator[tuple[str, np.ndarray]]  # tags, and pixels uint8 (height, widt
 
 
 class Shown(NamedTuple):
-    """The classified images, the same ones in every epoch."""
-
     kind: str  # "validation", or "training" without a validation set
     images: Tensor  # uint8 (n, 3, 32, 32), not augmented; the classes take turns
     labels: np.ndarray  # int64 (n,)
 
 
 class Scene(NamedTuple):
-    """The content of an epoch's plots."""
-
     model: Classifier  # after the epoch
     title: str  # model, data and epoch
     class_names: tuple[str, ...]  # in the order of the labels
@@ -60,8 +56,7 @@ class Pictures(L.Callback):
     - "features/LAYER": outputs of the first and the last convolution for a few images.
     - "images/class_activation": see `zoo.interpretation.class_activation`.
 
-    The time for the plots is logged as "perf/pictures_seconds". The callback draws for a `RunLogger` only, in the first
-    process, and does not change the training. A plot that fails costs a line, not the run.
+    The time for the plots is logged as "perf/pictures_seconds". A plot that fails costs a line, not the run.
     """
 
     def __init__(self) -> None:
@@ -71,7 +66,6 @@ class Pictures(L.Callback):
         self._timed_epoch: int | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Choose images; in a new run, draw augmented training images."""
         logger, data = observing.logger(trainer), observing.data(trainer)
         if logger is None:
             return
@@ -81,7 +75,6 @@ class Pictures(L.Callback):
                 self.add(logger, 0, "augmented images", partial(_augmented, data))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Draw the plots that are due."""
         epoch = run_logger.epochs_done(trainer)
         is_last = epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         self._draw(trainer, pl_module, epoch, is_last)
@@ -91,8 +84,7 @@ class Pictures(L.Callback):
         self._draw(trainer, pl_module, trainer.current_epoch, is_last=True)
 
     def _draw(self, trainer: L.Trainer, model: Classifier, epoch: int, is_last: bool) -> None:
-        wanted = PICTURES if has_pictures(epoch, is_last) else {}
-        wanted = wanted | LAST_PICTURES if is_last else wanted
+        wanted = (PICTURES if has_pictures(epoch, is_last) else {}) | (LAST_PICTURES if is_last else {})
         missing = {what: draw for what, draw in wanted.items() if self._drawn.get(what) != epoch}
         logger = observing.logger(trainer)
         if logger is None or self._shown is None or not missing:
@@ -131,26 +123,18 @@ class Pictures(L.Callback):
 
 
 def has_pictures(epoch: int, is_last: bool) -> bool:
-    """Return whether an epoch, from 1, has plots: the last one and the powers of 2, as a network changes most at first.
-
-    TensorBoard keeps ten images per tag: enough for 512 epochs.
-    """
+    """Return whether an epoch, from 1, has plots: the last and powers of 2, as TensorBoard keeps ten per tag."""
     return is_last or epoch & (epoch - 1) == 0
 
 
 def choose(data: CIFAR10DataModule) -> Shown:
-    """Return the images to classify."""
     kind, images, labels = observing.held_out(data, CLASSIFIED)
     order = in_turn(labels.numpy())
     return Shown(kind, images[order], labels.numpy()[order])
 
 
 def _by_class(labels: np.ndarray) -> np.ndarray:
-    """Return the positions of labels (n,) sorted by class."""
     return np.argsort(labels, kind="stable")
-
-
-# The plots.
 
 
 def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int) -> Scene:
@@ -167,52 +151,36 @@ def _augmented(data: CIFAR10DataModule) -> Plots:
     batch = dataset.fetch(chosen.to(dataset.device))
     images, labels = batch.images.cpu().numpy(), batch.labels.cpu().numpy()
     order = _by_class(labels)
-    yield (
-        "images/augmented",
-        predictions.draw_labelled(
-            images[order],
-            labels[order],
-            data.class_names,
-            f"Training images as the first epoch has them: {data.source_name}",
-            f"Augmentation: {data.augmentation.describe()}.",
-        ),
-    )
+    title = f"Training images as the first epoch has them: {data.source_name}"
+    explanation = f"Augmentation: {data.augmentation.describe()}."
+    drawn = predictions.draw_labelled(images[order], labels[order], data.class_names, title, explanation)
+    yield "images/augmented", drawn
+
+
+def _draw_predictions(scene: Scene, chosen: np.ndarray, explanation: str) -> np.ndarray:
+    images, labels = scene.shown.images.numpy()[chosen], scene.shown.labels[chosen]
+    return predictions.draw(images, labels, scene.probabilities[chosen], scene.class_names, scene.title, explanation)
 
 
 def _predictions(scene: Scene) -> Plots:
     order = _by_class(scene.shown.labels[:EXAMPLES])
-    yield (
-        "images/predictions",
-        predictions.draw(
-            scene.shown.images.numpy()[order],
-            scene.shown.labels[order],
-            scene.probabilities[order],
-            scene.class_names,
-            scene.title,
-            f"{len(order)} {scene.shown.kind} images, their classes, and the probability of the prediction. "
-            "In a frame: a wrong prediction, after the >.",
-        ),
+    explanation = (
+        f"{len(order)} {scene.shown.kind} images, their classes, and the probability of the prediction. "
+        "In a frame: a wrong prediction, after the >."
     )
+    yield "images/predictions", _draw_predictions(scene, order, explanation)
 
 
 def worst_mistakes(scene: Scene) -> Plots:
     """Draw the wrong predictions with the highest probability, if there are any."""
     wrong = np.flatnonzero(scene.probabilities.argmax(1) != scene.shown.labels)
     worst = wrong[np.argsort(-scene.probabilities[wrong].max(1), kind="stable")][:MISTAKES]
-    if not len(worst):
-        return
-    yield (
-        "images/worst_mistakes",
-        predictions.draw(
-            scene.shown.images.numpy()[worst],
-            scene.shown.labels[worst],
-            scene.probabilities[worst],
-            scene.class_names,
-            scene.title,
-            f"The {len(worst)} most confident of {len(wrong):,} wrong predictions for "
-            f"{len(scene.shown.labels):,} {scene.shown.kind} images: the class, and after the > the prediction.",
-        ),
+    explanation = (
+        f"The {len(worst)} most confident of {len(wrong):,} wrong predictions for {len(scene.shown.labels):,} "
+        f"{scene.shown.kind} images: the class, and after the > the prediction."
     )
+    if len(worst):
+        yield "images/worst_mistakes", _draw_predictions(scene, worst, explanation)
 
 
 def _confusion_matrix(scene: Scene) -> Plots:
@@ -244,19 +212,10 @@ def _class_activation(scene: Scene) -> Plots:
         return
     order = _by_class(scene.shown.labels[:EXPLAINED])
     images, probabilities = scene.shown.images[order], scene.probabilities[order]
-    maps = class_activation.maps(scene.model, images, torch.from_numpy(probabilities.argmax(1)), layer)
-    yield (
-        "images/class_activation",
-        activation_maps.draw(
-            images.numpy(),
-            maps.numpy(),
-            scene.shown.labels[order],
-            probabilities,
-            scene.class_names,
-            scene.title,
-            f"Bright places speak for the model's prediction (Grad-CAM at '{layer}').",
-        ),
-    )
+    maps = class_activation.maps(scene.model, images, torch.from_numpy(probabilities.argmax(1)), layer).numpy()
+    about = scene.class_names, scene.title, f"Bright places speak for the model's prediction (Grad-CAM at '{layer}')."
+    drawn = activation_maps.draw(images.numpy(), maps, scene.shown.labels[order], probabilities, *about)
+    yield "images/class_activation", drawn
 
 
 PICTURES: dict[str, Callable[[Scene], Plots]] = {

@@ -24,7 +24,6 @@ class PRCurves(L.Callback):
         self._hook: RemovableHandle | None = None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Keep the model's logits from here on."""
         if run_logger.run_loggers(trainer):
             self._probabilities, self._labels = (CatMetric("disable").to(pl_module.device) for _ in range(2))
             self._hook = pl_module.register_forward_hook(self._keep)
@@ -32,25 +31,21 @@ class PRCurves(L.Callback):
     def _keep(self, model: nn.Module, inputs: Any, logits: Tensor) -> None:
         self._logits = logits
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Batch, *numbers: int
-    ) -> None:
-        """Keep a batch's probabilities and labels."""
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Batch, *_: int) -> None:
         if self._hook is not None:
             self._probabilities.update(pl_module.predict_probabilities(self._logits.float()))
             self._labels.update(batch.labels)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the curves."""
         if self._hook is None:
             return
         self._hook.remove()
         probabilities = self._probabilities.compute().cpu().numpy()  # of all processes, which therefore all ask
         labels = self._labels.compute().long().cpu().numpy()
-        writer = run_logger.epoch_writer(trainer)
-        if writer is None:
+        if not trainer.is_global_zero:
             return
+        (logger,) = run_logger.run_loggers(trainer)
         for label, name in enumerate(observing.data(trainer).class_names):
             if (labels == label).any():
                 scores, epoch = probabilities[:, label], run_logger.epochs_done(trainer)
-                writer.add_pr_curve(f"pr/{name}", labels == label, scores, epoch)
+                logger.experiment.add_pr_curve(f"pr/{name}", labels == label, scores, epoch)

@@ -44,6 +44,7 @@ COLUMNS = {
     "task": str,
     "training images": int,
 }
+DATA_TYPES = {str: api_pb2.DATA_TYPE_STRING, int: api_pb2.DATA_TYPE_FLOAT64, float: api_pb2.DATA_TYPE_FLOAT64}
 SHOWN_FIRST = ("model", "optimizer", "lr", "batch size", "epochs")  # TensorBoard shows five until one clicks
 METRICS = {
     "hp/val_acc": "best val accuracy",
@@ -59,12 +60,7 @@ class RunSummary(L.Callback):
     The row's settings and the texts have a file of their own, rewritten whenever a run begins, resumes or ends:
     TensorBoard keeps the first settings that it finds, and the latest ones must win. The row's metrics are curves over
     epochs, "hp/...", of which the table shows the last value. A run that is in progress, or was killed, has the status
-    "unknown" and, unless it had ended before, no test accuracy.
-
-    Args:
-        history: has the epochs' metrics, and comes before this callback in the trainer's list.
-        config: the whole config of the run.
-        argv: the command line.
+    "unknown". The callback comes after `history` in the trainer's list.
     """
 
     def __init__(self, history: History, config: Mapping[str, Any], argv: Sequence[str]) -> None:
@@ -72,22 +68,17 @@ class RunSummary(L.Callback):
         self._began = time.time()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Write the settings and the texts."""
         self._write(trainer, pl_module, is_finished=False)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the best accuracy, the epochs and the seconds so far."""
-        logger = observing.logger(trainer)
-        if logger is not None:
+        if (logger := observing.logger(trainer)) is not None:
             accuracies = [row["val/acc"] for row in self.history.rows if "val/acc" in row]
             best = {"hp/val_acc": max(accuracies)} if accuracies else {}
             done = {"hp/epochs": len(self.history.rows), "hp/seconds": self.history.seconds}
             logger.log_epoch(best | done, trainer)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Log the accuracy of the test, and that the run has ended."""
-        logger = observing.logger(trainer)
-        if logger is not None:
+        if (logger := observing.logger(trainer)) is not None:
             logger.log_epoch({"hp/test_acc": pl_module.results["test"]["acc"]}, trainer)
             self._write(trainer, pl_module, is_finished=True)
 
@@ -102,17 +93,14 @@ class RunSummary(L.Callback):
             files.write(Path(logger.log_dir) / FILE, event_file(summaries))
 
 
-# The row.
-
-
 def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -> dict[str, str | float]:
     """Return the settings by column; "epochs" is missing if training has no end."""
-    data = observing.data(trainer)
+    data, optimizer, schedule = observing.data(trainer), config["optimizer"], config["lr_schedule"]
     columns: dict[str, str | float] = {
         "model": class_name(config["model"]),
         "model arguments": ", ".join(asked_for(config["model"], without=("num_classes",))) or "defaults",
-        "optimizer": ", ".join([class_name(config["optimizer"]), *asked_for(config["optimizer"], without=("lr",))]),
-        "schedule": ", ".join([class_name(config["lr_schedule"]), *asked_for(config["lr_schedule"])]),
+        "optimizer": ", ".join([class_name(optimizer), *asked_for(optimizer, without=("lr",))]),
+        "schedule": ", ".join([class_name(schedule), *asked_for(schedule)]),
         "batch size": data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
         "augmentation": data.augmentation.describe(),
         "seed": config["seed_everything"],
@@ -121,50 +109,33 @@ def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -
         "task": data.task,
         "training images": len(data.train) if data.train is not None else 0,
     }
-    if "lr" in config["optimizer"].get("init_args", {}):  # as in all of PyTorch's optimizers
-        columns["lr"] = config["optimizer"]["init_args"]["lr"]
+    if "lr" in optimizer.get("init_args", {}):  # as in all of PyTorch's optimizers
+        columns["lr"] = optimizer["init_args"]["lr"]
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         columns["epochs"] = trainer.max_epochs
     return columns
 
 
 def class_name(entry: Mapping[str, Any]) -> str:
-    """Return the name of a class in a config."""
     return entry["class_path"].rpartition(".")[2]
 
 
 def asked_for(entry: Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
     """Return the arguments of a class in a config that differ from the defaults: ["momentum 0.9", "nesterov True"]."""
     parameters = inspect.signature(configs.import_class(entry["class_path"])).parameters
-    defaults = {name: _plain(parameter.default) for name, parameter in parameters.items()}
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    # A config holds a tuple as a list.
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
     arguments = (entry.get("init_args") or {}) | (entry.get("dict_kwargs") or {})
-    return [
-        f"{name} {value}"
-        for name, value in arguments.items()
-        if name not in without and not (name in defaults and value == defaults[name])
-    ]
-
-
-def _plain(value: Any) -> Any:
-    """Return a default as a config holds it."""
-    return list(value) if isinstance(value, tuple) else value
+    changed = (name for name in arguments if name not in defaults or arguments[name] != defaults[name])
+    return [f"{name} {arguments[name]}" for name in changed if name not in without]
 
 
 def row_summaries(columns: Mapping[str, str | float], began: float, ended: float | None) -> list[Summary]:
-    """Return the summaries of TensorBoard's HParams table.
-
-    Args:
-        columns: a run's settings.
-        began: start of the run, in seconds since 1970.
-        ended: its end, likewise; None while it runs.
-    """
+    """Return the summaries of TensorBoard's HParams table; times are seconds since 1970, `ended` None while it runs."""
     table = api_pb2.Experiment(
         hparam_infos=[
-            api_pb2.HParamInfo(
-                name=name,
-                type=api_pb2.DATA_TYPE_STRING if kind is str else api_pb2.DATA_TYPE_FLOAT64,
-                differs=name in SHOWN_FIRST,  # TensorBoard shows these first
-            )
+            api_pb2.HParamInfo(name=name, type=DATA_TYPES[kind], differs=name in SHOWN_FIRST)
             for name, kind in COLUMNS.items()
         ],
         metric_infos=[
@@ -187,13 +158,10 @@ def row_summaries(columns: Mapping[str, str | float], began: float, ended: float
     ]
 
 
-# The texts.
-
-
 def config_text(config: Mapping[str, Any]) -> str:
     """Return the values that a config sets as Markdown, the trainer's long section at the end."""
     asked = _set(config)
-    asked |= {"trainer": asked.pop("trainer", {})}
+    asked["trainer"] = asked.pop("trainer", {})
     return f"```yaml\n{without_places(yaml.safe_dump(asked, sort_keys=False))}```\n"
 
 
@@ -204,7 +172,6 @@ def _set(value: Any) -> Any:
 
 
 def environment_text(argv: Sequence[str], trainer: L.Trainer) -> str:
-    """Return the command line, the hardware and the versions as Markdown."""
     command = without_places(shlex.join(["python", "cli.py", *argv]))
     rows = {"hardware": evaluation_results.hardware(trainer)} | results.versions()
     first, *others = (f"| {name} | {value} |" for name, value in rows.items())
@@ -221,11 +188,7 @@ def without_places(content: str) -> str:
     return re.sub(rf"\b[A-Za-z]:\\(?:{folder}\\)+", "…/", content)
 
 
-# The file.
-
-
 def event_file(summaries: Sequence[Summary]) -> bytes:
-    """Return an event file, of format 2, with `summaries` at step 0."""
     content, now = io.BytesIO(), time.time()
     writer = RecordWriter(content)
     writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
