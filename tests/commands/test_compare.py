@@ -755,7 +755,7 @@ def test_help(capsys):
 # The keys of a config by which runs may differ and still be repetitions of one another. They are written out here a
 # second time: a key that slips into the command's list has to fail a test.
 FREE = {
-    "seed_everything", "name", "runs_dir", "save_every_n_steps", "weights_only", "compile",
+    "seed_everything", "name", "runs_dir", "save_every_n_steps", "compile",
     "data.seed", "data.data_dir", "data.download", "data.mirrors", "data.verify_checksums", "data.eval_batch_size",
     "data.device",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.benchmark", "trainer.inference_mode",
