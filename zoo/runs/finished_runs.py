@@ -24,7 +24,7 @@ PACKAGES = ("cifar10-zoo", "torch")
 PARSE_YAML = partial(configs.parse, "the file")
 
 
-class FinishedRun(NamedTuple):
+class RunRecord(NamedTuple):
     """What a run was trained with, and its metrics."""
 
     path: Path
@@ -36,12 +36,12 @@ class FinishedRun(NamedTuple):
     versions: dict[str, str]  # by package
 
 
-def read_all(names: Sequence[str]) -> tuple[list[FinishedRun], list[str]]:
+def read_all(names: Sequence[str]) -> tuple[list[RunRecord], list[str]]:
     """Return the finished runs in some folders, each run once, and a line about each kind of run that is left out."""
     paths: dict[Path, Path] = {}
     for path in (path for name in names for path in _find(os.path.expanduser(name))):
         paths.setdefault(path.resolve(), path)
-    runs: list[FinishedRun | None] = []
+    runs: list[RunRecord | None] = []
     damaged: list[InputError] = []
     for path in paths.values():
         try:
@@ -80,7 +80,7 @@ def natural(text: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
 
 
-def _read(path: Path) -> FinishedRun | None:
+def _read(path: Path) -> RunRecord | None:
     """Return the run in the directory `path`, or None if it is not finished."""
     facts = load(path / results.FILE, json.loads)
     if (path / results.FILE).exists() and not isinstance(facts.get("model"), str):
@@ -91,7 +91,7 @@ def _read(path: Path) -> FinishedRun | None:
     seed = config.get("seed_everything")
     try:
         settings = {"model": str(facts["model"]), "processes": _processes(facts)} | _settings(config)
-        run = FinishedRun(
+        run = RunRecord(
             path,
             name=path.resolve().parent.name,
             settings=settings,

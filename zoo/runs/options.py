@@ -30,6 +30,7 @@ class Option(NamedTuple):
         learning: whether the value can change what is learned or how well that is tested. Runs that differ in other
             options alone are repetitions to `compare`.
         evaluation: whether `validate --help` and `test --help` show the option.
+        type: of the value, for an option that neither Lightning nor a class of ours defines.
         group: the heading in `fit --help`.
     """
 
@@ -41,6 +42,7 @@ class Option(NamedTuple):
     kept: Literal["always", "fit", "never"] = "never"
     learning: bool = True
     evaluation: bool = False
+    type: Any = str | None
     group: str | None = None
 
 
@@ -100,7 +102,14 @@ OPTIONS = (
         Option("optimizer", "CLASS", OPTIMIZERS, kept="fit"),
         Option("optimizer.lr", "RATE", "the learning rate; --optimizer.ARGUMENT sets another argument"),
         Option("lr_schedule", "CLASS", "Constant, Linear, Cosine or Step", "Constant", kept="fit"),
-        Option("early_stopping", "N", "stop after this many epochs without a better val/acc", least=1, kept="fit"),
+        Option(
+            "early_stopping",
+            "N",
+            "stop after this many epochs without a better val/acc",
+            least=1,
+            kept="fit",
+            type=int | None,
+        ),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),
@@ -110,16 +119,16 @@ OPTIONS = (
         Option("trainer.devices", "N", "number of devices, or auto for all", 1, learning=False, evaluation=True),
         Option("trainer.precision", "KIND", PRECISIONS, kept="fit", evaluation=True),
         Option("config ddp", "", "all GPUs, one process each"),
-        Option("compile", "true", COMPILE, False, learning=False),
+        Option("compile", "true", COMPILE, False, learning=False, type=bool),
         _data("device", "cpu", DEVICE, learning=False),
     ),
     *_group(
         RUN,
-        Option("runs_dir", "DIR", "where runs are kept", "runs", learning=False),
+        Option("runs_dir", "DIR", "where runs are kept", "runs", learning=False, type=str),
         Option("name", "NAME", "name of the run's folder (default: the model's name)", learning=False),
         Option("resume", "[RUN]", "go on with a stopped run, by default the newest, in its own directory"),
         Option("ckpt", "CHECKPOINT", f"start a new run from a checkpoint: {CHECKPOINT}"),
-        Option("save_every_n_steps", "N", SAVE, least=1, kept="fit", learning=False),
+        Option("save_every_n_steps", "N", SAVE, least=1, kept="fit", learning=False, type=int | None),
         Option("ckpt_path"),  # a run's config keeps what the run started from
     ),
     *_group(

@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean
-from zoo.runs.finished_runs import METRICS, FinishedRun, natural
+from zoo.runs.finished_runs import METRICS, RunRecord, natural
 
 Columns = dict[str, list[str]]  # the cells of each column, by its heading
 
@@ -16,7 +16,7 @@ Columns = dict[str, list[str]]  # the cells of each column, by its heading
 class Repetitions(NamedTuple):
     """Runs that differ only in their seeds."""
 
-    runs: list[FinishedRun]
+    runs: list[RunRecord]
 
     @property
     def name(self) -> str:
@@ -48,12 +48,12 @@ def _common_start(names: Iterable[str]) -> str:
     return "".join(letters[0] for letters in same)
 
 
-def group(runs: Sequence[FinishedRun]) -> tuple[list[Repetitions], list[str]]:
+def group(runs: Sequence[RunRecord]) -> tuple[list[Repetitions], list[str]]:
     """Return the runs in groups, in the order of their first runs, and the paths of runs that a newer one replaces.
 
     A newer run replaces an older one with the same settings and the same seed.
     """
-    together: dict[str, list[FinishedRun]] = {}
+    together: dict[str, list[RunRecord]] = {}
     for run in runs:
         together.setdefault(_text([run.data, run.settings]), []).append(run)
     groups, replaced = [], []

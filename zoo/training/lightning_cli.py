@@ -26,15 +26,9 @@ from zoo.training.parser import ZooParser, check_class, parsing
 from zoo.training.trainer import ZooTrainer
 
 # The types of `options.OWN`.
-TYPES: dict[str, Any] = {
+CLASSES: dict[str, Any] = {
     "optimizer": OptimizerCallable | None,
     "lr_schedule": Schedule | None,
-    "early_stopping": int | None,
-    "compile": bool,
-    "save_every_n_steps": int | None,
-    "name": str | None,
-    "runs_dir": str,
-    "ckpt_path": str | None,
 }
 
 
@@ -82,7 +76,12 @@ class ZooCLI(LightningCLI):
         for name in options.OWN:
             # `_complete` sets the class of the schedule, so that its arguments can be given alone.
             default = None if name == "lr_schedule" else options.TABLE[name].default
-            parser.add_argument(f"--{name}", type=TYPES[name], default=default, help=options.TABLE[name].text)
+            parser.add_argument(
+                f"--{name}",
+                type=CLASSES.get(name, options.TABLE[name].type),
+                default=default,
+                help=options.TABLE[name].text,
+            )
         parser.link_arguments(("data.source", "data.task"), "model.init_args.num_classes", compute_fn=_num_classes)
         self.known.update(parser.get_defaults(skip_validation=True).keys())
 
