@@ -201,7 +201,7 @@ PRINTERS = {"text": _print_text, "markdown": _print_markdown, "csv": _print_csv}
 def _plot(path: Path, column: str, table: Table) -> None:
     """Draw a column of the runs' `metrics.csv` to `path`, over the epochs that all seeds of a row have."""
     rows, labels = table.rows, _labels(table)
-    from zoo.plots import run_curves  # matplotlib takes a second to import
+    from zoo.plots import png, run_curves  # matplotlib takes a second to import
 
     histories = [[_history(run.path / metrics_csv.FILE) for run in row.runs] for row in rows]
     curves = []
@@ -219,7 +219,7 @@ def _plot(path: Path, column: str, table: Table) -> None:
     if len(curves) < len(rows):
         output.note(f"rows not drawn, because not all of their runs have {column}: {len(rows) - len(curves)}")
     figure = run_curves.draw(curves, column, _title(rows, "mean and range"))
-    output.write("--plot", path, run_curves.as_png(figure))
+    output.write("--plot", path, png.render(figure, dpi=100))
     output.note(f"drawn: {path}")
 
 

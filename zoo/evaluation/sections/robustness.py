@@ -11,7 +11,7 @@ from zoo.evaluation.corruptions import __doc__ as definitions
 from zoo.evaluation.document import Block, Fact, Facts, Listing, Picture, Section, Table, Text, Value
 from zoo.evaluation.sections.common import KINDS, accuracy, plot
 from zoo.evaluation.subject import Images, Subject, predict
-from zoo.plots import mosaic, severity_plot
+from zoo.plots import image_table, png, severity_plot
 
 PAPER = "https://arxiv.org/abs/1903.12261"
 
@@ -125,7 +125,7 @@ def _blocks(
     title = f"{quantity} by the severity of the corruption"
     return [
         Facts(facts),
-        plot(key, severity_plot.draw_accuracies(groups, robust.clean, quantity), title, f"{title}."),
+        plot(key, severity_plot.draw(groups, robust.clean, quantity), title, f"{title}."),
         Table(key, "corruption", columns, rows, f"{quantity} on corrupted images."),
     ]
 
@@ -138,12 +138,11 @@ def _showing(pixels: np.ndarray) -> int:
 
 
 def _examples(image: np.ndarray) -> Picture:
-    corrupted_images = {
-        name: np.concatenate([corrupt(image[None], name, severity, SEED) for severity in SEVERITIES])
+    rows = [
+        np.concatenate([image[None], *(corrupt(image[None], name, severity, SEED) for severity in SEVERITIES)])
         for name in CORRUPTIONS
-    }
-    figure = severity_plot.draw_examples(image, corrupted_images)
+    ]
+    columns = ["as it is", *map(str, SEVERITIES)]
+    pixels = image_table.draw(np.stack(rows), columns, [*CORRUPTIONS], factor=2)
     title = "One of the images under each corruption, by severity"
-    return Picture(
-        "examples", "png", mosaic.as_png(figure), title, f"{title}.", round(figure.get_figwidth() * figure.dpi)
-    )
+    return Picture("examples", "png", png.encode(pixels), title, f"{title}.", pixels.shape[1])
