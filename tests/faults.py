@@ -490,7 +490,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("logits.squeeze(1) * (2 * classes - 1)", "logits.squeeze(1)"),
     ],
     "zoo/interpretation/attribution.py": [
-        ("additional_forward_args=(asked,)).amax(1)", "additional_forward_args=(asked,)).mean(1)"),
+        ("additional_forward_args=(label,)).amax(1)", "additional_forward_args=(label,)).mean(1)"),
     ],
     # Commands.
     "zoo/runs/finished_runs.py": [

@@ -16,7 +16,7 @@ from datamodules import download, synthetic
 from datamodules.data_sets import CIFAR10
 from datamodules.readers.cifar import CIFARDataSet
 from tests.helpers import Malicious, batch_file, write_pickle
-from zoo.plots import samples
+from zoo.plots import image_table, mosaic
 
 
 @pytest.fixture
@@ -255,15 +255,15 @@ def shown(path: str = "samples.png", rows: int = 6) -> np.ndarray:
     """Return the images that a picture shows, uint8 (10, rows, 3, 32, 32); check that each is blocks of one colour."""
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB"))
-    step, size = 32 * samples.FACTOR + samples.SPACE, 32 * samples.FACTOR
+    step, size = 32 * image_table.FACTOR + mosaic.SPACE, 32 * image_table.FACTOR
     top = picture.shape[0] - rows * step
-    assert picture.shape[1] == samples.SPACE + 10 * step
+    assert picture.shape[1] == mosaic.SPACE + 10 * step
     images = np.empty((10, rows, 3, 32, 32), np.uint8)
     for column, row in np.ndindex(10, rows):
-        x, y = samples.SPACE + column * step, top + row * step
+        x, y = mosaic.SPACE + column * step, top + row * step
         tile = picture[y : y + size, x : x + size]
-        images[column, row] = tile[:: samples.FACTOR, :: samples.FACTOR].transpose(2, 0, 1)
-        blocks = np.ones((samples.FACTOR, samples.FACTOR, 1), np.uint8)
+        images[column, row] = tile[:: image_table.FACTOR, :: image_table.FACTOR].transpose(2, 0, 1)
+        blocks = np.ones((image_table.FACTOR, image_table.FACTOR, 1), np.uint8)
         assert np.array_equal(tile, np.kron(images[column, row].transpose(1, 2, 0), blocks)), "no blur"
     return images
 
@@ -307,27 +307,31 @@ def test_show_cifar10(run, official_layout, monkeypatch):
 
 def test_images_stand_in_the_column_of_their_class_in_their_order():
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 32, 32), dtype=np.uint8)
-    (canvas,) = samples.columns(images, ["a", "b"], "t").images
-    found, step = np.asarray(canvas.get_array()), 32 * samples.FACTOR + samples.SPACE
+    found = image_table.draw(images.swapaxes(0, 1), ["a", "b"], title="t")
+    step = 32 * image_table.FACTOR + mosaic.SPACE
     top = found.shape[0] - 3 * step
     for column, of_class in enumerate(images):
         for row, image in enumerate(of_class):
-            y, x = top + row * step, samples.SPACE + column * step
-            shown = found[y : y + 32 * samples.FACTOR, x : x + 32 * samples.FACTOR]
-            assert np.array_equal(shown, image.transpose(1, 2, 0).repeat(samples.FACTOR, 0).repeat(samples.FACTOR, 1))
+            y, x = top + row * step, mosaic.SPACE + column * step
+            shown = found[y : y + 32 * image_table.FACTOR, x : x + 32 * image_table.FACTOR]
+            assert np.array_equal(
+                shown, image.transpose(1, 2, 0).repeat(image_table.FACTOR, 0).repeat(image_table.FACTOR, 1)
+            )
 
 
-def test_the_names_stand_above_their_columns():
-    images = np.zeros((10, 1, 3, 32, 32), np.uint8)
-    figure = samples.columns(images, [*CIFAR10.class_names], "CIFAR-10, training images")
-    title, *names = figure.texts
-    assert title.get_text() == "CIFAR-10, training images"
-    step = 32 * samples.FACTOR + samples.SPACE
-    boxes = [text.get_window_extent() for text in names]
-    for column, (text, box) in enumerate(zip(names, boxes, strict=True)):
-        assert text.get_text() == CIFAR10.class_names[column]
-        assert column * step < box.x0 < box.x1 < samples.SPACE + (column + 1) * step, "within its column"
-        assert not box.overlaps(title.get_window_extent())
+def test_the_names_stand_above_their_columns(monkeypatch):
+    written = []
+    monkeypatch.setattr(image_table, "write", lambda canvas, labels: written.extend(labels) or canvas)
+    image_table.draw(np.zeros((1, 10, 3, 32, 32), np.uint8), CIFAR10.class_names, title="CIFAR-10, training images")
+    title, *names = written
+    assert title.text == "CIFAR-10, training images"
+    step = 32 * image_table.FACTOR + mosaic.SPACE
+    assert tuple(name.text for name in names) == CIFAR10.class_names
+    for column, name in enumerate(names):
+        half = len(name.text) * mosaic.LETTER / 2
+        assert name.centred
+        assert column * step < name.x - half < name.x + half < mosaic.SPACE + (column + 1) * step, "within its column"
+        assert title.y + mosaic.LINE <= name.y
 
 
 def test_show_writes_all_or_nothing(run):

@@ -25,7 +25,7 @@ from tests import helpers
 from tests.helpers import Hostile, in_markdown
 from zoo.evaluation import external_test_sets, html, latency, markdown, mistakes, report_writer
 from zoo.evaluation.corruptions import corrupt
-from zoo.evaluation.document import Fact, Facts, Gallery, Listing, Picture, Report, Section, Table, Text, Tile, as_json
+from zoo.evaluation.document import Fact, Facts, Gallery, Listing, Plot, Report, Section, Table, Text, Tile, as_json
 from zoo.models.mlp import MLP
 from zoo.trained.inference import BATCH_SIZE
 from zoo.trained.trained_model import load
@@ -576,7 +576,7 @@ def small_report() -> Report:
             {"none": Fact("None", None), "nan": Fact("NaN", float("nan"), ".2%"), "pair": Fact("p", (0.1, 0.25), ".1%")}
         ),
         Table("table", "name", {"a": ",", "b": ""}, {"row": [12345, "word|"], "empty": [None, ""]}),
-        Picture("drawn", "svg", b"<svg/>", "a drawing", "A caption.", 100),
+        Plot("drawn", "svg", b"<svg/>", "a drawing", "A caption.", 100),
         Gallery("tiles", [tile]),
         Listing("code", "Code", "a: <b>\n```\n"),
     ]
@@ -609,7 +609,7 @@ def hostile_report(text: Hostile) -> Report:
         Facts({"a": Fact(text(), text(), "", text())}),
         Table("table", text(), {text(): "", text(): ""}, {text(): [text(), text()]}, text()),
         Table("plain", text(), {"a": ","}, {"row": [1]}),
-        Picture("drawn", "svg", b"<svg/>", text(), text(), 100),
+        Plot("drawn", "svg", b"<svg/>", text(), text(), 100),
         Gallery(
             "tiles", [Tile(np.zeros((32, 32, 3), np.uint8), {"a": Fact(text(), text()), "b": Fact(text(), text())})]
         ),
@@ -671,7 +671,7 @@ def test_a_full_disk_leaves_the_old_report(tmp_path, monkeypatch):
         yield "first.png", b"first"
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(markdown, "pictures", full)
+    monkeypatch.setattr(markdown, "image_files", full)
     with pytest.raises(InputError, match="cannot be written: No space left on device"):
         report_writer.write(small_report()._replace(title="New"), folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

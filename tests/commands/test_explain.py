@@ -20,7 +20,7 @@ from tests import forked, helpers
 from zoo.commands import explain
 from zoo.core import files
 from zoo.interpretation import attribution, layer_outputs
-from zoo.plots import explanation, lettering
+from zoo.plots import explanation, mosaic
 from zoo.trained.trained_model import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
@@ -82,7 +82,7 @@ def texts(monkeypatch) -> list[str]:
 
     def write(canvas, labels):
         found.extend(label.text for label in labels)
-        return lettering.write(canvas, labels)
+        return mosaic.write(canvas, labels)
 
     monkeypatch.setattr(explanation, "write", write)
     return found
@@ -119,7 +119,7 @@ def test_every_model_gets_every_page_and_tensorboard_shows_it(run, call, texts, 
     assert ("class activation" in texts) == (name == "cnn")
     assert texts.count("saliency") == 1
     class_names = load(folder).class_names
-    for text in ("truth", "answer"):
+    for text in ("truth", "predicted"):
         assert sum(line.startswith(f"{text} ") and line.split()[1] in " ".join(class_names) for line in texts) == 6
     for page in ALL_PAGES:
         assert pixels(folder / "explain" / "1" / page).std() > 20, "not empty"
@@ -195,7 +195,7 @@ def test_more_pictures_than_a_page_takes(run, call, texts):
         Image.new("RGB", (32, 32), (number, 0, 0)).save(f"photos/{number:02}.png")
     _, said = call("photos", "--ckpt", run("mlp"), "--method=saliency")
     assert "the first 50 pictures are taken, of 52 files" in said
-    assert sum(text.startswith("answer") for text in texts) == 50
+    assert sum(text.startswith("predicted") for text in texts) == 50
 
 
 def test_a_layer_of_choice(run, call, texts, monkeypatch):

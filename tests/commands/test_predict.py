@@ -23,7 +23,7 @@ from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from tests import forked
 from tests.helpers import refusal
-from zoo.plots import contact_sheet, mosaic
+from zoo.plots import contact_sheet, grid, mosaic
 from zoo.trained import image_files
 from zoo.trained.trained_model import load
 
@@ -460,7 +460,9 @@ def test_many_pictures_are_more_than_a_batch_and_one_sheet(run, monkeypatch):
         assert one["probabilities"] == pytest.approx(alone["probabilities"], abs=2e-6)
     assert "the first 6 of 10 pictures" in error
     with Image.open("sheet.png") as sheet:
-        assert sheet.size == (4 * contact_sheet.WIDTH, contact_sheet.HEAD + 2 * contact_sheet.HEIGHT)
+        step, height = step_of_the_sheet()
+        assert sheet.width == 4 * step + mosaic.SPACE
+        assert 2 * height < sheet.height < 3 * height
 
 
 def test_the_reader_of_the_output_may_stop(runs):
@@ -490,27 +492,40 @@ def test_the_checkpoint_is_not_written_over(run, runs):
 # The sheet.
 
 
-def drawn(figure) -> np.ndarray:
-    with Image.open(io.BytesIO(mosaic.as_png(figure))) as image:
-        return np.asarray(image.convert("RGB"))
+def step_of_the_sheet() -> tuple[int, int]:
+    """Pixels from one image to the next, and from one row to the next."""
+    return contact_sheet.WIDTH + mosaic.SPACE, 128 + grid.FRAME + 2 * mosaic.LINE + mosaic.SPACE
+
+
+@pytest.fixture
+def written(monkeypatch) -> list[mosaic.Label]:
+    """All labels of the sheet."""
+    written = []
+
+    def write(canvas, labels):
+        written.extend(labels)
+        return mosaic.write(canvas, labels)
+
+    monkeypatch.setattr(grid, "write", write)
+    return written
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_the_sheet_shows_the_pixels_that_the_network_saw(count):
+def test_the_sheet_shows_the_pixels_that_the_network_saw(count, written):
     big = [np.full((128, 64, 3), (200, 30, 40 * number), np.uint8) for number in range(count)]
     shown = [
         contact_sheet.Shown(f"{k}.png", f"cat {k}", big[k], np.roll(NOISE, k, 0).transpose(2, 0, 1))
         for k in range(count)
     ]
-    figure = contact_sheet.sheet(shown, "title")
-    told = [text.get_text() for text in figure.texts[2:]]
-    assert told == [text for picture in shown for text in (picture.name, picture.prediction)]
-    sheet = drawn(figure)
+    sheet = contact_sheet.draw(shown, "title")
+    told = [label.text for label in written]
+    assert told[-2 * count :] == [text for picture in shown for text in (picture.name, picture.prediction)]
+    assert " ".join(told[: -2 * count]) == f"title {contact_sheet.EXPLANATION}"
+    head, (step, height) = mosaic.heading("title", contact_sheet.EXPLANATION, sheet.shape[1])[1], step_of_the_sheet()
     for number in range(count):
         row, column = divmod(number, 4)
-        x = column * contact_sheet.WIDTH + contact_sheet.SPACE
-        y = contact_sheet.HEAD + row * contact_sheet.HEIGHT
-        saw = sheet[y : y + 128, x + 128 + contact_sheet.SPACE :][:, :128]
+        x, y = mosaic.SPACE + column * step, head + row * height
+        saw = sheet[y : y + 128, x + 128 + mosaic.SPACE :][:, :128]
         expected = np.roll(NOISE, number, 0)
         assert np.array_equal(saw[::4, ::4], expected)
         assert np.array_equal(saw, np.kron(expected, np.ones((4, 4, 1), np.uint8))), "blocks of one colour, no blur"
@@ -521,27 +536,29 @@ def test_the_sheet_shows_the_pixels_that_the_network_saw(count):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (128, 1), (1, 128), (65, 127)])
 def test_a_small_thumbnail_is_enlarged_as_far_as_it_fits(shape):
     thumbnail = np.broadcast_to(np.array(RED, np.uint8), (*shape, 3))
-    sheet = drawn(contact_sheet.sheet([contact_sheet.Shown("a", "cat", thumbnail, np.zeros((3, 32, 32), "u1"))], "t"))
-    box = sheet[contact_sheet.HEAD :, contact_sheet.SPACE :][:128, :128]
+    sheet = contact_sheet.draw([contact_sheet.Shown("a", "cat", thumbnail, np.zeros((3, 32, 32), "u1"))], "t")
+    head = mosaic.heading("t", contact_sheet.EXPLANATION, sheet.shape[1])[1]
+    box = sheet[head:, mosaic.SPACE :][:128, :128]
     factor = 128 // max(shape)
     assert (box == RED).all(axis=2).sum() == shape[0] * shape[1] * factor**2
 
 
-def test_labels_have_room():
-    """The extents that matplotlib itself gives: none of two labels overlap, none leaves the sheet."""
+def test_labels_have_room(written):
+    """No two labels overlap, and none leaves the sheet or its column."""
     long = "W" * 300 + ".jpeg"
     shown = [contact_sheet.Shown(long, f"{long} 100.0 %", NOISE, NOISE.transpose(2, 0, 1))] * 6
-    figure = contact_sheet.sheet(shown, long)
-    boxes = [text.get_window_extent() for text in figure.texts]
-    assert len(boxes) == 2 + 2 * 6
-    for number, box in enumerate(boxes):
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= figure.bbox.x1
-        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
-    for text in figure.texts[2:]:
-        box, cell = text.get_window_extent(), contact_sheet.WIDTH
-        assert box.x0 // cell == box.x1 // cell, "within its column"
+    height, width, _ = contact_sheet.draw(shown, long).shape
+    boxes = [(label.x, label.x + mosaic.LETTER * len(label.text), label.y) for label in written]
+    for number, (left, right, top) in enumerate(boxes):
+        assert 0 <= left < right <= width
+        assert 0 <= top <= height - mosaic.LINE
+        for other_left, other_right, other_top in boxes[number + 1 :]:
+            assert right <= other_left or other_right <= left or abs(top - other_top) >= mosaic.LINE
+    step, _ = step_of_the_sheet()
+    captions = boxes[-2 * 6 :]
+    assert len({top for _, _, top in captions}) == 2 * 2, "two lines in each of two rows"
+    for left, right, _ in captions:
+        assert (left - mosaic.SPACE) // step == right // step, "within its column"
 
 
 def test_a_short_name_stays_and_a_long_one_keeps_both_ends():

@@ -32,7 +32,7 @@ from zoo.interpretation import (
 from zoo.models.cnn import CNN, ImprovedCNN
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
-from zoo.plots import explanation, lettering, units
+from zoo.plots import explanation, feature_maps, mosaic
 from zoo.plots.explanation import AMOUNT, FACTOR, SIDE, SIGNED, Cell, Column, Row
 from zoo.plots.mosaic import LETTER, LINE, Label
 from zoo.trained import inference
@@ -570,9 +570,9 @@ def written(monkeypatch) -> list[Label]:
 
     def write(canvas, of_canvas):
         labels.extend(of_canvas)
-        return lettering.write(canvas, of_canvas)
+        return mosaic.write(canvas, of_canvas)
 
-    for module in (explanation, units):
+    for module in (explanation, feature_maps):
         monkeypatch.setattr(module, "write", write)
     return labels
 
@@ -594,7 +594,11 @@ class TestFigures:
     ROWS = tuple(
         Row(
             np.full((3, 32, 32), 40 * number, np.uint8),
-            [f"{name} with a name that is longer than there is room for", "truth  automobile", "answer not airplane"],
+            [
+                f"{name} with a name that is longer than there is room for",
+                "truth     automobile",
+                "predicted not airplane",
+            ],
             [explanation.amount(np.full((32, 32), 0.5)), Cell(np.zeros((SIDE, SIDE, 3), np.uint8), "c" * 40)],
         )
         for number, name in enumerate(["one", "two"])
@@ -613,21 +617,21 @@ class TestFigures:
         picture = explanation.draw(self.ROWS, self.COLUMNS, "title " * 40, "explanation " * 40)
         assert_apart(written, picture.shape[1])
         tops = [label.y for label in written if label.bold and label.text.startswith(("one", "two"))]
-        left = picture.shape[1] - 2 * (SIDE + lettering.SPACE)
+        left = picture.shape[1] - 2 * (SIDE + mosaic.SPACE)
         of_rows = [label for label in written if label.y >= tops[0] and not label.centred]
         assert len(of_rows) == 6
         assert all(label.x + LETTER * len(label.text) <= left for label in of_rows), "beside the pictures"
         for row, y in zip(self.ROWS, tops, strict=True):
-            image = picture[y : y + SIDE, lettering.SPACE : lettering.SPACE + SIDE]
+            image = picture[y : y + SIDE, mosaic.SPACE : mosaic.SPACE + SIDE]
             np.testing.assert_array_equal(image, row.image.repeat(FACTOR, 1).repeat(FACTOR, 2).transpose(1, 2, 0))
-            second = picture[y : y + SIDE, -SIDE - lettering.SPACE : -lettering.SPACE]
-            np.testing.assert_array_equal(second, row.cells[1].picture)
+            second = picture[y : y + SIDE, -SIDE - mosaic.SPACE : -mosaic.SPACE]
+            np.testing.assert_array_equal(second, row.cells[1].pixels)
 
     def test_maps_are_enlarged_without_blur_and_say_their_scale(self):
         values = np.linspace(-1, 1, 32 * 32).reshape(32, 32)
         values[0, 0] = -50
         for cell in (explanation.signed(values), explanation.amount(np.abs(values))):
-            blocks = cell.picture.reshape(32, FACTOR, 32, FACTOR, 3)
+            blocks = cell.pixels.reshape(32, FACTOR, 32, FACTOR, 3)
             assert (blocks == blocks[:, :1, :, :1]).all()
         end = np.quantile(np.abs(values), 0.99)
         assert explanation.signed(values).caption == f"±{end:.2g}"
@@ -638,7 +642,7 @@ class TestFigures:
     def test_signs_have_the_ends_of_the_scale_and_0_its_middle(self):
         values = np.zeros((32, 32))
         values[:8], values[-8:] = 1, -1
-        picture = explanation.signed(values).picture
+        picture = explanation.signed(values).pixels
         scale = matplotlib.colormaps[SIGNED]([0.0, 0.5, 1.0], bytes=True)[:, :3]
         for place, colour in zip((-1, SIDE // 2, 0), scale, strict=True):
             np.testing.assert_array_equal(picture[place, 0], colour)
@@ -648,10 +652,10 @@ class TestFigures:
         values = np.random.default_rng(0).normal(size=(2, n))
         names = ["not airplane"] if n == 1 else [f"class{number:05}" for number in range(n)] if n <= 10 else ()
         asked = IMAGES[:2].numpy()
-        picture = units.draw(asked, values, ["val 1", "val 22222"], "title " * 9, "explanation", names)
+        picture = feature_maps.draw_units(asked, values, ["val 1", "val 22222"], "title " * 9, "explanation", names)
         assert_apart(written, picture.shape[1])
         assert [label.text for label in written if label.text in names] == list(names)
-        assert picture.shape[1] >= units.LEAST, "a single unit has a heading, too"
+        assert picture.shape[1] >= feature_maps.LEAST, "a single unit has a heading, too"
         beside = [label for label in written if label.text.startswith("val ")]
         assert [label.text for label in beside] == ["val 1", "val 22222"]
         for label, image in zip(beside, asked, strict=True):
@@ -688,7 +692,7 @@ class TestPages:
         page = pages.attributions(trained, asked, methods, None)
         assert_apart(written, page.shape[1])
         texts = [label.text for label in written]
-        assert f"truth  {trained.class_names[0]}" in texts
+        assert f"truth     {trained.class_names[0]}" in texts
         assert ("class activation" in texts) == has_convolution
         named = sum(text == f"explained: {trained.class_names[1]}" for text in texts)
         assert named == (asked.probabilities.argmax(1) != 1).sum()

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from zoo.plots import (
-    activation_maps,
     confusion_matrix,
     feature_maps,
     filters,
     grid,
     learning_curves,
-    lettering,
+    mosaic,
     predictions,
 )
 from zoo.plots.mosaic import LETTER, LINE, Label, enlarge
@@ -29,7 +28,7 @@ def written(monkeypatch) -> list[Label]:
 
     def write(canvas, of_canvas):
         labels.extend(of_canvas)
-        return lettering.write(canvas, of_canvas)
+        return mosaic.write(canvas, of_canvas)
 
     for module in (grid, feature_maps, confusion_matrix):
         monkeypatch.setattr(module, "write", write)
@@ -57,7 +56,7 @@ class TestLettering:
     @pytest.mark.parametrize("bold", [False, True])
     def test_a_label_is_as_wide_and_as_high_as_the_layout_reckons(self, bold):
         text = "Hgj|HXW"
-        picture = lettering.write(blank(3 * LINE, 200), [Label(text, 20, LINE, bold=bold)])
+        picture = mosaic.write(blank(3 * LINE, 200), [Label(text, 20, LINE, bold=bold)])
         rows, columns = ink(picture).any(1).nonzero()[0], ink(picture).any(0).nonzero()[0]
         assert rows[0] >= LINE
         assert rows[-1] < 2 * LINE
@@ -65,15 +64,15 @@ class TestLettering:
         assert 20 + LETTER * (len(text) - 1) < columns[-1] <= 20 + LETTER * len(text)
 
     def test_a_centred_label_has_its_middle_at_x(self):
-        columns = ink(lettering.write(blank(LINE, 201), [Label("HHHH", 100, 0, centred=True)])).any(0).nonzero()[0]
+        columns = ink(mosaic.write(blank(LINE, 201), [Label("HHHH", 100, 0, centred=True)])).any(0).nonzero()[0]
         assert (columns[0] + columns[-1]) / 2 == pytest.approx(100, abs=1.5)
 
     def test_a_heading_fits_its_width_in_as_many_lines_as_it_needs(self):
         title, explanation = "a rather long title, twice as wide", "and what explains it, which is no shorter"
-        labels, height = lettering.heading(title, explanation, 150)
+        labels, height = mosaic.heading(title, explanation, 150)
         assert " ".join(texts(labels, bold=True)) == title
         assert " ".join(texts(labels, bold=False)) == explanation
-        assert not ink(lettering.write(blank(height, 300), labels))[:, 150 - lettering.SPACE :].any()
+        assert not ink(mosaic.write(blank(height, 300), labels))[:, 150 - mosaic.SPACE :].any()
         assert max(label.y for label in labels) + LINE <= height
 
 
@@ -82,16 +81,16 @@ class TestGrid:
 
     def test_pictures_stand_in_rows_and_captions_below_them_within_their_column(self):
         picture = grid.draw(self.CELLS, "t", "", columns=3)
-        step = 9 * LETTER + grid.SPACE  # captions are wider than pictures
-        head = lettering.heading("t", "", picture.shape[1])[1]
-        assert picture.shape[1] == 3 * step + grid.SPACE
+        step = 9 * LETTER + mosaic.SPACE  # captions are wider than pictures
+        head = mosaic.heading("t", "", picture.shape[1])[1]
+        assert picture.shape[1] == 3 * step + mosaic.SPACE
         for n, cell in enumerate(self.CELLS):
             row, column = divmod(n, 3)
-            x, y = grid.SPACE + column * step, head + row * (picture.shape[0] - head) // 2
-            np.testing.assert_array_equal(picture[y : y + 40, x : x + 50], cell.picture)
+            x, y = mosaic.SPACE + column * step, head + row * (picture.shape[0] - head) // 2
+            np.testing.assert_array_equal(picture[y : y + 40, x : x + 50], cell.pixels)
             below = ink(picture)[y + 40 : y + 40 + grid.FRAME + 2 * LINE]
             assert below[:, x : x + 9 * LETTER].any(), "its caption"
-            assert not below[:, x - grid.SPACE + 2 : x - 2].any(), "a gap before the next column"
+            assert not below[:, x - mosaic.SPACE + 2 : x - 2].any(), "a gap before the next column"
 
     def test_what_stands_out_has_a_frame_and_bold_letters(self, written):
         grid.draw(self.CELLS[:1], "t", "")
@@ -120,9 +119,9 @@ class TestPredictions:
         framed = (picture == grid.FRAME_COLOUR).all(-1)
         assert framed.any()
         for label, image in zip(written[1::2], images, strict=True):
-            x, y = label.x, label.y - grid.FRAME - 32 * predictions.FACTOR
-            shown = picture[y : y + 32 * predictions.FACTOR, x : x + 32 * predictions.FACTOR]
-            np.testing.assert_array_equal(shown, enlarge(image.transpose(1, 2, 0), predictions.FACTOR))
+            x, y = label.x, label.y - grid.FRAME - 32 * mosaic.FACTOR
+            shown = picture[y : y + 32 * mosaic.FACTOR, x : x + 32 * mosaic.FACTOR]
+            np.testing.assert_array_equal(shown, enlarge(image.transpose(1, 2, 0), mosaic.FACTOR))
 
     def test_one_size_however_sure_it_is(self):
         images, labels = random_images(3), np.array([2, 2, 1])
@@ -141,7 +140,7 @@ class TestFilters:
         unit = weights.shape[-1]
         picture = filters.draw(weights, "")
         factor = (filters.SIDE if len(weights) > 1 else filters.ALONE) // unit
-        y, x = lettering.heading("", filters_explanation(weights), picture.shape[1])[1], grid.SPACE
+        y, x = mosaic.heading("", filters_explanation(weights), picture.shape[1])[1], mosaic.SPACE
         block = picture[y : y + unit * factor, x : x + unit * factor]
         np.testing.assert_array_equal(block, enlarge(block[::factor, ::factor], factor), "whole pixels")
         return block[::factor, ::factor].astype(int)
@@ -218,7 +217,7 @@ class TestFeatureMaps:
 class TestActivationMaps:
     def test_where_nothing_speaks_for_the_class_the_image_is_grey(self):
         image = random_images(1)[0].transpose(1, 2, 0)
-        shown = activation_maps.overlay(image, np.zeros((4, 4)))
+        shown = predictions.overlay(image, np.zeros((4, 4)))
         np.testing.assert_array_equal(shown, shown[..., :1].repeat(3, 2))
         expected = image[..., 0] * 0.299 + image[..., 1] * 0.587 + image[..., 2] * 0.114
         np.testing.assert_allclose(shown[..., 0], expected, atol=1)
@@ -226,14 +225,14 @@ class TestActivationMaps:
     def test_where_a_map_is_highest_a_fifth_of_the_grey_is_left(self):
         image = np.full((8, 8, 3), 200, np.uint8)
         highest = np.array(matplotlib.colormaps["inferno"](1.0)[:3]) * 255
-        shown = activation_maps.overlay(image, np.ones((2, 2)))
+        shown = predictions.overlay(image, np.ones((2, 2)))
         np.testing.assert_allclose(shown, np.broadcast_to(0.2 * 200 + 0.8 * highest, (8, 8, 3)), atol=1)
 
     @pytest.mark.parametrize("size", [(1, 1), (4, 4), (7, 5), (32, 32)])
     def test_each_place_of_the_map_covers_its_part_of_the_image(self, size):
         image, strength = np.zeros((32, 32, 3), np.uint8), np.zeros(size)
         strength[-1, 0] = 1
-        coloured = ink(WHITE - activation_maps.overlay(image, strength))
+        coloured = ink(WHITE - predictions.overlay(image, strength))
         rows, columns = coloured.any(1).nonzero()[0], coloured.any(0).nonzero()[0]
         assert rows[-1] == 31
         assert columns[0] == 0
@@ -242,19 +241,19 @@ class TestActivationMaps:
     def test_maps_of_any_scale_look_alike(self, written):
         images, maps = random_images(2), np.random.default_rng(0).random((2, 8, 8))
         arguments = (np.array([0, 1]), np.eye(3)[[0, 2]], NAMES, "title")
-        picture = activation_maps.draw(images, maps, *arguments)
-        np.testing.assert_array_equal(picture, activation_maps.draw(images, maps * 1000, *arguments))
+        picture = predictions.draw(images, *arguments, maps=maps)
+        np.testing.assert_array_equal(picture, predictions.draw(images, *arguments, maps=maps * 1000))
         assert texts(written)[1:5] == ["airplane", "100 %", "automobile", "> bird 100 %"]
-        side, label = 32 * predictions.FACTOR, written[1]
+        side, label = 32 * mosaic.FACTOR, written[1]
         y = label.y - grid.FRAME - side
-        bare = enlarge(images[0].transpose(1, 2, 0), predictions.FACTOR)
+        bare = enlarge(images[0].transpose(1, 2, 0), mosaic.FACTOR)
         np.testing.assert_array_equal(picture[y : y + side, label.x : label.x + side], bare)
-        x = label.x + side + grid.SPACE // 2
-        covered = activation_maps.overlay(bare, maps[0] / maps[0].max())
+        x = label.x + side + mosaic.SPACE // 2
+        covered = predictions.overlay(bare, maps[0] / maps[0].max())
         np.testing.assert_array_equal(picture[y : y + side, x : x + side], covered)
 
     def test_a_map_of_zeros(self):
-        picture = activation_maps.draw(random_images(1), np.zeros((1, 4, 4)), np.array([0]), np.eye(3)[:1], NAMES, "t")
+        picture = predictions.draw(random_images(1), np.array([0]), np.eye(3)[:1], NAMES, "t", maps=np.zeros((1, 4, 4)))
         assert ink(picture).any()
 
 

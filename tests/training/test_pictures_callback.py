@@ -23,7 +23,7 @@ from zoo.core.numpy_classifier import BATCH_HOOKS
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.cnn import CNN, ImprovedCNN
 from zoo.models.numpy_mlp import NumPyMLP
-from zoo.plots import grid, predictions
+from zoo.plots import mosaic, predictions
 from zoo.training.run_logger import RunLogger
 from zoo.training.tensorboard import observing, pictures
 from zoo.training.tensorboard.pictures import Pictures, has_pictures
@@ -70,11 +70,11 @@ def pixels(png: bytes) -> np.ndarray:
 
 def tiles(png: bytes) -> set[bytes]:
     """All that could be an image of a picture with eight columns: 32 x 32 of its blocks of one colour."""
-    picture, factor = pixels(png), predictions.FACTOR
-    step, side = (picture.shape[1] - grid.SPACE) // 8, 32 * factor
+    picture, factor = pixels(png), mosaic.FACTOR
+    step, side = (picture.shape[1] - mosaic.SPACE) // 8, 32 * factor
     return {
         picture[y : y + side : factor, x : x + side : factor].tobytes()
-        for x in range(grid.SPACE, picture.shape[1], step)
+        for x in range(mosaic.SPACE, picture.shape[1], step)
         for y in range(picture.shape[0] - side)
     }
 

@@ -9,7 +9,7 @@ from PIL import Image
 import cli
 from zoo.core import files
 from zoo.exporting import check
-from zoo.plots import mosaic
+from zoo.plots import png
 from zoo.trained import inference
 
 QUICK = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
@@ -89,13 +89,13 @@ def test_what_was_there_before_is_replaced(run):
 
 
 def test_data_show(monkeypatch, capsys):
-    draw = mosaic.as_png
+    encode = png.encode
 
-    def draw_while_another_writes(figure):
+    def encode_while_another_writes(pixels):
         Path("samples.png").write_text("the other's")
-        return draw(figure)
+        return encode(pixels)
 
-    monkeypatch.setattr(mosaic, "as_png", draw_while_another_writes)
+    monkeypatch.setattr(png, "encode", encode_while_another_writes)
     assert cli.main(["data", "show", "--source=synthetic"]) == 2
     assert "--out samples.png was written by another process in the meantime" in capsys.readouterr().err
     assert Path("samples.png").read_text() == "the other's"

@@ -174,7 +174,7 @@ def _plot(path: Path, column: str, tables: Sequence[Table]) -> None:
             f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
         )
     rows, labels = tables[0].rows, _labels(tables[0])
-    from zoo.plots import run_curves  # matplotlib takes a second to import
+    from zoo.plots import png, run_curves  # matplotlib takes a second to import
 
     histories = [[_history(run.path / metrics_csv.FILE) for run in row.runs] for row in rows]
     curves = []
@@ -192,7 +192,7 @@ def _plot(path: Path, column: str, tables: Sequence[Table]) -> None:
     if len(curves) < len(rows):
         output.note(f"rows not drawn, because not all of their runs have {column}: {len(rows) - len(curves)}")
     figure = run_curves.draw(curves, column, _title(rows, "mean and range"))
-    output.write("--plot", path, run_curves.as_png(figure))
+    output.write("--plot", path, png.render(figure, dpi=100))
     output.note(f"drawn: {path}")
 
 

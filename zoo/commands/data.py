@@ -119,10 +119,10 @@ def show(options: argparse.Namespace) -> None:
     classes = range(len(class_names))
     positions = [rng.choice(np.flatnonzero(labels == label), options.rows, replace=False) for label in classes]
 
-    from zoo.plots import mosaic, samples  # matplotlib takes a second to import
+    from zoo.plots import image_table, png  # matplotlib takes a second to import
 
-    figure = samples.columns(images[np.stack(positions)], class_names, f"{title}, training images")
-    output.write("--out", options.out, mosaic.as_png(figure), replace=was_there)
+    pixels = image_table.draw(images[np.stack(positions, axis=1)], class_names, title=f"{title}, training images")
+    output.write("--out", options.out, png.encode(pixels), replace=was_there)
     output.say_line(f"drawn: {options.out}")
 
 

@@ -211,7 +211,7 @@ def _write_file(options: argparse.Namespace, option: str, content: bytes) -> Non
 def _draw(
     options: argparse.Namespace, pictures: Sequence[image_files.ImageFile], rows: Sequence[Row], model: "Trained"
 ) -> None:
-    from zoo.plots import contact_sheet, mosaic  # matplotlib takes a second to import
+    from zoo.plots import contact_sheet, png  # matplotlib takes a second to import
 
     shown = []
     for picture, row in zip(pictures[:MOST_ON_SHEET], rows, strict=False):
@@ -221,5 +221,5 @@ def _draw(
         shown.append(contact_sheet.Shown(printable(picture.path.name), prediction, picture.thumbnail, picture.pixels))
     if len(pictures) > len(shown):
         output.note(f"the sheet shows the first {len(shown)} of {len(pictures)} pictures")
-    figure = contact_sheet.sheet(shown, f"{type(model.model).__name__} ({printable(model.path)})")
-    _write_file(options, "--sheet", mosaic.as_png(figure))
+    sheet = contact_sheet.draw(shown, f"{type(model.model).__name__} ({printable(model.path)})")
+    _write_file(options, "--sheet", png.encode(sheet))

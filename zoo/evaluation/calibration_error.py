@@ -22,17 +22,11 @@ STEPS = 60  # of the search; each halves the range
 
 
 class Bins(NamedTuple):
-    """Predictions by their confidence, in bins of equal width from 0 to 1; a bin includes its upper edge.
+    """Predictions by their confidence, in bins of equal width from 0 to 1; a bin includes its upper edge."""
 
-    Attributes:
-        counts: predictions in each bin, int64 (bins,).
-        confidence: mean confidence in each bin, float64 (bins,); NaN in an empty bin.
-        accuracy: accuracy in each bin, float64 (bins,); NaN in an empty bin.
-    """
-
-    counts: np.ndarray
-    confidence: np.ndarray
-    accuracy: np.ndarray
+    counts: np.ndarray  # of predictions, int64 (bins,)
+    confidence: np.ndarray  # mean, float64 (bins,); NaN in an empty bin
+    accuracy: np.ndarray  # float64 (bins,); NaN in an empty bin
 
     def error(self) -> float:
         """Return the expected calibration error."""
@@ -43,11 +37,7 @@ class Bins(NamedTuple):
 class Quality(NamedTuple):
     """How good probabilities are; smaller is better.
 
-    Attributes:
-        ece: expected calibration error.
-        nll: mean negative log-likelihood of the true class.
-        brier: mean over the images of the squared distance between the probabilities and the one-hot truth, 0 to 2
-            (Brier 1950).
+    The Brier score (Brier 1950) is the mean squared distance between the probabilities and the one-hot truth, 0 to 2.
     """
 
     ece: float

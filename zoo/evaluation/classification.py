@@ -10,12 +10,7 @@ from zoo.trained import inference
 
 
 class Predictions:
-    """The logits of a model for n images with known classes, and what follows from them.
-
-    Args:
-        logits: float64 (n, k).
-        labels: the true classes, int64 (n,).
-    """
+    """The logits, float64 (n, k), of a model for n images of known classes, int64 (n,), and what follows from them."""
 
     def __init__(self, logits: np.ndarray, labels: np.ndarray) -> None:
         self.logits, self.labels = logits, labels

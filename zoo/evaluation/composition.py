@@ -22,12 +22,8 @@ def compose(
 ) -> tuple[Report, str]:
     """Measure everything; return the report, and its verdict on the other model ("" without one).
 
-    Args:
-        subject: the model and its predictions.
-        other: a model to compare it with.
-        corruption_images: the most images for each corruption and severity; 0 leaves corruptions out.
-        cifar10_c: the result of `zoo.evaluation.external_test_sets.cifar10_c`.
-        cifar10_1: the result of `zoo.evaluation.external_test_sets.cifar10_1`.
+    `corruption_images` is the most images for each corruption and severity; 0 leaves corruptions out. `cifar10_c` and
+    `cifar10_1` are results of `zoo.evaluation.external_test_sets`.
     """
     sections: list[Section | None] = [summary.section(subject)]
     verdict, robust = "", None

@@ -18,17 +18,11 @@ Cell = Callable[[str, int], tuple[np.ndarray, np.ndarray]]
 
 
 class Robustness(NamedTuple):
-    """Accuracies on corrupted images, balanced ones for two classes (see `score`).
+    """Accuracies on corrupted images, balanced ones for two classes (see `score`)."""
 
-    Attributes:
-        clean: the accuracy without corruption.
-        cells: the accuracies at severity 1 to 5, by the name of the corruption.
-        images: the number of images in a cell: one corruption at one severity.
-    """
-
-    clean: float
-    cells: dict[str, list[float]]
-    images: int
+    clean: float  # without corruption
+    cells: dict[str, list[float]]  # at severity 1 to 5, by the name of the corruption
+    images: int  # in a cell: one corruption at one severity
 
     def severity_means(self) -> list[float]:
         """Return the means over the corruptions at severity 1 to 5."""

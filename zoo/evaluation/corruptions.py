@@ -37,30 +37,19 @@ GREY = (0.299, 0.587, 0.114)  # red, green, blue: ITU-R BT.601
 class Corruption(NamedTuple):
     """A kind of corruption.
 
-    Attributes:
-        kind: the group of the corruption.
-        parameters: c of each severity.
-        unit: the meaning of c.
-        apply: maps pixels from 0 to 1, float32 (n, 3, height, width), c and a random generator to other pixels.
+    `apply` maps pixels from 0 to 1, float32 (n, 3, height, width), c and a random generator to other pixels.
     """
 
     kind: str
-    parameters: tuple[float, ...]
-    unit: str
+    parameters: tuple[float, ...]  # c of each severity
+    unit: str  # of c
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
-    """Return corrupted images.
+    """Return images, uint8 (n, 3, height, width), under one of `CORRUPTIONS` at severity 1 to 5.
 
-    Args:
-        images: uint8 (n, 3, height, width).
-        name: one of `CORRUPTIONS`.
-        severity: 1 to 5.
-        seed: decides every pixel, together with the images, the name and the severity.
-
-    Returns:
-        uint8 of the same shape.
+    The seed, the images, the name and the severity decide every pixel.
     """
     corruption = CORRUPTIONS[name]
     rng = np.random.default_rng([seed, severity, zlib.crc32(name.encode())])
@@ -111,11 +100,9 @@ def _neighbourhood(radius: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weighted_mean(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return weighted means over the neighbourhood of each pixel; the image is mirrored at its edges.
+    """Return weighted means over the neighbourhood of each pixel of x (n, channels, h, w), mirrored at its edges.
 
-    Args:
-        x: (n, channels, height, width).
-        weights: for all images, (1, k, k), or for each image, (n, k, k); k is odd.
+    The weights are those of all images, (1, k, k), or of each image, (n, k, k); k is odd.
     """
     weights = (weights / weights.sum((1, 2), keepdims=True)).astype(x.dtype)
     (height, width), size = x.shape[2:], weights.shape[1]

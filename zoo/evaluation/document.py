@@ -1,7 +1,4 @@
-"""A report: sections of texts, tables and pictures, independent of HTML and Markdown.
-
-`zoo.evaluation.html`, `zoo.evaluation.markdown` and `as_json` write the same report in three forms.
-"""
+"""A report: sections of texts, tables and plots, which `html`, `markdown` and `as_json` write in three forms."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,34 +12,21 @@ MISSING = "-"  # a value that does not exist, such as the recall of a class with
 
 
 class Text(NamedTuple):
-    """A paragraph.
-
-    Attributes:
-        text: the paragraph.
-        source: the address of a paper; "" for none.
-    """
+    """A paragraph."""
 
     text: str
-    source: str = ""
+    source: str = ""  # the address of a paper
 
 
 class Fact(NamedTuple):
-    """A named value.
-
-    Attributes:
-        label: the name for people.
-        value: the value for programs.
-        format: how people read the value, see `shown`.
-        note: an explanation.
-    """
+    """A value with its name for people."""
 
     label: str
     value: Value
-    format: str = ""
+    format: str = ""  # see `shown`
     note: str = ""
 
     def shown(self) -> str:
-        """Return the value for people."""
         return shown(self.value, self.format)
 
 
@@ -53,111 +37,65 @@ class Facts(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of values.
-
-    Attributes:
-        key: the name for programs.
-        head: the heading of the rows' names.
-        columns: format by name.
-        rows: a value for each column, by name.
-        caption: the text below the table.
-    """
+    """Rows of values; `key` is the name for programs, here and below."""
 
     key: str
-    head: str
-    columns: Mapping[str, str]
-    rows: Mapping[str, Sequence[Value]]
+    head: str  # the heading of the rows' names
+    columns: Mapping[str, str]  # format by name
+    rows: Mapping[str, Sequence[Value]]  # a value for each column, by name
     caption: str = ""
 
 
-class Picture(NamedTuple):
-    """A plot or another picture.
+class Plot(NamedTuple):
+    """A plot, or a grid of images."""
 
-    Attributes:
-        key: the name of the file, without the suffix.
-        suffix: "svg" or "png".
-        content: the bytes of the file.
-        description: the text for people who do not see the picture.
-        caption: the text below the picture.
-        width: the largest width on a page, in pixels.
-    """
-
-    key: str
-    suffix: str
+    key: str  # the name of the file, without the suffix
+    suffix: str  # "svg" or "png"
     content: bytes
-    description: str
+    description: str  # for people who do not see the plot
     caption: str
-    width: int
+    width: int  # the largest on a page, in pixels
 
 
 class Tile(NamedTuple):
-    """An image with facts about it.
+    """An image with facts about it, by their names for programs."""
 
-    Attributes:
-        pixels: uint8 (32, 32, 3).
-        facts: by their names for programs.
-    """
-
-    pixels: np.ndarray
+    pixels: np.ndarray  # uint8 (32, 32, 3)
     facts: Mapping[str, Fact]
 
 
 class Gallery(NamedTuple):
-    """Images with facts.
-
-    Attributes:
-        key: the name for programs.
-        tiles: at least one.
-    """
+    """Images with facts, at least one."""
 
     key: str
     tiles: Sequence[Tile]
 
 
 class Listing(NamedTuple):
-    """Lines shown as they are, folded away.
-
-    Attributes:
-        key: the name for programs.
-        title: the heading.
-        text: the lines.
-    """
+    """Lines shown as they are, folded away."""
 
     key: str
     title: str
     text: str
 
 
-Block = Text | Facts | Table | Picture | Gallery | Listing
+Block = Text | Facts | Table | Plot | Gallery | Listing
 
 
 class Section(NamedTuple):
-    """A part of a report.
+    """A part of a report."""
 
-    Attributes:
-        key: the name for programs and for links: letters, digits and underscores.
-        title: the heading.
-        blocks: the content.
-    """
-
-    key: str
+    key: str  # for programs and for links: letters, digits and underscores
     title: str
     blocks: Sequence[Block]
 
 
 class Report(NamedTuple):
-    """A report.
-
-    Attributes:
-        title: the heading.
-        subtitle: the line below the heading.
-        highlights: the few metrics that matter most.
-        sections: the rest, in order.
-    """
+    """A report."""
 
     title: str
     subtitle: str
-    highlights: Sequence[Fact]
+    highlights: Sequence[Fact]  # the few metrics that matter most
     sections: Sequence[Section]
 
 
@@ -171,7 +109,7 @@ def shown(value: Value, pattern: str) -> str:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Return all values by section and name, unrounded and without pictures."""
+    """Return all values by section and name, unrounded and without plots."""
     return {"title": report.title, "data": report.subtitle} | {
         section.key: _section(section) for section in report.sections
     }

@@ -51,11 +51,7 @@ def cifar10_c(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def cifar10_1(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return CIFAR-10.1: images, uint8 (n, 32, 32, 3), and classes, int64 (n,).
-
-    Raises:
-        InputError: if the folder lacks them, or a file holds something else.
-    """
+    """Return CIFAR-10.1: images, uint8 (n, 32, 32, 3), and classes, int64 (n,); errors as of `cifar10_c`."""
     images, labels = (folder / name for name in CIFAR10_1)
     _check_folder(folder, labels.name)
     classes = _labels(labels)
@@ -63,7 +59,6 @@ def cifar10_1(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_folder(folder: Path, needed: str) -> None:
-    """Raise InputError unless the folder holds the file `needed`."""
     try:
         if not folder.is_dir():
             raise InputError(f"'{folder}' is not a folder: name the one that has {needed}")

@@ -1,4 +1,4 @@
-"""Write a report as one HTML file with its style and its pictures in it: the page loads nothing from elsewhere."""
+"""Write a report as one HTML file with its style and its plots in it: the page loads nothing from elsewhere."""
 
 import base64
 
@@ -13,7 +13,6 @@ MEDIA_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 def write(report: Report) -> str:
-    """Return a report as HTML."""
     loader = jinja2.PackageLoader("zoo.evaluation", "")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -21,7 +20,7 @@ def write(report: Report) -> str:
     environment.filters |= {
         "line": _line,
         "column_classes": _column_classes,
-        "data_url": _data_url,
+        "data_url": lambda content, suffix: f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(content).decode()}",
         "png": png.encode,
         "kind": lambda block: type(block).__name__,
     }
@@ -34,11 +33,7 @@ def _line(text: str) -> str:
 
 
 def _column_classes(table: Table) -> list[str]:
-    """Return the attribute that aligns each column: columns of words are aligned left, columns of numbers right."""
+    """Return the attribute that aligns each column: words are aligned left, numbers right."""
     rows = table.rows.values()
     has_words = [any(isinstance(row[column], str) for row in rows) for column in range(len(table.columns))]
     return [Markup(' class="words"') if words else "" for words in has_words]
-
-
-def _data_url(content: bytes, suffix: str) -> str:
-    return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(content).decode()}"

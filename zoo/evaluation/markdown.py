@@ -1,9 +1,9 @@
-"""Write a report as Markdown, with its pictures as files in a folder beside it."""
+"""Write a report as Markdown, with its plots as files in a folder beside it."""
 
 from collections.abc import Iterator, Sequence
 
 from zoo.core.markup import code_block, escaped
-from zoo.evaluation.document import Block, Facts, Gallery, Listing, Picture, Report, Table, Text, shown
+from zoo.evaluation.document import Block, Facts, Gallery, Listing, Plot, Report, Table, Text, shown
 from zoo.plots import png
 from zoo.plots.mosaic import enlarge
 
@@ -12,7 +12,6 @@ FACTOR = 3  # tiles are enlarged here, because a viewer would blur them
 
 
 def write(report: Report) -> str:
-    """Return a report as Markdown."""
     highlights = [f"- {escaped(fact.label)}: **{escaped(fact.shown())}**" for fact in report.highlights]
     paragraphs = [f"# {escaped(report.title)}", escaped(report.subtitle), "\n".join(highlights)]
     for section in report.sections:
@@ -20,11 +19,11 @@ def write(report: Report) -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def pictures(report: Report) -> Iterator[tuple[str, bytes]]:
+def image_files(report: Report) -> Iterator[tuple[str, bytes]]:
     """Yield the name and content of each file in `FOLDER`."""
     for block in (block for section in report.sections for block in section.blocks):
         match block:
-            case Picture(key, suffix, content):
+            case Plot(key, suffix, content):
                 yield f"{key}.{suffix}", content
             case Gallery(key, tiles):
                 for number, tile in enumerate(tiles, start=1):
@@ -44,7 +43,7 @@ def _block(block: Block) -> str:
             ]
             table = _table([head, *columns], [map(escaped, line) for line in lines])
             return f"{table}\n\n{escaped(caption)}" if caption else table
-        case Picture(key, suffix, _, description, caption):
+        case Plot(key, suffix, _, description, caption):
             return f"![{escaped(description)}]({FOLDER}/{key}.{suffix})\n\n{escaped(caption)}"
         case Gallery(key, tiles):
             labels = [fact.label for fact in tiles[0].facts.values()]

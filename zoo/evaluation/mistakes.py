@@ -8,28 +8,16 @@ from zoo.evaluation.classification import Predictions
 
 
 class Pair(NamedTuple):
-    """Images of one class that were taken for another.
-
-    Attributes:
-        truth: the true class.
-        predicted: the class that they were taken for.
-        images: the number of these images.
-        total: the number of all images of the true class.
-    """
+    """Images of one class that were taken for another."""
 
     truth: int
     predicted: int
-    images: int
-    total: int
+    images: int  # the number of these images
+    total: int  # the number of all images of the true class
 
 
 def most_confused(confusion: np.ndarray, number: int) -> list[Pair]:
-    """Return at most `number` pairs of different classes, the pair with the largest share of its class first.
-
-    Args:
-        confusion: counts by true and by predicted class, (k, k).
-        number: the number of pairs.
-    """
+    """Return at most `number` pairs of different classes, the pair with the largest share of its class first."""
     totals = confusion.sum(1)
     pairs = [
         Pair(int(truth), int(predicted), int(confusion[truth, predicted]), int(totals[truth]))

@@ -18,12 +18,7 @@ LONGEST_NAME = 240  # bytes, of the 255 that file systems allow: the name is a l
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
-    """Check, before the work is done, that a report can be written to a folder.
-
-    Raises:
-        InputError: if the folder cannot be made, holds anything but a report, or holds a report and `overwrite` is
-            False.
-    """
+    """Raise InputError unless a report can be written to a folder, before the work is done."""
     files.check_folder("--out", folder)
     real = Path(os.path.realpath(folder))
     if Path.cwd().is_relative_to(real):
@@ -39,31 +34,25 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 
 def _others(folder: Path) -> list[str]:
-    """Return the names of the files in a folder that do not belong to a report of this module."""
+    """Return the names of the files in a folder that do not belong to a report."""
     names = {path.name for path in folder.iterdir()}
     try:
         is_report = names >= FILES and "title" in json.loads((folder / JSON).read_text(encoding="utf-8"))
         text = (folder / MARKDOWN).read_text(encoding="utf-8") if is_report else ""
-    except (ValueError, TypeError):  # somebody else's report.json
+    except (ValueError, TypeError):  # the report.json of another program
         is_report = False
     if not is_report:
         return sorted(names)
     shown = set(re.findall(rf"\]\({markdown.FOLDER}/([^)]+)\)", text))
-    pictures = {path.name for path in (folder / markdown.FOLDER).iterdir()}
-    return sorted(names - FILES) + [f"{markdown.FOLDER}/{name}" for name in sorted(pictures - shown)]
+    images = {path.name for path in (folder / markdown.FOLDER).iterdir()}
+    return sorted(names - FILES) + [f"{markdown.FOLDER}/{name}" for name in sorted(images - shown)]
 
 
 def write(report: Report, folder: Path, overwrite: bool = True) -> None:
-    """Write a report to a folder, which appears, or is replaced, once all of the report is written.
-
-    Args:
-        report: the report.
-        folder: a folder that passed `check_free`.
-        overwrite: whether to replace an existing report.
+    """Write a report to a folder that passed `check_free`: the folder changes once all of the report is written.
 
     Raises:
-        InputError: if the folder cannot be written, or another process wrote a report there in the meantime; an old
-            report stays as it was.
+        InputError: if that is not possible; an old report stays as it was.
     """
     try:
         files.write_folder(folder, _contents(report), replace=overwrite)
@@ -78,5 +67,5 @@ def _contents(report: Report) -> Iterator[tuple[str, bytes]]:
     yield HTML, html.write(report).encode()
     yield MARKDOWN, markdown.write(report).encode()
     yield JSON, results.as_json(as_json(report))
-    for name, content in markdown.pictures(report):
+    for name, content in markdown.image_files(report):
         yield f"{markdown.FOLDER}/{name}", content

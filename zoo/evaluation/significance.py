@@ -18,18 +18,13 @@ LEVEL = 0.05
 class McNemar(NamedTuple):
     """McNemar's test (1947) of the images that only one of two models classifies correctly.
 
-    If both models are equally good, each of these images is a coin toss.
-
-    Attributes:
-        exact: two-sided p-value from the binomial distribution.
-        chi_squared: (|b - c| - 1)^2 / (b + c), where each model alone is correct on b and c images, with the continuity
-            correction.
-        approximate: the p-value of `chi_squared`, with one degree of freedom.
+    If both models are equally good, each of these images is a coin toss. With b and c images on which one model alone
+    is correct, `chi_squared` is (|b - c| - 1)^2 / (b + c), with the continuity correction.
     """
 
-    exact: float
+    exact: float  # two-sided p-value from the binomial distribution
     chi_squared: float
-    approximate: float
+    approximate: float  # p-value of `chi_squared`, with one degree of freedom
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -51,10 +46,7 @@ def mcnemar(only_first: int, only_second: int) -> McNemar:
     tosses, fewer = only_first + only_second, min(only_first, only_second)
     if only_first == only_second:
         return McNemar(1.0, 0.0, 1.0)
-    ways, term = 0, 1
-    for k in range(fewer + 1):  # integers, which never overflow: term is "tosses choose k"
-        ways += term
-        term = term * (tosses - k) // (k + 1)
+    ways = sum(math.comb(tosses, k) for k in range(fewer + 1))  # integers, which never overflow
     chi_squared = (abs(only_first - only_second) - 1) ** 2 / tosses
     return McNemar(min(1.0, 2 * ways / 2**tosses), chi_squared, math.erfc(math.sqrt(chi_squared / 2)))
 
@@ -64,12 +56,6 @@ def bootstrap(only_first: int, only_second: int, n: int, rng: np.random.Generato
 
     Each of `RESAMPLES` data sets has n images drawn from the n with replacement. The interval holds the middle 95 % of
     the differences (Efron 1979). Only the numbers of images of each kind matter, and these are multinomial.
-
-    Args:
-        only_first: the number of images that only the first model classifies correctly.
-        only_second: the same for the second model.
-        n: the number of all images.
-        rng: the source of randomness.
     """
     kinds = np.array([only_first, only_second, n - only_first - only_second])
     drawn = rng.multinomial(n, kinds / n, size=RESAMPLES)

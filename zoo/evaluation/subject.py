@@ -20,65 +20,38 @@ Stage = Literal["test", "val"]
 
 
 class Images(NamedTuple):
-    """Images of a data set.
+    """Images of a data set."""
 
-    Attributes:
-        pixels: uint8 (n, 3, 32, 32).
-        labels: the classes, int64 (n,).
-        indices: the positions in the split, int64 (n,).
-    """
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
+    pixels: np.ndarray  # uint8 (n, 3, 32, 32)
+    labels: np.ndarray  # int64 (n,)
+    indices: np.ndarray  # the positions in the split, int64 (n,)
 
 
 class Subject(NamedTuple):
-    """A trained model and its predictions.
-
-    Attributes:
-        trained: the model.
-        data: the source of the images.
-        stage: which images: "test" or "val".
-        images: the images.
-        predictions: the predictions on these images.
-        val: the predictions on the validation images; None if there are none.
-    """
+    """A trained model and its predictions."""
 
     trained: Trained
     data: CIFAR10DataModule
     stage: Stage
-    images: Images
-    predictions: Predictions
-    val: Predictions | None
+    images: Images  # of the stage
+    predictions: Predictions  # on these images
+    val: Predictions | None  # on the validation images, if there are any
 
     @property
     def name(self) -> str:
-        """The name of the model's class."""
         return type(self.trained.model).__name__
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the labels."""
         return self.trained.class_names
 
     @property
     def parameters(self) -> int:
-        """The number of trained parameters."""
         return count_parameters(self.trained.model)
 
 
 def classify(trained: Trained, stage: Stage, data_dir: Path | None) -> Subject:
-    """Classify the images of a stage, and those of the validation set.
-
-    Args:
-        trained: the model.
-        stage: "test" or "val".
-        data_dir: the folder of CIFAR-10; None for that of the model's training, `CIFAR10_DIR`, or data.
-
-    Raises:
-        InputError: if the images cannot be read, or the logits are not finite.
-    """
+    """Classify the images of a stage, and those of the validation set; arguments and errors as of `Trained.data`."""
     data = trained.data(data_dir)
     if stage == "test":
         data.setup("test")
@@ -96,11 +69,7 @@ def classify(trained: Trained, stage: Stage, data_dir: Path | None) -> Subject:
 
 
 def predict(trained: Trained, images: Images) -> Predictions:
-    """Classify images, with a progress bar.
-
-    Raises:
-        InputError: if the logits are not finite.
-    """
+    """Classify images; raise InputError if the logits are not finite."""
     batches = torch.from_numpy(images.pixels).split(BATCH_SIZE)
     progress = tqdm(batches, f"{len(images.labels):,} images", unit=" batches", leave=False, delay=2, disable=None)
     logits = np.concatenate([class_logits(trained.model, batch) for batch in progress])
@@ -110,11 +79,7 @@ def predict(trained: Trained, images: Images) -> Predictions:
 
 
 def check_comparable(first: Trained, second: Trained, stage: Stage) -> None:
-    """Check that two models can be compared on the images of the first.
-
-    Raises:
-        InputError: if they were trained for different tasks, or the second was trained on the images.
-    """
+    """Raise InputError if two models were trained for different tasks, or the second on the images of the first."""
     same = ["source", "task"]
     if stage == "val":  # both must have held out the same images
         same += ["val_size"] + ["train_size"] * (first.config["data"]["source"] == SYNTHETIC.name)

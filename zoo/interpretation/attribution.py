@@ -41,15 +41,10 @@ Explanation = Callable[[Tensor, Tensor], Tensor]  # from float pixels (n, 3, 32,
 
 
 def saliency(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
-    """Return saliency maps.
-
-    Args:
-        model: any of the zoo.
-        images: uint8 (n, 3, 32, 32).
-        classes: the class to explain for each image, int64 (n,).
+    """Return saliency maps, on the CPU, of images, uint8 (n, 3, 32, 32), for a class of each, int64 (n,).
 
     Returns:
-        float32 (n, 32, 32), at least 0, in units of the logit per step of a pixel's 0 to 255; on the CPU.
+        float32 (n, 32, 32), at least 0, in units of the logit per step of a pixel's 0 to 255.
 
     Raises:
         InputError: if the model cannot be differentiated with respect to its pixels.
@@ -59,8 +54,8 @@ def saliency(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     pixels.check(model, images[:1])
     method = Saliency(_class_logit(model))
 
-    def explain(batch: Tensor, asked: Tensor) -> Tensor:
-        return method.attribute(batch.requires_grad_(), additional_forward_args=(asked,)).amax(1)
+    def explain(image: Tensor, label: Tensor) -> Tensor:
+        return method.attribute(image.requires_grad_(), additional_forward_args=(label,)).amax(1)
 
     return _each("saliency", explain, model, images, classes)
 
@@ -69,40 +64,35 @@ def integrated_gradients(model: Classifier, images: Tensor, classes: Tensor) -> 
     """Return maps of integrated gradients; arguments and errors as in `saliency`.
 
     Returns:
-        float32 (n, 32, 32), in units of the logit: positive for the class, negative against it; on the CPU. Up to the
-        error of `STEPS` steps, they add up to the logit of the image minus that of the baseline.
+        float32 (n, 32, 32), in units of the logit: positive for the class, negative against it. Up to the error of
+        `STEPS` steps, they add up to the logit of the image minus that of the baseline.
     """
     from captum.attr import IntegratedGradients
 
     pixels.check(model, images[:1])
     method = IntegratedGradients(_class_logit(model))
 
-    def explain(batch: Tensor, asked: Tensor) -> Tensor:
-        return method.attribute(batch, baselines=baseline(model), additional_forward_args=(asked,), n_steps=STEPS).sum(
-            1
-        )
+    def explain(image: Tensor, label: Tensor) -> Tensor:
+        options = {"baselines": baseline(model), "additional_forward_args": (label,), "n_steps": STEPS}
+        return method.attribute(image, **options).sum(1)
 
     return _each("integrated gradients", explain, model, images, classes)
 
 
 def occlusion(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
-    """Return maps of occlusion; arguments as in `saliency`.
-
-    Returns:
-        float32 (n, 32, 32), in units of the logit: positive for the class, negative against it; on the CPU.
-    """
+    """Return maps of occlusion, in the units of `integrated_gradients`; arguments as in `saliency`."""
     from captum.attr import Occlusion
 
-    def class_logit(batch: Tensor, asked: Tensor) -> Tensor:
-        return score(model, model(batch.to(torch.uint8)), asked)  # every model takes bytes
+    def class_logit(batch: Tensor, labels: Tensor) -> Tensor:
+        return score(model, model(batch.to(torch.uint8)), labels)  # every model takes bytes
 
-    def explain(batch: Tensor, asked: Tensor) -> Tensor:
+    def explain(image: Tensor, label: Tensor) -> Tensor:
         maps = Occlusion(class_logit).attribute(
-            batch,
+            image,
             sliding_window_shapes=(3, SIDE, SIDE),
             strides=(3, STRIDE, STRIDE),
             baselines=baseline(model),
-            additional_forward_args=(asked,),
+            additional_forward_args=(label,),
             perturbations_per_eval=COVERED_AT_ONCE,
         )
         return maps[:, 0]  # a square covers all three colours
@@ -124,11 +114,11 @@ def _class_logit(model: Classifier) -> Explanation:
 
 
 def _each(what: str, explain: Explanation, model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
-    """Explain the images one by one, with a progress bar: a method classifies dozens of variants of each image."""
+    """Explain the images one by one: a method classifies dozens of variants of each image."""
     pairs = list(zip(images.split(1), classes.split(1), strict=True))
     with evaluating(model):
         maps = [
-            explain(image.to(model.device, torch.float32), asked.to(model.device))
-            for image, asked in tqdm(pairs, what, unit=" images", leave=False, delay=2, disable=None)
+            explain(image.to(model.device, torch.float32), label.to(model.device))
+            for image, label in tqdm(pairs, what, unit=" images", leave=False, delay=2, disable=None)
         ]
     return torch.cat([image_map.detach().float().cpu() for image_map in maps])

@@ -20,19 +20,15 @@ from zoo.trained.inference import evaluating
 
 
 def maps(model: Classifier, images: Tensor, classes: Tensor, layer: str | None = None) -> Tensor:
-    """Return class-activation maps.
+    """Return class-activation maps, on the CPU, of images, uint8 (n, 3, 32, 32), for a class of each, int64 (n,).
 
-    Args:
-        model: with a convolution.
-        images: uint8 (n, 3, 32, 32).
-        classes: the class to explain for each image, int64 (n,).
-        layer: name of a convolution or of a layer that follows one; None takes the last convolution.
+    `layer` is a convolution or a layer that follows one; None takes the last convolution.
 
     Returns:
-        float32 (n, height, width), at least 0, with the height and width of the layer's output; on the CPU.
+        float32 (n, height, width), at least 0, with the height and width of the layer's output.
 
     Raises:
-        InputError: if the model has no convolution or no such layer, or the layer's output is no set of maps.
+        InputError: if the model has no convolution or no such layer, or the output of the layer has no two axes.
     """
     if layer is not None:
         layer_outputs.check(model, layer)

@@ -16,41 +16,25 @@ from zoo.trained.trained_model import Trained
 
 
 class Chosen(NamedTuple):
-    """Images to explain.
-
-    Attributes:
-        names: the names of the images.
-        images: uint8 (n, 3, 32, 32).
-        labels: the true classes, int64 (n,); None if they are unknown.
-    """
+    """Images to explain."""
 
     names: Sequence[str]
-    images: Tensor
-    labels: Tensor | None = None
+    images: Tensor  # uint8 (n, 3, 32, 32)
+    labels: Tensor | None = None  # the true classes, int64 (n,), if they are known
 
 
 class Classified(NamedTuple):
-    """Images to explain, and the predictions on them.
-
-    Attributes:
-        names, images, labels: see `Chosen`.
-        probabilities: float32 (n, k).
-        classes: the classes to explain, int64 (n,).
-    """
+    """Images to explain as in `Chosen`, and the predictions on them."""
 
     names: Sequence[str]
     images: Tensor
     labels: Tensor | None
-    probabilities: Tensor
-    classes: Tensor
+    probabilities: Tensor  # float32 (n, k)
+    classes: Tensor  # to explain, int64 (n,)
 
 
 def classify(trained: Trained, chosen: Chosen, explained: int | None) -> Classified:
-    """Classify images, and choose the class to explain: `explained`, or by default each predicted class.
-
-    Raises:
-        InputError: if the probabilities are not finite.
-    """
+    """Classify images, and choose the class to explain: `explained`, or by default each predicted class."""
     probabilities = _probabilities(trained, chosen.images)
     classes = probabilities.argmax(1) if explained is None else torch.full((len(chosen.images),), explained)
     return Classified(*chosen, probabilities, classes)
@@ -69,16 +53,7 @@ def _probabilities(trained: Trained, images: Tensor) -> Tensor:
 
 
 def training_data(trained: Trained, data_dir: Path | None, stages: Iterable[str]) -> CIFAR10DataModule:
-    """Return the data that a model was trained on, without augmentation.
-
-    Args:
-        trained: the model.
-        data_dir: the folder of CIFAR-10; None for that of the model's training, `CIFAR10_DIR`, or data.
-        stages: "fit", which reads training and validation images, "test", or both.
-
-    Raises:
-        InputError: if the images cannot be read.
-    """
+    """Return the data of `Trained.data`, read for the stages "fit" (training and validation), "test" or both."""
     data = trained.data(data_dir)
     for stage in stages:
         data.setup(stage)
@@ -88,13 +63,7 @@ def training_data(trained: Trained, data_dir: Path | None, stages: Iterable[str]
 def choose(
     data: CIFAR10DataModule, stage: Literal["val", "test"], count: int, indices: Sequence[int] | None = None
 ) -> Chosen:
-    """Return images of a data set, the classes in turn.
-
-    Args:
-        data: the data set, with the images of the stage.
-        stage: "val" or "test".
-        count: the most images.
-        indices: positions in the split, in place of `count`.
+    """Return at most `count` images of a stage that was set up, the classes in turn, or those at `indices`.
 
     Raises:
         InputError: if the stage has no images, or no image at an index.

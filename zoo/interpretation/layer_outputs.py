@@ -20,7 +20,7 @@ def names(model: Classifier) -> list[str]:
     A name is the path of attributes to the layer; in a NumPy model "layers.0", "layers.1" and so on. Layers of
     TorchScript are left out, because they take no hooks.
     """
-    return list(_run(model, black_images(model), None, lambda output: None))
+    return list(_run(model, black_images(model), None, lambda inputs, output: None))
 
 
 def check(model: Classifier, name: str) -> None:
@@ -32,24 +32,15 @@ def check(model: Classifier, name: str) -> None:
 
 
 def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str]) -> dict[str, Tensor]:
-    """Return the outputs of layers in evaluation mode.
+    """Return the outputs of the layers `wanted` in evaluation mode, by name, of images, uint8 (n, 3, 32, 32).
 
-    Args:
-        model: any of the zoo.
-        images: uint8 (n, 3, 32, 32).
-        wanted: names of layers.
-
-    Returns:
-        By name: float32 (n, channels, height, width) for a convolution, (n, units) for a dense layer; on the CPU.
-
-    Raises:
-        InputError: if the model has no such layer.
+    A convolution's output is float32 (n, channels, height, width), a dense layer's (n, units), on the CPU.
     """
     for name in wanted:
         check(model, name)
     # Copies: an activation may change them in place.
     parts = [
-        _run(model, batch, wanted, lambda output: output.to("cpu", torch.float32, copy=True))
+        _run(model, batch, wanted, lambda inputs, output: output.to("cpu", torch.float32, copy=True))
         for batch in batches(model, images)
     ]
     return {name: torch.cat([part[name] for part in parts]) for name in wanted}
@@ -60,23 +51,13 @@ def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
 
     They are the network's representation of an image before it decides on a class. The features of a network with a
     single layer are the normalized pixels.
-
-    Raises:
-        InputError: if the model has no layer with weights.
     """
-    last, module = with_weights(model)[-1], model.torch_module()
-    kept: list[Tensor] = []
-    with evaluating(model), torch.inference_mode():
-        for batch in batches(model, images):
-            inputs: list[Tensor] = []
-
-            def keep(layer: nn.Module, arguments: tuple[Tensor, ...], inputs: list[Tensor] = inputs) -> None:
-                inputs.append(arguments[0])
-
-            with module.get_submodule(last).register_forward_pre_hook(keep):
-                module(batch)
-            kept.append(inputs[0].flatten(1).float().cpu())  # of the first pass, if there are several
-    return torch.cat(kept)
+    last = with_weights(model)[-1]
+    parts = [
+        _run(model, batch, [last], lambda inputs, output: inputs[0].flatten(1).float().cpu())[last]
+        for batch in batches(model, images)
+    ]
+    return torch.cat(parts)
 
 
 def first_weights(model: Classifier) -> Tensor | None:
@@ -122,7 +103,7 @@ def with_weights(model: Classifier) -> list[str]:
 def convolutions(model: Classifier) -> list[str]:
     """Return the names of the convolutions that an image passes through, in order, except those with 1 x 1 outputs."""
     module = model.torch_module()
-    shapes = _run(model, black_images(model), None, lambda output: output.shape)
+    shapes = _run(model, black_images(model), None, lambda inputs, output: output.shape)
     return [
         name
         for name, shape in shapes.items()
@@ -136,17 +117,17 @@ def last_convolution(model: Classifier) -> str | None:
 
 
 def _run(
-    model: Classifier, images: Tensor, wanted: Sequence[str] | None, convert: Callable[[Tensor], Any]
+    model: Classifier, images: Tensor, wanted: Sequence[str] | None, convert: Callable[[Any, Tensor], Any]
 ) -> dict[str, Any]:
-    """Classify images, and return the converted output of each wanted layer (None: of all), in the order of calls.
+    """Classify images, and convert inputs and output of each wanted layer (None: of all), in the order of calls.
 
-    If an image passes through a layer several times, the first output counts.
+    If an image passes through a layer several times, the first pass counts.
     """
     kept: dict[str, Any] = {}
 
     def keep(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and name not in kept:
-            kept[name] = convert(output)
+            kept[name] = convert(inputs, output)
 
     module = model.torch_module()
     layers = [(name, layer) for name, layer in _innermost(module) if wanted is None or name in wanted]

@@ -27,25 +27,16 @@ TOLERANCE = 1e-3  # of features up to 1 in half precision
 
 
 class Neighbours(NamedTuple):
-    """The nearest training images of each image, the nearest first.
+    """The nearest training images of each image, the nearest first."""
 
-    Attributes:
-        positions: in the training images, int64 (n, k).
-        similarities: cosines, float32 (n, k).
-    """
-
-    positions: np.ndarray
-    similarities: np.ndarray
+    positions: np.ndarray  # in the training images, int64 (n, k)
+    similarities: np.ndarray  # cosines, float32 (n, k)
 
 
 def nearest(model: Classifier, images: Tensor, directions: np.ndarray, k: int) -> Neighbours:
-    """Return the k training images that are nearest to each image.
+    """Return the k training images that are nearest to each image, uint8 (n, 3, 32, 32).
 
-    Args:
-        model: any model of the zoo.
-        images: uint8 (n, 3, 32, 32).
-        directions: the result of `directions` for at least k training images.
-        k: the number of neighbours.
+    `directions` is the result of the function `directions` for the training images.
     """
     queries = _unit(layer_outputs.features(model, images))
     parts = (directions[start : start + AT_ONCE] for start in range(0, len(directions), AT_ONCE))
@@ -55,15 +46,10 @@ def nearest(model: Classifier, images: Tensor, directions: np.ndarray, k: int) -
 
 
 def directions(model: Classifier, training: Tensor, cache: Path) -> np.ndarray:
-    """Return the features of training images, scaled to length 1, float16 (n, features).
+    """Return the features of training images, uint8 (n, 3, 32, 32), scaled to length 1, float16 (n, features).
 
-    The cache file is used as long as the weights, the code and the images are the same. Features that are larger than
-    the images are not cached.
-
-    Args:
-        model: any model of the zoo.
-        training: uint8 (n, 3, 32, 32).
-        cache: a file; an unreadable file is replaced, and a file that cannot be written is left out.
+    The file `cache` is used as long as the weights, the code and the images are the same. Features that are larger than
+    the images are not cached. An unreadable file is replaced; a file that cannot be written is left out.
     """
     key, few = _key(model, training), _unit(layer_outputs.features(model, training[:PROBES]))
     try:

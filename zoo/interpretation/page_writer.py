@@ -1,6 +1,7 @@
 """Write pages as PNG files to a new folder, and to TensorBoard."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +14,17 @@ from zoo.runs.run_directory import EXPLAIN, TENSORBOARD
 
 
 def write(pages: Mapping[str, np.ndarray], folder: Path) -> None:
-    """Write pages to a folder, which appears once all of them are written.
-
-    Args:
-        pages: pixels by name, uint8 (height, width, 3).
-        folder: a new folder, or an empty one.
-
-    Raises:
-        OSError: see `zoo.core.files.write_folder`.
-    """
+    """Write pages, pixels by name, uint8 (height, width, 3), to a new or empty folder, all of them or none."""
     files.write_folder(folder, ((f"{name}.png", png.encode(page)) for name, page in pages.items()))
 
 
 def write_numbered(pages: Mapping[str, np.ndarray], parent: Path) -> Path:
-    """Write pages to the next numbered folder in `parent`, and return the folder.
-
-    Raises:
-        OSError: if the folder cannot be written.
-    """
+    """Write pages to the next numbered folder in `parent`, and return the folder."""
     while True:
         folder = next_numbered(parent)
-        try:
+        with suppress(FileExistsError):  # another process was faster
             write(pages, folder)
             return folder
-        except FileExistsError:  # another process was faster
-            continue
 
 
 def next_numbered(parent: Path) -> Path:
@@ -47,11 +34,7 @@ def next_numbered(parent: Path) -> Path:
 
 
 def check_free(folder: Path) -> None:
-    """Check, before the work is done, that pages can be written to a folder.
-
-    Raises:
-        InputError: if the folder holds something, or cannot be made.
-    """
+    """Raise InputError unless a folder is empty, or new and can be made, before the work is done."""
     files.check_folder("--out", folder)
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out {folder} is there already, and not empty: give the name of a new folder")

@@ -12,23 +12,17 @@ from zoo.core.classifier import Classifier
 from zoo.core.inputs import black_images
 from zoo.interpretation import attribution, class_activation, layer_outputs, neighbours, pixels
 from zoo.interpretation.images import Classified
-from zoo.plots import explanation, feature_maps, filters, units
-from zoo.plots.activation_maps import overlay
-from zoo.plots.explanation import AMOUNT, FACTOR, SIGNED, Cell, Column, Row
+from zoo.plots import explanation, feature_maps, filters
+from zoo.plots.explanation import AMOUNT, SIGNED, Cell, Column, Row
 from zoo.plots.mosaic import enlarge
+from zoo.plots.predictions import overlay
 from zoo.trained.trained_model import Trained
 
 NEIGHBOURS = 5  # training images beside each image
 
 
 def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
-    """Return in a line why a method does not fit a model, or None.
-
-    Args:
-        model: any model of the zoo.
-        method: one of `zoo.commands.explain.METHODS`.
-        layer: the layer that is named, if any.
-    """
+    """Return in a line why one of `zoo.commands.explain.METHODS` does not fit a model and a named layer, or None."""
     image = black_images(model)
     try:
         if method == "cam":
@@ -48,18 +42,13 @@ def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
 
 
 def attributions(trained: Trained, classified: Classified, methods: Sequence[str], layer: str | None) -> np.ndarray:
-    """Draw what speaks for a class in each image, a column for each method.
+    """Draw what speaks for a class in each image, a column for each method of `zoo.commands.explain.ATTRIBUTIONS`.
 
-    Args:
-        trained: the model.
-        classified: the images.
-        methods: some of "cam", "saliency", "integrated_gradients", "occlusion".
-        layer: the layer of the class-activation maps; None takes the last convolution.
+    `layer` is that of the class-activation maps; None takes the last convolution.
     """
     columns, cells = zip(*(_column(trained.model, classified, method, layer) for method in methods), strict=True)
-    rows = [
-        Row(*facts, maps) for facts, maps in zip(_facts(trained, classified), zip(*cells, strict=True), strict=True)
-    ]
+    pairs = zip(_facts(trained, classified), zip(*cells, strict=True), strict=True)
+    rows = [Row(*facts, maps) for facts, maps in pairs]
     text = (
         "What speaks for the predicted class, or for the class that is explained. The number below each map is the "
         "value at the end of its colours, in units of the class's logit"
@@ -73,9 +62,7 @@ def _column(model: Classifier, classified: Classified, method: str, layer: str |
     if method == "cam":
         maps = class_activation.maps(model, classified.images, classified.classes, layer).numpy()
         column = Column("class activation", layer or layer_outputs.last_convolution(model) or "", AMOUNT)
-        return column, [
-            _laid_over(image, values) for image, values in zip(classified.images.numpy(), maps, strict=True)
-        ]
+        return column, [*map(_laid_over, classified.images.numpy(), maps)]
     column, explain, draw = {
         "saliency": (Column("saliency", "|gradient|", AMOUNT), attribution.saliency, explanation.amount),
         "integrated_gradients": (
@@ -92,8 +79,8 @@ def _column(model: Classifier, classified: Classified, method: str, layer: str |
 def _laid_over(image: np.ndarray, values: np.ndarray) -> Cell:
     """Draw a class-activation map (h, w) over its image (3, 32, 32)."""
     highest = float(values.max())
-    picture = overlay(enlarge(image.transpose(1, 2, 0), FACTOR), values / (highest or 1))
-    return Cell(picture, f"0 to {highest:.2g}" if highest else "0 everywhere")
+    pixels = overlay(enlarge(image.transpose(1, 2, 0)), values / (highest or 1))
+    return Cell(pixels, f"0 to {highest:.2g}" if highest else "0 everywhere")
 
 
 def _facts(trained: Trained, classified: Classified) -> list[tuple[np.ndarray, list[str]]]:
@@ -104,9 +91,9 @@ def _facts(trained: Trained, classified: Classified) -> list[tuple[np.ndarray, l
         best, following = probabilities.argsort(descending=True)[:2].tolist()
         lines = [name]
         if classified.labels is not None:
-            lines.append(f"truth  {names[classified.labels[number]]}")
-        lines.append(f"answer {names[best]} {100 * probabilities[best]:.0f} %")
-        lines.append(f"next   {names[following]} {100 * probabilities[following]:.0f} %")
+            lines.append(f"truth     {names[classified.labels[number]]}")
+        lines.append(f"predicted {names[best]} {100 * probabilities[best]:.0f} %")
+        lines.append(f"next      {names[following]} {100 * probabilities[following]:.0f} %")
         if classified.classes[number] != best:
             lines += ["", f"explained: {names[classified.classes[number]]}"]
         facts.append((classified.images[number].numpy(), lines))
@@ -131,17 +118,17 @@ def features(trained: Trained, classified: Classified, layer: str | None) -> np.
     known = layer_outputs.convolutions(model) or layer_outputs.with_weights(model)
     wanted = [layer] if layer else list(dict.fromkeys([known[0], known[-1]]))
     drawn = []
-    for name, found in layer_outputs.outputs(model, classified.images, wanted).items():
-        values, title = found.numpy(), f"Layer '{name}': {_title(trained)}"
+    for name, output in layer_outputs.outputs(model, classified.images, wanted).items():
+        values, title = output.numpy(), f"Layer '{name}': {_title(trained)}"
         if values.ndim == 4:
             which = _first(values.shape[1], feature_maps.CHANNELS, "channels")
             drawn.append(feature_maps.draw(images, values, classified.names, title, which))
             continue
         values = values.reshape(len(values), -1)
-        which = _first(values.shape[1], units.UNITS, "units")
+        which = _first(values.shape[1], feature_maps.UNITS, "units")
         are_logits = name == names[-1] and values.shape[1] == model.num_outputs
-        of_units = trained.class_names[-model.num_outputs :] if are_logits else ()
-        drawn.append(units.draw(images, values, classified.names, title, which, of_units))
+        unit_names = trained.class_names[-model.num_outputs :] if are_logits else ()
+        drawn.append(feature_maps.draw_units(images, values, classified.names, title, which, unit_names))
     return _below(drawn)
 
 
@@ -149,11 +136,11 @@ def _first(there: int, shown: int, what: str) -> str:
     return f"The first {shown} of {there:,} {what}." if there > shown else f"All {what}."
 
 
-def _below(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Return pictures (height, width, 3), one below the other."""
-    width = max(picture.shape[1] for picture in pictures)
-    margins = [((0, 0), (0, width - picture.shape[1]), (0, 0)) for picture in pictures]
-    return np.concatenate([np.pad(p, margin, constant_values=255) for p, margin in zip(pictures, margins, strict=True)])
+def _below(plots: Sequence[np.ndarray]) -> np.ndarray:
+    """Return plots (height, width, 3), one below the other."""
+    width = max(plot.shape[1] for plot in plots)
+    margins = [((0, 0), (0, width - plot.shape[1]), (0, 0)) for plot in plots]
+    return np.concatenate([np.pad(p, margin, constant_values=255) for p, margin in zip(plots, margins, strict=True)])
 
 
 # Similar images.
@@ -170,7 +157,7 @@ def nearest(trained: Trained, classified: Classified, training: ImageDataset, ca
     for known, positions, similarities in zip(_facts(trained, classified), *nearest_images, strict=True):
         near = [
             Cell(
-                enlarge(training.images[position].numpy(), FACTOR),
+                enlarge(training.images[position].numpy()),
                 f"{trained.class_names[training.labels[position]]} {similarity:.2f}",
             )
             for position, similarity in zip(positions, similarities, strict=True)

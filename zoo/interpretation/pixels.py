@@ -11,16 +11,10 @@ TOLERANCE = 1e-3  # between the logits of floating-point pixels and of bytes, as
 
 
 def check(model: Classifier, images: Tensor) -> None:
-    """Check that the model's logits for floating-point pixels are those for bytes, and can be differentiated.
+    """Raise InputError unless the logits for floating-point pixels are those for bytes, and can be differentiated.
 
-    A model of another package may accept bytes only, or expect floating-point pixels from 0 to 1.
-
-    Args:
-        model: any of the zoo.
-        images: uint8 (n, 3, 32, 32); one is enough.
-
-    Raises:
-        InputError: if they differ, or cannot be differentiated.
+    A model of another package may accept bytes only, or expect floating-point pixels from 0 to 1. One image, uint8
+    (n, 3, 32, 32), is enough.
     """
     name = type(model).__name__
     try:

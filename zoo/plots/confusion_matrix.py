@@ -6,8 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from zoo.plots.lettering import SPACE, heading, write
-from zoo.plots.mosaic import LETTER, LINE, Label
+from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, heading, write
 
 DARKEST = 0.6  # of the colour map, below black numbers
 
@@ -44,7 +43,7 @@ def pixels(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title
     explanation = "Rows: truth. Columns: prediction. Numbers: % of the true class."
     labels, head = heading(title, explanation, left + k * width + SPACE)
     top = head + LINE + SPACE
-    canvas = np.full((top + k * height + SPACE, left + k * width + SPACE, 3), 255, dtype=np.uint8)
+    canvas = blank(top + k * height + SPACE, left + k * width + SPACE)
     colours = matplotlib.colormaps["Blues"](percent / 100 * DARKEST, bytes=True)[..., :3]
     canvas[top:-SPACE, left:-SPACE] = colours.repeat(height, axis=0).repeat(width, axis=1)
     for row, name in enumerate(class_names):

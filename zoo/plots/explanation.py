@@ -6,10 +6,8 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from zoo.plots.lettering import SPACE, heading, write
-from zoo.plots.mosaic import LETTER, LINE, Label, enlarge, shorten
+from zoo.plots.mosaic import FACTOR, LETTER, LINE, SPACE, Label, blank, enlarge, heading, shorten, write
 
-FACTOR = 4  # pixels a side for each pixel of an image
 SIDE = 32 * FACTOR
 LETTERS = 32  # the most letters in a line about an image
 BAR = 8  # pixels: the height of a scale
@@ -19,38 +17,26 @@ WITHIN = 0.99  # the share of the values within the scale: outliers would leave 
 
 
 class Column(NamedTuple):
-    """The heading of a column.
-
-    Attributes:
-        name: the first line.
-        detail: the second line.
-        scale: the colours of the maps, `AMOUNT` or `SIGNED`; "" without maps.
-    """
+    """The heading of a column: its two lines, and the colours of its maps."""
 
     name: str
     detail: str = ""
-    scale: str = ""
+    scale: str = ""  # `AMOUNT` or `SIGNED`; "" without maps
 
 
 class Cell(NamedTuple):
-    """A picture, uint8 (`SIDE`, `SIDE`, 3), that explains an image, above its caption."""
+    """A map or another image that explains an image, above its caption."""
 
-    picture: np.ndarray
+    pixels: np.ndarray  # uint8 (`SIDE`, `SIDE`, 3)
     caption: str
 
 
 class Row(NamedTuple):
-    """An image and its explanations.
+    """An image and its explanations."""
 
-    Attributes:
-        image: uint8 (3, 32, 32).
-        lines: facts about the image, at most nine; the first line is its name.
-        cells: one for each column.
-    """
-
-    image: np.ndarray
-    lines: Sequence[str]
-    cells: Sequence[Cell]
+    image: np.ndarray  # uint8 (3, 32, 32)
+    lines: Sequence[str]  # facts about the image, at most nine; the first line is its name
+    cells: Sequence[Cell]  # one for each column
 
 
 MEANING = {AMOUNT: ("0", "", "most"), SIGNED: ("against", "0", "for")}  # of the left end, the middle, the right end
@@ -66,17 +52,17 @@ def draw(rows: Sequence[Row], columns: Sequence[Column], title: str, explanation
     if any(column.scale for column in columns):
         first += 2 * LINE + BAR + SPACE
     step = SIDE + LINE + SPACE
-    canvas = np.full((first + len(rows) * step, width, 3), 255, dtype=np.uint8)
+    canvas = blank(first + len(rows) * step, width)
     for number, column in enumerate(columns):
         labels += _head(canvas, column, left + number * (SIDE + SPACE), top)
     for number, row in enumerate(rows):
         y = first + number * step
-        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = enlarge(row.image.transpose(1, 2, 0), FACTOR)
+        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = enlarge(row.image.transpose(1, 2, 0))
         for line, words in enumerate(row.lines):
             labels.append(Label(shorten(words, text), 2 * SPACE + SIDE, y + line * LINE, bold=line == 0))
         for place, cell in enumerate(row.cells):
             x = left + place * (SIDE + SPACE)
-            canvas[y : y + SIDE, x : x + SIDE] = cell.picture
+            canvas[y : y + SIDE, x : x + SIDE] = cell.pixels
             labels.append(Label(shorten(cell.caption, SIDE), x + SIDE // 2, y + SIDE, centred=True))
     return write(canvas, labels)
 
@@ -104,14 +90,14 @@ def _head(canvas: np.ndarray, column: Column, x: int, y: int) -> list[Label]:
 def amount(values: np.ndarray) -> Cell:
     """Draw a map of non-negative values, (32, 32)."""
     end = _end(values)
-    return Cell(enlarge(_colours(AMOUNT, values / end), FACTOR), f"0 to {end:.2g}" if values.any() else "0 everywhere")
+    return Cell(enlarge(_colours(AMOUNT, values / end)), f"0 to {end:.2g}" if values.any() else "0 everywhere")
 
 
 def signed(values: np.ndarray) -> Cell:
     """Draw a map of positive values (for a class) and negative values (against it), (32, 32)."""
     end = _end(values)
-    picture = enlarge(_colours(SIGNED, (values / end + 1) / 2), FACTOR)
-    return Cell(picture, f"±{end:.2g}" if values.any() else "0 everywhere")
+    pixels = enlarge(_colours(SIGNED, (values / end + 1) / 2))
+    return Cell(pixels, f"±{end:.2g}" if values.any() else "0 everywhere")
 
 
 def _end(values: np.ndarray) -> float:

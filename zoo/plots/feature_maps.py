@@ -1,55 +1,88 @@
-"""The output of a convolution's channels, beside the input images."""
+"""The output of a layer: a map for each channel of a convolution, or a bar for each unit of a dense layer."""
 
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 
-from zoo.plots.lettering import SPACE, heading, write
-from zoo.plots.mosaic import LETTER, LINE, Label, enlarge
+from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, enlarge, heading, write
 
-CHANNELS = 16  # the most that are drawn
+CHANNELS, UNITS = 16, 160  # the most that are drawn
 SIDE = 64  # pixels of an image and, about, of a map
 GAP = 4  # pixels between maps
+WIDTH, NARROW, BROAD = 800, 5, 100  # pixels: about, of all units; at least and at most, of one unit
+LEAST = 400  # pixels: the smallest width, for the heading
 
 
 def draw(images: np.ndarray, maps: np.ndarray, names: Sequence[str], title: str, explanation: str = "") -> np.ndarray:
     """Draw a row for each image: the image above its name, and a map for each channel on the channel's own scale.
 
-    Args:
-        images: uint8 (n, 3, 32, 32).
-        maps: float (n, channels, height, width).
-        names: the names of the images.
-        title: the heading; name the model and the layer.
-        explanation: the lines below the title.
-
-    Returns:
-        uint8 (height, width, 3).
+    The images are uint8 (n, 3, 32, 32), the maps float (n, channels, height, width), the result uint8 (h, w, 3).
     """
     shown = maps[:, :CHANNELS]
-    pictures = matplotlib.colormaps["viridis"](_scaled(shown), bytes=True)[..., :3]  # (n, channels, h, w, 3)
-    height, width = (max(1, SIDE // max(shown.shape[2:])) * size for size in shown.shape[2:])
-    factor = SIDE // images.shape[-1]
-    step_y = max(height, SIDE + LINE) + SPACE
-    left = max(SIDE, LETTER * max(map(len, names))) + 2 * SPACE
-    canvas_width = left + shown.shape[1] * (width + GAP) + SPACE
+    low, high = (extreme((0, 2, 3), keepdims=True) for extreme in (shown.min, shown.max))
+    factor = max(1, SIDE // max(shown.shape[2:]))
+    larger = _colours(shown, low, high).repeat(factor, axis=2).repeat(factor, axis=3)  # (n, channels, h, w, 3)
+    spaced = np.pad(larger, ((0, 0), (0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
+    step, middle = spaced.shape[3], larger.shape[3] // 2
+    heads = [(str(channel), channel * step + middle) for channel in range(shown.shape[1])]
     scale = "Each channel from its lowest value (dark) to its highest (bright) over these images."
-    labels, head = heading(title, f"{explanation} {scale}", canvas_width)
-    canvas = np.full((head + LINE + len(images) * step_y, canvas_width, 3), 255, dtype=np.uint8)
-    for channel in range(shown.shape[1]):
-        labels.append(Label(str(channel), left + channel * (width + GAP) + width // 2, head, centred=True))
-    for row, (image, name) in enumerate(zip(images, names, strict=True)):
-        y = head + LINE + row * step_y
-        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = enlarge(image.transpose(1, 2, 0), factor)
+    strips = np.concatenate(list(spaced.swapaxes(0, 1)), axis=2)
+    return _rows(images, strips, names, heads, title, f"{explanation} {scale}")
+
+
+def draw_units(
+    images: np.ndarray,
+    values: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    explanation: str = "",
+    units: Sequence[str] = (),
+) -> np.ndarray:
+    """Draw the same with a bar for each unit, float (n, units), all on one scale.
+
+    `units` are their names, by default numbers; only those that fit are written.
+    """
+    shown = values[:, :UNITS]
+    count = shown.shape[1]
+    units = units or [str(number) for number in range(count)]
+    low, high = shown.min(), shown.max()
+    broad = min(max(WIDTH // count, NARROW), BROAD)
+    every = -(-LETTER * (1 + max(map(len, units))) // broad)  # units from one name to the next
+    heads = [(units[unit], unit * broad + broad // 2) for unit in range(0, count, every)]
+    strips = _colours(shown, low, high)[:, None].repeat(SIDE, axis=1).repeat(broad, axis=2)
+    scale = f"From {low:.3g} (dark) to {high:.3g} (bright)."
+    return _rows(images, strips, names, heads, title, f"{explanation} {scale}")
+
+
+def _colours(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return colours, uint8 (..., 3), of values between `low` and `high`; without any span all are dark."""
+    scaled = (values - low) / np.where(high > low, high - low, 1)
+    return matplotlib.colormaps["viridis"](scaled, bytes=True)[..., :3]
+
+
+def _rows(
+    images: np.ndarray,
+    strips: np.ndarray,
+    names: Sequence[str],
+    heads: Sequence[tuple[str, int]],
+    title: str,
+    explanation: str,
+) -> np.ndarray:
+    """Draw each image above its name, with its strip, uint8 (height, width, 3), to the right.
+
+    `heads` are texts above the strips, with their middles in pixels from the left of the strip.
+    """
+    _, height, width, _ = strips.shape
+    left = max(SIDE, LETTER * max(map(len, names))) + 2 * SPACE
+    canvas_width = max(LEAST, left + width + SPACE)
+    labels, head = heading(title, explanation, canvas_width)
+    labels += [Label(text, left + middle, head, centred=True) for text, middle in heads]
+    step = max(height, SIDE + LINE) + SPACE
+    canvas = blank(head + LINE + len(images) * step, canvas_width)
+    for row, (image, strip, name) in enumerate(zip(images, strips, names, strict=True)):
+        y = head + LINE + row * step
+        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = enlarge(image.transpose(1, 2, 0), SIDE // image.shape[-1])
+        canvas[y : y + height, left : left + width] = strip
         labels.append(Label(name, SPACE, y + SIDE))
-        for channel, picture in enumerate(pictures[row]):
-            x = left + channel * (width + GAP)
-            canvas[y : y + height, x : x + width] = enlarge(picture, height // picture.shape[0])
     return write(canvas, labels)
-
-
-def _scaled(maps: np.ndarray) -> np.ndarray:
-    """Return maps with each channel scaled to 0 to 1; a constant channel is 0."""
-    low = maps.min((0, 2, 3), keepdims=True)
-    span = maps.max((0, 2, 3), keepdims=True) - low
-    return (maps - low) / np.where(span > 0, span, 1)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 
 from zoo.plots import grid
-from zoo.plots.mosaic import enlarge
+from zoo.plots.mosaic import SPACE, blank, enlarge
 
-FACTOR = 4  # pixels a side for each pixel of an image
+STRENGTH = 0.8  # opacity of the colour at the maximum of a map
+GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as the eye weighs them (ITU-R BT.601)
 
 
 def draw(
@@ -17,35 +19,52 @@ def draw(
     class_names: Sequence[str],
     title: str,
     explanation: str = "",
+    maps: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw images above their captions; arguments and result as of `zoo.plots.activation_maps.draw`."""
-    cells = [
-        captioned(enlarge(image.transpose(1, 2, 0), FACTOR), label, p, class_names)
-        for image, label, p in zip(images, labels, probabilities, strict=True)
-    ]
-    return grid.draw(cells, title, explanation, letters=longest_caption(class_names))
+    """Draw images above their classes and the highest probability; a wrong prediction is named and has a frame.
+
+    Args:
+        images: uint8 (n, 3, 32, 32), at least one.
+        labels: the true classes, (n,).
+        probabilities: (n, k).
+        class_names: k names.
+        title: the heading.
+        explanation: the lines below the title.
+        maps: class-activation maps, float (n, height, width), at least 0, to draw beside the images.
+    """
+    cells = []
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        pixels = enlarge(image.transpose(1, 2, 0))
+        if maps is not None:
+            pixels = _beside(pixels, maps[number])
+        predicted = int(probabilities[number].argmax())
+        is_wrong = predicted != label
+        caption = f"> {class_names[predicted]} " if is_wrong else ""
+        caption += f"{100 * probabilities[number, predicted]:.0f} %"
+        cells.append(grid.Cell(pixels, (class_names[label], caption), stands_out=is_wrong))
+    longest = max(len(f"> {name} 100 %") for name in class_names)
+    return grid.draw(cells, title, explanation, columns=8 if maps is None else 4, letters=longest)
 
 
 def draw_labelled(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], title: str, explanation: str = ""
 ) -> np.ndarray:
     """Draw images above their classes; arguments and result as of `draw`."""
-    cells = [
-        grid.Cell(enlarge(image.transpose(1, 2, 0), FACTOR), (class_names[label],))
-        for image, label in zip(images, labels, strict=True)
-    ]
+    pairs = zip(images, labels, strict=True)
+    cells = [grid.Cell(enlarge(image.transpose(1, 2, 0)), (class_names[label],)) for image, label in pairs]
     return grid.draw(cells, title, explanation)
 
 
-def captioned(picture: np.ndarray, label: int, probabilities: np.ndarray, class_names: Sequence[str]) -> grid.Cell:
-    """Return a picture above its class and the highest probability; a wrong prediction is named and has a frame."""
-    predicted = int(probabilities.argmax())
-    percent = f"{100 * probabilities[predicted]:.0f} %"
-    if predicted == label:
-        return grid.Cell(picture, (class_names[label], percent))
-    return grid.Cell(picture, (class_names[label], f"> {class_names[predicted]} {percent}"), stands_out=True)
+def overlay(image: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """Return an image, uint8 (h, w, 3), in grey under the colours of a map from 0 to 1, of any size."""
+    height, width, _ = image.shape
+    rows, columns = (np.arange(to) * size // to for to, size in zip((height, width), strength.shape, strict=True))
+    strength = strength[np.ix_(rows, columns)]  # the nearest value, without blur: a map is as coarse as its layer
+    colours = matplotlib.colormaps["inferno"](strength)[..., :3] * 255
+    weight = STRENGTH * strength[..., None]
+    return ((1 - weight) * (image @ GREY)[..., None] + weight * colours).astype(np.uint8)
 
 
-def longest_caption(class_names: Sequence[str]) -> int:
-    """Return the most letters that a line of a caption can have."""
-    return max(len(f"> {name} 100 %") for name in class_names)
+def _beside(image: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    covered = overlay(image, strength / (strength.max() or 1))
+    return np.concatenate([image, blank(len(image), SPACE // 2), covered], axis=1)

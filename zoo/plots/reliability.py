@@ -10,18 +10,12 @@ from matplotlib.figure import Figure
 RIGHT, WRONG, PALE = "#0072B2", "#D55E00", "#B8D4E6"
 FEW = 10  # predictions: the accuracy of a smaller bin says little
 SIZE = (3.9, 3.5)  # inches of a diagram
-
-
 # The counts, the mean confidence and the accuracy of each bin, three arrays of one length.
 Bins = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def draw(diagrams: Mapping[str, Bins]) -> Figure:
-    """Draw diagrams side by side: the accuracy of each bin as a bar, its mean confidence as a line across the bar.
-
-    Args:
-        diagrams: bins of equal width from 0 to 1, by the title of their diagram.
-    """
+    """Draw diagrams side by side, by their titles: the accuracy of each bin is a bar, its mean confidence a line."""
     figure = Figure(figsize=(SIZE[0] * len(diagrams), SIZE[1]), layout="constrained")
     axes = figure.subplots(1, len(diagrams), sharey=True, squeeze=False)[0]
     for one, (title, bins) in zip(axes, diagrams.items(), strict=True):
@@ -50,12 +44,9 @@ def _bars(axes: Axes, counts: np.ndarray, confidence: np.ndarray, accuracy: np.n
 
 
 def draw_confidences(confidences: np.ndarray, correct: np.ndarray, bins: int) -> Figure:
-    """Draw histograms of the confidences of correct and of wrong predictions, as shares of all predictions.
+    """Draw histograms of the confidences, float (n,), of correct and of wrong predictions, as shares of all n.
 
-    Args:
-        confidences: float (n,).
-        correct: bool (n,).
-        bins: the number of bins of equal width from 0 to 1.
+    `correct` is bool (n,), and `bins` the number of bins of equal width from 0 to 1.
     """
     figure = Figure(figsize=(6.2, 3.0), layout="constrained")
     axes = figure.add_subplot()

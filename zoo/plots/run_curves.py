@@ -1,6 +1,5 @@
 """A metric over the epochs, of several experiments with several seeds each."""
 
-import io
 from collections.abc import Sequence
 from itertools import product
 from textwrap import fill
@@ -9,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image  # comes with matplotlib
 
 # Colours of Okabe and Ito, which the colour-blind can tell apart, without the yellow, which is too pale on white. The
 # line style changes when all colours are used.
@@ -19,27 +17,15 @@ STYLES: list[dict[str, Any]] = [{"color": colour, "linestyle": line} for line, c
 
 
 class Curve(NamedTuple):
-    """An experiment's curve.
-
-    Attributes:
-        label: the name in the legend.
-        epochs: e numbers, from 1.
-        values: the metric of each seed at each epoch, (seeds, e).
-    """
+    """An experiment's curve."""
 
     label: str
-    epochs: Sequence[int]
-    values: Sequence[Sequence[float]]
+    epochs: Sequence[int]  # from 1
+    values: Sequence[Sequence[float]]  # the metric of each seed at each epoch
 
 
 def draw(curves: Sequence[Curve], metric: str, title: str) -> Figure:
-    """Draw the mean over the seeds of each curve as a line, and the range of the seeds as a band.
-
-    Args:
-        curves: at most as many as `STYLES`.
-        metric: the name of the values.
-        title: the heading; name the data.
-    """
+    """Draw the mean over the seeds of each of at most `len(STYLES)` curves, and their range as a band."""
     # Matplotlib leaves labels that begin with an underscore out of the legend, and reads dollars as mathematics.
     labels = [fill(curve.label, 48).replace("$", r"\$") for curve in curves]
     labels = [f"\u200b{label}" if label.startswith("_") else label for label in labels]
@@ -63,11 +49,3 @@ def draw(curves: Sequence[Curve], metric: str, title: str) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8, handlelength=3.5)
     return figure
-
-
-def as_png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file of 256 colours, which has a third of the bytes."""
-    drawn, content = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    Image.open(drawn).convert("RGB").quantize(256).save(content, "PNG", optimize=True)
-    return content.getvalue()

@@ -17,6 +17,7 @@ SCALING = (
     "Temperature scaling divides the logits by one number, which changes no prediction. The number minimizes the NLL "
     "on the validation set; no test image has a part in it."
 )
+FLATTERED = "Here the temperature is judged on the images it was fitted on, which flatters it a little."
 
 
 def section(subject: Subject) -> Section:
@@ -33,9 +34,7 @@ def section(subject: Subject) -> Section:
         states["temperature scaled"] = scaled(subject.predictions, temperature)
         blocks += [Text(SCALING), _temperature(temperature, len(subject.val.labels))]
         if subject.stage == "val":
-            blocks.append(
-                Text("Here the temperature is judged on the images it was fitted on, which flatters it a little.")
-            )
+            blocks.append(Text(FLATTERED))
     binned = {name: bins(state.confidences, state.correct) for name, state in states.items()}
     qualities: dict[str, list[Value]] = {name: list(quality(state)) for name, state in states.items()}
     diagrams = {f"{name}\nECE {100 * state.error():.2f} %": state for name, state in binned.items()}
@@ -63,12 +62,8 @@ def _temperature(temperature: float, images: int) -> Facts:
     note = "above 1: the model is overconfident" if temperature > 1 else "below 1: the model is underconfident"
     if is_at_end(temperature):
         note = "the end of the searched range"
-    return Facts(
-        {
-            "temperature": Fact("Temperature", temperature, ".4f", note),
-            "validation_images": Fact("Validation images", images, ","),
-        }
-    )
+    fact = Fact("Temperature", temperature, ".4f", note)
+    return Facts({"temperature": fact, "validation_images": Fact("Validation images", images, ",")})
 
 
 def _table(binned: dict[str, Bins]) -> Table:

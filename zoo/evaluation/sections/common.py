@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from zoo.evaluation import significance
-from zoo.evaluation.document import Fact, Picture
+from zoo.evaluation.document import Fact, Plot
 from zoo.evaluation.subject import Stage
 from zoo.plots import svg
 
@@ -13,14 +13,12 @@ KINDS: dict[Stage, str] = {"test": "test", "val": "validation"}  # of images
 
 def accuracy(correct: int, n: int) -> dict[str, Fact]:
     """Return the accuracy of n predictions and its interval."""
-    interval = significance.wilson(correct, n)
     return {
         "accuracy": Fact("Accuracy", correct / n, ".2%"),
-        "accuracy_interval": Fact("95 % interval", interval, ".2%", "Wilson's"),
+        "accuracy_interval": Fact("95 % interval", significance.wilson(correct, n), ".2%", "Wilson's"),
     }
 
 
-def plot(key: str, figure: Figure, description: str, caption: str) -> Picture:
-    """Return a plot as a block."""
+def plot(key: str, figure: Figure, description: str, caption: str) -> Plot:
     width = round(figure.get_figwidth() * PIXELS_PER_INCH)
-    return Picture(key, "svg", svg.encode(figure), description, caption, width)
+    return Plot(key, "svg", svg.encode(figure), description, caption, width)

@@ -13,11 +13,7 @@ SEED = 0  # of the bootstrap
 
 
 def section(subject: Subject, other: Trained) -> tuple[Section, str]:
-    """Return the comparison of a model, A, with another model, B, and its verdict alone.
-
-    Raises:
-        InputError: if the logits of B are not finite.
-    """
+    """Return the comparison of a model, A, with another model, B, and its verdict alone."""
     first, second = subject.predictions.correct, predict(other, subject.images).correct
     n = len(first)
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
@@ -67,12 +63,8 @@ def conclusion(
 ) -> str:
     """Return one paragraph on which of two models is better.
 
-    Args:
-        only_first: images that only A classifies correctly.
-        only_second: images that only B classifies correctly.
-        difference: accuracy of B minus accuracy of A.
-        interval: the 95% confidence interval of the difference.
-        test: McNemar's test of the two counts.
+    `difference` is the accuracy of B minus that of A, and `interval` its 95 % interval. `test` is McNemar's test of the
+    two counts.
     """
     if only_first == only_second:
         return f"These images do not tell A and B apart: each alone is right about {only_first:,} of them."

@@ -8,10 +8,10 @@ from zoo.evaluation import external_test_sets
 from zoo.evaluation.corrupted_images import SEED, SEVERITIES, Robustness, measure, score, subset
 from zoo.evaluation.corruptions import CORRUPTIONS, corrupt
 from zoo.evaluation.corruptions import __doc__ as definitions
-from zoo.evaluation.document import Block, Fact, Facts, Listing, Picture, Section, Table, Text, Value
+from zoo.evaluation.document import Block, Fact, Facts, Listing, Plot, Section, Table, Text, Value
 from zoo.evaluation.sections.common import KINDS, accuracy, plot
 from zoo.evaluation.subject import Images, Subject, predict
-from zoo.plots import mosaic, severity_plot
+from zoo.plots import image_table, png, severity_plot
 
 PAPER = "https://arxiv.org/abs/1903.12261"
 
@@ -26,11 +26,9 @@ def corrupted(subject: Subject, images: int) -> tuple[Section, Robustness]:
         return corrupt(pixels, name, severity, SEED), labels
 
     robust = measure(subject.trained.model, clean, CORRUPTIONS, cell, len(chosen), "corruptions")
-    kinds = dict.fromkeys(corruption.kind for corruption in CORRUPTIONS.values())
-    groups = {
-        kind: {name: robust.cells[name] for name, corruption in CORRUPTIONS.items() if corruption.kind == kind}
-        for kind in kinds
-    }
+    kinds: dict[str, list[str]] = {}
+    for name, corruption in CORRUPTIONS.items():
+        kinds.setdefault(corruption.kind, []).append(name)
     method = (
         f"Each cell has the same {len(chosen):,} of {len(subject.images.labels):,} {KINDS[subject.stage]} images: a "
         "random stratified choice, the same for every model of its task. The corruptions are this project's own, after "
@@ -42,7 +40,7 @@ def corrupted(subject: Subject, images: int) -> tuple[Section, Robustness]:
     columns = {f"severity {severity}": "g" for severity in SEVERITIES} | {"the parameter c": ""}
     blocks: list[Block] = [
         Text(method, PAPER),
-        *_blocks("corruptions", subject, robust, groups),
+        *_blocks("corruptions", subject, robust, kinds),
         _examples(pixels[_showing(pixels)]),
         Table("parameters", "corruption", columns, parameters, "The parameter c of each corruption."),
         Listing("definitions", "What each corruption does", "".join((definitions or "").partition("On pixels")[1:])),
@@ -62,19 +60,15 @@ def cifar10_c(subject: Subject, files: tuple[dict[str, np.ndarray], np.ndarray],
 
     clean = score(subject.predictions.labels, subject.predictions.predicted, len(subject.class_names))
     robust = measure(subject.trained.model, clean, pixels, cell, len(chosen), "CIFAR-10-C")
-    kinds = {
-        kind: {name: robust.cells[name] for name in names if name in robust.cells}
-        for kind, names in external_test_sets.KINDS.items()
-    }
+    kinds, left_out = external_test_sets.KINDS, external_test_sets.FOR_CHOICES
     choice = "" if len(chosen) == block else ", a random stratified choice"
     text = (
         f"{len(pixels)} of the 19 corruptions of CIFAR-10-C, {len(chosen):,} of {block:,} images a cell{choice}. "
         "As in publications, the means leave out the corruptions for choices: "
-        f"{', '.join(external_test_sets.FOR_CHOICES)}. The accuracy without corruption is that on all "
+        f"{', '.join(left_out)}. The accuracy without corruption is that on all "
         f"{len(subject.images.labels):,} {KINDS[subject.stage]} images."
     )
-    groups = {kind: accuracies for kind, accuracies in kinds.items() if accuracies}
-    blocks = _blocks("cifar10_c", subject, robust, groups, external_test_sets.FOR_CHOICES)
+    blocks = _blocks("cifar10_c", subject, robust, kinds, left_out)
     return Section("cifar10_c", "CIFAR-10-C", [Text(text, PAPER), *blocks])
 
 
@@ -98,7 +92,6 @@ def cifar10_1(subject: Subject, files: tuple[np.ndarray, np.ndarray]) -> Section
 
 
 def _task_labels(subject: Subject, labels: np.ndarray) -> np.ndarray:
-    """Return classes of CIFAR-10 as classes of the model's task."""
     return labels if len(subject.class_names) > 2 else (labels != 0).astype(np.int64)
 
 
@@ -106,7 +99,7 @@ def _blocks(
     key: str,
     subject: Subject,
     robust: Robustness,
-    groups: Mapping[str, Mapping[str, Sequence[float]]],
+    kinds: Mapping[str, Sequence[str]],
     not_in_mean: Sequence[str] = (),
 ) -> list[Block]:
     quantity = "Accuracy" if len(subject.class_names) > 2 else "Balanced accuracy"
@@ -122,10 +115,14 @@ def _blocks(
     }
     rows["mean"] = [*averaged.severity_means(), averaged.mean()]
     columns = dict.fromkeys([*(f"severity {severity}" for severity in SEVERITIES), "mean"], ".1%")
+    groups = {
+        kind: {name: robust.cells[name] for name in names if name in robust.cells} for kind, names in kinds.items()
+    }
+    plotted = {kind: accuracies for kind, accuracies in groups.items() if accuracies}
     title = f"{quantity} by the severity of the corruption"
     return [
         Facts(facts),
-        plot(key, severity_plot.draw_accuracies(groups, robust.clean, quantity), title, f"{title}."),
+        plot(key, severity_plot.draw(plotted, robust.clean, quantity), title, f"{title}."),
         Table(key, "corruption", columns, rows, f"{quantity} on corrupted images."),
     ]
 
@@ -137,13 +134,12 @@ def _showing(pixels: np.ndarray) -> int:
     return int((colour * detail).argmax())
 
 
-def _examples(image: np.ndarray) -> Picture:
-    corrupted_images = {
-        name: np.concatenate([corrupt(image[None], name, severity, SEED) for severity in SEVERITIES])
+def _examples(image: np.ndarray) -> Plot:
+    rows = [
+        np.concatenate([image[None], *(corrupt(image[None], name, severity, SEED) for severity in SEVERITIES)])
         for name in CORRUPTIONS
-    }
-    figure = severity_plot.draw_examples(image, corrupted_images)
+    ]
+    columns = ["as it is", *map(str, SEVERITIES)]
+    pixels = image_table.draw(np.stack(rows), columns, [*CORRUPTIONS], factor=2)
     title = "One of the images under each corruption, by severity"
-    return Picture(
-        "examples", "png", mosaic.as_png(figure), title, f"{title}.", round(figure.get_figwidth() * figure.dpi)
-    )
+    return Plot("examples", "png", png.encode(pixels), title, f"{title}.", pixels.shape[1])

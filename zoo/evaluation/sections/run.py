@@ -10,7 +10,7 @@ import yaml
 
 from datamodules.errors import InputError
 from zoo.evaluation.document import Fact, Facts, Listing, Section, Text
-from zoo.evaluation.latency import TURNS, Latency, measure
+from zoo.evaluation.latency import TURNS, measure
 from zoo.evaluation.sections.common import plot
 from zoo.evaluation.subject import Subject
 from zoo.plots import learning_curves
@@ -20,11 +20,7 @@ from zoo.trained.trained_model import Trained
 
 
 def epoch_metrics(trained: Trained) -> dict[str, list[float]]:
-    """Return the columns of the run's metrics.csv; no columns if there is no run or no such file.
-
-    Raises:
-        InputError: if the file cannot be read.
-    """
+    """Return the columns of the run's metrics.csv; no columns if there is no run or no such file."""
     run = run_directory.run_of(trained.path)
     return metrics_csv.read(run / metrics_csv.FILE) if run else {}
 
@@ -47,8 +43,7 @@ def curves(subject: Subject) -> Section | None:
 
 
 def speed(subject: Subject) -> Section:
-    """Return throughput and latency."""
-    latency: Latency = measure(subject.trained.model, subject.images.pixels[:BATCH_SIZE])
+    latency = measure(subject.trained.model, subject.images.pixels[:BATCH_SIZE])
     facts = {
         "images_per_second": Fact("Throughput", latency.images_per_second, ",.0f", f"images/s, {BATCH_SIZE} at a time"),
         "milliseconds": Fact("Latency", latency.milliseconds, ".3g", "ms for one image alone"),
@@ -62,7 +57,6 @@ def speed(subject: Subject) -> Section:
 
 
 def origin(subject: Subject) -> Section:
-    """Return the config of the model, and the versions that made the report."""
     text = yaml.safe_dump(_without_null(_config(subject.trained)), sort_keys=False, allow_unicode=True)
     versions = {name.replace("-", "_"): Fact(name, version) for name, version in results.versions().items()}
     made = {"date": Fact("Made on", time.strftime("%Y-%m-%d"))}
@@ -79,7 +73,6 @@ def _config(trained: Trained) -> dict[str, Any]:
 
 
 def _without_null(value: Any) -> Any:
-    """Return a config without keys whose value is null."""
     if not isinstance(value, dict):
         return value
     return {name: _without_null(inner) for name, inner in value.items() if inner is not None}

@@ -23,7 +23,6 @@ ONCE: dict[Stage, str] = {
 
 
 def section(subject: Subject) -> Section:
-    """Return the summary."""
     interval = Text(
         "The interval is Wilson's: another sample of as many images would give another accuracy, and 95 of 100 such "
         "intervals contain the accuracy on all possible images.",
@@ -46,18 +45,14 @@ def _about(subject: Subject) -> dict[str, Fact]:
 
 
 def _metrics(subject: Subject) -> dict[str, Fact]:
-    predictions, binary = subject.predictions, len(subject.class_names) == 2
+    predictions, is_binary = subject.predictions, len(subject.class_names) == 2
     summary = metrics.summarize(torch.from_numpy(predictions.confusion))
-    note = f"of '{subject.class_names[1]}'" if binary else "mean over the classes"
+    note = f"of '{subject.class_names[1]}'" if is_binary else "mean over the classes"
     facts = accuracy(int(predictions.correct.sum()), len(predictions.labels))
-    if binary:
-        majority = "of always answering the commonest class"
-        facts |= {
-            "balanced_accuracy": Fact(
-                "Balanced accuracy", summary["balanced_acc"], ".2%", "mean recall of the classes"
-            ),
-            "majority_accuracy": Fact("For comparison", summary["majority_acc"], ".2%", majority),
-        }
+    if is_binary:
+        balanced, majority = "mean recall of the classes", "of always answering the commonest class"
+        facts["balanced_accuracy"] = Fact("Balanced accuracy", summary["balanced_acc"], ".2%", balanced)
+        facts["majority_accuracy"] = Fact("For comparison", summary["majority_acc"], ".2%", majority)
     return facts | {
         "precision": Fact("Precision", summary["precision"], ".4f", note),
         "recall": Fact("Recall", summary["recall"], ".4f", note),

@@ -16,7 +16,7 @@ from datamodules.loading import ImageDataset
 from zoo.core.classifier import Classifier
 from zoo.interpretation import class_activation, layer_outputs
 from zoo.interpretation.images import in_turn
-from zoo.plots import activation_maps, confusion_matrix, feature_maps, filters, png, predictions
+from zoo.plots import confusion_matrix, feature_maps, filters, png, predictions
 from zoo.trained import inference
 from zoo.training import run_logger
 from zoo.training.run_logger import RunLogger
@@ -212,10 +212,19 @@ def _class_activation(scene: Scene) -> Plots:
         return
     order = _by_class(scene.shown.labels[:EXPLAINED])
     images, probabilities = scene.shown.images[order], scene.probabilities[order]
-    maps = class_activation.maps(scene.model, images, torch.from_numpy(probabilities.argmax(1)), layer).numpy()
-    about = scene.class_names, scene.title, f"Bright places speak for the model's prediction (Grad-CAM at '{layer}')."
-    drawn = activation_maps.draw(images.numpy(), maps, scene.shown.labels[order], probabilities, *about)
-    yield "images/class_activation", drawn
+    maps = class_activation.maps(scene.model, images, torch.from_numpy(probabilities.argmax(1)), layer)
+    yield (
+        "images/class_activation",
+        predictions.draw(
+            images.numpy(),
+            scene.shown.labels[order],
+            probabilities,
+            scene.class_names,
+            scene.title,
+            f"Bright places speak for the model's prediction (Grad-CAM at '{layer}').",
+            maps.numpy(),
+        ),
+    )
 
 
 PICTURES: dict[str, Callable[[Scene], Plots]] = {
