@@ -13,7 +13,7 @@ from datamodules.errors import Ended, InputError, RunError, did_you_mean, error_
 from zoo.core.signals import Stopped, stopping_at_once
 
 # Each is a module of `zoo.commands`. Most of them import no torch.
-OWN = {
+ZOO_COMMANDS = {
     "list": "the models of the zoo: their size, and what they reached",
     "info": "all about a model: its arguments, its layers, its paper",
     "config": "write a commented config to start from",
@@ -26,12 +26,12 @@ OWN = {
     "speedrun": "run a record recipe several times: its accuracy over the seeds, and its seconds",
     "doctor": "look for what is wrong with the installation, and say how to mend it",
 }
-LIGHTNING = {
+LIGHTNING_COMMANDS = {
     "fit": "train a model, evaluate its best checkpoint on the test set",
     "validate": "evaluate a checkpoint on the validation set",
     "test": "evaluate a checkpoint on the test set",
 }
-COMMANDS = LIGHTNING | OWN
+COMMANDS = LIGHTNING_COMMANDS | ZOO_COMMANDS
 
 USAGE = """\
 usage: python cli.py COMMAND [--config CONFIG ...] [--model MODEL] [--SECTION.OPTION VALUE ...]
@@ -43,7 +43,7 @@ commands:
 
 examples:
   python cli.py fit --config configs/improved_cnn.yaml
-  python cli.py fit --config configs/improved_cnn.yaml --config configs/synthetic.yaml   # no download
+  python cli.py fit --config improved_cnn --config synthetic                             # no download
   python cli.py fit --config cnn --data.batch_size 64 --optimizer.lr 0.01 --trainer.max_epochs 5
   python cli.py fit --help                                                                # all options
   python cli.py data prepare                                                              # the download alone
@@ -160,9 +160,9 @@ def _run(argv: list[str]) -> int:
         except PackageNotFoundError:
             raise InputError("cifar10-zoo is not installed: pip install -e .") from None
         return 0
-    if argv[0] in OWN:
+    if argv[0] in ZOO_COMMANDS:
         return import_module(f"zoo.commands.{argv[0]}").main(argv[1:])
-    if argv[0] not in LIGHTNING:
+    if argv[0] not in LIGHTNING_COMMANDS:
         hint = f"{did_you_mean(argv[0], COMMANDS)} Commands are: {', '.join(COMMANDS)}"
         raise InputError(f"unknown command '{argv[0]}'.{hint}")
     _run_lightning(argv)

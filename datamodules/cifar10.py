@@ -1,4 +1,7 @@
-"""`CIFAR10DataModule`: images in memory, their split, augmentation and loaders, for every model of the zoo."""
+"""`CIFAR10DataModule`: images in memory, their split, augmentation and loaders, for every model of the zoo.
+
+Its arguments are the options `--data.*`. What is known about a data set stands in `datamodules.data_sets`.
+"""
 
 import contextlib
 from collections.abc import Iterator

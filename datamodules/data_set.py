@@ -38,7 +38,7 @@ class DataSet(ABC):
     name: str  # on the command line, in configs and in checkpoints
     title: str  # in plots, tables and messages
     class_names: tuple[str, ...]  # in the order of the labels
-    # Of the training images, per channel, on a scale of 0 to 1. Models normalize with them.
+    # Of the training images, per channel, on a scale of 0 to 1. Models normalize with CIFAR-10's.
     mean: tuple[float, ...]
     std: tuple[float, ...]
     train_images: int

@@ -276,7 +276,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/training/fit_command.py": [
         (
-            "self.run_config.set_aside(self.run_dir / results.FILE)",
+            "self.run_config.set_aside(self.run_dir / metrics_json.FILE)",
             "pass",
             "a finished run goes on; metrics_3_epochs.json",
         ),
@@ -311,10 +311,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/training/option_checks.py": [
         ("if available > 1 else None", "if available > 99 else None"),
     ],
-    "zoo/training/evaluation_results.py": [
+    "zoo/training/stage_results.py": [
         (
             "    _draw(trainer, data, stage, _title(",
-            "    results.write_json(directory / results.FILE, content)\n    _draw(trainer, data, stage, _title(",
+            "    metrics_json.write_json(directory / metrics_json.FILE, content)\n"
+            "    _draw(trainer, data, stage, _title(",
             "metrics.json before all else is there",
         ),
     ],
@@ -330,7 +331,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("random_bits(self.seed, self._epoch, numbers", "random_bits(self.seed, 0, numbers"),
         ("batches * trainer.world_size + trainer.global_rank", "batches", "the same dropout in all processes"),
     ],
-    "zoo/training/callbacks/epoch_metrics.py": [
+    "zoo/training/callbacks/unfinished_epoch.py": [
         (
             "self._restored = checkpoint.get(",
             "checkpoint.get(",

@@ -16,7 +16,7 @@ from datamodules.errors import Ended, InputError, did_you_mean
 from zoo.commands import output
 from zoo.commands.arguments import Parser
 from zoo.core import text_table
-from zoo.runs.results import versions
+from zoo.runs.metrics_json import versions
 
 RECORD = "record"  # whose `measure` gets a script, too
 ABOUT = """\

@@ -20,7 +20,7 @@ from datamodules.errors import RunError
 from tests.benchmarks import process, start, start_programs
 from tests.benchmarks.command import main as benchmark
 from zoo.models.cnn import CNN
-from zoo.runs import results
+from zoo.runs import metrics_json
 
 
 def python(code: str) -> list[str]:
@@ -189,7 +189,7 @@ def test_a_fit_and_the_plain_script_learn_alike(noise, tmp_path, monkeypatch):
     data = yaml.safe_load((run / "config.yaml").read_text())["data"]
     assert (data["batch_size"], data["crop_padding"], data["train_size"], data["val_size"]) == (128, 4, 450, 50)
     assert data["drop_last"], "a last batch of one would be none to train on"
-    assert "CIFAR-10 copy" in (run / results.FILE).read_text()
+    assert "CIFAR-10 copy" in (run / metrics_json.FILE).read_text()
     assert len((run / "metrics.csv").read_text().splitlines()) == 2
     assert f"run(*('CNN', '{noise}', 500, 2, 128, 4, 250))" in commands["plain script of CNN, 500 of 50,000 images"][-1]
 

@@ -17,7 +17,7 @@ from zoo.core import devices
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.runs.command_line import CommandLine
-from zoo.training import evaluation_results, option_checks
+from zoo.training import option_checks, stage_results
 from zoo.training.fit_command import Fit
 
 FIT = [
@@ -175,7 +175,7 @@ class TestAllKinds:
 
         def hardware(device: str, processes: int = 1) -> str:
             strategy = SimpleNamespace(root_device=torch.device(device))
-            return evaluation_results.hardware(SimpleNamespace(strategy=strategy, world_size=processes))
+            return stage_results.hardware(SimpleNamespace(strategy=strategy, world_size=processes))
 
         found = [hardware("cuda:1", 4), hardware("xpu:0"), hardware("mps:0")]
         assert found == ["4 x H200 1", "1 x Arc 0", "1 x Apple GPU"]

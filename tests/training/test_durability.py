@@ -19,8 +19,8 @@ from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 import cli
 from zoo.core import files
 from zoo.models.mlp import MLP
-from zoo.runs import results
-from zoo.training import evaluation_results
+from zoo.runs import metrics_json
+from zoo.training import stage_results
 from zoo.training.tensorboard.embeddings import Embeddings
 from zoo.training.tensorboard.pr_curves import PRCurves
 
@@ -86,8 +86,8 @@ PLACES = {
     "first batch": (MLP, "on_test_batch_start"),
     "curves": (PRCurves, "on_test_end"),
     "projector": (Embeddings, "on_test_end"),
-    "pictures": (evaluation_results, "_draw"),
-    "everything but what means finished": (results, "write_json"),
+    "pictures": (stage_results, "_draw"),
+    "everything but what means finished": (metrics_json, "write_json"),
 }
 # The last one twice: the points of a test that were written are written once more.
 STAGES = (*PLACES, *HALF_WRITTEN, "everything but what means finished")
@@ -146,7 +146,7 @@ def test_pictures_come_before_what_means_finished(whole):
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("SIGINT", (MLP, "on_test_batch_start")), ("SIGTERM", (evaluation_results, "_draw"))]
+    ("name", "place"), [("SIGINT", (MLP, "on_test_batch_start")), ("SIGTERM", (stage_results, "_draw"))]
 )
 def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
     number = signal.Signals[name]
@@ -164,7 +164,7 @@ def test_a_signal_in_the_test(name, place, monkeypatch, capsys):
 @pytest.mark.parametrize(("command", "batch"), [("test", "test_batch"), ("validate", "validation_batch")])
 def test_a_signal_in_an_evaluation(finished, command, batch, monkeypatch, capsys):
     before = {path: path.is_file() and path.read_bytes() for path in Path("runs").rglob("*")}
-    for number, place in ((signal.SIGINT, (MLP, f"on_{batch}_start")), (signal.SIGTERM, (evaluation_results, "_draw"))):
+    for number, place in ((signal.SIGINT, (MLP, f"on_{batch}_start")), (signal.SIGTERM, (stage_results, "_draw"))):
         with monkeypatch.context() as patch:
             patch.setattr(*place, lambda *args, number=number: signal.raise_signal(number))
             assert cli.main([command, "--ckpt=best"]) == 128 + number
@@ -253,7 +253,7 @@ class TestLeavesNothingInTheProcess:
         assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0  # what is loaded once
         before = self.state()
         assert cli.main([*FIT, "--trainer.max_epochs=1"]) == 0
-        for place in ((MLP, "on_train_batch_start"), (MLP, "on_test_batch_start"), (evaluation_results, "_draw")):
+        for place in ((MLP, "on_train_batch_start"), (MLP, "on_test_batch_start"), (stage_results, "_draw")):
             with monkeypatch.context() as patch:
                 patch.setattr(*place, _kill)
                 with pytest.raises(Killed):

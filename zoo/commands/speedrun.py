@@ -14,7 +14,7 @@ from datamodules.errors import InputError
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_choice
 from zoo.core.installation import check_torch
-from zoo.runs import command_line, results
+from zoo.runs import command_line, metrics_json
 from zoo.runs.command_line import CommandLine
 
 # The target accuracy of each recipe, with test-time augmentation.
@@ -103,7 +103,7 @@ def fit_seed(options: argparse.Namespace, words: Sequence[str], seed: int) -> di
         missing = "epoch" if not done.history.rows else "test"
         cause = "--trainer.max_epochs or --trainer.limit_..._batches is 0"
         raise InputError(f"speedrun: the run has no {missing}: {cause}")
-    facts = json.loads((done.run_dir / results.FILE).read_text(encoding="utf-8"))
+    facts = json.loads((done.run_dir / metrics_json.FILE).read_text(encoding="utf-8"))
     parts = {part: getattr(done.model, part, 0.0) for part in PARTS}
     parts["train_seconds"] = sum(row["train_seconds"] for row in done.history.rows)
     return {

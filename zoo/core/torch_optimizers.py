@@ -1,4 +1,4 @@
-"""The optimizers of the record recipes, which treat a parameter by its role.
+"""Optimizers beside those of torch.optim: so far those of the record recipes, which treat a parameter by its role.
 
 A model tells roles in its `parameter_groups`; else a parameter's number of dimensions decides. Rates are for the
 gradient of the sum of a batch's losses. For a mean loss, multiply the rates of all that SGD learns by the batch size.

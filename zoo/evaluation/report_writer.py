@@ -10,7 +10,7 @@ from datamodules.errors import InputError
 from zoo.core import files
 from zoo.evaluation import html, markdown
 from zoo.evaluation.document import Report, as_json
-from zoo.runs import results
+from zoo.runs import metrics_json
 
 HTML, MARKDOWN, JSON = "report.html", "report.md", "report.json"
 FILES = {HTML, MARKDOWN, JSON, markdown.FOLDER}
@@ -66,6 +66,6 @@ def write(report: Report, folder: Path, overwrite: bool = True) -> None:
 def _contents(report: Report) -> Iterator[tuple[str, bytes]]:
     yield HTML, html.write(report).encode()
     yield MARKDOWN, markdown.write(report).encode()
-    yield JSON, results.as_json(as_json(report))
+    yield JSON, metrics_json.as_json(as_json(report))
     for name, content in markdown.image_files(report):
         yield f"{markdown.FOLDER}/{name}", content

@@ -18,7 +18,7 @@ from zoo.core import about
 from zoo.core.classifier import count_parameters
 from zoo.core.markup import code, code_block, escaped
 from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
-from zoo.runs import configs, finished_runs, options, results, run_directory
+from zoo.runs import configs, finished_runs, metrics_json, options, run_directory
 from zoo.trained.trained_model import Trained
 
 # The parts of a run's config that decide what is learned, without places and machines.
@@ -61,13 +61,13 @@ def metadata(trained: Trained) -> dict[str, str]:
         "arguments": json.dumps(trained.config["model"]["init_args"]),
         "class_names": json.dumps(trained.class_names),
         "epochs": str(trained.epochs),
-        "versions": json.dumps(results.versions()),
+        "versions": json.dumps(metrics_json.versions()),
     }
 
 
 def text(trained: Trained, file: File) -> str:
     """Return the card as Markdown; raise InputError if the results or the config of the model's run cannot be read."""
-    path = run_directory.home(trained.path) / results.FILE
+    path = run_directory.home(trained.path) / metrics_json.FILE
     facts = finished_runs.load(path, json.loads) if path.is_file() else {}
     facts = facts if "test/images" in facts else {}  # no results on the test set
     environment = jinja2.Environment(
@@ -119,7 +119,7 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         "metrics": metrics,
         "batch_sizes": BATCH_SIZES,
         "tolerance": TOLERANCE,
-        "versions": results.versions() | {package: version(package) for package in file.packages},
+        "versions": metrics_json.versions() | {package: version(package) for package in file.packages},
     }
 
 

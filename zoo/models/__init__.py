@@ -1,1 +1,1 @@
-"""The models of the zoo: one family a file."""
+"""The models of the zoo, a family in a file. A class with an `about` is a model: there is no list to extend."""

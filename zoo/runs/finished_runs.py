@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
-from zoo.runs import configs, results, run_directory
+from zoo.runs import configs, metrics_json, run_directory
 from zoo.runs.options import OPTIONS
 
 # Options that cannot change what is learned.
@@ -55,7 +55,8 @@ def read_all(names: Sequence[str]) -> tuple[list[RunRecord], list[str]]:
         more = f"; of {len(paths)} runs, {len(damaged)} cannot be read" if len(damaged) > 1 else ""
         raise InputError(f"{damaged[0]}{more}") from damaged[0]
     if not finished:
-        raise InputError(f"no run in '{names[0]}' is finished: none has a {results.FILE} with results of the test set")
+        missing = f"none has a {metrics_json.FILE} with results of the test set"
+        raise InputError(f"no run in '{names[0]}' is finished: {missing}")
     notes = [f"{problem}: this run is left out" for problem in damaged]
     return finished, notes + [f"not finished, and left out: {unfinished} of {len(paths)} runs"] * (unfinished > 0)
 
@@ -82,9 +83,9 @@ def natural(text: str) -> list[Any]:
 
 def _read(path: Path) -> RunRecord | None:
     """Return the run in the directory `path`, or None if it is not finished."""
-    facts = load(path / results.FILE, json.loads)
-    if (path / results.FILE).exists() and not isinstance(facts.get("model"), str):
-        raise InputError(f"'{path / results.FILE}' is not what a run leaves behind (it names no model)")
+    facts = load(path / metrics_json.FILE, json.loads)
+    if (path / metrics_json.FILE).exists() and not isinstance(facts.get("model"), str):
+        raise InputError(f"'{path / metrics_json.FILE}' is not what a run leaves behind (it names no model)")
     if "test/acc" not in facts:
         return None
     config = _flat(load(path / run_directory.CONFIG, PARSE_YAML))
@@ -102,7 +103,7 @@ def _read(path: Path) -> RunRecord | None:
         )
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         cause = f"{type(error).__name__}: {one_line(error)}"
-        raise InputError(f"'{path / results.FILE}' is not what a run leaves behind ({cause})") from error
+        raise InputError(f"'{path / metrics_json.FILE}' is not what a run leaves behind ({cause})") from error
     return run._replace(settings=settings | _earlier_settings(path, settings))
 
 

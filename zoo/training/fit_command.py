@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, LambdaCallback
 
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, RunError
-from zoo.runs import checkpoints, metrics_csv, results, run_directory
+from zoo.runs import checkpoints, metrics_csv, metrics_json, run_directory
 from zoo.runs.checkpoints import BEST, LAST
 from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
@@ -21,7 +21,6 @@ from zoo.training.callbacks.batch_log import BatchLog
 from zoo.training.callbacks.curves import Curves
 from zoo.training.callbacks.early_stopping import EpochEarlyStopping
 from zoo.training.callbacks.ending import Ending
-from zoo.training.callbacks.epoch_metrics import EpochMetrics
 from zoo.training.callbacks.finished_epoch import FinishedEpoch
 from zoo.training.callbacks.finite import StopWhenNotFinite
 from zoo.training.callbacks.model_origin import ModelOrigin
@@ -29,6 +28,7 @@ from zoo.training.callbacks.optimizer_state import OptimizerState
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
 from zoo.training.callbacks.speed import Speed
 from zoo.training.callbacks.step_seed import StepSeed
+from zoo.training.callbacks.unfinished_epoch import UnfinishedEpoch
 from zoo.training.lightning_cli import ZooCLI
 from zoo.training.run_config import RunConfig
 from zoo.training.run_logger import RunLogger
@@ -61,7 +61,7 @@ class Fit(TrainerCommand):
             LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
             ModelOrigin(),
             OptimizerState(),
-            EpochMetrics(),
+            UnfinishedEpoch(),
             FinishedEpoch(),
             StepSeed(int(config.seed_everything)),
             Curves(),
@@ -155,7 +155,7 @@ class Fit(TrainerCommand):
         if run is not None:
             before, now = (self.origin.config or {}).get("trainer", {}), self.run_config.plain["trainer"]
             same_length = all(before.get(name) == now.get(name) for name in ("max_epochs", "max_steps", "max_time"))
-            is_finished = (run / results.FILE).is_file() and (same_length or is_finished)
+            is_finished = (run / metrics_json.FILE).is_file() and (same_length or is_finished)
         if is_finished:
             timed = " or --trainer.max_time" if self.config.trainer.max_time else ""
             raise InputError(f"{path} has trained for {done} epochs and is finished: raise --trainer.max_epochs{timed}")
@@ -204,7 +204,7 @@ class Fit(TrainerCommand):
         if self.has_begun or self.run_dir is None or not processes.is_first():
             return
         self.has_begun = True
-        self.run_config.set_aside(self.run_dir / results.FILE)
+        self.run_config.set_aside(self.run_dir / metrics_json.FILE)
         self.run_config.save(self.run_dir)
         slurm.mark(self.run_dir, self.command_line.argv)
         start = ", which has no checkpoint yet: it starts again" if self.origin.run else ""

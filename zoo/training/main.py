@@ -15,15 +15,15 @@ from datamodules.data_set import Split
 from datamodules.errors import Ended, InputError, RunError
 from zoo.core.classifier import Classifier
 from zoo.core.signals import Stopped
-from zoo.runs import results, resume
+from zoo.runs import metrics_json, resume
 from zoo.runs.command_line import CommandLine
 from zoo.runs.configs import as_word
 from zoo.trained import inference
 from zoo.training import option_checks, processes
-from zoo.training.evaluate_command import Evaluation
 from zoo.training.fit_command import Fit
 from zoo.training.quiet import quiet
 from zoo.training.trainer_command import FULL, TrainerCommand
+from zoo.training.validate_test_command import Evaluation
 
 _READ: dict[Any, Split] = {}  # the images of the last `fit`, for the next one
 # Errors of classes for wrong arguments.
@@ -128,5 +128,5 @@ def fit(*configs: str | Path | Mapping[str, Any]) -> FinishedRun:
     except Ended as end:
         raise (InputError if end.exit_code == 2 else RunError)(end.message) from None
     path = command.run_dir
-    metrics = {} if path is None else json.loads((path / results.FILE).read_text(encoding="utf-8"))
+    metrics = {} if path is None else json.loads((path / metrics_json.FILE).read_text(encoding="utf-8"))
     return FinishedRun(path, command.model.eval(), metrics, command.data.class_names)

@@ -15,7 +15,7 @@ from typing import Any
 
 from datamodules.errors import one_line
 from zoo.core import files
-from zoo.runs import results, run_directory
+from zoo.runs import metrics_json, run_directory
 from zoo.runs.command_line import CHECKPOINT, RESUME, CommandLine, take
 
 FILE = "slurm_job"  # of a run
@@ -84,7 +84,7 @@ def take_up(command_line: CommandLine) -> CommandLine | None:
     run = run_directory.newest(command_line.runs_dir, is_own)
     if run is None:
         return command_line
-    is_finished = (run / results.FILE).is_file()
+    is_finished = (run / metrics_json.FILE).is_file()
     if os.environ.get("SLURM_PROCID", "0") == "0":
         does = f"has finished its run: {run}" if is_finished else "goes on with its run."
         print(f"Job {job()} was queued again, and {does}", flush=True)

@@ -17,11 +17,11 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import Ended, InputError, RunError
 from zoo.core.classifier import Classifier, Stage
 from zoo.core.signals import Stopped, stopping_at_once
-from zoo.runs import results, run_directory
+from zoo.runs import metrics_json, run_directory
 from zoo.runs.checkpoints import LAST
 from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
-from zoo.training import callback_checks, evaluation_results, processes, run_logger, slurm
+from zoo.training import callback_checks, processes, run_logger, slurm, stage_results
 from zoo.training.callbacks.graceful_stop import GracefulStop
 from zoo.training.callbacks.history import History
 from zoo.training.callbacks.progress import EpochLine, ProgressBar
@@ -85,11 +85,11 @@ class TrainerCommand:
 
     def report(self, stage: Stage, checkpoint: str | None, directory: Path | None, facts: dict[str, Any]) -> None:
         """Print the metrics of the last pass over `stage`, and write them with `facts` to `directory`, if any."""
-        evaluation_results.show(self.model, self.data, stage)
+        stage_results.show(self.model, self.data, stage)
         if directory is None:
             return
         facts = {"seed": self.config.seed_everything, "checkpoint": checkpoint, **facts}
-        evaluation_results.write(self.trainer, self.model, self.data, stage, directory, facts)
+        stage_results.write(self.trainer, self.model, self.data, stage, directory, facts)
         processes.say(f"Results: {directory}")
         if run_logger.run_loggers(self.trainer):
             # A run that goes on may be a stranger's, and so its runs_dir.
@@ -162,7 +162,7 @@ class TrainerCommand:
         """Return what is left of a run that ended early, and how to go on with it."""
         if self.run_dir is None:
             return "nothing was written"
-        if (self.run_dir / results.FILE).is_file():
+        if (self.run_dir / metrics_json.FILE).is_file():
             return f"the run was finished: {self.run_dir}"
         if self.last is None:
             return "nothing was saved"

@@ -14,7 +14,7 @@ from zoo.evaluation.latency import TURNS, measure
 from zoo.evaluation.sections.common import plot
 from zoo.evaluation.subject import Subject
 from zoo.plots import learning_curves
-from zoo.runs import configs, metrics_csv, results, run_directory
+from zoo.runs import configs, metrics_csv, metrics_json, run_directory
 from zoo.trained.inference import BATCH_SIZE
 from zoo.trained.trained_model import Trained
 
@@ -58,7 +58,7 @@ def speed(subject: Subject) -> Section:
 
 def origin(subject: Subject) -> Section:
     text = yaml.safe_dump(_without_null(_config(subject.trained)), sort_keys=False, allow_unicode=True)
-    versions = {name.replace("-", "_"): Fact(name, version) for name, version in results.versions().items()}
+    versions = {name.replace("-", "_"): Fact(name, version) for name, version in metrics_json.versions().items()}
     made = {"date": Fact("Made on", time.strftime("%Y-%m-%d"))}
     return Section("origin", "Config and versions", [Facts(made | versions), Listing("config", "The config", text)])
 

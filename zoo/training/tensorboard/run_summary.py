@@ -20,8 +20,8 @@ from torch.utils.tensorboard.summary import text
 
 from zoo.core import files, markup
 from zoo.core.classifier import Classifier, count_parameters
-from zoo.runs import configs, results
-from zoo.training import evaluation_results
+from zoo.runs import configs, metrics_json
+from zoo.training import stage_results
 from zoo.training.callbacks.history import History
 from zoo.training.tensorboard import observing
 
@@ -173,7 +173,7 @@ def _set(value: Any) -> Any:
 
 def environment_text(argv: Sequence[str], trainer: L.Trainer) -> str:
     command = without_places(shlex.join(["python", "cli.py", *argv]))
-    rows = {"hardware": evaluation_results.hardware(trainer)} | results.versions()
+    rows = {"hardware": stage_results.hardware(trainer)} | metrics_json.versions()
     first, *others = (f"| {name} | {value} |" for name, value in rows.items())
     return "\n".join([markup.code(command), "", first, "|-|-|", *others, ""])
 

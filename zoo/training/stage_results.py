@@ -10,13 +10,13 @@ import torch
 from datamodules.cifar10 import CIFAR10DataModule
 from zoo.core import devices, files
 from zoo.core.classifier import Classifier, Stage, count_parameters
-from zoo.runs import metrics_csv, results
+from zoo.runs import metrics_csv, metrics_json
 from zoo.training import run_logger
 
 
 def show(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> None:
     """Print the metrics of the model's last pass over `stage`."""
-    print(f"\n{results.table(_title(model, data, stage), model.results[stage], data.class_names)}\n", flush=True)
+    print(f"\n{metrics_json.table(_title(model, data, stage), model.results[stage], data.class_names)}\n", flush=True)
 
 
 def write(
@@ -39,16 +39,16 @@ def write(
         },
         **facts,
         f"{stage}/images": _images(summary),
-        **results.flatten(stage, summary, data.class_names),
+        **metrics_json.flatten(stage, summary, data.class_names),
         "hardware": hardware(trainer),
-        "versions": results.versions(),
+        "versions": metrics_json.versions(),
     }
     if facts.get("checkpoint"):
         content["checkpoint"] = os.path.relpath(facts["checkpoint"], directory)
     _draw(trainer, data, stage, _title(model, data, stage), summary, directory)
     for logger in run_logger.run_loggers(trainer):
         logger.publish_test()
-    results.write_json(directory / results.FILE, content)
+    metrics_json.write_json(directory / metrics_json.FILE, content)
 
 
 def _images(summary: dict[str, Any]) -> int:

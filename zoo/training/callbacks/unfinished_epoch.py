@@ -8,7 +8,7 @@ from torch import Tensor
 from zoo.core.classifier import Classifier
 
 
-class EpochMetrics(L.Callback):
+class UnfinishedEpoch(L.Callback):
     """Saves the training metrics of the epoch so far and the last validation's, and restores them in a resumed run."""
 
     def __init__(self) -> None:
