@@ -489,12 +489,14 @@ def _no_patience(monkeypatch) -> None:
     communicate = subprocess.Popen.communicate
 
     def until_it_hangs(process, input=None, timeout=None):
+        hangs = False
         while True:
             try:
                 return communicate(process, input, 0.05)
             except subprocess.TimeoutExpired as late:
-                if timeout is not None and Path(f"hangs-{process.pid}").exists():
+                if hangs and timeout is not None:
                     raise subprocess.TimeoutExpired(process.args, timeout, late.output, late.stderr) from None
+                hangs = Path(f"hangs-{process.pid}").exists()  # what it wrote before is read in the next round
 
     monkeypatch.setattr(subprocess.Popen, "communicate", until_it_hangs)
 
