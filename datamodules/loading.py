@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -163,9 +163,21 @@ class TrainLoader(DataLoader[Batch]):
 
 
 def _prefetched(blocks: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield blocks while a thread fetches the next one."""
-    with ThreadPoolExecutor(1, "next-block") as thread:
-        following = thread.submit(next, blocks, None)
+    """Yield blocks while a thread fetches the next one.
+
+    Each block has a thread of its own: after an error in the loop, one thread for all would wait for ever.
+    """
+    following = _in_a_thread(blocks)
+    try:
         while (block := following.result()) is not None:
-            following = thread.submit(next, blocks, None)
+            following = _in_a_thread(blocks)
             yield block
+    finally:
+        wait([following])
+
+
+def _in_a_thread(blocks: Iterator[Batch]) -> Future[Batch | None]:
+    thread = ThreadPoolExecutor(1, "next-block")
+    following = thread.submit(next, blocks, None)
+    thread.shutdown(wait=False)  # it ends after the block
+    return following

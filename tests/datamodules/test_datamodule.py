@@ -305,6 +305,18 @@ def watched(fetch, makers):
     return watched_fetch
 
 
+def test_no_thread_waits_for_a_loop_that_was_left(monkeypatch):
+    """The iterator is still referenced, as by the traceback of an error in the loop."""
+    monkeypatch.setattr("datamodules.loading.FETCHED_IMAGES", 16)
+    monkeypatch.setattr("os.cpu_count", lambda: torch.get_num_threads() + 1)
+    before = set(threading.enumerate())
+    iterator = iter(open_module().train_dataloader())
+    next(iterator)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def test_what_fails_in_a_thread_is_told(monkeypatch):
     def fail(*args):
         raise MemoryError("no room")

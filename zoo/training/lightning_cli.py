@@ -25,7 +25,7 @@ from zoo.training import option_checks, processes, slurm
 from zoo.training.parser import ZooParser, check_class, parsing
 from zoo.training.trainer import ZooTrainer
 
-# The types of `options.OWN`.
+# Types of the options that name a class.
 CLASSES: dict[str, Any] = {
     "optimizer": OptimizerCallable | None,
     "lr_schedule": Schedule | None,
