@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
 from typing import NamedTuple
 
 import torch
@@ -167,17 +168,30 @@ def _prefetched(blocks: Iterator[Batch]) -> Iterator[Batch]:
 
     Each block has a thread of its own: after an error in the loop, one thread for all would wait for ever.
     """
-    following = _in_a_thread(blocks)
+    following = _NextBlock(blocks)
     try:
         while (block := following.result()) is not None:
-            following = _in_a_thread(blocks)
+            following = _NextBlock(blocks)
             yield block
     finally:
-        wait([following])
+        following.join()
 
 
-def _in_a_thread(blocks: Iterator[Batch]) -> Future[Batch | None]:
-    thread = ThreadPoolExecutor(1, "next-block")
-    following = thread.submit(next, blocks, None)
-    thread.shutdown(wait=False)  # it ends after the block
-    return following
+class _NextBlock(Thread):
+    """Fetches a block in a thread that starts at once."""
+
+    def __init__(self, blocks: Iterator[Batch]) -> None:
+        super().__init__(name="next-block")
+        self._blocks, self._future = blocks, Future[Batch | None]()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._future.set_result(next(self._blocks, None))
+        except BaseException as error:
+            self._future.set_exception(error)
+
+    def result(self) -> Batch | None:
+        """Return the block, or None at the end, once the thread has ended; or raise its error."""
+        self.join()
+        return self._future.result()
