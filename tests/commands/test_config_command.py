@@ -12,6 +12,7 @@ import yaml
 
 import cli
 from tests import plugins
+from tests.helpers import refusal
 from zoo.catalogue import model_facts, registry
 from zoo.core import schedules
 
@@ -160,12 +161,9 @@ CASES = {
 
 @pytest.mark.parametrize("command", CASES)
 def test_bad_input_is_one_line(command, capsys):
-    assert cli.main(command.split()) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.count("\n") == 1
+    line = refusal(capsys, *command.split())
     for text in CASES[command]:
-        assert text in output.err
+        assert text in line
     assert not list(Path().iterdir())
 
 

@@ -107,7 +107,7 @@ def test_files_that_have_changed_are_read_again(official_layout, tmp_path):
     with shared_reads(splits):
         before = labels()
         (split,) = splits.values()
-        split.labels[:] = 7  # whoever reads the files again does not see this
+        split.labels[:] = 7  # to be undone only by another reading of the files
         assert (labels() == 7).all()
         (folder / "test_batch").touch()
         np.testing.assert_array_equal(labels(), before)

@@ -73,7 +73,7 @@ def apart(check: Callable[[], Iterable[Finding]], fix: str, seconds: float = CHE
 def answer(module: str, function: str) -> None:
     """Print each finding of a check as a line of JSON, then null if the check ran to its end, and end the process."""
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a package prints on import is no finding
+    os.dup2(2, 1)  # keep what a package prints on import out of the findings
     for finding in itertools.chain(getattr(import_module(module), function)(), [None]):
         print(json.dumps(finding), file=lines, flush=True)
     os._exit(0)  # a package may have started threads

@@ -257,7 +257,7 @@ def threads() -> Finding:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # a quota of "max" is no limit
+    with suppress(OSError, ValueError):  # "max" stands for no limit
         quota, period = map(int, CPU_LIMIT.read_text().split())
         cores = min(cores, math.ceil(quota / period))
     is_crowded = torch.get_num_threads() > cores
