@@ -28,9 +28,9 @@ from lightning.pytorch.callbacks import LambdaCallback
 from torch import Tensor
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from zoo.catalogue import registry
+from zoo.core.about import FROM_DATA
 from zoo.core.classifier import Classifier
 from zoo.trained import inference, trained_model
 from zoo.training import model_checks
@@ -66,6 +66,7 @@ def check_model(model_class: type[Classifier], **arguments: Any) -> None:
             trainer = _check_training(model)
             _check_checkpoint(model, trainer, Path(folder) / f"{num_classes}.ckpt")
         _check_logits(_build(model_class, arguments, 3))
+        _check_other_images(model_class, arguments)
 
 
 def check_two_processes(*model_classes: type[Classifier], **arguments: Any) -> None:
@@ -193,7 +194,7 @@ def _check_seed(model: Classifier, arguments: dict[str, Any]) -> None:
 
 
 def _check_logits(model: Classifier) -> None:
-    name, images = type(model).__name__, _images()
+    name, images = type(model).__name__, _images(model)
     with _explained(f"{name} cannot compute the logits of uint8 images {tuple(images.shape)}", model):
         logits, alone = _logits(model, images), _logits(model, images[2:3])
     expected = (len(images), model.num_outputs)
@@ -205,11 +206,18 @@ def _check_logits(model: Classifier) -> None:
     if not logits.isfinite().all():
         fix = "images are uint8 pixels, 0 to 255, for self.normalize, and weights start small"
         _fail(f"{name}'s logits are not finite before any training: {fix}")
-    if not torch.equal(images, _images()):
+    if not torch.equal(images, _images(model)):
         _fail(f"{name}'s forward changes the images: compute on a copy")
     if not _close(alone, logits[2:3]):
         fix = "in evaluation mode they must not (batch norm and dropout by their modules, which model.eval() switches)"
         _fail(f"{name}'s logits of an image depend on the other images of the batch, or on chance: {fix}")
+
+
+def _check_other_images(model_class: type[Classifier], arguments: dict[str, Any]) -> None:
+    """Check the logits of gray images of 28 x 28 pixels, unless the model is for color images of 32 x 32 alone."""
+    if inspect.signature(model_class).parameters.keys() >= set(FROM_DATA):
+        with suppress(InputError):  # the model says that it cannot
+            _check_logits(_build(model_class, arguments | {"channels": 1, "image_size": 28}, 10))
 
 
 def _check_as_fit(model: Classifier) -> None:
@@ -221,7 +229,7 @@ def _check_as_fit(model: Classifier) -> None:
 
 
 def _check_copy(model: Classifier) -> None:
-    name, images = type(model).__name__, _images()
+    name, images = type(model).__name__, _images(model)
     before = _logits(model, images)
     with _explained(f"{name} cannot be copied by copy.deepcopy", model):
         copied = copy.deepcopy(model)
@@ -234,9 +242,9 @@ def _check_copy(model: Classifier) -> None:
         _fail(f"{problem}: forward must reach its weights through self")
 
 
-def _images() -> Tensor:
-    """Return six images, uint8 (6, 3, 32, 32): a black one, a white one, and noise."""
-    images = torch.randint(256, (6, *CIFAR10.shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def _images(model: Classifier) -> Tensor:
+    """Return six images, uint8 (6, c, h, w): a black one, a white one, and noise."""
+    images = torch.randint(256, (6, *model.image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[0], images[1] = 0, 255
     return images
 
@@ -310,7 +318,7 @@ def _check_checkpoint(model: Classifier, trainer: L.Trainer, path: Path) -> None
         rebuilt = trained_model.build(type(model), json.loads(json.dumps(dict(model.hparams))))
         rebuilt.load_state_dict(again.state_dict())
     for copied in (again, rebuilt):
-        if not _close(_logits(copied, _images()), _logits(model, _images())):
+        if not _close(_logits(copied, _images(model)), _logits(model, _images(model))):
             fix = "keep what it learns in parameters, and what it computes with besides in buffers (register_buffer)"
             _fail(f"{name} gives other logits once it is read back from a checkpoint: {fix}")
 

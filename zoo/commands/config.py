@@ -17,6 +17,7 @@ from zoo.catalogue import anatomy, registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser
 from zoo.core import about
+from zoo.core.about import FROM_DATA
 from zoo.runs import configs, options
 from zoo.runs.command_line import CommandLine
 from zoo.runs.options import help_text
@@ -132,8 +133,8 @@ def _head(name: str, own: str, command: str) -> list[str]:
 
 
 def _arguments(cls: type) -> list[anatomy.Argument]:
-    """Return the arguments of a class, without the number of classes, which follows from the task."""
-    return [argument for argument in anatomy.arguments(cls) if argument.name != "num_classes"]
+    """Return the arguments of a class, without those that follow from the data."""
+    return [argument for argument in anatomy.arguments(cls) if argument.name not in FROM_DATA]
 
 
 def _optimizer_arguments(cls: type) -> list[anatomy.Argument]:

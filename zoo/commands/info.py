@@ -13,6 +13,7 @@ from zoo.commands import output
 from zoo.commands.arguments import Parser
 from zoo.commands.list import as_json, make_row
 from zoo.core import about, text_table
+from zoo.core.about import FROM_DATA
 from zoo.runs import configs
 from zoo.runs.command_line import CommandLine
 
@@ -98,7 +99,7 @@ UNBROKEN: Any = {"break_long_words": False, "break_on_hyphens": False}  # for li
 def _argument_lines(argument: Mapping[str, Any]) -> Iterator[str]:
     kind = f": {argument['type']}" if argument["type"] else ""
     yield f"  {argument['name']}{kind}" + (", required" if argument["required"] else f" = {argument['default']!r}")
-    text = argument["text"] + (" Follows from --data.task." if argument["name"] == "num_classes" else "")
+    text = argument["text"] + (" Follows from the data." if argument["name"] in FROM_DATA else "")
     if text:
         yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, **UNBROKEN)
 

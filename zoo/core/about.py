@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from datamodules.errors import InputError
 
+FROM_DATA = ("num_classes", "channels", "image_size")  # arguments of a model that follow from the data
+
 
 class About(NamedTuple):
     """Facts about a model that its code does not tell. All of them are optional."""

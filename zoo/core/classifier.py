@@ -1,9 +1,11 @@
 """`Classifier`: what every model of the zoo is, whether PyTorch or NumPy computes its gradients."""
 
+import inspect
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from statistics import fmean
 from typing import Any, ClassVar, Literal, cast
 
 import lightning as L
@@ -18,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.data_sets import CIFAR10
 from datamodules.loading import Batch
-from zoo.core.about import About
+from zoo.core.about import FROM_DATA, About
 from zoo.core.inputs import as_batch, check_images
 from zoo.core.metrics import ClassificationMetrics
 from zoo.core.schedules import Constant, Schedule
@@ -45,7 +47,7 @@ class EveryStepLR(LambdaLR):
 
 
 class Classifier(L.LightningModule, ABC):
-    """Classifies 32 x 32 colour images, given as plain uint8 pixels.
+    """Classifies small square images, given as plain uint8 pixels.
 
     A model of your own is a subclass of `TorchClassifier`, which PyTorch differentiates, or of `NumPyClassifier`, which
     `zoo.scratch` differentiates. A complete model, in a file my_net.py:
@@ -58,9 +60,12 @@ class Classifier(L.LightningModule, ABC):
         class MyNet(TorchClassifier):
             "A convolution in large steps, and a linear layer."
 
-            def __init__(self, width: int = 16, num_classes: int = 10) -> None:
-                super().__init__(num_classes)
-                convolution, linear = nn.Conv2d(3, width, 8, stride=8), nn.Linear(width * 4 * 4, self.num_outputs)
+            def __init__(
+                self, width: int = 16, num_classes: int = 10, channels: int = 3, image_size: int = 32
+            ) -> None:
+                super().__init__(num_classes, channels, image_size)
+                convolution = nn.Conv2d(channels, width, 8, stride=8)
+                linear = nn.Linear(width * (image_size // 8) ** 2, self.num_outputs)
                 self.net = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), linear)
 
 
@@ -72,8 +77,9 @@ class Classifier(L.LightningModule, ABC):
 
     The contract, most of which `zoo.testing` checks. A model:
 
-    - calls `super().__init__(num_classes)` in its `__init__`, which takes the argument `num_classes`. All other
-      arguments have types and defaults, and are numbers, texts or lists of them: configs and checkpoints keep them.
+    - calls `super().__init__(num_classes, channels, image_size)` in its `__init__`, which takes these three arguments.
+      A model without the last two is for color images of 32 x 32 pixels alone. All other arguments have types and
+      defaults, and are numbers, texts or lists of them: configs and checkpoints keep them.
     - takes uint8 pixels, and returns `num_outputs` logits per image, without softmax or sigmoid. In evaluation mode the
       logits of an image depend on that image alone.
     - keeps what it learns in parameters, each of which gets a gradient or is frozen, and everything else that it
@@ -86,28 +92,33 @@ class Classifier(L.LightningModule, ABC):
     Args:
         num_classes: at least 2. Two classes have a single logit, whose sigmoid is the probability of class 1; more
             classes have one logit each.
+        channels: of an image.
+        image_size: height and width of an image in pixels.
+
+    The command line takes the three from the data.
 
     Attributes:
         make_optimizer: builds the optimizer from the parameters, or from groups of them (`parameter_groups`).
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
         cpu_only: whether the model computes on the CPU alone.
-        normalization: names of the attributes that hold factor and summand of the pixels.
+        scale, shift: normalization, float32 (image_size * channels,): pixel * scale + shift for a row of pixels.
+            Training takes them from the data module, and a checkpoint keeps them.
         results: metrics of the last pass over "val" and "test" (see `zoo.core.metrics.summarize`).
         logged_names: names of the metrics that the model has logged so far.
     """
 
     default_optimizer: ClassVar[dict[str, Any]] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
     cpu_only: ClassVar[bool] = False
-    normalization: ClassVar[tuple[str, str]] = ("scale", "shift")
     about: ClassVar[About] = About()
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
         super().__init__()
-        self.save_hyperparameters()  # of the subclass's __init__, too: it looks through the frames of its callers
-        self.num_classes = num_classes
+        # Of the subclass's __init__, too: it looks through the frames of its callers.
+        self.save_hyperparameters(ignore=_undeclared(type(self)))
+        self.num_classes, self.channels, self.image_size = num_classes, channels, image_size
         self.make_optimizer: Callable[[Any], Optimizer] = self._make_default_optimizer
         self.lr_schedule: Schedule = Constant()
         self.results: dict[str, dict[str, Any]] = {}
@@ -117,14 +128,37 @@ class Classifier(L.LightningModule, ABC):
         self._last_lr: float | None = None
         # "train" alone is no valid key: modules have an attribute of that name.
         self.metrics = nn.ModuleDict({f"{stage}_metrics": ClassificationMetrics(num_classes) for stage in STAGES})
-        self.example_input_array = torch.zeros(1, *CIFAR10.shape, dtype=torch.uint8)  # for the summary of the model
-        mean, std = torch.tensor(CIFAR10.mean), torch.tensor(CIFAR10.std)
-        self.register_buffer("scale", (1 / (255 * std)).repeat(CIFAR10.side), persistent=False)
-        self.register_buffer("shift", (-mean / std).repeat(CIFAR10.side), persistent=False)
+        self.example_input_array = torch.zeros(1, *self.image_shape, dtype=torch.uint8)  # for the model's summary
+        self.register_buffer("scale", torch.empty(image_size * channels))
+        self.register_buffer("shift", torch.empty(image_size * channels))
+        self.keeps_normalization = False
+        self.set_normalization(*_usual_normalization(channels))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image: (channels, image_size, image_size)."""
+        return self.channels, self.image_size, self.image_size
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Standardize pixels by mean and standard deviation of each channel, on a scale of 0 to 1."""
+        means, stds = torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+        self.scale.copy_((1 / (255 * stds)).repeat(self.image_size))
+        self.shift.copy_((-means / stds).repeat(self.image_size))
+
+    def keep_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Standardize pixels by these values, whatever the data's are; (0, ...) and (1, ...) divide by 255 alone."""
+        self.set_normalization(mean, std)
+        self.keeps_normalization = True
+
+    def setup(self, stage: str) -> None:
+        """Take over the normalization of the training images."""
+        normalization = getattr(getattr(self.trainer, "datamodule", None), "normalization", None)
+        if stage == "fit" and normalization is not None and not self.keeps_normalization:
+            self.set_normalization(*normalization)
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, float (n, `num_outputs`), of uint8 images (n, 3, 32, 32)."""
+        """Return the logits, float (n, `num_outputs`), of uint8 images (n, channels, image_size, image_size)."""
 
     @abstractmethod
     def training_step(self, batch: Batch, batch_idx: int) -> Any:
@@ -136,12 +170,12 @@ class Classifier(L.LightningModule, ABC):
         return 1 if self.num_classes == 2 else self.num_classes
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return (x / 255 - mean) / std of uint8 pixels (n, 3, 32, 32), in the model's dtype and channels_last.
+        """Return (x / 255 - mean) / std of uint8 pixels (n, c, h, w), in the model's dtype and channels_last.
 
-        Rows of 32 pixels x 3 channels are contiguous in that memory format.
+        In that memory format, a row of pixels with all channels is contiguous.
         """
-        check_images(images)
-        side, channels = CIFAR10.side, CIFAR10.channels
+        check_images(images, self.image_shape)
+        side, channels = self.image_size, self.channels
         rows = images.permute(0, 2, 3, 1).reshape(-1, side * channels).to(self.scale.dtype)
         return torch.addcmul(self.shift, rows, self.scale).view(-1, side, side, channels).permute(0, 3, 1, 2)
 
@@ -183,7 +217,7 @@ class Classifier(L.LightningModule, ABC):
         # Lightning's summary and exporters pass in the example input, too: images alone.
         if trainer is None or batch is self.example_input_array or trainer.state.finished:
             return batch
-        return as_batch(batch, needs_labels=not trainer.predicting)
+        return as_batch(batch, self.image_shape, needs_labels=not trainer.predicting)
 
     # Optimizer and schedule.
 
@@ -363,6 +397,20 @@ class Classifier(L.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the path of the class, unless a callback has added that of the registry."""
         checkpoint.setdefault("class_path", f"{type(self).__module__}.{type(self).__qualname__}")
+
+
+def _undeclared(model: type) -> list[str]:
+    """Return the arguments of `Classifier` that a model's __init__ does not take."""
+    parameters = inspect.signature(model).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return [] if takes_any else [name for name in FROM_DATA if name not in parameters]
+
+
+def _usual_normalization(channels: int) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and standard deviation of each channel for a model that has seen no data: those of CIFAR-10."""
+    if channels == len(CIFAR10.mean):
+        return CIFAR10.mean, CIFAR10.std
+    return [fmean(CIFAR10.mean)] * channels, [fmean(CIFAR10.std)] * channels
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -7,18 +7,15 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.fx import Proxy
 
-from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from datamodules.loading import Batch
 
-IMAGE = CIFAR10.shape
-CHANNELS, SIDE, _ = IMAGE
-EXPECTED = f"uint8 (n, {CHANNELS}, {SIDE}, {SIDE}), plain pixels of 0 to 255"
+Shape = tuple[int, int, int]  # of an image: channels, height, width
 UNKNOWN = -1  # label or index that a data loader does not provide
 
 
-def check_images(images: Tensor, differentiable: bool = True) -> None:
-    """Raise InputError, which says how to convert the images, unless they are uint8 (n, 3, 32, 32).
+def check_images(images: Tensor, shape: Shape, differentiable: bool = True) -> None:
+    """Raise InputError, which says how to convert the images, unless they are uint8 (n, *shape).
 
     `differentiable` accepts floating-point pixels of 0 to 255 that require a gradient, for attribution.
     """
@@ -26,17 +23,21 @@ def check_images(images: Tensor, differentiable: bool = True) -> None:
         return
     if (
         isinstance(images, Tensor)
-        and images.shape[1:] == IMAGE
+        and images.shape[1:] == shape
         and (images.dtype is torch.uint8 or (differentiable and images.requires_grad))
     ):
         return
-    raise InputError(f"the images are {_describe(images)}; expected {EXPECTED}: {_remedy(images)}")
+    raise InputError(f"the images are {_describe(images)}; expected {_expected(shape)}: {_remedy(images, shape)}")
 
 
 def black_images(model: LightningModule, n: int = 1) -> Tensor:
-    """Return n black images of the shape that a model takes, uint8 (n, 3, 32, 32), on its device."""
+    """Return n black images of the shape that a model takes, uint8, on its device."""
     shape = cast(Tensor, model.example_input_array).shape[1:]
     return torch.zeros(n, *shape, dtype=torch.uint8, device=model.device)
+
+
+def _expected(shape: Shape) -> str:
+    return f"uint8 (n, {', '.join(map(str, shape))}), plain pixels of 0 to 255"
 
 
 def _describe(value: Any) -> str:
@@ -47,20 +48,22 @@ def _describe(value: Any) -> str:
     return f"a {kind}" if shape is None else f"a {kind} of shape {tuple(shape)}"
 
 
-def _remedy(images: Any) -> str:
+def _remedy(images: Any, expected: Shape) -> str:
     if not isinstance(images, Tensor):
         return "torch.as_tensor converts an array"
     shape = tuple(images.shape)
-    if shape == IMAGE:
+    channels, height, width = expected
+    if shape == expected:
         return "add the dimension of the batch, images[None]"
-    if len(shape) == 4 and shape[1:] == (SIDE, SIDE, CHANNELS):
+    if len(shape) == 4 and shape[1:] == (height, width, channels):
         return "move the channels to the front, images.permute(0, 3, 1, 2)"
-    if len(shape) == 4 and shape[1] == CHANNELS and shape[2:] != (SIDE, SIDE):
-        return f"resize them to {SIDE} x {SIDE} pixels, as zoo.trained.image_files.read does"
-    if len(shape) == 4 and shape[1:] == (1, SIDE, SIDE):
-        return f"repeat the grey channel, images.expand(-1, {CHANNELS}, -1, -1)"
-    if shape[1:] != IMAGE:
-        return f"give red, green and blue of {SIDE} x {SIDE} pixels for each image"
+    if len(shape) == 4 and shape[1] == channels and shape[2:] != (height, width):
+        return f"resize them to {height} x {width} pixels, as zoo.trained.image_files.read does"
+    if len(shape) == 4 and shape[1:] == (1, height, width):
+        return f"repeat the grey channel, images.expand(-1, {channels}, -1, -1)"
+    if shape[1:] != expected:
+        colors = "red, green and blue" if channels == 3 else f"{channels} channel{'s' * (channels != 1)}"
+        return f"give {colors} of {height} x {width} pixels for each image"
     if images.is_floating_point():
         return (
             "the model normalizes pixels itself; leave ToTensor and Normalize out of the data set, or turn 0..1 into "
@@ -69,11 +72,12 @@ def _remedy(images: Any) -> str:
     return "convert them, images.to(torch.uint8)"
 
 
-def as_batch(batch: Any, needs_labels: bool = True) -> Batch:
+def as_batch(batch: Any, shape: Shape, needs_labels: bool = True) -> Batch:
     """Return a data loader's batch as a `Batch`, with int64 labels; missing labels and indices are `UNKNOWN`.
 
     Args:
         batch: a `Batch`, or a tuple or list of images, labels and, optionally, indices; else InputError is raised.
+        shape: of an image, for the message of an error.
         needs_labels: False for predictions, which images alone suffice for.
     """
     if isinstance(batch, Batch):
@@ -87,7 +91,7 @@ def as_batch(batch: Any, needs_labels: bool = True) -> Batch:
     ):
         raise InputError(
             f"a batch of the data loader is {_contents(batch)}; expected (images, labels), "
-            f"images {EXPECTED} and labels int64 (n,)"
+            f"images {_expected(shape)} and labels int64 (n,)"
         )
     images, *others = parts
     unknown = torch.full((len(images),), UNKNOWN, device=images.device)

@@ -17,7 +17,6 @@ from threadpoolctl import threadpool_info
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from datamodules.loading import Batch
 from zoo.core import devices
@@ -45,19 +44,19 @@ class NumPyClassifier(Classifier):
     """A classifier around a network of `zoo.scratch`; a subclass says which one:
 
         class TinyNet(NumPyClassifier):
-            def __init__(self, num_classes: int = 10) -> None:
-                super().__init__(num_classes)
-                layer = Dense(3072, self.num_outputs, Identity(), he, self.rng())
+            def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
+                super().__init__(num_classes, channels, image_size)
+                layer = Dense(self.num_inputs, self.num_outputs, Identity(), he, self.rng())
                 self.set_network(Network([layer]), CategoricalCrossEntropy())
 
     The network computes in float32 on the CPU, whatever device the trainer has. Lightning's own work around a step
     takes longer than a step of a small network, so that one call of `training_step` makes several.
 
     Attributes:
-        network: maps normalized pixels, float32 (n, 3072), ordered by row, column and colour, to logits, float32
-            (n, `num_outputs`).
+        network: maps normalized pixels, float32 (n, `num_inputs`), ordered by row, column and channel, to logits,
+            float32 (n, `num_outputs`).
+        num_inputs: pixels of an image times its channels.
         regularizers: penalties on the weights of every layer; the reported losses leave them out.
-        pixel_scale, pixel_shift: normalization, float32 tensors (3072,): pixel * scale + shift.
         batches_per_call: the most steps that one call of `training_step` makes.
         threads: limit for NumPy and PyTorch. A second thread gains little for products of this size, and waiting for it
             on a busy machine takes many times as long as the work.
@@ -68,7 +67,6 @@ class NumPyClassifier(Classifier):
         "init_args": {"lr": 0.01},
     }
     cpu_only: ClassVar[bool] = True
-    normalization: ClassVar[tuple[str, str]] = ("pixel_scale", "pixel_shift")
     batches_per_call: ClassVar[int] = 50
     threads: ClassVar[int] = 1
 
@@ -76,11 +74,11 @@ class NumPyClassifier(Classifier):
     objective: Loss
     regularizers: Sequence[Regularizer]
 
-    def __init__(self, num_classes: int = 10) -> None:
-        super().__init__(num_classes)
+    def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
+        super().__init__(num_classes, channels, image_size)
         self.automatic_optimization = False
-        self.pixel_scale, self.pixel_shift = self.scale.repeat(CIFAR10.side), self.shift.repeat(CIFAR10.side)
-        self._inputs = torch.empty(0, len(self.pixel_scale))
+        self.num_inputs = channels * image_size**2
+        self._inputs = torch.empty(0, self.num_inputs)
         self._clip: tuple[float, str] | None = None
         self._called_every: list[int] = []
 
@@ -130,7 +128,11 @@ class NumPyClassifier(Classifier):
         return batch
 
     def torch_module(self) -> TorchTwin:
-        return TorchTwin(self.network, self.pixel_scale, self.pixel_shift)
+        return TorchTwin(self.network, *self.pixel_normalization(), self.image_shape)
+
+    def pixel_normalization(self) -> tuple[Tensor, Tensor]:
+        """Return factor and summand of each of the network's inputs, float32 (`num_inputs`,)."""
+        return self.scale.repeat(self.image_size), self.shift.repeat(self.image_size)
 
     def compute_threads(self) -> int:
         """Return the number of threads of NumPy's matrix products."""
@@ -139,15 +141,17 @@ class NumPyClassifier(Classifier):
     # Inputs and outputs.
 
     def normalized(self, images: Tensor) -> np.ndarray:
-        """Return uint8 pixels (n, 3, 32, 32) as float32 (n, 3072). The next call reuses the memory."""
-        check_images(images, differentiable=False)
+        """Return uint8 pixels (n, c, h, w) as float32 (n, `num_inputs`). The next call reuses the memory."""
+        check_images(images, self.image_shape, differentiable=False)
         n = images.shape[0]
         rows = images.cpu().permute(0, 2, 3, 1).reshape(n, -1)
         if n > self._inputs.shape[0]:
             with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside it
                 self._inputs = torch.empty(rows.shape)
         # PyTorch converts bytes to floats twice as fast as NumPy.
-        return self._inputs[:n].copy_(rows).mul_(self.pixel_scale).add_(self.pixel_shift).numpy()
+        inputs = self._inputs[:n].copy_(rows)
+        inputs.view(n * self.image_size, -1).mul_(self.scale).add_(self.shift)  # row by row of the image
+        return inputs.numpy()
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in `training_step`
     def forward(self, images: Tensor) -> Tensor:
@@ -192,7 +196,8 @@ class NumPyClassifier(Classifier):
         return [FewThreads(self.threads)]
 
     def setup(self, stage: str) -> None:
-        """Check the trainer, for a run without the command line."""
+        """Take over the normalization, and check the trainer, for a run without the command line."""
+        super().setup(stage)
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy) and strategy.root_device.type != "cpu":
             raise InputError(

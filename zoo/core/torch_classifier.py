@@ -14,7 +14,7 @@ class TorchClassifier(Classifier):
     """A classifier around an ordinary `nn.Module`, which a subclass builds; `Classifier` has an example.
 
     Attributes:
-        net: maps normalized images, float (n, 3, 32, 32), to logits, float (n, `num_outputs`).
+        net: maps normalized images, float (n, channels, image_size, image_size), to logits, float (n, `num_outputs`).
         memory_format: of the images and of the weights of convolutions. channels_last makes convolutions faster on CPUs
             and recent GPUs; a network that calls `view` on images or feature maps needs `torch.contiguous_format`.
     """

@@ -17,24 +17,25 @@ from zoo.scratch.network import Network
 class TorchTwin(L.LightningModule):
     """A network of `zoo.scratch` as layers of PyTorch, with a copy of its weights.
 
-    The inputs of the first layer are in PyTorch's order: colour, row, column. The factor `scale` and the summand
-    `shift` of each pixel, float32 (3072,), are given in the network's order: row, column, colour.
+    The inputs of the first layer are in PyTorch's order: channel, row, column. The factor `scale` and the summand
+    `shift` of each pixel, float32 (pixels,), are given in the network's order: row, column, channel.
+    `shape` is that of an image: (channels, height, width).
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: Network, scale: Tensor, shift: Tensor) -> None:
+    def __init__(self, network: Network, scale: Tensor, shift: Tensor, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for Lightning's summary
-        self.register_buffer("scale", _colours_first(scale))
-        self.register_buffer("shift", _colours_first(shift))
+        self.example_input_array = torch.zeros(1, *shape, dtype=torch.uint8)  # for Lightning's summary
+        self.register_buffer("scale", _channels_first(scale, shape))
+        self.register_buffer("shift", _channels_first(shift, shape))
         self.layers = nn.Sequential(*(MODULES[type(layer)](layer) for layer in network.layers))
         first: Any = self.layers[0]
-        first.weight.data = _colours_first(first.weight.data).contiguous()
+        first.weight.data = _channels_first(first.weight.data, shape).contiguous()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits, float32 (n, K), of pixels from 0 to 255, uint8 or float32 (n, 3, 32, 32)."""
+        """Return the logits, float32 (n, K), of pixels from 0 to 255, uint8 or float32 (n, *shape)."""
         return self.layers(images.flatten(1) * self.scale + self.shift)
 
 
@@ -97,6 +98,7 @@ MODULES: dict[type, Callable[[Any], nn.Module]] = {
 }
 
 
-def _colours_first(values: Tensor) -> Tensor:
-    """Return values of pixels (..., 3072), in the order of row, column and colour, by colour, row and column."""
-    return values.unflatten(-1, (32, 32, 3)).movedim(-1, -3).flatten(-3)
+def _channels_first(values: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return values of pixels (..., pixels), in the order of row, column and channel, by channel, row and column."""
+    channels, height, width = shape
+    return values.unflatten(-1, (height, width, channels)).movedim(-1, -3).flatten(-3)

@@ -16,7 +16,7 @@ INSTALL = "numpy"  # what `probabilities` needs
 
 
 def content(model: Classifier, metadata: dict[str, str]) -> bytes:
-    """Return the file: `weights_0` (D, H), `bias_0` (H,), `activation_0` and so on, `scale` and `shift` (3072,).
+    """Return the file: `weights_0` (D, H), `bias_0` (H,), `activation_0` and so on, `scale` and `shift` (pixels,).
 
     Raises:
         InputError: if the model is no NumPy network, or has an activation that `probabilities` does not know.
@@ -25,7 +25,8 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
         other = f"{type(model).__name__} is none: take onnx, pt2 or safetensors"
         raise InputError(f"--format npz is for NumPy networks, and {other}")
     check_activations(model)
-    arrays: dict[str, Any] = {"scale": model.pixel_scale.numpy(), "shift": model.pixel_shift.numpy()}
+    scale, shift = model.pixel_normalization()
+    arrays: dict[str, Any] = {"scale": scale.numpy(), "shift": shift.numpy()}
     for k, layer in enumerate(model.network.layers):
         arrays |= {f"weights_{k}": layer.weights, f"bias_{k}": layer.bias}
         arrays[f"activation_{k}"] = type(layer.activation).__name__

@@ -9,12 +9,11 @@ INSTALL = "'cifar10-zoo[export]'"  # what `probabilities` needs
 
 
 def content(model: Classifier, metadata: dict[str, str]) -> bytes:
-    """Return the file: the `state_dict`, the normalization under the names of its attributes, and metadata."""
+    """Return the file: the `state_dict`, which includes the normalization, and metadata."""
     from safetensors.torch import save
 
-    tensors = model.state_dict() | {name: getattr(model, name) for name in model.normalization}
     # Copies: the format knows neither tensors that share memory, as in NumPy models, nor channels_last.
-    return save({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, metadata)
+    return save({name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}, metadata)
 
 
 def probabilities(path: str, images: np.ndarray) -> np.ndarray:
@@ -33,11 +32,8 @@ def probabilities(path: str, images: np.ndarray) -> np.ndarray:
     module = metadata["model"].rpartition(".")[0]
     if metadata["model"] not in registry.entries() and module not in sys.modules:  # a file must not choose code
         raise ImportError(f"its class is in {module}: where you trust that, import it first")
-    tensors = load_file(path)
     model = registry.load(metadata["model"])(**json.loads(metadata["arguments"]))
-    model.load_state_dict({name: tensors[name] for name in model.state_dict()})
-    for name in tensors.keys() - model.state_dict().keys():  # the normalization
-        setattr(model, name, tensors[name])
+    model.load_state_dict(load_file(path))
     model.eval()
     with torch.no_grad():
         return model.predict_probabilities(model(torch.from_numpy(images))).float().numpy()

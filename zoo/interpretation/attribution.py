@@ -17,8 +17,8 @@ Three methods, computed by captum, which the functions import themselves because
   https://arxiv.org/abs/1311.2901): the drop of the logit when a square of the image is covered, averaged over all
   squares that cover the pixel. It needs no gradients.
 
-The baseline, and the colour of the squares, is the mean colour of CIFAR-10's training images: normalization maps it
-to 0.
+The baseline, and the color of the squares, is the one that the model's normalization maps (nearly) to 0: the mean color
+of the training images.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datamodules.data_sets import CIFAR10
 from zoo.core.classifier import Classifier
 from zoo.interpretation import pixels
 from zoo.interpretation.class_activation import score
@@ -89,22 +88,22 @@ def occlusion(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     def explain(image: Tensor, label: Tensor) -> Tensor:
         maps = Occlusion(class_logit).attribute(
             image,
-            sliding_window_shapes=(3, SIDE, SIDE),
-            strides=(3, STRIDE, STRIDE),
+            sliding_window_shapes=(model.channels, SIDE, SIDE),
+            strides=(model.channels, STRIDE, STRIDE),
             baselines=baseline(model),
             additional_forward_args=(label,),
             perturbations_per_eval=COVERED_AT_ONCE,
         )
-        return maps[:, 0]  # a square covers all three colours
+        return maps[:, 0]  # a square covers all channels
 
     with torch.no_grad():
         return _each("occlusion", explain, model, images, classes)
 
 
 def baseline(model: Classifier) -> Tensor:
-    """Return the image of the mean colour, float32 (1, 3, 32, 32), on the model's device."""
-    colour = torch.tensor(CIFAR10.mean_color, dtype=torch.float32, device=model.device)
-    return colour.view(1, -1, 1, 1).expand(1, *CIFAR10.shape)
+    """Return the image of the mean color in whole bytes, float32 (1, c, h, w), on the model's device."""
+    color = (-model.shift / model.scale)[: model.channels].float().round()
+    return color.view(1, -1, 1, 1).expand(1, *model.image_shape)
 
 
 def _class_logit(model: Classifier) -> Explanation:

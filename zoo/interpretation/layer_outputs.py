@@ -1,5 +1,6 @@
 """The layers of a model and their outputs."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError, did_you_mean
 from zoo.core.classifier import Classifier
-from zoo.core.inputs import CHANNELS, SIDE, black_images
+from zoo.core.inputs import black_images
 from zoo.trained.inference import batches, evaluating
 
 
@@ -73,10 +74,10 @@ def first_weights(model: Classifier) -> Tensor | None:
         if weight is None:
             continue
         weight = weight.detach().float().cpu()
-        if isinstance(layer, nn.Conv2d) and weight.shape[1] == CHANNELS:
+        if isinstance(layer, nn.Conv2d) and weight.shape[1] == model.channels:
             return weight
-        if isinstance(layer, nn.Linear) and weight.shape[1] == CHANNELS * SIDE * SIDE:
-            return weight.reshape(-1, CHANNELS, SIDE, SIDE)  # in the order of `Flatten`
+        if isinstance(layer, nn.Linear) and weight.shape[1] == math.prod(model.image_shape):
+            return weight.reshape(-1, *model.image_shape)  # in the order of `Flatten`
         return None
     return None
 

@@ -24,17 +24,17 @@ class CNN(TorchClassifier):
         tags=("torch", "notebooks"),
     )
 
-    def __init__(self, num_classes: int = 10) -> None:
-        super().__init__(num_classes)
+    def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
+        super().__init__(num_classes, channels, image_size)
         self.net = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1),  # (n, 32, 32, 32)
+            nn.Conv2d(channels, 32, 3, padding=1),  # (n, 32, 32, 32)
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),  # (n, 32, 16, 16)
             nn.Conv2d(32, 64, 3, padding=1),  # (n, 64, 16, 16)
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),  # (n, 64, 8, 8)
             nn.Flatten(),  # (n, 4096)
-            nn.Linear(4096, 128),
+            nn.Linear(64 * (image_size // 4) ** 2, 128),
             nn.ReLU(inplace=True),
             nn.Linear(128, self.num_outputs),
         )
@@ -59,16 +59,16 @@ class ImprovedCNN(TorchClassifier):
         tags=("torch", "notebooks", "batch_norm", "dropout"),
     )
 
-    def __init__(self, dropout: float = 0.5, num_classes: int = 10) -> None:
-        super().__init__(num_classes)
+    def __init__(self, dropout: float = 0.5, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
+        super().__init__(num_classes, channels, image_size)
         if not 0 <= dropout < 1:
             raise InputError(f"--model.dropout={dropout} is out of range: give a number from 0 up to, not including, 1")
         self.net = nn.Sequential(
-            *_block(3, 64),  # (n, 64, 16, 16)
+            *_block(channels, 64),  # (n, 64, 16, 16)
             *_block(64, 128),  # (n, 128, 8, 8)
             *_block(128, 256),  # (n, 256, 4, 4)
             nn.Flatten(),  # (n, 4096)
-            nn.Linear(4096, 512, bias=False),
+            nn.Linear(256 * (image_size // 8) ** 2, 512, bias=False),
             nn.BatchNorm1d(512),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),

@@ -10,7 +10,7 @@ from zoo.core.torch_classifier import TorchClassifier
 
 
 class MLP(TorchClassifier):
-    """A multilayer perceptron on the 3072 values of an image.
+    """A multilayer perceptron on the pixels of an image, 3072 values for CIFAR-10.
 
     Weights are initialized as in He et al. 2015 (https://arxiv.org/abs/1502.01852), biases with 0.
 
@@ -26,13 +26,15 @@ class MLP(TorchClassifier):
         tags=("torch",),
     )
 
-    def __init__(self, hidden_sizes: list[int] | None = None, num_classes: int = 10) -> None:
-        super().__init__(num_classes)
+    def __init__(
+        self, hidden_sizes: list[int] | None = None, num_classes: int = 10, channels: int = 3, image_size: int = 32
+    ) -> None:
+        super().__init__(num_classes, channels, image_size)
         hidden_sizes = [64] if hidden_sizes is None else hidden_sizes
         if any(size < 1 for size in hidden_sizes):
             raise InputError(f"--model.hidden_sizes={hidden_sizes}: a layer needs at least 1 unit")
         layers: list[nn.Module] = [nn.Flatten()]
-        inputs = 3 * 32 * 32
+        inputs = channels * image_size**2
         for size in hidden_sizes:
             layers += [nn.Linear(inputs, size), nn.ReLU()]
             inputs = size

@@ -18,7 +18,7 @@ INITIALIZERS = {"small_normal": small_normal, "glorot": glorot, "he": he}
 
 
 class NumPyMLP(NumPyClassifier):
-    """A multilayer perceptron on the 3072 values of an image, computed by `zoo.scratch`.
+    """A multilayer perceptron on the pixels of an image, 3072 values for CIFAR-10, computed by `zoo.scratch`.
 
     The last layer's sigmoid (two classes) or softmax is part of the loss. Biases start at 0.
 
@@ -52,8 +52,10 @@ class NumPyMLP(NumPyClassifier):
         l1: float = 0.0,
         l2: float = 0.0,
         num_classes: int = 10,
+        channels: int = 3,
+        image_size: int = 32,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, channels, image_size)
         hidden_sizes = [64] if hidden_sizes is None else hidden_sizes
         if any(size < 1 for size in hidden_sizes):
             raise InputError(f"--model.hidden_sizes={hidden_sizes}: a layer needs at least 1 unit")
@@ -66,11 +68,10 @@ class NumPyMLP(NumPyClassifier):
                 "notebooks' gradient is the one of cross_entropy"
             )
         if pixels == "unit":
-            self.pixel_scale = self.pixel_scale.new_full(self.pixel_scale.shape, 1 / 255)
-            self.pixel_shift = self.pixel_shift.new_zeros(self.pixel_shift.shape)
+            self.keep_normalization(mean=[0.0] * channels, std=[1.0] * channels)
 
         rng = self.rng()
-        sizes = [len(self.pixel_scale), *hidden_sizes, self.num_outputs]
+        sizes = [self.num_inputs, *hidden_sizes, self.num_outputs]
         activations = [*(ACTIVATIONS[activation]() for _ in hidden_sizes), Identity()]
         layers = [
             Dense(inputs, outputs, function, INITIALIZERS[initializer], rng)

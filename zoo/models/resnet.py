@@ -38,24 +38,24 @@ class ResNet(TorchClassifier):
         tags=("torch", "batch_norm", "residual"),
     )
 
-    def __init__(self, depth: int = 20, num_classes: int = 10) -> None:
-        super().__init__(num_classes)
+    def __init__(self, depth: int = 20, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
+        super().__init__(num_classes, channels, image_size)
         if depth not in BLOCKS:
             raise InputError(f"--model.depth={depth} is unknown: choose one of {', '.join(map(str, BLOCKS))}")
-        channels = WIDTHS[0]
+        inputs = WIDTHS[0]
         stages = []
         for width in WIDTHS:
-            blocks = [ResidualBlock(channels, width), *(ResidualBlock(width, width) for _ in range(BLOCKS[depth] - 1))]
+            blocks = [ResidualBlock(inputs, width), *(ResidualBlock(width, width) for _ in range(BLOCKS[depth] - 1))]
             stages.append(nn.Sequential(*blocks))
-            channels = width
+            inputs = width
         self.net = nn.Sequential(
-            nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False),  # (n, 16, 32, 32)
+            nn.Conv2d(channels, WIDTHS[0], 3, padding=1, bias=False),  # (n, 16, 32, 32)
             nn.BatchNorm2d(WIDTHS[0]),
             nn.ReLU(inplace=True),
             *stages,  # (n, 16, 32, 32), (n, 32, 16, 16), (n, 64, 8, 8)
             nn.AdaptiveAvgPool2d(1),  # (n, 64, 1, 1)
             nn.Flatten(),  # (n, 64)
-            nn.Linear(channels, self.num_outputs),
+            nn.Linear(inputs, self.num_outputs),
         )
         for layer in self.net.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):

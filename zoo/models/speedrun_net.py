@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
-from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import Batch, ImageDataset
 from zoo.core import devices
 from zoo.core.about import About
@@ -63,8 +63,10 @@ class SpeedrunNet(TorchClassifier):
         logit_scale: float | None = None,
         tta: bool = True,
         num_classes: int = 10,
+        channels: int = 3,
+        image_size: int = 32,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, channels, image_size)
         widths = [64, 256, 256] if widths is None else widths
         if len(widths) != 3 or any(width < 1 for width in widths):
             raise InputError(f"--model.widths={widths}: give the channels of three blocks, each at least 1")
@@ -81,14 +83,17 @@ class SpeedrunNet(TorchClassifier):
         self.whitening_seconds = self.test_seconds = 0.0  # of the last fit; of the last test, without start and report
         self._test_started = 0.0
         self.tta_metrics = ClassificationMetrics(num_classes)
-        whitening = Whitening()
-        channels = pairwise([whitening.out_channels, *widths])
-        blocks = [Block(inputs, outputs, convolutions, batch_norm_momentum) for inputs, outputs in channels]
+        side = (image_size - 1) // 8  # after the whitening and three poolings
+        if side < 1:
+            raise InputError(f"SpeedrunNet halves an image three times: {image_size} x {image_size} pixels are too few")
+        whitening = Whitening(channels)
+        pairs = pairwise([whitening.out_channels, *widths])
+        blocks = [Block(inputs, outputs, convolutions, batch_norm_momentum) for inputs, outputs in pairs]
         self.net = nn.Sequential(
             whitening,  # (n, 24, 31, 31)
             nn.GELU(),
             *blocks,  # (n, w1, 15, 15), (n, w2, 7, 7), (n, w3, 3, 3)
-            nn.MaxPool2d(3),
+            nn.MaxPool2d(side),
             nn.Flatten(),  # (n, w3)
             ScaledLinear(widths[-1], self.num_outputs, logit_scale),
         )
@@ -106,11 +111,12 @@ class SpeedrunNet(TorchClassifier):
         return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def logits_of_views(self, images: Tensor) -> Tensor:
-        """Return the logits, float (n, `num_outputs`), of uint8 images (n, 3, 32, 32), averaged over six views."""
+        """Return the logits, float (n, `num_outputs`), of uint8 images (n, c, h, w), averaged over six views."""
         padded = F.pad(self.normalize(images), (1, 1, 1, 1), mode="reflect")
         logits = torch.zeros((), device=images.device)
         for shift, weight in VIEWS:
-            view = padded[:, :, 1 + shift : 33 + shift, 1 + shift : 33 + shift]
+            start, end = 1 + shift, 1 + shift + self.image_size
+            view = padded[:, :, start:end, start:end]
             logits = logits + weight / 2 * (self.net(view) + self.net(view.flip(3)))
         return logits
 
@@ -136,7 +142,7 @@ class SpeedrunNet(TorchClassifier):
     def on_fit_start(self) -> None:
         """Compute the whitening from training images, unless a checkpoint brings it."""
         data = getattr(self.trainer, "datamodule", None)
-        if self.trainer.ckpt_path is None and isinstance(data, CIFAR10DataModule) and data.train is not None:
+        if self.trainer.ckpt_path is None and isinstance(data, ImageDataModule) and data.train is not None:
             start = time.perf_counter()
             self.whiten(data.train)
             devices.synchronize(self.device)
@@ -181,32 +187,32 @@ class SpeedrunNet(TorchClassifier):
 
 
 class Whitening(nn.Conv2d):
-    """A convolution with 12 uncorrelated outputs for each 2 x 2 patch, and their 12 negatives.
+    """A convolution with uncorrelated outputs for each 2 x 2 patch, 12 for three channels, and their negatives.
 
     After `fit`, each output has variance 1, or less where the patches hardly vary. Before, the outputs are the patch's
-    12 values. Only the bias learns, while `bias_learns`. (n, 3, 32, 32) -> (n, 24, 31, 31).
+    values. Only the bias learns, while `bias_learns`. (n, 3, 32, 32) -> (n, 24, 31, 31).
     """
 
     bias: nn.Parameter
 
-    def __init__(self) -> None:
-        super().__init__(3, 24, 2)
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 8 * channels, 2)
         self.bias_learns = True
         weight = self.weight.detach()
         del self.weight
         self.register_buffer("weight", weight)
-        self._set_filters(torch.eye(12))
+        self._set_filters(torch.eye(4 * channels))
 
     def _set_filters(self, filters: Tensor) -> None:
         self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Whiten the patches of normalized images, float (n, 3, 32, 32).
+        """Whiten the patches of normalized images, float (n, c, h, w).
 
         If E diag(v) E' are the second moments of the patches, the filters are the rows of diag(v + eps)^(-1/2) E'.
         """
-        patches = F.unfold(images.float(), self.kernel_size).transpose(1, 2).reshape(-1, 12)
+        patches = F.unfold(images.float(), self.kernel_size).transpose(1, 2).reshape(-1, 4 * self.in_channels)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         self._set_filters((vectors / (values + WHITENING_EPS).sqrt()).T)
 

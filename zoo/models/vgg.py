@@ -43,20 +43,20 @@ class VGG(TorchClassifier):
         tags=("torch", "batch_norm"),
     )
 
-    def __init__(self, depth: int = 16, num_classes: int = 10) -> None:
-        super().__init__(num_classes)
+    def __init__(self, depth: int = 16, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
+        super().__init__(num_classes, channels, image_size)
         if depth not in CONVOLUTIONS:
             raise InputError(f"--model.depth={depth} is unknown: choose one of {', '.join(map(str, CONVOLUTIONS))}")
         layers: list[nn.Module] = []
-        channels = 3
+        inputs = channels
         # (n, 64, 16, 16), (n, 128, 8, 8), (n, 256, 4, 4), (n, 512, 2, 2), (n, 512, 1, 1) after each pooling
         for width, count in zip(WIDTHS, CONVOLUTIONS[depth], strict=True):
             for _ in range(count):
-                convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+                convolution = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
                 layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-                channels = width
+                inputs = width
             layers.append(nn.MaxPool2d(2))
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, self.num_outputs))
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, self.num_outputs))
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)

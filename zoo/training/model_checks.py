@@ -17,7 +17,6 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, one_line
 from datamodules.loading import Batch
 from zoo.core.classifier import Classifier
@@ -145,8 +144,9 @@ def _check_step(model: Classifier) -> None:
 
 def _loss(model: Classifier) -> Tensor | None:
     """Return the loss of a training step; None if the step skips the batch."""
-    channels, side, _ = CIFAR10.shape
-    pixels = torch.arange(2 * channels * side * side).remainder(251).to(torch.uint8).view(2, side, side, channels)
+    channels, height, width = model.image_shape
+    pixels = torch.arange(2 * channels * height * width).remainder(251).to(torch.uint8)
+    pixels = pixels.view(2, height, width, channels)
     output = model.training_step(Batch(pixels.permute(0, 3, 1, 2), torch.arange(2), torch.arange(2)), 0)
     return output["loss"] if isinstance(output, Mapping) else output
 
