@@ -1,7 +1,7 @@
 """`DataSet`: everything that is known about a data set, in one place. Imports no torch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.paths import user_path
 
-SplitName = Literal["train", "test"]
+SplitName = Literal["train", "val", "test"]
 
 
 class Split(NamedTuple):
@@ -38,11 +38,12 @@ class DataSet(ABC):
     name: str  # on the command line, in configs and in checkpoints
     title: str  # in plots, tables and messages
     class_names: tuple[str, ...]  # in the order of the labels
-    # Of the training images, per channel, on a scale of 0 to 1. Models normalize with CIFAR-10's.
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    train_images: int
-    test_images: int
+    # Of the training images, per channel, on a scale of 0 to 1; empty if they are to be measured.
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    train_images: int = 0  # 0 if it varies, like `test_images`
+    test_images: int = 0
+    splits: tuple[SplitName, ...] = ("train", "test")  # without "val", validation images are held out from "train"
     channels: int = 3
     side: int = 32  # height and width in pixels
     folder: str = ""  # holds the files
@@ -59,7 +60,7 @@ class DataSet(ABC):
     @property
     def mean_color(self) -> tuple[int, ...]:
         """Mean of the training images in bytes; normalization turns it into (nearly) zero."""
-        return tuple(round(255 * mean) for mean in self.mean)
+        return mean_color(self.mean)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -68,10 +69,9 @@ class DataSet(ABC):
     def title_of(self, official: bool) -> str:
         return self.title if official else f"{self.title} copy (not the official files)"
 
-    def task_classes(self, task: str) -> tuple[str, ...]:
-        """Return the class names of a task: all of them, or the first class against the rest."""
-        first = self.class_names[0]
-        return self.class_names if task == "multiclass" else (first, f"not {first}")
+    def task_classes(self, task: str, one_class: str | None = None) -> tuple[str, ...]:
+        """Return the class names of a task: all of them, or one class (by default the first) against the rest."""
+        return task_classes(self.class_names, task, one_class)
 
     def missing(self, data_dir: str | Path) -> str:
         """Return a message that `data_dir` lacks the data set, with what was found there instead."""
@@ -93,3 +93,28 @@ class DataSet(ABC):
         `verify_checksums` rejects files that are not the published ones. A data set that generates its images generates
         `wanted` of them.
         """
+
+
+def task_classes(class_names: Sequence[str], task: str, one_class: str | None = None) -> tuple[str, ...]:
+    """Return the class names of a task: all of them, or one class (by default the first) against the rest."""
+    one = class_names[0] if one_class is None else one_class
+    return tuple(class_names) if task == "multiclass" else (one, f"not {one}")
+
+
+def mean_color(mean: Sequence[float]) -> tuple[int, ...]:
+    """Return the color of a mean, per channel on a scale of 0 to 1, in bytes."""
+    return tuple(round(255 * value) for value in mean)
+
+
+def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel, on a scale of 0 to 1, of uint8 images (n, c, h, w)."""
+    means, stds, levels = [], [], np.arange(256) / 255
+    for channel in range(images.shape[1]):
+        counts = np.zeros(256)
+        for block in np.array_split(images[:, channel], max(1, len(images) // 1000)):  # bincount converts to int64
+            counts += np.bincount(block.ravel(), minlength=256)
+        mean = float(counts @ levels / counts.sum())
+        means.append(mean)
+        # A channel without contrast would be divided by 0.
+        stds.append(float(np.sqrt(counts @ (levels - mean) ** 2 / counts.sum())) or 1.0)
+    return tuple(means), tuple(stds)

@@ -1,4 +1,4 @@
-"""The data sets of the project: one value each. A new one is added to `DATA_SETS` and to `Source`."""
+"""The published data sets, one value each."""
 
 from typing import Literal
 
@@ -66,4 +66,7 @@ SYNTHETIC = DrawnDataSet(
     test_images=10_000,
 )
 
-DATA_SETS: dict[str, DataSet] = {data_set.name: data_set for data_set in (CIFAR10, SYNTHETIC)}
+# What `CIFAR10DataModule` reads.
+SOURCES: dict[str, DataSet] = {data_set.name: data_set for data_set in (CIFAR10, SYNTHETIC)}
+
+DATA_SETS: dict[str, DataSet] = SOURCES

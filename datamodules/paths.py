@@ -18,6 +18,11 @@ def user_path(given: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(text))
 
 
-def default_data_dir() -> Path:
-    """Return the folder of the data: the environment variable `CIFAR10_DIR`, else `data`."""
-    return user_path(os.environ.get("CIFAR10_DIR") or "data")
+def variable(data_set: str) -> str:
+    """Return the environment variable that names the folder of a data set: `CIFAR10_DIR` for cifar10."""
+    return f"{data_set.upper()}_DIR"
+
+
+def default_data_dir(data_set: str = "cifar10") -> Path:
+    """Return the folder of a data set: the one that its environment variable names, else `data`."""
+    return user_path(os.environ.get(variable(data_set)) or "data")

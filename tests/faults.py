@@ -164,7 +164,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("statistics.stdev(values)", "statistics.pstdev(values)"),
     ],
     # Data.
-    "datamodules/cifar10.py": [
+    "datamodules/image_data_module.py": [
         (
             "np.random.default_rng(SPLIT_SEED))\n            if (self.test_size",
             "np.random.default_rng(SPLIT_SEED + self.seed))\n            if (self.test_size",

@@ -19,8 +19,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import cli
-from datamodules.cifar10 import CIFAR10DataModule, stratified_order
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.image_data_module import stratified_order
 from tests import helpers
 from tests.helpers import Hostile, in_markdown
 from zoo.evaluation import external_test_sets, html, latency, markdown, mistakes, report_writer

@@ -296,7 +296,7 @@ def test_no_validation_images(run, call, refusal):
 
 def test_no_data(run, capsys, monkeypatch):
     """The model was trained on CIFAR-10, which is nowhere, and nothing is downloaded."""
-    monkeypatch.setattr("datamodules.cifar10.fetch", None)
+    monkeypatch.setattr("datamodules.image_data_module.fetch", None)
     path = run("mlp") / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
     content["config"]["data"]["source"] = "cifar10"

@@ -618,7 +618,7 @@ def test_where_the_test_set_lies(run, runs, official_layout, monkeypatch):
 
 
 def test_nothing_is_downloaded(run, runs, monkeypatch):
-    monkeypatch.setattr("datamodules.cifar10.fetch", None)
+    monkeypatch.setattr("datamodules.image_data_module.fetch", None)
     code, out, error = run("--test_set", "--data_dir", "nowhere", ckpt=of_cifar10(runs, data_dir=None))
     assert (code, out) == (2, "")
     assert "error: no CIFAR-10 in 'nowhere': name its place by --data_dir" in error

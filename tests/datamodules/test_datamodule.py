@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader
 
 from datamodules import loading
 from datamodules.augmentation import Augmentation, augment, pad, random_bits
-from datamodules.cifar10 import SPLIT_SEED, CIFAR10DataModule, stratified_order
+from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
+from datamodules.image_data_module import SPLIT_SEED, stratified_order
 from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
 from datamodules.readers.cifar import CIFARDataSet
 
@@ -364,7 +365,7 @@ def test_no_augmentation_keeps_no_border():
 def test_images_are_copied_part_by_part(monkeypatch, padding, border):
     """Into the same as at once: 300 images are 2 parts of 128 and one of 44."""
     at_once = open_module(crop_padding=padding, crop_border=border, horizontal_flip=True).train
-    monkeypatch.setattr("datamodules.cifar10.COPIED_IMAGES", 128)
+    monkeypatch.setattr("datamodules.image_data_module.COPIED_IMAGES", 128)
     parts = open_module(crop_padding=padding, crop_border=border, horizontal_flip=True).train
     plain = open_module().train.images
     assert torch.equal(parts.images, pad(plain, padding, border))

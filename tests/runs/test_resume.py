@@ -423,7 +423,7 @@ class TestFromAStranger:
             asked.append(str(data_dir))
             raise InputError("no network")
 
-        monkeypatch.setattr("datamodules.cifar10.fetch", fetch)
+        monkeypatch.setattr("datamodules.image_data_module.fetch", fetch)
         assert cli.main([*command, "--ckpt=theirs.ckpt"]) == 2
         assert asked == ([] if command[0] == "predict" else ["data"])
 

@@ -412,7 +412,7 @@ def test_nobody_else_names_an_address_to_download_from(theirs, command, monkeypa
         asked.append((str(data_dir), list(mirrors)))
         raise InputError("no network")
 
-    monkeypatch.setattr("datamodules.cifar10.fetch", fetch)
+    monkeypatch.setattr("datamodules.image_data_module.fetch", fetch)
     change(theirs, data__source="cifar10", data__mirrors=["https://their.place/x"], data__data_dir="theirs/data")
     assert cli.main(command) == 2
     assert asked == [("data", [])]

@@ -11,10 +11,10 @@ import torch
 
 import zoo
 from datamodules import CIFAR10DataModule
-from datamodules.cifar10 import shared_reads
 from datamodules.data_set import DataSet
 from datamodules.data_sets import CIFAR10, SYNTHETIC
 from datamodules.errors import InputError
+from datamodules.image_data_module import shared_reads
 from tests.helpers import random_images, rows, run_of, scalars, weights
 
 TINY = {

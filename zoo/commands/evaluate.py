@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     out = options.out or output.from_here(folder_of(first.path, REPORT))
     report_writer.check_free(out, options.overwrite)
     for name in ("cifar10_c", "cifar10_1"):
-        if getattr(options, name) and first.config["data"]["source"] != CIFAR10.name:
+        if getattr(options, name) and first.data_title != CIFAR10.title:
             raise InputError(f"--{name} has photographs, and {first.path} is of another data set: leave it out")
     if other is not None:
         subject.check_comparable(first, other, options.stage)

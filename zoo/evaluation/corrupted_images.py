@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.cifar10 import stratified_order
+from datamodules.image_data_module import stratified_order
 from zoo.core.classifier import Classifier
 from zoo.evaluation.classification import balanced_accuracy, class_logits
 from zoo.evaluation.corruptions import SEVERITIES

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import SYNTHETIC
 from datamodules.errors import InputError
+from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import ImageDataset
 from zoo.core.classifier import count_parameters
 from zoo.evaluation.classification import Predictions, class_logits
@@ -31,7 +31,7 @@ class Subject(NamedTuple):
     """A trained model and its predictions."""
 
     trained: Trained
-    data: CIFAR10DataModule
+    data: ImageDataModule
     stage: Stage
     images: Images  # of the stage
     predictions: Predictions  # on these images
@@ -80,9 +80,9 @@ def predict(trained: Trained, images: Images) -> Predictions:
 
 def check_comparable(first: Trained, second: Trained, stage: Stage) -> None:
     """Raise InputError if two models were trained for different tasks, or the second on the images of the first."""
-    same = ["source", "task"]
+    same = ["class_path", "source", "labels", "image_size", "task", "one_class"]
     if stage == "val":  # both must have held out the same images
-        same += ["val_size"] + ["train_size"] * (first.config["data"]["source"] == SYNTHETIC.name)
+        same += ["val_size"] + ["train_size"] * (first.config["data"].get("source") == SYNTHETIC.name)
     for name in same:
         one, other = (trained.config["data"].get(name) for trained in (first, second))
         if one != other:

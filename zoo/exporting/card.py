@@ -89,7 +89,7 @@ def text(trained: Trained, file: File) -> str:
 
 def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that the template shows."""
-    kind, data = type(trained.model), "{source}, {task}".format(**trained.config["data"])
+    kind, data = type(trained.model), f"{trained.data_title}, {trained.config['data']['task']}"
     metrics: dict[str, float | None] = {}
     if facts:
         data = "{train:,} images of {source}, {task}".format(**facts["data"])

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.data_sets import DATA_SETS, SYNTHETIC
 from datamodules.errors import InputError, RunError, one_line
-from datamodules.paths import default_data_dir
+from datamodules.image_data_module import ImageDataModule
+from datamodules.synthetic import DrawnDataSet
 from zoo.core.classifier import Classifier
 from zoo.exporting.program import quiet
 from zoo.trained.trained_model import Trained
@@ -33,19 +33,28 @@ class Images(NamedTuple):
 
 
 def images_for(trained: Trained) -> Images:
-    """Return images of a model's test set, or synthetic ones if this machine does not have it."""
-    config, n = trained.config["data"], sum(BATCH_SIZES)
-    places = [Path(place) for place in (config.get("data_dir"), default_data_dir()) if place]
-    data_set = DATA_SETS[config["source"]]
-    place = next((place for place in places if data_set.find(place) is not None), None)
-    source: Any = "synthetic" if place is None else config["source"]
-    data = CIFAR10DataModule(str(place or ""), source, test_size=n, verify_checksums=False)
-    data.setup("test")
+    """Return images of a model's test set, or others if this machine does not have it.
+
+    The others are synthetic ones, or noise for a model of other images.
+    """
+    n, shape, why = sum(BATCH_SIZES), trained.model.image_shape, ""
+    data: ImageDataModule
+    try:
+        data = trained.data()
+        data.test_size = n
+        data.setup("test")
+    except InputError:
+        data = CIFAR10DataModule(source="synthetic", test_size=n)
+        why = f", because this machine has no {trained.data_title}"
+        if shape != data.data_set.shape:
+            pixels = np.random.default_rng(0).integers(256, size=(n, *shape), dtype=np.uint8)
+            return Images(pixels, f"{n} images of noise{why}")
+        data.setup("test")
     assert data.test is not None
     pixels = np.ascontiguousarray(data.test.images.permute(0, 3, 1, 2).numpy())
-    why = "" if place else f", because there is no {data_set.title} in '{places[-1]}'"
-    what = "synthetic images" if data.data_set is SYNTHETIC else f"test images of {data.source_name}"
-    return Images(pixels, f"{n} {what}{why}")
+    drawn = isinstance(data.data_set, DrawnDataSet)
+    what = "synthetic images" if drawn else f"test images of {data.source_name}"
+    return Images(pixels, f"{len(pixels)} {what}{why}")
 
 
 def compare(

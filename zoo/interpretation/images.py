@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.image_data_module import ImageDataModule
 from zoo.core.inputs import black_images
 from zoo.trained import inference
 from zoo.trained.trained_model import Trained
@@ -52,7 +52,7 @@ def _probabilities(trained: Trained, images: Tensor) -> Tensor:
     return probabilities
 
 
-def training_data(trained: Trained, data_dir: Path | None, stages: Iterable[str]) -> CIFAR10DataModule:
+def training_data(trained: Trained, data_dir: Path | None, stages: Iterable[str]) -> ImageDataModule:
     """Return the data of `Trained.data`, read for the stages "fit" (training and validation), "test" or both."""
     data = trained.data(data_dir)
     for stage in stages:
@@ -61,7 +61,7 @@ def training_data(trained: Trained, data_dir: Path | None, stages: Iterable[str]
 
 
 def choose(
-    data: CIFAR10DataModule, stage: Literal["val", "test"], count: int, indices: Sequence[int] | None = None
+    data: ImageDataModule, stage: Literal["val", "test"], count: int, indices: Sequence[int] | None = None
 ) -> Chosen:
     """Return at most `count` images of a stage that was set up, the classes in turn, or those at `indices`.
 

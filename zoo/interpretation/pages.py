@@ -172,5 +172,5 @@ def nearest(trained: Trained, classified: Classified, training: ImageDataset, ca
 
 
 def _title(trained: Trained) -> str:
-    source, epochs = trained.config["data"]["source"], f"{trained.epochs} epoch{'s' * (trained.epochs != 1)}"
+    source, epochs = trained.data_title, f"{trained.epochs} epoch{'s' * (trained.epochs != 1)}"
     return f"{type(trained.model).__name__}, {source}, {epochs} ({printable(trained.path)})"

@@ -78,7 +78,7 @@ class CommandLine:
                 self.special[word.option] = word.value
             elif word.option in CONFIG:
                 self._configs.append(word)
-            elif word.option.startswith("--") and key in CLASS_KEYS and word.value is not None:
+            elif word.option.startswith("--") and key in (*CLASS_KEYS, "data") and word.value is not None:
                 self._classes.append((key, word.value))
             else:
                 self.options.append(word)
@@ -96,12 +96,13 @@ class CommandLine:
             meant = "--config" if word in configs.shipped() else "--model" if word in registry.entries() else None
             hint = f"Did you mean '{meant} {word}'?" if meant else "Options begin with --"
             raise InputError(f"'{word}' is not an option. {hint}")
-        models = [config.get("model") for config in self.files.values()]
-        models += [configs.class_value(key, value) for key, value in self._classes if key == "model"]
-        for model in models:
-            name = model.get("class_path") if isinstance(model, dict) else model
-            if isinstance(name, str) and name and "." not in name:
-                registry.find(name)
+        for key, find in (("model", registry.find), ("data", registry.data.find)):
+            named = [config.get(key) for config in self.files.values()]
+            named += [configs.class_value(key, value) for option, value in self._classes if option == key]
+            for value in named:
+                name = value.get("class_path") if isinstance(value, dict) else value
+                if isinstance(name, str) and name and "." not in name:
+                    find(name)
 
     @cached_property
     def files(self) -> dict[Path, Config]:
@@ -125,18 +126,18 @@ class CommandLine:
         classes: Config = {}
         for key, value in self._classes:
             config = configs.check(f"--{key}", {key: configs.class_value(key, value)})
-            classes = configs.merge(classes, configs.expand(config))
+            classes = configs.merge_configs(classes, configs.expand(config))
         return classes
 
     @cached_property
     def named(self) -> Config:
         """What configs and options such as --model say, as one config."""
-        return reduce(configs.merge, [*self._expanded.values(), self.classes], {})
+        return reduce(configs.merge_configs, [*self._expanded.values(), self.classes], {})
 
     @cached_property
     def config(self) -> Config:
         """`named` over `base`, without the checkpoint that it may name. Callers may complete it."""
-        return configs.merge(self.base, {key: value for key, value in self.named.items() if key != "ckpt_path"})
+        return configs.merge_configs(self.base, {key: value for key, value in self.named.items() if key != "ckpt_path"})
 
     @cached_property
     def said(self) -> Config:
@@ -175,8 +176,9 @@ class CommandLine:
 
     def for_parser(self) -> list[str]:
         """Return the words for the parser: `config` as YAML, and the other options."""
-        config = ["--config", configs.as_yaml(self.config)] if self.config else []
-        return [*config, *self.rest, *(["--help"] if self.help_section is not None else [])]
+        config = self.config | ({"data": configs.data_spec(self.config["data"])} if "data" in self.config else {})
+        given = ["--config", configs.as_yaml(config)] if config else []
+        return [*given, *self.rest, *(["--help"] if self.help_section is not None else [])]
 
     @property
     def runs_dir(self) -> Path:

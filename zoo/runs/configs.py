@@ -19,7 +19,7 @@ from jsonargparse import get_loader, set_parsing_settings
 from datamodules.errors import InputError, did_you_mean, one_line
 from datamodules.paths import user_path
 from zoo.catalogue import registry
-from zoo.runs.options import CLASS_KEYS, KEYS, SECTIONS
+from zoo.runs.options import CLASS_KEYS, KEYS, SECTIONS, data_defaults
 
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 OBJECTS = ("callbacks", "callbacks+", "logger")  # options of the trainer whose values name classes
@@ -29,6 +29,7 @@ HOMES = {
     "lr_schedule": ("zoo.core.schedules",),
 }
 # The modules of our own callbacks, by the names of the classes.
+DATA_MODULE = "datamodules.cifar10.CIFAR10DataModule"  # the class of a config's data that names none
 CALLBACKS = {
     "DeadUnits": "zoo.training.callbacks.dead_units",
     "Histograms": "zoo.training.tensorboard.histograms",
@@ -96,15 +97,18 @@ def check(what: str, config: Any) -> Config:
     for section in SECTIONS:
         if config.get(section, {}) is None:  # all of its lines are commented out
             del config[section]
+        elif section == "data" and isinstance(config.get(section), str):
+            config[section] = {"class_path": config[section]}
         elif not isinstance(config.get(section, {}), dict):
             raise InputError(f"{what}: {section} is {config[section]!r}, expected its options")
-    for key in CLASS_KEYS:
+    for key in (*CLASS_KEYS, "data"):
         value = config.get(key)
         if not isinstance(value, (dict, str, NoneType)):
             raise InputError(f"{what}: {key} is {value!r}, expected a class_path and its init_args")
         if isinstance(value, dict) and not isinstance(value.get("init_args", {}), (dict, NoneType)):
             raise InputError(f"{what}: init_args of {key} is {value['init_args']!r}, expected names and values")
-    classes = [config.get(key) for key in CLASS_KEYS] + [config.get("trainer", {}).get(key) for key in OBJECTS]
+    named = [config.get(key) for key in CLASS_KEYS] + [data_spec(config.get("data", {}))]
+    classes = named + [config.get("trainer", {}).get(key) for key in OBJECTS]
     for name in beside(classes):
         raise InputError(f"{what}: '{name}' stands beside a class_path: put it into init_args")
     return config
@@ -194,6 +198,35 @@ def reads_as_yaml(text: str) -> bool:
         return True
 
 
+def data_spec(data: Config) -> Config:
+    """Return the data of a config with its arguments under init_args, as the parser takes them.
+
+    A config may also give the arguments alone; `expand` returns them beside the class_path.
+    """
+    if "init_args" in data:
+        return data
+    arguments = {key: value for key, value in data.items() if key != "class_path"}
+    return {"class_path": data.get("class_path", DATA_MODULE), "init_args": arguments}
+
+
+def _expand_data(data: Config) -> Config:
+    """Return the arguments of a config's data, with the path of the class if the config names one."""
+    arguments = data.get("init_args") or {} if "init_args" in data else data
+    path = data.get("class_path")
+    if isinstance(path, str):
+        return {**arguments, "class_path": registry.data.find(path).class_path}
+    return {key: value for key, value in arguments.items() if key != "class_path"}
+
+
+def merge_configs(base: Config, overlay: Config) -> Config:
+    """Merge two configs, as `merge` does. Other data keep the options that all data sets have, without the folder."""
+    data, other = base.get("data") or {}, (overlay.get("data") or {}).get("class_path")
+    if other is not None and not same_class(data.get("class_path", DATA_MODULE), other):
+        shared = data_defaults().keys() - {"data_dir", "mirrors"}
+        base = base | {"data": {key: value for key, value in data.items() if key in shared} | {"class_path": other}}
+    return merge(base, overlay)
+
+
 def merge(base: Any, overlay: Any) -> Any:
     """Merge `overlay` into `base` key by key. A mapping with another `class_path`, and any other value, replaces.
 
@@ -267,6 +300,8 @@ def expand(config: Config) -> Config:
         if isinstance(name, str) and "." not in name:
             value = value | {"class_path": _long_name(key, name)}
         expanded[key] = value
+    if isinstance(expanded.get("data"), dict):
+        expanded["data"] = _expand_data(expanded["data"])
     trainer = expanded.get("trainer")
     if isinstance(trainer, dict):
         keys = trainer.keys() & {"callbacks", "callbacks+"}

@@ -70,6 +70,7 @@ PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
 COMPILE = "torch.compile for training steps; the first ones take a minute"
 DEVICE = "keep training images out of GPU memory (default auto: where the model trains)"
 SAVE = "save last.ckpt every N steps too, not only after epochs"
+DATA_SET = "CIFAR10DataModule (the default), or another one of python cli.py list --data"
 ZOO_MODEL = "a model of the zoo (python cli.py list), or my_module.MyNet"
 OPTIONS = (
     *_group(
@@ -80,9 +81,11 @@ OPTIONS = (
     ),
     *_group(
         DATA,
+        Option("data", "DATA", DATA_SET, kept="always", evaluation=True),
         _data("source", "SOURCE", "cifar10 (downloaded if absent) or synthetic", evaluation=True),
-        _data("data_dir", "DIR", "folder of CIFAR-10 (default CIFAR10_DIR or data)", learning=False, evaluation=True),
-        _data("task", "TASK", "multiclass, or binary: airplane against the rest", evaluation=True),
+        _data("data_dir", "DIR", "folder of the data (default CIFAR10_DIR or data)", learning=False, evaluation=True),
+        _data("task", "TASK", "multiclass, or binary: one class against the rest", evaluation=True),
+        _data("one_class", "CLASS", "the class of the binary task (default: the first, airplane)", evaluation=True),
         _data("batch_size", "N", "training images per step"),
         _data("val_size", "N", "images held out to select the best checkpoint"),
         _data("train_size", "N", "train on N images only"),
@@ -148,11 +151,11 @@ OPTIONS = (
     *(Option(f"trainer.{name}", learning=False) for name in INDIFFERENT),
 )
 TABLE = {option.name: option for option in OPTIONS}
-SECTIONS = ("data", "trainer")  # of a config: their keys are the arguments of a class
+SECTIONS = ("data", "trainer")  # of a config: their keys are the arguments of a class; "data" may name it, too
 CLASS_KEYS = ("model", "optimizer", "lr_schedule")  # of a config: their values name a class
 NO_KEYS = ("config", "resume", "ckpt", "print_config")  # options that no config has
 # The keys at the top of a config.
-KEYS = (*SECTIONS, *(name for name in TABLE if "." not in name and " " not in name and name not in NO_KEYS))
+KEYS = (*SECTIONS, *(n for n in TABLE if "." not in n and " " not in n and n not in (*NO_KEYS, *SECTIONS)))
 # The keys that neither Lightning nor a class of ours defines.
 OWN = tuple(name for name in KEYS if name not in (*SECTIONS, "model", "seed_everything"))
 TRAINER_DEFAULTS = {
@@ -185,7 +188,7 @@ def help_text(name: str) -> str:
 @cache
 def data_defaults() -> dict[str, Any]:
     """Return the defaults of the data module's arguments, read from its source: importing it would import torch."""
-    tree = ast.parse((Path(datamodules.__file__).parent / "cifar10.py").read_text(encoding="utf-8"))
+    tree = ast.parse((Path(datamodules.__file__).parent / "image_data_module.py").read_text(encoding="utf-8"))
     (init,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     arguments = init.args.args[-len(init.args.defaults) :]
     defaults = map(ast.literal_eval, init.args.defaults)

@@ -12,21 +12,24 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.data_sets import CIFAR10, DATA_SETS
+from datamodules.data_sets import SOURCES
 from datamodules.errors import InputError, one_line
+from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import user_path
 from zoo.catalogue import registry
-from zoo.runs import checkpoints, configs, options, run_directory, trust
+from zoo.core.about import FROM_DATA
+from zoo.runs import checkpoints, configs, data_modules, options, run_directory, trust
 from zoo.runs.checkpoints import BEST, LAST, Content
 from zoo.runs.command_line import CHECKPOINT, RESUME, CommandLine
 from zoo.runs.configs import Config
 
 TASKS = ("multiclass", "binary")
-SIZES = ("val_size", "train_size", "test_size")
+LONGEST_NAME = 100  # of a class or a data set
 # By PEP 508, and short enough for a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 
@@ -68,7 +71,8 @@ def find(command_line: CommandLine) -> Origin:
         origin, base = _from_checkpoint(str(checkpoint), command == "fit", command_line.runs_dir, command_line.said)
         if command != "fit" and origin.path is not None:  # refuses links before the work
             run_directory.folder_of(origin.path, "test" if command == "test" else "val")
-    (_section(base, "model").get("init_args") or {}).pop("num_classes", None)  # follows from data.task
+    for name in FROM_DATA:
+        (_section(base, "model").get("init_args") or {}).pop(name, None)
     command_line.start_from(base)
     return origin
 
@@ -93,10 +97,36 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
         path = trust.path_of(init_args.get(name))
         is_same = configs.same_class(path, value) if path else _plain(init_args.get(name)) == _plain(value)
         if name in init_args and not is_same:
-            option, what = f"--model.{name}", f"--model.{name}={init_args[name]}"
-            if name == "num_classes":
-                option, what = "--data.task", f"--data.task asks for {init_args[name]} classes"
-            raise InputError(f"{what}, but the model of {origin.path} has {name} {value}: leave {option} out")
+            what = f"--model.{name}={init_args[name]}, but the model of {origin.path} has {name} {value}"
+            raise InputError(f"{what}: leave --model.{name} out")
+
+
+def check_data(origin: Origin, data: ImageDataModule) -> None:
+    """Check that the images and classes of `data` are those that the checkpoint's model was trained on."""
+    if origin.content is None:
+        return
+    state, arguments = data_state(origin.content)[1], _arguments(origin.content)
+    names = state.get("class_names")
+    ours, of_model = f"{data.data_set.title}", f"the model of {origin.path}"
+    if names is not None and tuple(names) != data.data_set.class_names:
+        trained = f"{data_modules.title(state)}, whose classes are {_listed(names)}"
+        problem = f"{of_model} was trained on {trained}; {ours} has {_listed(data.data_set.class_names)}"
+        raise InputError(f"{problem}: leave --data out, or take the weights alone by --init_from")
+    if arguments.get("num_classes", data.num_classes) != data.num_classes:
+        told = f"--data.task asks for {data.num_classes} classes, but {of_model} has num_classes"
+        raise InputError(f"{told} {arguments['num_classes']}: leave --data.task out")
+    for name in FROM_DATA[1:]:
+        if arguments.get(name, getattr(data, name)) != getattr(data, name):
+            told = f"{ours} has {name} {getattr(data, name)}, but {of_model} {arguments[name]}"
+            raise InputError(f"{told}: take the weights alone by --init_from")
+    if data.task == "binary" and names and state.get("one_class") != data.one_class:
+        one = state.get("one_class") or names[0]
+        if one != data.class_names[0]:
+            raise InputError(f"--data.one_class={data.class_names[0]}, but {of_model} tells {one} from the rest")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 # From a run.
@@ -214,16 +244,14 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
 def _config(content: Content, named: str | None) -> Config:
     """Return the config of a checkpoint, as far as it is taken over. The command line trusts the model `named`."""
     # Through JSON: plain values of plain types, whatever the file held.
-    config, about, arguments = json.loads(
-        json.dumps([content.get("config"), content.get("CIFAR10DataModule"), _arguments(content)])
-    )
-    config, about = configs.expand(configs.check("its config", config)), about or {}
-    titles = {data_set.title: name for name, data_set in DATA_SETS.items()}
-    source = titles.get(str(about.get("source")), CIFAR10.name)  # the title of a copy is longer
-    sizes = {size: about[size] for size in SIZES if size in about}
-    data = {"source": source, "task": about.get("task", "multiclass")} | sizes | (config.get("data") or {})
-    for key, choices in (("source", tuple(DATA_SETS)), ("task", TASKS)):
-        if data[key] not in choices:
+    name, about = data_state(content)
+    config, arguments = json.loads(json.dumps([content.get("config"), _arguments(content)]))
+    config = configs.expand(configs.check("its config", config))
+    kept = {key: about[key] for key in (*data_modules.SIZES, *data_modules.CHOICES) if key in about}
+    found = {"class_path": registry.data.find(name).class_path} if name else {"class_path": configs.DATA_MODULE}
+    data = found | {"task": "multiclass"} | dict(about.get("chosen") or {}) | kept | (config.get("data") or {})
+    for key, choices in (("source", tuple(SOURCES)), ("task", TASKS)):
+        if key in data and data[key] not in choices:
             raise InputError(f"its data.{key} is {data[key]!r}, expected {' or '.join(choices)}")
     if not _has_data(data):
         data.pop("data_dir", None)
@@ -256,13 +284,27 @@ def _other_model(class_path: object, named: str) -> str:
 
 def _has_data(data: Config) -> bool:
     """Whether the folder in a config holds its data. Otherwise nothing may be downloaded to it."""
-    data_set, data_dir = DATA_SETS.get(str(data.get("source", CIFAR10.name))), data.get("data_dir")
-    if data_set is None or not isinstance(data_dir, str):
+    data_dir, path = data.get("data_dir"), data.get("class_path", configs.DATA_MODULE)
+    if not isinstance(data_dir, str) or path not in trust.paths("data"):
         return False
     try:
-        return data_set.find(data_dir) is not None
-    except InputError:
+        return data_modules.build(data).data_set.find(data_dir) is not None
+    except (InputError, TypeError):
         return False
+
+
+def data_state(content: Content) -> tuple[str, dict[str, Any]]:
+    """Return the name of a checkpoint's data set, and what its `state_dict` says; "" and nothing without one.
+
+    Raises:
+        InputError: if the names of the classes are not short texts.
+    """
+    name = next((name for name in registry.data.entries() if isinstance(content.get(name), dict)), "")
+    state: dict[str, Any] = json.loads(json.dumps(content.get(name) or {}))
+    for text in (*state.get("class_names", ()), state.get("title", ""), state.get("one_class") or ""):
+        if not isinstance(text, str) or len(text) > LONGEST_NAME or not text.isprintable():
+            raise InputError(f"it names a class or its data {one_line(text)!r}, expected a short printable text")
+    return name, state
 
 
 def _arguments(content: Content) -> dict[str, Any]:
@@ -287,7 +329,7 @@ def _section(config: Config, section: str) -> Config:
 def _trusted(config: Config, source: trust.Source, said: Config) -> Config:
     """Return the part of a stranger's config that the command line leaves, checked by `zoo.runs.trust`."""
     left = _without(config, said)
-    named = {key: _section(said, key).get("class_path") for key in options.CLASS_KEYS}
+    named = {key: _section(said, key).get("class_path") for key in (*options.CLASS_KEYS, "data")}
     for key, path in named.items():
         trained = _section(config, key).get("class_path")
         if path is None or trained is None:

@@ -52,6 +52,7 @@ LISTS: dict[str, Mapping[str, tuple[str, ...]]] = {
     "logger": {"lightning.pytorch.loggers": ("CSVLogger", "TensorBoardLogger")},
 }  # fmt: skip
 
+REGISTRIES = {"model": registry.models, "data": registry.data}
 # Options of the trainer that hold objects, upload files, or name a folder for output.
 NEVER = ("default_root_dir", "model_registry", "plugins")
 PLACE = re.compile(r"(^|_)(dir|path|folder|root)$|^dirpath$")
@@ -83,14 +84,12 @@ def check(config: Config, source: Source, named: Mapping[str, Any] | None = None
     """
     from lightning import Trainer
 
-    from datamodules.cifar10 import CIFAR10DataModule
-
     for key, value in config.items():
         if key in CLASS_KEYS:
             if value is not None:
                 _check_class(key, key, value, source, (named or {}).get(key))
         elif key == "data":
-            _check_arguments(key, value, CIFAR10DataModule, source)
+            _check_class(key, key, configs.data_spec(value), source, (named or {}).get(key))
         elif key == "trainer":
             for name in NEVER:
                 if value.get(name) not in (None, []):
@@ -125,16 +124,16 @@ def _defined_in(module: types.ModuleType) -> list[str]:
 
 
 def paths(kind: str) -> set[str]:
-    """Return the paths of the classes that a stranger may name; `kind` is "model" or a key of `LISTS`."""
-    if kind == "model":
-        return {entry.class_path for entry in registry.entries().values()}
+    """Return the paths of the classes that a stranger may name; `kind` is "model", "data" or a key of `LISTS`."""
+    if kind in REGISTRIES:
+        return {entry.class_path for entry in REGISTRIES[kind].entries().values()}
     return set(classes(kind))
 
 
 def _class(kind: str, path: str, named: str | None) -> type | None:
     """Return the class of a path; None if a stranger may not name it."""
-    if kind == "model":
-        return registry.load(path) if path == named or path in paths(kind) else None
+    if kind in REGISTRIES:
+        return REGISTRIES[kind].load(path) if path == named or path in paths(kind) else None
     if path != named:
         return classes(kind).get(path)
     try:
@@ -289,7 +288,8 @@ def _names(key: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _is_listed(path: str) -> bool:
     known = {path for kind in LISTS for path in classes(kind)}
-    known |= {name for entry in registry.entries().values() for name in (entry.class_path, entry.name)}
+    entries = [entry for kind in REGISTRIES.values() for entry in kind.entries().values()]
+    known |= {name for entry in entries for name in (entry.class_path, entry.name)}
     return path in known or path in {name.rpartition(".")[2] for name in known}
 
 

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
-from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.data_sets import DATA_SETS
+from datamodules.data_set import task_classes
 from datamodules.errors import InputError
-from datamodules.paths import default_data_dir, user_path
+from datamodules.image_data_module import ImageDataModule
+from datamodules.paths import variable
 from zoo.catalogue import registry
 from zoo.core import devices
 from zoo.core.classifier import Classifier
-from zoo.runs import checkpoints, resume
+from zoo.runs import checkpoints, data_modules, resume
 
 
 class Trained(NamedTuple):
@@ -24,35 +24,39 @@ class Trained(NamedTuple):
     config: dict[str, Any]  # of the training: "model", "data", and whatever else the checkpoint holds
     class_names: tuple[str, ...]  # in the order of the model's probabilities
     epochs: int  # number of epochs trained
+    data_title: str  # of the data that it was trained on
 
     def describe(self) -> str:
-        title = DATA_SETS[self.config["data"]["source"]].title
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-        return f"{type(self.model).__name__} of {self.path}, trained on {title} images for {epochs}"
+        return f"{type(self.model).__name__} of {self.path}, trained on {self.data_title} images for {epochs}"
 
     @property
     def val_size(self) -> int | None:
         """Number of training images held out for validation; None if the checkpoint does not say."""
         return self.config["data"].get("val_size")
 
-    def data(self, data_dir: Path | None = None) -> CIFAR10DataModule:
+    def data(self, data_dir: Path | None = None) -> ImageDataModule:
         """Return the data of the training, without augmentation; `setup` reads them. Nothing is downloaded.
 
-        Unofficial files are accepted: `CIFAR10DataModule.describe` says so. By default the data are where the training
+        Unofficial files are accepted: `ImageDataModule.describe` says so. By default the data are where the training
         had them, in `CIFAR10_DIR`, or in data. Raises InputError if they are missing or the checkpoint's are invalid.
         """
         config = self.config["data"]
-        place = user_path(data_dir or config.get("data_dir") or default_data_dir())
-        data_set = DATA_SETS[config["source"]]
-        if data_set.find(place) is None:
-            advice = "name its place by --data_dir or CIFAR10_DIR, or download it by: python cli.py data prepare"
-            raise InputError(f"{data_set.missing(place)}: {advice}")
-        sizes: dict[str, Any] = {name: config[name] for name in resume.SIZES if config.get(name) is not None}
+        given = data_dir or config.get("data_dir")
         try:
-            return CIFAR10DataModule(str(place), config["source"], config["task"], verify_checksums=False, **sizes)
+            data = data_modules.build(config, verify_checksums=False, data_dir=str(given) if given else None)
         except (InputError, TypeError) as error:  # a stranger's checkpoint can hold any value
-            told = ", ".join(f"{name} {value!r}" for name, value in sizes.items())
-            raise InputError(f"the sizes of the data in {self.path} are invalid: {told}") from error
+            told = ", ".join(f"{name} {config[name]!r}" for name in data_modules.SIZES if config.get(name) is not None)
+            raise InputError(f"the data in {self.path} are invalid ({told}): {error}") from error
+        data_set = data.data_set
+        if data_set.find(data.data_dir) is None:
+            advice = f"name its place by --data_dir or {variable(data_set.name)}"
+            advice += ", or download it by: python cli.py data prepare" * (data_set.archive is not None)
+            raise InputError(f"{data_set.missing(data.data_dir)}: {advice}")
+        if data.class_names != self.class_names:
+            problem = f"{data_set.title} in '{data.data_dir}' has the classes {', '.join(data.class_names)}"
+            raise InputError(f"{problem}, and the model of {self.path} {', '.join(self.class_names)}: other data?")
+        return data
 
 
 def load(
@@ -81,12 +85,19 @@ def load(
         raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
     checkpoints.check_weights(origin.path, origin.content, network)
     network.load_state_dict(origin.content["state_dict"])
-    names = DATA_SETS[data["source"]].task_classes(data["task"])
+    _, state = resume.data_state(origin.content)
+    try:
+        data_set = None if "class_names" in state else data_modules.build(data).data_set
+    except TypeError as error:
+        raise InputError(f"the data of {origin.path} cannot be told: {error}") from error
+    all_names = state["class_names"] if data_set is None else data_set.class_names
+    title = str(state.get("title")) if data_set is None else data_set.title
+    names = task_classes(all_names, data["task"], data.get("one_class"))
     if network.num_classes != len(names):
-        expected = f"{data['source']} ({data['task']}) has {len(names)}"
+        expected = f"{title} ({data['task']}) has {len(names)}"
         raise InputError(f"{origin.path} is of a model of {network.num_classes} classes, and {expected}")
     devices.move(network, devices.of_model(type(network), accelerator))
-    return Trained(network.eval(), origin.path, origin.config, names, checkpoints.epochs_done(origin.content))
+    return Trained(network.eval(), origin.path, origin.config, names, checkpoints.epochs_done(origin.content), title)
 
 
 def build(model_class: type[Classifier], arguments: Mapping[str, Any]) -> Classifier:

@@ -77,7 +77,7 @@ class Fit(TrainerCommand):
         summary = RunSummary(self.history, self.run_config.plain, self.command_line.argv)
         callbacks += [summary, PRCurves(), Embeddings()]
         self.graceful_stop.every_n_steps = config.save_every_n_steps
-        validates = config.data.val_size and config.trainer.limit_val_batches != 0
+        validates = config.data.val_size != 0 and config.trainer.limit_val_batches != 0
         if config.trainer.enable_checkpointing is not False:
             # The best before the last: last.ckpt holds the state of the best.
             self.best = RunCheckpoint(BEST, monitor="val/acc") if validates else None

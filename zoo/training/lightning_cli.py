@@ -11,18 +11,18 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, OptimizerCallable
 
-from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.data_sets import DATA_SETS
 from datamodules.errors import InputError
+from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import user_path
 from zoo.catalogue import registry
+from zoo.core.about import FROM_DATA
 from zoo.core.classifier import Classifier
 from zoo.core.schedules import Constant, Schedule
 from zoo.runs import checkpoints, configs, options, resume
 from zoo.runs.checkpoints import WholeFileIO
 from zoo.runs.command_line import CommandLine
 from zoo.training import option_checks, processes, slurm
-from zoo.training.parser import ZooParser, check_class, parsing
+from zoo.training.parser import ZooParser, check_class, check_data, parsing
 from zoo.training.trainer import ZooTrainer
 
 # Types of the options that name a class.
@@ -59,13 +59,14 @@ class ZooCLI(LightningCLI):
             _complete(command_line)
             super().__init__(
                 Classifier,
-                CIFAR10DataModule,
+                ImageDataModule,
                 save_config_callback=None,
                 trainer_class=ZooTrainer,
                 trainer_defaults=options.TRAINER_DEFAULTS,
                 seed_everything_default=options.TABLE["seed_everything"].default,
                 parser_class=ZooParser,
                 subclass_mode_model=True,
+                subclass_mode_data=True,
                 args=command_line.for_parser(),
                 run=False,
                 auto_configure_optimizers=False,
@@ -82,7 +83,8 @@ class ZooCLI(LightningCLI):
                 default=default,
                 help=options.TABLE[name].text,
             )
-        parser.link_arguments(("data.source", "data.task"), "model.init_args.num_classes", compute_fn=_num_classes)
+        for name in FROM_DATA:  # a link to an argument that the model lacks does nothing
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         self.known.update(parser.get_defaults(skip_validation=True).keys())
 
     def before_instantiate_classes(self) -> None:
@@ -113,8 +115,10 @@ class ZooCLI(LightningCLI):
         """Give the data module its seed, and the model its optimizer and schedule. Check that they fit."""
         built, config = self.config_init, self.config
         model, trainer = self.model, self.trainer
-        if config.data.seed is None:
+        if config.data.init_args.seed is None:
             self.datamodule.seed = config.seed_everything
+        resume.check_data(self.origin, self.datamodule)
+        _check_shape(model, self.datamodule)
         # A function, which copies of the model share. The parser's own object holds the parser and cannot be copied.
         model.make_optimizer = lambda parameters: built.optimizer(parameters)
         model.lr_schedule = built.lr_schedule
@@ -142,6 +146,8 @@ def _complete(command_line: CommandLine) -> None:
             f"{command} needs a model{unnamed}: name one by --config ({', '.join(complete)}) "
             f"or --model ({', '.join(registry.entries())})"
         )
+    config["data"] = {"class_path": configs.DATA_MODULE} | config.get("data", {})
+    check_data()
     model = check_class("model", Classifier)
     if model is not None and config.get("optimizer") is None:
         config["optimizer"] = copy.deepcopy(model.default_optimizer)
@@ -152,8 +158,15 @@ def _complete(command_line: CommandLine) -> None:
     option_checks.check_seed(command_line)
 
 
-def _num_classes(source: str, task: str) -> int:
-    return len(DATA_SETS[source].task_classes(task))
+def _check_shape(model: Classifier, data: ImageDataModule) -> None:
+    """Check that a model takes the images of the data."""
+    if model.image_shape != data.data_set.shape:
+        takes, has = (" x ".join(map(str, shape)) for shape in (model.image_shape, data.data_set.shape))
+        name = type(model).__name__
+        raise InputError(
+            f"{name} takes images of {takes}, and {data.data_set.title} has {has}: give {name} the arguments channels "
+            "and image_size, and hand them on to super().__init__"
+        )
 
 
 def _expand_paths(options: Any) -> None:

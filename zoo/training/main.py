@@ -10,9 +10,9 @@ import numpy as np
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from datamodules.cifar10 import shared_reads
 from datamodules.data_set import Split
 from datamodules.errors import Ended, InputError, RunError
+from datamodules.image_data_module import shared_reads
 from zoo.core.classifier import Classifier
 from zoo.core.signals import Stopped
 from zoo.runs import metrics_json, resume

@@ -11,8 +11,8 @@ from typing import Any
 from lightning.fabric.plugins import environments
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator
 
-from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError, one_line
+from datamodules.image_data_module import ImageDataModule
 from zoo.core import devices
 from zoo.core.classifier import Classifier
 from zoo.runs import configs
@@ -36,8 +36,9 @@ def check(config: Any) -> None:
         raise InputError(f"--name={name} cannot name a folder: give printable characters without /; see --runs_dir")
     if name is not None and len(os.fsencode(name)) > LONGEST_NAME:
         raise InputError(f"--name={name} is too long for a folder: give at most {LONGEST_NAME} bytes")
-    for option, parameter in inspect.signature(CIFAR10DataModule).parameters.items():
-        if config.data[option] is None and parameter.default is not None:  # the parser accepts null
+    for option, parameter in inspect.signature(ImageDataModule).parameters.items():
+        is_null = option in config.data.init_args and config.data.init_args[option] is None
+        if is_null and parameter.default is not None and option not in ("data_set", "val_size"):
             raise InputError(f"--data.{option}=null: leave it out for its default, {parameter.default}")
     for name, least in ((option.name, option.least) for option in OPTIONS if option.least is not None):
         if config[name] is not None and not least <= config[name] < math.inf:

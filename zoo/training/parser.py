@@ -16,7 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.errors import Ended, InputError, did_you_mean, nearest, one_line
 from zoo.catalogue import registry
-from zoo.runs import configs
+from zoo.core.about import FROM_DATA
+from zoo.runs import configs, data_modules
 from zoo.runs.command_line import CommandLine
 from zoo.runs.options import CLASS_KEYS
 
@@ -112,7 +113,9 @@ def explain(message: str, command_line: CommandLine, known: Collection[str], own
         return text
     key, problem = wrong.groups()
     # The parser of a class's arguments knows "dropout" for "model.dropout".
-    full_keys = [f"{section}.{key}" for section in CLASS_KEYS if "." not in key and f"{section}.{key}" in known]
+    full_keys = [
+        f"{section}.{key}" for section in (*CLASS_KEYS, "data") if "." not in key and f"{section}.{key}" in known
+    ]
     key = full_keys[0] if len(full_keys) == 1 else key
     if unloaded := re.search(r"Problem with given class_path '([^']+)': (.*?)(?= - | Given|$)", problem):
         return f"--{key}{_file_with(unloaded[1], command_line)}: {_unloaded(unloaded[1], unloaded[2])}"
@@ -210,10 +213,39 @@ def check_class(key: str, base: type[T]) -> type[T] | None:
         for argument in given:
             if argument not in signature and argument != "help":
                 raise InputError(no_argument(cls, argument, signature, command_line))
-        if key == "model" and "num_classes" in given:
-            raise InputError("--model.num_classes follows from --data.task: leave it out")
+        if key == "model" and (follows := [name for name in FROM_DATA if name in given]):
+            raise InputError(f"--model.{follows[0]} follows from the data: leave it out")
     known.update(f"{key}.{argument}" for argument in signature)
     return cls
+
+
+def check_data() -> None:
+    """Check the name of the data set that the command line names, and the names of its arguments."""
+    command_line, known = _PARSING.get()
+    value = command_line.config["data"]
+    name = value["class_path"]
+    if not isinstance(name, str):
+        raise InputError(f"data{command_line.source('data.class_path')}: give the name of a class as class_path")
+    cls = registry.data.load(name)
+    names = data_modules.argument_names(cls)
+    given = [argument for argument in value if argument != "class_path"]
+    words = (option.option for option in command_line.options if option.option.startswith("--data."))
+    given += [word.removeprefix("--data.").removeprefix("init_args.") for word in words]
+    for argument in given:
+        if argument == "source" and "source" not in names:
+            problem = f"--config synthetic, or data.source, stands in for CIFAR-10 alone, not for {cls.__name__}"
+            raise InputError(f"{problem}: leave it out")
+        if argument not in names and argument.partition("=")[0] not in (*names, "help"):
+            raise InputError(no_data_option(argument, names, cls, command_line))
+    known.update(f"data.{argument}" for argument in names)
+
+
+def no_data_option(argument: str, names: list[str], cls: type, command_line: CommandLine) -> str:
+    """Return the message for an option that a data set does not have; it has those in `names`."""
+    key = f"data.{argument}"
+    near = nearest(argument, names)
+    hint = f" Did you mean 'data.{near}'?" if near else f" {cls.__name__} has: {', '.join(names)}"
+    return f"unknown option '{key}'{command_line.source(key)}.{hint}"
 
 
 def no_argument(cls: type, argument: str, known: Iterable[str], command_line: CommandLine) -> str:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
+from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import TrainLoader
 from zoo.core.classifier import Classifier, EveryStepLR
 from zoo.runs import checkpoints
@@ -28,7 +28,7 @@ OURS = ("zoo.", "lightning.")
 LARGEST = 1e18
 
 
-def check(path: Path, content: Content, trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule) -> None:
+def check(path: Path, content: Content, trainer: L.Trainer, model: Classifier, data: ImageDataModule) -> None:
     """Check that training can resume from a checkpoint.
 
     Args:
@@ -69,7 +69,7 @@ def _check_averaged(path: Path, content: Content, model: Classifier) -> None:
     check_like({"n_averaged": 0}, content["averaging_state"], "averaging_state")
 
 
-def _check_progress(content: Content, trainer: L.Trainer, data: CIFAR10DataModule) -> None:
+def _check_progress(content: Content, trainer: L.Trainer, data: ImageDataModule) -> None:
     state = content["loops"]["fit_loop"]
     check_like(_shared(trainer.fit_loop.state_dict(), state), state, "fit_loop")
     for loader_state in state.get("state_dict", {}).get("combined_loader", []):

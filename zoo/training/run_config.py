@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.errors import Ended, InputError
 from zoo.core import files
-from zoo.runs import checkpoints, run_directory
+from zoo.runs import checkpoints, configs, run_directory
 from zoo.runs.resume import Origin
 
 
@@ -29,7 +29,11 @@ class RunConfig:
     @cached_property
     def plain(self) -> dict[str, Any]:
         """All options as plain values."""
-        return _as_given(yaml.safe_load(self._parser.dump(self._config, skip_none=False)), self._config)
+        plain = _as_given(yaml.safe_load(self._parser.dump(self._config, skip_none=False)), self._config)
+        data = configs.expand({"data": plain["data"]})["data"]
+        if data["class_path"] == configs.DATA_MODULE:
+            plain["data"] = {name: value for name, value in data.items() if name != "class_path"}
+        return plain
 
     def check(self) -> None:
         """Check that the run's config.yaml can be read back by `--resume`."""
@@ -40,7 +44,8 @@ class RunConfig:
             raise InputError(f"{could_not} ({unkept[0]}): an argument or a default must be {allowed}")
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                self._parser.parse_object(copy.deepcopy(self.plain))  # a copy, which the parser changes
+                plain = copy.deepcopy(self.plain)  # a copy, which the parser changes
+                self._parser.parse_object(plain | {"data": configs.data_spec(plain["data"])})
         except Ended as error:
             raise InputError(f"{could_not}: {error.message}") from error
 

@@ -7,20 +7,20 @@ from typing import Any
 import lightning as L
 import torch
 
-from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.image_data_module import ImageDataModule
 from zoo.core import devices, files
 from zoo.core.classifier import Classifier, Stage, count_parameters
 from zoo.runs import metrics_csv, metrics_json
 from zoo.training import run_logger
 
 
-def show(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> None:
+def show(model: Classifier, data: ImageDataModule, stage: Stage) -> None:
     """Print the metrics of the model's last pass over `stage`."""
     print(f"\n{metrics_json.table(_title(model, data, stage), model.results[stage], data.class_names)}\n", flush=True)
 
 
 def write(
-    trainer: L.Trainer, model: Classifier, data: CIFAR10DataModule, stage: Stage, directory: Path, facts: dict[str, Any]
+    trainer: L.Trainer, model: Classifier, data: ImageDataModule, stage: Stage, directory: Path, facts: dict[str, Any]
 ) -> None:
     """Write the metrics and plots of the model's last pass over `stage` to `directory`, and to TensorBoard.
 
@@ -55,12 +55,12 @@ def _images(summary: dict[str, Any]) -> int:
     return sum(map(sum, summary["confusion"]))
 
 
-def _title(model: Classifier, data: CIFAR10DataModule, stage: Stage) -> str:
+def _title(model: Classifier, data: ImageDataModule, stage: Stage) -> str:
     return f"{type(model).__name__} on {data.source_name}, {_images(model.results[stage]):,} {stage} images"
 
 
 def _draw(
-    trainer: L.Trainer, data: CIFAR10DataModule, stage: Stage, title: str, summary: dict[str, Any], directory: Path
+    trainer: L.Trainer, data: ImageDataModule, stage: Stage, title: str, summary: dict[str, Any], directory: Path
 ) -> None:
     from zoo.plots import confusion_matrix, learning_curves, png  # matplotlib takes a second to import
 

@@ -13,8 +13,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, ModelSummary
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 
-from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import Ended, InputError, RunError
+from datamodules.image_data_module import ImageDataModule
 from zoo.core.classifier import Classifier, Stage
 from zoo.core.signals import Stopped, stopping_at_once
 from zoo.runs import metrics_json, run_directory
@@ -56,7 +56,7 @@ class TrainerCommand:
         self.config: Namespace = self.cli.config
         self.trainer: ZooTrainer = self.cli.trainer  # type: ignore[assignment]
         self.model: Classifier = self.cli.model
-        self.data: CIFAR10DataModule = self.cli.datamodule
+        self.data: ImageDataModule = self.cli.datamodule
 
     def run(self) -> None:
         """Run the command."""

@@ -9,8 +9,8 @@ import numpy as np
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import one_line
+from datamodules.image_data_module import ImageDataModule
 from zoo.training import run_logger
 from zoo.training.run_logger import RunLogger
 
@@ -18,15 +18,15 @@ from zoo.training.run_logger import RunLogger
 def logger(trainer: L.Trainer) -> RunLogger | None:
     """Return the `RunLogger` in the first process; None with other data, or if several processes share the model."""
     is_whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)  # DeepSpeed's is a subclass of DDP's
-    loggers = run_logger.run_loggers(trainer) if isinstance(data(trainer), CIFAR10DataModule) else []
+    loggers = run_logger.run_loggers(trainer) if isinstance(data(trainer), ImageDataModule) else []
     return loggers[0] if loggers and is_whole and trainer.is_global_zero else None
 
 
-def data(trainer: L.Trainer) -> CIFAR10DataModule:
+def data(trainer: L.Trainer) -> ImageDataModule:
     return getattr(trainer, "datamodule", None)  # type: ignore[return-value]
 
 
-def held_out(data: CIFAR10DataModule, n: int) -> tuple[str, Tensor, Tensor]:
+def held_out(data: ImageDataModule, n: int) -> tuple[str, Tensor, Tensor]:
     """Return "validation", or "training" without it; up to n images, uint8 (n, 3, 32, 32); labels, int64 (n,)."""
     kind, dataset = ("validation", data.val) if data.val is not None else ("training", data.train)
     assert dataset is not None

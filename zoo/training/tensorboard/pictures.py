@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.cifar10 import CIFAR10DataModule
+from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import ImageDataset
 from zoo.core.classifier import Classifier
 from zoo.interpretation import class_activation, layer_outputs
@@ -127,7 +127,7 @@ def has_pictures(epoch: int, is_last: bool) -> bool:
     return is_last or epoch & (epoch - 1) == 0
 
 
-def choose(data: CIFAR10DataModule) -> Shown:
+def choose(data: ImageDataModule) -> Shown:
     kind, images, labels = observing.held_out(data, CLASSIFIED)
     order = in_turn(labels.numpy())
     return Shown(kind, images[order], labels.numpy()[order])
@@ -137,7 +137,7 @@ def _by_class(labels: np.ndarray) -> np.ndarray:
     return np.argsort(labels, kind="stable")
 
 
-def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int) -> Scene:
+def _scene(model: Classifier, data: ImageDataModule, shown: Shown, epoch: int) -> Scene:
     title = f"{type(model).__name__} on {data.source_name}, epoch {epoch}"
     probabilities = inference.probabilities(model, shown.images).numpy()
     val = model.results.get("val", {})
@@ -145,7 +145,7 @@ def _scene(model: Classifier, data: CIFAR10DataModule, shown: Shown, epoch: int)
     return Scene(model, title, data.class_names, shown, probabilities, confusion)
 
 
-def _augmented(data: CIFAR10DataModule) -> Plots:
+def _augmented(data: ImageDataModule) -> Plots:
     dataset = cast(ImageDataset, data.train)
     chosen = torch.from_numpy(in_turn(dataset.labels.cpu().numpy())[:EXAMPLES])
     batch = dataset.fetch(chosen.to(dataset.device))
