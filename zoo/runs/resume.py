@@ -96,7 +96,7 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
         # `zoo.runs.trust` has checked the value, which may be a path of a class.
         path = trust.path_of(init_args.get(name))
         is_same = configs.same_class(path, value) if path else _plain(init_args.get(name)) == _plain(value)
-        if name in init_args and not is_same:
+        if name in init_args and name not in FROM_DATA and not is_same:  # `check_data` checks the others
             what = f"--model.{name}={init_args[name]}, but the model of {origin.path} has {name} {value}"
             raise InputError(f"{what}: leave --model.{name} out")
 
@@ -299,8 +299,10 @@ def data_state(content: Content) -> tuple[str, dict[str, Any]]:
     Raises:
         InputError: if the names of the classes are not short texts.
     """
-    name = next((name for name in registry.data.entries() if isinstance(content.get(name), dict)), "")
-    state: dict[str, Any] = json.loads(json.dumps(content.get(name) or {}))
+    name = next((name for name in registry.data.entries() if name in content), "")
+    state: dict[str, Any] = json.loads(json.dumps(content.get(name, {})))
+    if not isinstance(state, dict):
+        raise TypeError(f"{name} is a {type(state).__name__}")
     for text in (*state.get("class_names", ()), state.get("title", ""), state.get("one_class") or ""):
         if not isinstance(text, str) or len(text) > LONGEST_NAME or not text.isprintable():
             raise InputError(f"it names a class or its data {one_line(text)!r}, expected a short printable text")
