@@ -11,7 +11,8 @@ class CIFAR10DataModule(ImageDataModule):
     """CIFAR-10 (Krizhevsky 2009): 60,000 color images of 32 x 32 pixels in ten classes.
 
     Args:
-        data_dir: see `ImageDataModule`.
+        data_dir: folder of CIFAR-10, extracted or as `.tar.gz`, and of its download; by default the environment
+            variable `CIFAR10_DIR`, else `data`.
         source: "cifar10", or "synthetic": ten geometric figures, drawn without a download (`datamodules.synthetic`).
         options: see `ImageDataModule`.
     """
