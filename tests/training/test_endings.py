@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_module
 
 import cli
 from tests.helpers import run_of
@@ -111,12 +112,21 @@ class Heard(logging.Handler):
 @pytest.fixture
 def heard():
     handler = Heard()
-    logging.getLogger("lightning.pytorch").addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)  # as its package sets it
     yield handler.lines
-    logging.getLogger("lightning.pytorch").removeHandler(handler)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
-def test_what_people_ask_to_be_told_is_told_and_nothing_else(heard):
+@pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
+def test_what_people_ask_to_be_told_is_told_and_nothing_else(package, heard, monkeypatch):
+    """A plugin may import pytorch_lightning, whose logger then has the messages of both packages."""
+    monkeypatch.setattr(rank_zero_module, "log", logging.getLogger(f"{package}.utilities.rank_zero"))
     checkpoint = {"monitor": "val/acc", "mode": "max", "verbose": True}
     stopping = {"monitor": "val/acc", "mode": "max", "patience": 1, "verbose": True}
     callbacks = [

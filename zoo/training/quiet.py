@@ -11,6 +11,8 @@ LEVELS = {
     "lightning.fabric.utilities.distributed": logging.WARNING,
     "torch.utils.cpp_extension": logging.ERROR,  # torch.compile misses a GPU
 }
+# The loggers of Lightning's messages. The second one takes over once a plugin has imported that package.
+RANK_ZERO = ("lightning.pytorch.utilities.rank_zero", "pytorch_lightning.utilities.rank_zero")
 # Beginnings of messages. Their logger has wanted messages too, for example of `ModelCheckpoint(verbose: true)`.
 NOISE = (
     "GPU available",
@@ -60,15 +62,16 @@ def quiet() -> Iterator[None]:
     before = {name: logging.getLogger(name).level for name in LEVELS}
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
-    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    rank_zero.addFilter(_is_wanted)
+    for name in RANK_ZERO:
+        logging.getLogger(name).addFilter(_is_wanted)
     try:
         with warnings.catch_warnings():
             for message in WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        rank_zero.removeFilter(_is_wanted)
+        for name in RANK_ZERO:
+            logging.getLogger(name).removeFilter(_is_wanted)
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
 
