@@ -73,6 +73,12 @@ def test_a_block_is_the_papers_formula(inputs, outputs, stride, activates):
     torch.testing.assert_close(block(x), F.conv2d(y, w2, padding=1) + shortcut)
 
 
+def test_shortcuts_behind_an_activation():
+    """That of the first block, and those with a convolution."""
+    blocks = [block for block in on_meta(PreActResNet, 20).modules() if isinstance(block, PreActBlock)]
+    assert [block.activates_shortcut for block in blocks] == [True, False, False] * 3
+
+
 def test_weights_start_as_in_the_paper():
     torch.manual_seed(0)
     assert_he(PreActResNet(20))
