@@ -133,7 +133,25 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/models/resnet.py": [
         ("(0, 0, 0, 0, 0, self.new_channels)", "(0, 0, 0, 0, self.new_channels, 0)", "zeros before the channels"),
-        ("self.norm2(self.conv2(x)) + shortcut", "self.norm2(self.conv2(x))"),
+        ("self.norm2(self.conv2(residual)) + self.shortcut(x)", "self.norm2(self.conv2(residual))"),
+        ("nn.Sequential(projection, nn.BatchNorm2d(outputs))", "projection"),
+    ],
+    "zoo/models/preact_resnet.py": [
+        ("activated if self.activates_shortcut else x", "x", "shortcuts of the raw input"),
+        ("activates_shortcut=index == 0", "activates_shortcut=False", "the first block of the paper"),
+    ],
+    "zoo/models/wide_resnet.py": [
+        ("PreActBlock(outputs, outputs, dropout=dropout)", "PreActBlock(outputs, outputs)"),
+    ],
+    "zoo/models/densenet.py": [
+        ("torch.cat([x, self.new(x)], dim=1)", "torch.cat([self.new(x), x], dim=1)"),
+    ],
+    "zoo/models/vgg.py": [
+        ("nn.MaxPool2d(2, ceil_mode=True)", "nn.MaxPool2d(2)", "images of 28 x 28"),
+    ],
+    "zoo/core/networks.py": [
+        ("2**halvings + 1", "2**halvings"),
+        ("nn.init.zeros_(layer.bias)", "pass"),
     ],
     "zoo/core/inputs.py": [
         ("and images.shape[1:] == IMAGE", "and images.ndim == 4"),

@@ -70,7 +70,7 @@ def test_listing_imports_no_model():
 
 def test_unknown_name_suggests_and_lists():
     with pytest.raises(
-        InputError, match=r"unknown model 'ImprovedCNM'. Did you mean 'ImprovedCNN'\?.* CNN, ImprovedCNN, MLP"
+        InputError, match=r"unknown model 'ImprovedCNM'. Did you mean 'ImprovedCNN'\?.* CNN, ImprovedCNN, "
     ):
         registry.load("ImprovedCNM")
 

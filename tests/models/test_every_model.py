@@ -13,8 +13,10 @@ from datamodules.errors import InputError
 from datamodules.loading import Batch
 from datamodules.synthetic import CLASS_NAMES
 from tests.helpers import quiet_trainer, random_images, tiny_data
+from tests.models.networks import on_meta, parameters
 from zoo.catalogue import registry
 from zoo.core.schedules import Linear
+from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.cnn import CNN, ImprovedCNN
 from zoo.models.mlp import MLP
 from zoo.testing import check_model, check_two_processes
@@ -30,6 +32,13 @@ def images() -> torch.Tensor:
 @pytest.mark.parametrize("name", MODELS)
 def test_keeps_the_contract(name):
     check_model(registry.load(name))
+
+
+@pytest.mark.parametrize(("channels", "image_size"), [(1, 28), (3, 64)])
+@pytest.mark.parametrize("name", [name for name in MODELS if issubclass(registry.load(name), TorchClassifier)])
+def test_takes_other_images(name, channels, image_size):
+    model = on_meta(registry.load(name), num_classes=7, channels=channels, image_size=image_size).eval()
+    assert model(model.example_input_array).shape == (1, 7)
 
 
 ALONE = """
@@ -69,10 +78,6 @@ def test_probabilities(name, num_classes, images):
     assert probabilities.shape == (6, num_classes)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
     assert torch.equal(probabilities.argmax(1), model.predict_classes(logits))
-
-
-def parameters(model):
-    return sum(p.numel() for p in model.parameters())
 
 
 def test_parameter_counts_by_hand():

@@ -1,36 +1,56 @@
-"""`ResNet` against its paper, and its residual block against a plain formula."""
+"""`ResNet` against its paper and torchvision, and its residual block against a plain formula."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
+import torchvision
 
-from datamodules.errors import InputError
 from tests.helpers import random_images
+from tests.models.networks import assert_he, assert_same_function, flops, on_meta, parameters
 from zoo.models.resnet import BLOCKS, ResidualBlock, ResNet
 
 PAPER = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7}  # million parameters, table 6 of the paper
 
 
-@pytest.mark.parametrize("depth", BLOCKS)
+@pytest.mark.parametrize("depth", PAPER)
 def test_parameters_are_the_papers(depth):
-    model, blocks = ResNet(depth), (depth - 2) // 6
-    parameters = sum(p.numel() for p in model.parameters())
-    assert round(parameters / 1e6, 1 if depth == 110 else 2) == PAPER[depth]
+    model, blocks = on_meta(ResNet, depth), (depth - 2) // 6
+    assert round(parameters(model) / 1e6, 1 if depth == 110 else 2) == PAPER[depth]
     weights = 27 * 16 + sum((2 * blocks - 1) * 9 * w * w + 9 * w * max(w // 2, 16) for w in (16, 32, 64)) + 64 * 10 + 10
-    assert parameters == weights + 2 * 16 + 2 * 2 * blocks * (16 + 32 + 64), "and two of batch norm for each channel"
+    assert parameters(model) == weights + 2 * 16 + 2 * 2 * blocks * (16 + 32 + 64), "and two of batch norm a channel"
     assert sum(isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) for layer in model.modules()) == depth
 
 
-@pytest.mark.parametrize("depth", BLOCKS)
+@pytest.mark.parametrize("depth", PAPER)
 def test_flops(depth):
     """Stages cost alike: half the side goes with twice the channels. The first block of a stage has half the inputs."""
     blocks = (depth - 2) // 6
-    with FlopCounterMode(display=False) as counter:
-        ResNet(depth).eval()(random_images(1))
     full = 9 * 16 * 16 * 32**2  # of a convolution inside any stage
     places = 27 * 16 * 32**2 + (6 * blocks - 2) * full + 2 * full // 2 + 640
-    assert counter.get_total_flops() == 2 * places
+    assert flops(on_meta(ResNet, depth).net) == 2 * places
+
+
+def torchvision_resnet(depth: int) -> torch.nn.Module:
+    """Return torchvision's network with a first convolution of 3 x 3, and without its max pooling."""
+    other = {18: torchvision.models.resnet18, 34: torchvision.models.resnet34}[depth](num_classes=10)
+    other.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    other.maxpool = torch.nn.Identity()
+    return other
+
+
+@pytest.mark.parametrize(("depth", "number"), [(18, 11_173_962), (34, 21_282_122)])
+def test_the_wide_depths_are_torchvisions(depth, number):
+    model = on_meta(ResNet, depth)
+    with torch.device("meta"):
+        other = torchvision_resnet(depth)
+    assert parameters(model) == parameters(other) == number
+    assert flops(model.net) == flops(other)
+    assert {18, 34} | set(PAPER) == set(BLOCKS)
+
+
+def test_depth_18_is_the_function_of_torchvision():
+    torch.manual_seed(0)
+    assert_same_function(ResNet(18).net, torchvision_resnet(18))
 
 
 def test_stages():
@@ -63,12 +83,5 @@ def test_a_block_is_the_papers_formula(inputs, outputs):
 
 
 def test_weights_start_as_in_the_paper():
-    """He et al.: normal, variance 2 / inputs of a unit."""
     torch.manual_seed(0)
-    weight = ResNet(110).net[5][1].conv1.weight
-    assert weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
-
-
-def test_an_unknown_depth():
-    with pytest.raises(InputError, match=r"--model.depth=18 is unknown: choose one of 20, 32, 44, 56, 110"):
-        ResNet(18)
+    assert_he(ResNet(20))

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from datamodules.errors import InputError
 from zoo.core.about import About
+from zoo.core.networks import check_probability
 from zoo.core.torch_classifier import TorchClassifier
 
 
@@ -61,8 +61,7 @@ class ImprovedCNN(TorchClassifier):
 
     def __init__(self, dropout: float = 0.5, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
         super().__init__(num_classes, channels, image_size)
-        if not 0 <= dropout < 1:
-            raise InputError(f"--model.dropout={dropout} is out of range: give a number from 0 up to, not including, 1")
+        check_probability("dropout", dropout)
         self.net = nn.Sequential(
             *_block(channels, 64),  # (n, 64, 16, 16)
             *_block(64, 128),  # (n, 128, 8, 8)
