@@ -96,7 +96,7 @@ def test_the_table(run):
     ("arguments", "expected"),
     [
         (["cnn"], ["CNN", "ImprovedCNN"]),
-        (["C*"], ["CNN"]),
+        (["CN*"], ["CNN"]),
         (["*mlp"], ["MLP", "NumPyMLP"]),
         (["?lp"], ["MLP"]),
         (["--tag", "notebooks"], ["NumPyMLP", "CNN", "ImprovedCNN"]),
