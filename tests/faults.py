@@ -153,6 +153,33 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("2**halvings + 1", "2**halvings"),
         ("nn.init.zeros_(layer.bias)", "pass"),
     ],
+    "zoo/models/mobilenet_v2.py": [
+        ("nearest if nearest >= 0.9 * channels else nearest + 8", "nearest"),
+        ("self.is_residual = stride == 1 and inputs == outputs", "self.is_residual = False"),
+    ],
+    "zoo/models/efficientnet.py": [
+        ("layer.out_channels // layer.groups", "layer.out_channels", "depthwise convolutions that start near 0"),
+        ("SqueezeExcitation(hidden, max(1, inputs // 4)", "SqueezeExcitation(hidden, max(1, hidden // 4)"),
+    ],
+    "zoo/models/convnext.py": [
+        ("self.scale * self.layers(x)", "self.layers(x)"),
+        ("torch.full((width, 1, 1), 1e-6)", "torch.ones((width, 1, 1))"),
+    ],
+    "zoo/models/vit.py": [
+        ("return x[:, 0]", "return x[:, -1]"),
+        ("dim=1) + self.positions", "dim=1)"),
+        ("nn.init.zeros_(head.weight)", "pass"),
+    ],
+    "zoo/models/mlp_mixer.py": [
+        ("self.across_patches(self.norm1(x).transpose(1, 2))", "self.across_patches(x.transpose(1, 2))"),
+    ],
+    "zoo/core/networks.py": [
+        ("range(1, image_size // smallest + 1)", "range(1, image_size + 1)"),
+        ("highest * place / max(1, count - 1)", "highest"),
+    ],
+    "zoo/catalogue/anatomy.py": [
+        ("sdpa_kernel(SDPBackend.MATH)", "sdpa_kernel(SDPBackend.FLASH_ATTENTION)", "FLOPs without attention"),
+    ],
     "zoo/core/inputs.py": [
         ("and images.shape[1:] == IMAGE", "and images.ndim == 4"),
         ("(differentiable and images.requires_grad)", "images.is_floating_point()"),
@@ -499,6 +526,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     # What a network looks at.
     "zoo/interpretation/layer_outputs.py": [
         ("        and not isinstance(layer, torch.jit.ScriptModule)\n", "", "hooks on TorchScript"),
+        ("            last = None\n", "            pass\n", "class-activation maps of a transformer"),
         (
             "if not layers and any(isinstance(part, torch.jit.ScriptModule)",
             "if layers and any(isinstance(part, torch.jit.ScriptModule)",

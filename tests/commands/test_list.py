@@ -54,6 +54,7 @@ def test_figures_by_hand():
         "CNN": 545_098,
         "ImprovedCNN": 3_249_610,
         "SpeedrunNet": 1_971_352,
+        "ViT": 811_146,
     }
     assert {name: found[name].parameters for name in parameters} == parameters
     dense = 2 * (3072 * 64 + 64 * 10)
@@ -62,7 +63,9 @@ def test_figures_by_hand():
     improved = 2 * (sum(9 * i * o * side**2 for i, o, side in blocks) + 4096 * 512 + 512 * 10)
     blocks = ((24, 64, 31), (64, 64, 15), (64, 256, 15), (256, 256, 7), (256, 256, 7), (256, 256, 3))
     speedrun = 2 * (12 * 24 * 31**2 + sum(9 * i * o * side**2 for i, o, side in blocks) + 256 * 10)
-    flops = {"MLP": dense, "NumPyMLP": dense, "CNN": cnn, "ImprovedCNN": improved, "SpeedrunNet": speedrun}
+    # 64 patches of 48 values, and a token for the class; products of queries and keys, and of weights and values
+    vit = 2 * (64 * 48 * 128 + 6 * 65 * (4 * 128**2 + 2 * 128 * 256 + 2 * 65 * 128) + 128 * 10)
+    flops = {"MLP": dense, "NumPyMLP": dense, "CNN": cnn, "ImprovedCNN": improved, "SpeedrunNet": speedrun, "ViT": vit}
     assert {name: found[name].flops for name in flops} == flops
     assert improved * 3 == pytest.approx(0.926e9, rel=0.02), "of forward and backward, a published figure"
 
@@ -96,11 +99,11 @@ def test_the_table(run):
     ("arguments", "expected"),
     [
         (["cnn"], ["CNN", "ImprovedCNN"]),
-        (["C*"], ["CNN"]),
+        (["CN*"], ["CNN"]),
         (["*mlp"], ["MLP", "NumPyMLP"]),
         (["?lp"], ["MLP"]),
         (["--tag", "notebooks"], ["NumPyMLP", "CNN", "ImprovedCNN"]),
-        (["MLP", "--tag=torch"], ["MLP"]),
+        (["MLP", "--tag=torch"], ["MLP", "MLPMixer"]),
     ],
 )
 def test_some_of_them(run, arguments, expected):

@@ -45,7 +45,8 @@ def main(argv: list[str]) -> int:
     if options.json:
         output.say_json([as_json(row) for row in chosen])
     else:
-        output.say("\n".join([*_table(chosen), "", NOTE, f"Tags, for --tag: {one_line(', '.join(tags))}"]))
+        words = textwrap.fill(f"Tags, for --tag: {one_line(', '.join(tags))}", WIDTH)
+        output.say("\n".join([*_table(chosen), "", NOTE, words]))
     return 0
 
 

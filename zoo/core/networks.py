@@ -51,3 +51,28 @@ def initialize_he(net: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def zero_biases(net: nn.Module) -> None:
+    """Set the biases of convolutions and linear layers to 0."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def check_patches(patch_size: int, image_size: int, smallest: int = 1) -> None:
+    """Raise InputError unless square patches divide an image into at least `smallest` x `smallest` of them."""
+    fitting = [side for side in range(1, image_size // smallest + 1) if image_size % side == 0]
+    if patch_size not in fitting:
+        many = f"at least {smallest} x {smallest} " if smallest > 1 else ""
+        fix = f"choose {', '.join(map(str, fitting))}" if fitting else f"images need at least {smallest} pixels a side"
+        problem = f"does not divide {image_size} x {image_size} pixels into {many}patches"
+        raise InputError(f"--model.patch_size={patch_size} {problem}: {fix}")
+
+
+def rising(highest: float, count: int) -> list[float]:
+    """Return `count` probabilities that rise linearly from 0 to `highest`, for stochastic depth in each block.
+
+    Huang et al. 2016 (https://arxiv.org/abs/1603.09382), equation 4.
+    """
+    return [highest * place / max(1, count - 1) for place in range(count)]

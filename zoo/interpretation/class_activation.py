@@ -28,13 +28,15 @@ def maps(model: Classifier, images: Tensor, classes: Tensor, layer: str | None =
         float32 (n, height, width), at least 0, with the height and width of the layer's output.
 
     Raises:
-        InputError: if the model has no convolution or no such layer, or the output of the layer has no two axes.
+        InputError: if the model has no convolution, mixes its places later, or has no such layer, or if the output of
+            the layer has no two axes.
     """
     if layer is not None:
         layer_outputs.check(model, layer)
     layer = layer or layer_outputs.last_convolution(model)
     if layer is None:
-        raise InputError(f"{type(model).__name__} has no convolution, and so no class-activation maps")
+        problem = "mixes the patches of its convolution" if layer_outputs.convolutions(model) else "has no convolution"
+        raise InputError(f"{type(model).__name__} {problem}, and so has no class-activation maps")
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:

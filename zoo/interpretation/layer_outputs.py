@@ -103,18 +103,32 @@ def with_weights(model: Classifier) -> list[str]:
 
 def convolutions(model: Classifier) -> list[str]:
     """Return the names of the convolutions that an image passes through, in order, except those with 1 x 1 outputs."""
-    module = model.torch_module()
-    shapes = _run(model, black_images(model), None, lambda inputs, output: output.shape)
-    return [
-        name
-        for name, shape in shapes.items()
-        if isinstance(module.get_submodule(name), nn.Conv2d) and shape[2:].numel() > 1
-    ]
+    module, shapes = model.torch_module(), _shapes(model)
+    return [name for name, shape in shapes.items() if _is_map(module.get_submodule(name), shape)]
 
 
 def last_convolution(model: Classifier) -> str | None:
-    """Return the name of the last of `convolutions`; None if there are none."""
-    return next(reversed(convolutions(model)), None)
+    """Return the name of the last of `convolutions`; None if there are none, or if later layers mix their places.
+
+    Those are layers with weights whose output is a sequence of patches, (n, patches, width), as in a transformer.
+    """
+    module, last = model.torch_module(), None
+    for name, shape in _shapes(model).items():
+        layer = module.get_submodule(name)
+        if _is_map(layer, shape):
+            last = name
+        elif len(shape) == 3 and any(True for _ in layer.parameters()):
+            last = None
+    return last
+
+
+def _is_map(layer: nn.Module, shape: torch.Size) -> bool:
+    return isinstance(layer, nn.Conv2d) and shape[2:].numel() > 1
+
+
+def _shapes(model: Classifier) -> dict[str, torch.Size]:
+    """Return the shapes of the outputs of the innermost layers for one image, by name."""
+    return _run(model, black_images(model), None, lambda inputs, output: output.shape)
 
 
 def _run(
