@@ -66,8 +66,8 @@ INDIFFERENT = (
     "benchmark", "inference_mode", "logger", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams",
     "profiler", "detect_anomaly", "default_root_dir", "model_registry", "limit_predict_batches",
 )  # fmt: skip
-WEIGHTS = "start with the weights that fit, of a run, a checkpoint, .safetensors, or a state dict"
-LAYER_DECAY = "factor of the learning rate from each layer to the one before it; the head has the full rate"
+WEIGHTS = "start with the weights that fit, of a run, a checkpoint or a file of weights"
+LAYER_DECAY = "multiply the learning rate by X from each layer to the one before it, from the head down"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
