@@ -88,9 +88,10 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("left.append(trainer.max_steps - steps)", "pass"),
         ("        scheduler.step()\n", ""),
         ("self.clip_gradients(self.trainer.optimizers[0], *self._clip)", "pass"),
+        ("            parameter.grad = own_gradient\n", "            pass\n", "the epochs after frozen ones"),
     ],
     "zoo/core/numpy_optimizers.py": [
-        ("setattr(self._rule, name, group[name])", "pass", "options of a resumed run"),
+        ("setattr(rule, name, group[name])", "pass", "options of a resumed run"),
     ],
     "zoo/core/torch_twin.py": [
         ("torch.tensor(layer.weights.T)", "torch.tensor(layer.weights.T) * 1.001"),
@@ -150,6 +151,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("nn.MaxPool2d(2, ceil_mode=True)", "nn.MaxPool2d(2)", "images of 28 x 28"),
     ],
     "zoo/core/networks.py": [
+        ("range(1, image_size // smallest + 1)", "range(1, image_size + 1)"),
+        ("highest * place / max(1, count - 1)", "highest"),
         ("2**halvings + 1", "2**halvings"),
         ("nn.init.zeros_(layer.bias)", "pass"),
     ],
@@ -173,16 +176,30 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/models/mlp_mixer.py": [
         ("self.across_patches(self.norm1(x).transpose(1, 2))", "self.across_patches(x.transpose(1, 2))"),
     ],
-    "zoo/core/networks.py": [
-        ("range(1, image_size // smallest + 1)", "range(1, image_size + 1)"),
-        ("highest * place / max(1, count - 1)", "highest"),
-    ],
     "zoo/catalogue/anatomy.py": [
         ("sdpa_kernel(SDPBackend.MATH)", "sdpa_kernel(SDPBackend.FLASH_ATTENTION)", "FLOPs without attention"),
     ],
     "zoo/core/inputs.py": [
         ("and images.shape[1:] == IMAGE", "and images.ndim == 4"),
         ("(differentiable and images.requires_grad)", "images.is_floating_point()"),
+    ],
+    # Fine-tuning.
+    "zoo/core/fine_tuning.py": [
+        ('"lr_scale": decay**d}', '"lr_scale": decay}'),
+        ("if found and all(parameter.ndim < 2", "if all(not parameter.ndim"),
+    ],
+    "zoo/training/callbacks/freezing.py": [
+        ("            parameter.grad = None\n", "            pass\n", "weight decay", ("tests/training/test_ddp.py",)),
+        ("                module.training = False\n", "                pass\n", "running statistics that move"),
+        (
+            "        self.on_train_epoch_start(trainer, pl_module)\n",
+            "        pass\n",
+            "a run that resumes in the middle of a frozen epoch",
+        ),
+    ],
+    "zoo/runs/initial_weights.py": [
+        ("elif target in renewed:", "elif False:"),
+        ("tuple(before) == tuple(now)", "len(before) == len(now)"),
     ],
     # Optimizers and schedules.
     "zoo/core/torch_optimizers.py": [
@@ -268,7 +285,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("entry.compress_type != zipfile.ZIP_STORED", "False"),
     ],
     "zoo/runs/checkpoint_content.py": [
-        ("    _check_tensors(content)\n", "", "sparse weights", ("tests/training/test_restoring.py",)),
+        ("    check_tensors(content)\n", "", "sparse weights", ("tests/training/test_restoring.py",)),
         (
             "> MOST_VALUES:",
             "> MOST_VALUES**3:",

@@ -38,7 +38,7 @@ ELSEWHERE = {
 # Tests of this file -> the commands that they run. A command belongs to the first pattern that fits.
 HERE = {
     "several processes": r"(fit|torchrun|srun) .*--config ddp",
-    "from a run": r"(fit|test|validate) .*--(resume|ckpt)",
+    "from a run": r"(fit|test|validate) .*--(resume|ckpt|init_from)",
     "fit": r"fit (?!--help)",
     "config --check": r"config --check",
     "data": r"data ",
@@ -143,8 +143,10 @@ def test_short_command_names_shipped_configs(command):
 def test_from_a_run(cnn_run):
     """Each of the commands goes on from the same run."""
     for epochs, command in enumerate(commands("from a run"), start=2):
-        command = re.sub(r"runs/CNN/[\d_-]+", str(cnn_run), re.sub(r"runs/CNN$", str(cnn_run.parent), command))
-        assert run(command, *([f"--trainer.max_epochs={epochs}"] if command.startswith("fit") else [])) == 0
+        command = re.sub(r"runs/CNN/[\d_-]+", str(cnn_run), re.sub(r"runs/CNN(?= |$)", str(cnn_run.parent), command))
+        options = [f"--trainer.max_epochs={epochs}"] if command.startswith("fit") else []
+        options += ["--data.source=synthetic", *TINY] if "--init_from" in command else []
+        assert run(command, *options) == 0
 
 
 def test_config_check():

@@ -149,7 +149,7 @@ def test_muon_does_not_see_the_length_of_the_gradient():
 
 def test_roles_of_a_model_that_tells_none():
     found = by_role(SpeedrunNet(widths=[8, 8, 8]).parameters())
-    assert {role: {p.ndim for p in parameters} for role, parameters in found.items()} == {
+    assert {group["role"]: {p.ndim for p in group["params"]} for group in found} == {
         "filters": {4},
         "head": {2},
         "biases": {1},
@@ -158,7 +158,7 @@ def test_roles_of_a_model_that_tells_none():
 
 def test_frozen_parameters_are_left_out_and_an_unknown_role_is_refused():
     frozen = torch.nn.Parameter(torch.zeros(3), requires_grad=False)
-    assert by_role([frozen]) == {}
+    assert by_role([frozen]) == []
     with pytest.raises(ValueError, match="the role 'haed' is unknown"):
         by_role([{"role": "haed", "params": [torch.nn.Parameter(torch.zeros(3))]}])
 

@@ -105,6 +105,28 @@ def test_a_numpy_model_is_stopped_in_both_processes_and_goes_on():
     stop_and_resume(command, stop, "stopped by SIGTERM after step 20: go on with")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [[*CNN, "--optimizer.weight_decay=0.1"], ["--model=NumPyMLP", "--model.hidden_sizes=[8]", "--optimizer.lr=1e-3"]],
+    ids=["torch", "numpy"],
+)
+def test_frozen_weights_stay_and_rates_fall_by_layer(options):
+    """As in one process with twice the batch. After the frozen epoch, all but the head is the same bit for bit."""
+    keep = {"filename": "{epoch}", "save_top_k": -1}
+    callback = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": keep}
+    command = [*FIT, *options, "--freeze=1", "--layer_decay=0.5", f"--trainer.callbacks={json.dumps([callback])}"]
+    done = run(*command, "--data.batch_size=8", "--runs_dir=two", *DDP)
+    assert done.returncode == 0, done.stderr
+    assert cli.main([*command, "--data.batch_size=16", "--runs_dir=one"]) == 0
+    (both,), (one,) = Path("two").glob("*/*"), Path("one").glob("*/*")
+    assert_learnt_the_same(both, one, rel=1e-5, atol=1e-6, rtol=1e-4)
+    found, expected = weights(both, "epoch=0"), weights(one, "epoch=0")
+    changed = {name for name in found if not torch.equal(found[name], weights(both)[name])}
+    below = {name for name in changed if not name.startswith(("net.9.", "layers.1."))}
+    assert below
+    assert all(torch.equal(found[name], expected[name]) for name in below)
+
+
 def test_speaks_once(two):
     _, done = two
     assert done.stdout.count("epoch 1/2") == done.stdout.count("Data: ") == done.stdout.count("accuracy   ") == 1

@@ -19,7 +19,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.data_sets import CIFAR10
+from datamodules.errors import InputError, did_you_mean
 from datamodules.loading import Batch
+from zoo.core import fine_tuning
 from zoo.core.about import FROM_DATA, About
 from zoo.core.inputs import as_batch, check_images
 from zoo.core.metrics import ClassificationMetrics
@@ -97,9 +99,16 @@ class Classifier(L.LightningModule, ABC):
 
     The command line takes the three from the data.
 
+    A model may name its head, the module that makes logits of features, for fine-tuning: `self.head = "net.classifier"`
+    in its `__init__`, or a module of that name. By default it is the last `nn.Linear` with `num_outputs` outputs.
+
     Attributes:
         make_optimizer: builds the optimizer from the parameters, or from groups of them (`parameter_groups`).
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
+        layer_decay: factor of the learning rate from a layer to the one before it (see `zoo.core.fine_tuning`).
+        frozen_epochs: epochs at the start of training in which the head alone learns.
+        frozen: parameters that do not learn now. A step takes place without their gradients.
+        loaded: names of the parameters and buffers that `--init_from` has loaded.
         cpu_only: whether the model computes on the CPU alone.
         scale, shift: normalization, float32 (image_size * channels,): pixel * scale + shift for a row of pixels.
             Training takes them from the data module, and a checkpoint keeps them.
@@ -121,6 +130,9 @@ class Classifier(L.LightningModule, ABC):
         self.num_classes, self.channels, self.image_size = num_classes, channels, image_size
         self.make_optimizer: Callable[[Any], Optimizer] = self._make_default_optimizer
         self.lr_schedule: Schedule = Constant()
+        self.layer_decay, self.frozen_epochs = 1.0, 0
+        self.frozen: list[nn.Parameter] = []
+        self.loaded: frozenset[str] = frozenset()
         self.results: dict[str, dict[str, Any]] = {}
         self.logged_names: set[str] = set()
         self._epoch_start = (0, 0)  # the current epoch, and the number of optimizer steps before it
@@ -200,6 +212,27 @@ class Classifier(L.LightningModule, ABC):
         """Return the network as a PyTorch module from pixels to logits, for hooks, autograd and export."""
         return self
 
+    def head_path(self) -> str:
+        """Return the path of the head within the model, such as "net.9".
+
+        Raises:
+            InputError: if the model has no such module, or the module has no parameters.
+        """
+        name, head = type(self).__name__, getattr(self, "head", None)
+        modules = dict(self.named_modules())
+        if head is None:
+            linear = {path: module for path, module in modules.items() if isinstance(module, nn.Linear)}
+            paths = [path for path, module in linear.items() if module.out_features == self.num_outputs]
+            if not paths:
+                missing = f"{name} has no nn.Linear of {self.num_outputs} outputs to take for its head"
+                raise InputError(f'{missing}: name a module in its __init__, such as self.head = "net.classifier"')
+            return paths[-1]
+        path = next((path for path, module in modules.items() if module is head), head)
+        known = [path for path, module in modules.items() if path and any(True for _ in module.parameters())]
+        if path not in known:
+            raise InputError(f"{name}.head is '{path}', no module with parameters.{did_you_mean(str(path), known)}")
+        return path
+
     def loss_gradients(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the gradients of the loss, by name of the parameter, and leave those of training as they are."""
         parameters = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
@@ -225,10 +258,18 @@ class Classifier(L.LightningModule, ABC):
         """Raise InputError if the model cannot be trained with the trainer's options."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = self.make_optimizer(self.parameter_groups())
+        optimizer = self.build_optimizer()
         factors: list[Callable[[int], float]] = [partial(self.lr_factor, group) for group in optimizer.param_groups]
         scheduler = EveryStepLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def build_optimizer(self) -> Optimizer:
+        """Build the optimizer, with parameter groups for each layer if learning rates fall by layer."""
+        groups = self.parameter_groups()
+        if self.layer_decay != 1:
+            layers = fine_tuning.layers(self, self.get_submodule(self.head_path()))
+            groups = fine_tuning.falling_rates(groups, layers, self.layer_decay)
+        return self.make_optimizer(groups)
 
     def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
         """Return the optimizer's parameters: all of the model's, or groups of those that learn.
@@ -243,12 +284,14 @@ class Classifier(L.LightningModule, ABC):
     def lr_factor(self, group: Mapping[str, Any], step: int) -> float:
         """Return the schedule's factor of a parameter group's learning rate at optimizer step `step`.
 
-        A group runs through the schedule by the fraction "ends_at" of training; from "stops_at" on, its rate is 0.
+        A group runs through the schedule by the fraction "ends_at" of training; from "stops_at" on, its rate is 0. Its
+        rate is multiplied by "lr_scale".
         """
         fraction = self.fraction_done(step)
         if "stops_at" in group and fraction >= group["stops_at"]:
             return 0.0
-        return self.lr_schedule(min(1.0, fraction / group.get("ends_at", 1.0)))
+        factor = self.lr_schedule(min(1.0, fraction / group.get("ends_at", 1.0)))
+        return factor * group.get("lr_scale", 1.0)
 
     def training_steps(self) -> float:
         """Return the number of optimizer steps of the whole training; infinity if the training has no end.

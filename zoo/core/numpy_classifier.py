@@ -127,6 +127,16 @@ class NumPyClassifier(Classifier):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch
 
+    def head_path(self) -> str:
+        return f"layers.{len(self.layers) - 1}"
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters in one group; those of the head in a second one if the others are frozen at first."""
+        parameters, head = list(self.parameters()), list(self.layers[-1].parameters())
+        below = parameters[: -len(head)]
+        groups = [below, head] if below and self.frozen_epochs else [parameters]
+        return [{"params": group} for group in groups]
+
     def torch_module(self) -> TorchTwin:
         return TorchTwin(self.network, *self.pixel_normalization(), self.image_shape)
 
@@ -261,9 +271,14 @@ class NumPyClassifier(Classifier):
             # The mean over the processes, whose batches have the same size.
             torch.distributed.all_reduce(torch.from_numpy(network.gradients))
             network.gradients /= self.trainer.world_size
+        own_gradients = [parameter.grad for parameter in self.frozen]  # they share memory with the network
+        for parameter in self.frozen:
+            parameter.grad = None
         if self._clip is not None:
             self.clip_gradients(self.trainer.optimizers[0], *self._clip)
         step()
+        for parameter, own_gradient in zip(self.frozen, own_gradients, strict=True):
+            parameter.grad = own_gradient
         self.keep_lr(self.trainer.optimizers[0])  # `update` calls no hooks
         scheduler.step()
         return predictions(logits), batch.labels, loss

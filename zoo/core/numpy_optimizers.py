@@ -14,24 +14,24 @@ from zoo.scratch import optimizers as rules
 class _NumPyOptimizer(Optimizer):
     """A PyTorch optimizer that leaves the update to a rule of `zoo.scratch.optimizers`, whose arguments it takes.
 
-    `state_dict` has PyTorch's format: the rule's arrays are cut into one piece per parameter. The attribute `state`
-    stays empty, because Lightning would move its contents to the trainer's device. The parameters are all those of one
-    `NumPyClassifier`, in order.
+    Each group of parameters has a rule of its own. As with PyTorch's optimizers, a group without gradients is left as
+    it is. `state_dict` has PyTorch's format: the rules' arrays are cut into one piece per parameter. The attribute
+    `state` stays empty, because Lightning would move its contents to the trainer's device. The parameters are those of
+    one `NumPyClassifier`, those of a group in order.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], rule: type[rules.Optimizer], lr: float, **settings: Any) -> None:
         if lr < 0:
             raise ValueError(f"lr={lr} is negative: give a number of at least 0")
         super().__init__(params, {"lr": lr, **settings})
-        if len(self.param_groups) != 1:
-            raise ValueError(f"{type(self).__name__} has one learning rate for all parameters, not groups of them")
-        parameters = self.param_groups[0]["params"]
         self._settings = tuple(settings)
-        self._rule = rule(
-            _shared_array(parameters, type(self).__name__),
-            _shared_array([parameter.grad for parameter in parameters], type(self).__name__),
-            **settings,
-        )
+        self._rules = [self._make_rule(rule, group) for group in self.param_groups]
+
+    def _make_rule(self, rule: type[rules.Optimizer], group: dict[str, Any]) -> rules.Optimizer:
+        name, parameters = type(self).__name__, group["params"]
+        gradients = [parameter.grad for parameter in parameters]
+        settings = {setting: group[setting] for setting in self._settings}
+        return rule(_shared_array(parameters, name), _shared_array(gradients, name), **settings)
 
     def step(self, closure: Any = None) -> Any:
         loss = closure() if closure is not None else None
@@ -40,33 +40,37 @@ class _NumPyOptimizer(Optimizer):
 
     def update(self) -> None:
         """Make a step without the profiler and the counter that PyTorch wraps around `step`."""
-        (group,) = self.param_groups
-        for name in self._settings:
-            setattr(self._rule, name, group[name])
-        self._rule.step(group["lr"])
+        for group, rule in zip(self.param_groups, self._rules, strict=True):
+            if group["params"][0].grad is None:
+                continue
+            for name in self._settings:
+                setattr(rule, name, group[name])
+            rule.step(group["lr"])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients to 0. Removing them would break the sharing of memory."""
-        self._rule.gradients[:] = 0
+        for rule in self._rules:
+            rule.gradients[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, whose tensors share the optimizer's memory."""
-        parameters = self.param_groups[0]["params"]
-        pieces = {name: views(array, parameters) for name, array in self._rule.state.items()}
-        state = {
-            index: {"step": self._rule.step_count} | {name: tensors[index] for name, tensors in pieces.items()}
-            for index in range(len(parameters))
-        }
-        return super().state_dict() | {"state": state}
+        states: list[dict[str, Any]] = []
+        for group, rule in zip(self.param_groups, self._rules, strict=True):
+            pieces = {name: views(array, group["params"]) for name, array in rule.state.items()}
+            for index in range(len(group["params"])):
+                states.append({"step": rule.step_count} | {name: tensors[index] for name, tensors in pieces.items()})
+        return super().state_dict() | {"state": dict(enumerate(states))}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state; raise ValueError if it belongs to another optimizer, or to other parameters."""
         states = [state_dict["state"][index] for index in sorted(state_dict["state"])]
         if not states or "step" not in states[0]:
             raise ValueError(f"the state is of another optimizer than {type(self).__name__}")
-        names = [name for name in states[0] if name != "step"]
-        flat = {name: torch.cat([state[name].flatten() for state in states]).numpy() for name in names}
-        self._rule.load_state_dict({"step_count": states[0]["step"], **flat})  # raises before anything has changed
+        for group, rule in zip(self.param_groups, self._rules, strict=True):
+            own, states = states[: len(group["params"])], states[len(group["params"]) :]
+            names = [name for name in own[0] if name != "step"]
+            flat = {name: torch.cat([state[name].flatten() for state in own]).numpy() for name in names}
+            rule.load_state_dict({"step_count": own[0]["step"], **flat})  # raises before the rule has changed
         super().load_state_dict({**state_dict, "state": {}})
 
 

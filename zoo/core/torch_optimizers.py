@@ -19,18 +19,25 @@ BY_DIMENSIONS = {4: FILTERS, 2: HEAD}
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
-def by_role(params: Parameters) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters that learn, or groups of them with a "role", by role; refuse an unknown role."""
-    found: dict[str, list[nn.Parameter]] = {role: [] for role in ROLES}
+def by_role(params: Parameters) -> list[dict[str, Any]]:
+    """Return the parameters that learn, or groups of them, in groups by "role" and "lr_scale"; refuse an unknown role.
+
+    The groups are in the order of `ROLES`, and those of a role in the order of `params`.
+    """
+    found: dict[str, dict[float, list[nn.Parameter]]] = {role: {} for role in ROLES}
     for entry in params:
-        group = entry if isinstance(entry, dict) else {"params": [entry]}
+        group: dict[str, Any] = entry if isinstance(entry, dict) else {"params": [entry]}
         for parameter in group["params"]:
             role = group.get("role", BY_DIMENSIONS.get(parameter.ndim, BIASES))
             if role not in found:
                 raise ValueError(f"the role '{role}' is unknown, there are: {', '.join(ROLES)}")
             if parameter.requires_grad:
-                found[role].append(parameter)
-    return {role: parameters for role, parameters in found.items() if parameters}
+                found[role].setdefault(group.get("lr_scale", 1.0), []).append(parameter)
+    return [
+        {"params": parameters, "role": role, "lr_scale": lr_scale}
+        for role, by_scale in found.items()
+        for lr_scale, parameters in by_scale.items()
+    ]
 
 
 class MuonSGD(Optimizer):
@@ -74,8 +81,9 @@ class MuonSGD(Optimizer):
         _check(momentum=momentum, sgd_momentum=sgd_momentum, whitening_share=whitening_share)
         rates = {FILTERS: lr, HEAD: head_lr, BIASES: bias_lr, WHITENING_BIAS: bias_lr}
         groups: list[dict[str, Any]] = []
-        for role, parameters in by_role(params).items():
-            group = {"params": parameters, "role": role, "lr": rates[role], "momentum": momentum, "weight_decay": 0.0}
+        for group in by_role(params):
+            role = group["role"]
+            group |= {"lr": rates[role], "momentum": momentum, "weight_decay": 0.0}
             if role != FILTERS:
                 group |= {"momentum": sgd_momentum, "weight_decay": _per_rate(weight_decay, rates[role])}
             if role == WHITENING_BIAS:
@@ -161,10 +169,11 @@ class DecoupledSGD(SGD):
         growth = 1 + 1 / (1 - momentum)
         lr_of_sum = lr / growth / IMAGES
         groups: list[dict[str, Any]] = []
-        for role, parameters in by_role(params).items():
+        for group in by_role(params):
+            role = group["role"]
             rate = lr_of_sum * (bias_scaler if role == BIASES else 1)
             decay = _per_rate(weight_decay / growth, rate)
-            group: dict[str, Any] = {"params": parameters, "role": role, "lr": rate, "weight_decay": decay}
+            group |= {"lr": rate, "weight_decay": decay}
             if role == WHITENING_BIAS:
                 group["stops_at"] = whitening_share
             groups.append(group)

@@ -140,9 +140,10 @@ class SpeedrunNet(TorchClassifier):
         return [*groups, {"role": WHITENING_BIAS, "params": [bias]}]
 
     def on_fit_start(self) -> None:
-        """Compute the whitening from training images, unless a checkpoint brings it."""
+        """Compute the whitening from training images, unless a checkpoint or `--init_from` brings it."""
         data = getattr(self.trainer, "datamodule", None)
-        if self.trainer.ckpt_path is None and isinstance(data, ImageDataModule) and data.train is not None:
+        is_given = self.trainer.ckpt_path is not None or "net.0.weight" in self.loaded
+        if not is_given and isinstance(data, ImageDataModule) and data.train is not None:
             start = time.perf_counter()
             self.whiten(data.train)
             devices.synchronize(self.device)

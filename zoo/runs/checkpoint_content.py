@@ -14,14 +14,14 @@ LOADERS = "combined_loader"  # the state of the data loaders, which they check
 def check(content: Any) -> None:
     """Raise KeyError, TypeError or ValueError, with the key, unless a checkpoint has the content that we write."""
     for key in ("state_dict", "hyper_parameters", "loops"):
-        _check_type(_at(content, key), dict, key)
+        check_type(_at(content, key), dict, key)
     for name, tensor in content["state_dict"].items():
-        _check_type(tensor, torch.Tensor, f"state_dict.{name}")
+        check_type(tensor, torch.Tensor, f"state_dict.{name}")
     _check_version(content["pytorch-lightning_version"])
     _check_count(content["global_step"], "global_step")
     _check_counts(content["loops"], "loops")
     _check_epochs(_at(content, "loops", "fit_loop", "epoch_progress", "current"))
-    _check_tensors(content)
+    check_tensors(content)
     if (size := _number_of_values(content["hyper_parameters"])) > MOST_VALUES:
         raise ValueError(f"hyper_parameters holds {size:,} values, and a model takes at most {MOST_VALUES:,}")
 
@@ -29,12 +29,12 @@ def check(content: Any) -> None:
 def _at(content: Any, *keys: str) -> Any:
     """Return the value below nested keys."""
     for depth, key in enumerate(keys):
-        _check_type(content, dict, ".".join(keys[:depth]) or "it")
+        check_type(content, dict, ".".join(keys[:depth]) or "it")
         content = content[key]
     return content
 
 
-def _check_type(value: Any, expected: type, where: str) -> None:
+def check_type(value: Any, expected: type, where: str) -> None:
     if not isinstance(value, expected):
         raise TypeError(f"{where} is {_describe(value)}, expected a {expected.__name__}")
 
@@ -58,7 +58,7 @@ def _check_counts(value: Any, where: str) -> None:
     if isinstance(value, dict):
         for name, entry in value.items():
             if name == "is_last_batch":
-                _check_type(entry, bool, f"{where}.{name}")
+                check_type(entry, bool, f"{where}.{name}")
             elif name != LOADERS:
                 _check_counts(entry, f"{where}.{name}")
     else:
@@ -76,21 +76,21 @@ def _check_count(value: Any, where: str) -> None:
 def _check_epochs(epochs: dict[str, int]) -> None:
     """Check that at most one epoch is unfinished."""
     where = "loops.fit_loop.epoch_progress.current"
-    _check_type(epochs, dict, where)
+    check_type(epochs, dict, where)
     completed, processed, started, ready = (epochs[name] for name in ("completed", "processed", "started", "ready"))
     if not completed <= processed <= started <= ready <= completed + 1:
         counts = f"{ready} epochs ready, {started} started, {processed} processed and {completed} completed"
         raise ValueError(f"{where} has {counts}, which contradict each other")
 
 
-def _check_tensors(content: Any, key: str = "it") -> None:
+def check_tensors(content: Any, key: str = "it") -> None:
     """Check that no tensor is sparse, quantized or without data."""
     if isinstance(content, dict):
         for name, entry in content.items():
-            _check_tensors(entry, str(name))
+            check_tensors(entry, str(name))
     elif isinstance(content, (list, tuple)):
         for entry in content:
-            _check_tensors(entry, key)
+            check_tensors(entry, key)
     elif isinstance(content, torch.Tensor):
         if content.layout is not torch.strided or content.is_quantized:
             raise TypeError(f"{key} is a tensor of the layout {content.layout}, type {content.dtype}")

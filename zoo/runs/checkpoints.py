@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import nn
+from torch import Tensor, nn
 
 from datamodules.errors import InputError, RunError
 from zoo.core import files
@@ -18,6 +18,8 @@ from zoo.runs import checkpoint_content
 Content = dict[str, Any]
 
 BEST, LAST = "best", "last"
+STATE_DICTS = ("state_dict", "model_state_dict", "model", "net")  # keys of a checkpoint that may hold the weights
+MOST_NESTED = 2  # such keys within one another
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -49,15 +51,59 @@ def read(path: Path) -> Content:
         if not path.is_file():
             raise InputError(f"checkpoint {path}: there is no such file")
         _check_sums(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tensors of other layouts, which are refused
-            content = torch.load(path, weights_only=True, map_location="cpu")
+        content = _load(path)
         checkpoint_content.check(content)
     except InputError:
         raise
     except Exception as error:  # a damaged file can raise almost anything
         raise InputError(f"{path} is no readable checkpoint of this project: {_cause(error)}") from error
     return content
+
+
+def _load(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tensors of other layouts, which are refused
+        return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Content]:
+    """Return the weights in a file, by name, and what else it says.
+
+    The file is in the format of safetensors, or PyTorch's: a state dict, or a checkpoint that holds one under a key of
+    `STATE_DICTS`. No code of the file is run.
+
+    Raises:
+        InputError: if the file is in neither format, or holds no weights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            weights, others = _read_safetensors(path)
+        else:
+            if zipfile.is_zipfile(path):  # versions of PyTorch before 1.6 wrote no archive
+                _check_sums(path)
+            others = inner = _load(path)
+            checkpoint_content.check_type(inner, dict, "it")
+            for _ in range(MOST_NESTED):
+                inner = next((inner[key] for key in STATE_DICTS if isinstance(inner.get(key), dict)), inner)
+            weights = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+        if not weights:
+            raise InputError(f"{path} holds no weights: neither tensors by name nor {', '.join(STATE_DICTS)}")
+        checkpoint_content.check_tensors(weights)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can raise almost anything
+        raise InputError(f"{path} has no readable weights: {_cause(error)}") from error
+    return {str(name): tensor for name, tensor in weights.items()}, others
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Content]:
+    """Return the tensors and the metadata of a file."""
+    try:
+        from safetensors import safe_open
+    except ImportError:
+        raise InputError(f"{path} needs the package safetensors: pip install 'cifar10-zoo[export]'") from None
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
 def _cause(error: Exception) -> str:

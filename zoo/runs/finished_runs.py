@@ -15,7 +15,7 @@ from zoo.runs.options import OPTIONS
 
 # Options that cannot change what is learned.
 IGNORED = {option.name for option in OPTIONS if not option.learning}
-CHECKPOINT = "ckpt_path"  # what a run started from
+STARTS = ("ckpt_path", "init_from")  # files that a run may start from
 METRICS = {  # by the keys of `metrics.json`
     "epochs": "epochs", "parameters": "parameters", "fit_seconds": "seconds",
     "val/acc": "val/acc", "test/acc": "test/acc", "test/f1": "test/f1",
@@ -30,7 +30,7 @@ class RunRecord(NamedTuple):
     path: Path
     name: str  # of the folder above the run directory
     settings: dict[str, Any]  # the parts of the config that decide what is learned, except the seeds, by dotted keys
-    seed: tuple[str, str, str]  # of the run and of its data, and the starting checkpoint: repetitions differ in these
+    seed: tuple[str, ...]  # of the run and of its data, and the files of `STARTS`: repetitions differ in these
     metrics: dict[str, float]  # by column of a table of runs; without those that the run lacks
     data: tuple[str, str]  # source and task
     versions: dict[str, str]  # by package
@@ -96,7 +96,7 @@ def _read(path: Path) -> RunRecord | None:
             path,
             name=path.resolve().parent.name,
             settings=settings,
-            seed=(str(seed), str(config.get("data.seed", seed)), str(config.get(CHECKPOINT))),
+            seed=(str(seed), str(config.get("data.seed", seed)), *(str(config.get(key)) for key in STARTS)),
             metrics=_metrics(facts),
             data=(str(facts["data"]["source"]), str(facts["data"]["task"])),
             versions={package: str(facts.get("versions", {}).get(package, "unknown")) for package in PACKAGES},
@@ -150,8 +150,10 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a flat config that decides what is learned, except the seeds."""
     below = tuple(f"{key}." for key in IGNORED)
     settings = {key: value for key, value in config.items() if key not in IGNORED and not key.startswith(below)}
-    if CHECKPOINT in settings:  # each seed may start from a checkpoint of its own: keep the name of that run
-        settings[CHECKPOINT] = Path(str(settings[CHECKPOINT])).parent.parent.parent.name
+    for key in settings.keys() & STARTS:  # each seed may start from a run of its own: keep the name of that run
+        path = Path(str(settings[key]))
+        if path.parent.name == run_directory.CHECKPOINTS:
+            settings[key] = path.parent.parent.parent.name
     return settings
 
 

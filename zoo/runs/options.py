@@ -26,6 +26,7 @@ class Option(NamedTuple):
         text: what the help says; "" hides the option from the short help.
         default: in place of Lightning's default; or the default of an option that Lightning does not have.
         least: the smallest value; -1 means no limit.
+        share: whether the value is a share: above 0, and at most 1.
         kept: the commands that take the value over from a checkpoint: "always" includes `validate` and `test`.
         learning: whether the value can change what is learned or how well that is tested. Runs that differ in other
             options alone are repetitions to `compare`.
@@ -39,6 +40,7 @@ class Option(NamedTuple):
     text: str = ""
     default: Any = None
     least: int | None = None
+    share: bool = False
     kept: Literal["always", "fit", "never"] = "never"
     learning: bool = True
     evaluation: bool = False
@@ -64,6 +66,8 @@ INDIFFERENT = (
     "benchmark", "inference_mode", "logger", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams",
     "profiler", "detect_anomaly", "default_root_dir", "model_registry", "limit_predict_batches",
 )  # fmt: skip
+WEIGHTS = "start with the weights that fit, of a run, a checkpoint or a file of weights"
+LAYER_DECAY = "multiply the learning rate by X from each layer to the one before it, from the head down"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
@@ -113,6 +117,8 @@ OPTIONS = (
             kept="fit",
             type=int | None,
         ),
+        Option("freeze", "N", "train the head alone for the first N epochs", 0, least=0, kept="fit", type=int),
+        Option("layer_decay", "X", LAYER_DECAY, 1.0, share=True, kept="fit", type=float),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),
@@ -131,6 +137,7 @@ OPTIONS = (
         Option("name", "NAME", "name of the run's folder (default: the model's name)", learning=False),
         Option("resume", "[RUN]", "go on with a stopped run, by default the newest, in its own directory"),
         Option("ckpt", "CHECKPOINT", f"start a new run from a checkpoint: {CHECKPOINT}"),
+        Option("init_from", "WEIGHTS", WEIGHTS),
         Option("save_every_n_steps", "N", SAVE, least=1, kept="fit", learning=False, type=int | None),
         Option("ckpt_path"),  # a run's config keeps what the run started from
     ),

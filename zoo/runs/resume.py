@@ -28,6 +28,8 @@ from zoo.runs.checkpoints import BEST, LAST, Content
 from zoo.runs.command_line import CHECKPOINT, RESUME, CommandLine
 from zoo.runs.configs import Config
 
+INIT_FROM = "--init_from"
+NOTHING = (None, "null", "None")  # values of an option that names no checkpoint
 TASKS = ("multiclass", "binary")
 LONGEST_NAME = 100  # of a class or a data set
 # By PEP 508, and short enough for a message.
@@ -64,9 +66,13 @@ def find(command_line: CommandLine) -> Origin:
             raise InputError("--resume goes on from the run's last checkpoint: leave out --ckpt")
         if any(option.option == "--name" for option in command_line.options):
             raise InputError("--resume goes on in the run's own directory: leave out --name")
+        if any(option.option == INIT_FROM for option in command_line.options):
+            raise InputError(f"--resume goes on with the run's own weights: leave out {INIT_FROM}")
         origin, base = _from_run(_named_run(special[RESUME], command_line.runs_dir), command_line.said)
-    elif checkpoint in (None, "null", "None"):
+    elif checkpoint in NOTHING:
         return Origin()
+    elif command_line.said.get("init_from") not in NOTHING:
+        raise InputError(f"--ckpt goes on with a training, and {INIT_FROM} takes weights alone: give one of them")
     else:
         origin, base = _from_checkpoint(str(checkpoint), command == "fit", command_line.runs_dir, command_line.said)
         if command != "fit" and origin.path is not None:  # refuses links before the work
@@ -181,7 +187,7 @@ def _from_run(run: Path, said: Config) -> tuple[Origin, Config]:
 def _from_checkpoint(wanted: str, training: bool, runs_dir: Path, said: Config) -> tuple[Origin, Config]:
     """Return a checkpoint (see `checkpoint_origin`), and the part of its config that the command line leaves."""
     named = _section(said, "model").get("class_path")
-    path = _in_newest_run(wanted, runs_dir, named) if wanted in (BEST, LAST) else _in_run(wanted)
+    path = checkpoint_path(wanted, runs_dir, named)
     content, name = checkpoints.read(path), f"--ckpt {path}"
     try:
         config = _config(content, named)
@@ -196,7 +202,14 @@ def _from_checkpoint(wanted: str, training: bool, runs_dir: Path, said: Config) 
     return Origin(path, content, config=config), _trusted(config, trust.Source(name, again), said)
 
 
-def _in_run(wanted: str) -> Path:
+def checkpoint_path(wanted: str, runs_dir: Path, model: str | None, option: str = "--ckpt") -> Path:
+    """Return the path of the checkpoint that an option names (see `checkpoint_origin`), or `wanted` for a file."""
+    if wanted in (BEST, LAST):
+        return _in_newest_run(wanted, runs_dir, model, option)
+    return _in_run(wanted, option)
+
+
+def _in_run(wanted: str, option: str) -> Path:
     """Return the checkpoint of a run's directory, or of the newest run in a folder of runs; else `wanted` itself."""
     path = user_path(wanted)
     if not path.is_dir():
@@ -206,10 +219,10 @@ def _in_run(wanted: str) -> Path:
     is_run = (path / run_directory.CHECKPOINTS).is_dir() or (path / run_directory.CONFIG).is_file()
     run = path if is_run else run_directory.newest(path, lambda run: bool(_checkpoints(run)))
     if run is None:
-        raise InputError(f"--ckpt {wanted} is a folder without a run that has a checkpoint: give a run's directory")
+        raise InputError(f"{option} {wanted} is a folder without a run that has a checkpoint: give a run's directory")
     run_directory.check_links(run)
     if not _checkpoints(run):
-        raise InputError(f"--ckpt {wanted} has no checkpoint yet")
+        raise InputError(f"{option} {wanted} has no checkpoint yet")
     return _checkpoints(run)[0]
 
 
@@ -218,7 +231,7 @@ def _checkpoints(run: Path) -> list[Path]:
     return [path for which in (BEST, LAST) if (path := run / run_directory.CHECKPOINTS / f"{which}.ckpt").is_file()]
 
 
-def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
+def _in_newest_run(which: str, runs_dir: Path, model: str | None, option: str) -> Path:
     """Return the checkpoint `which` of the newest run that has one, and that trained `model` if that is named."""
     relative = Path(run_directory.CHECKPOINTS) / f"{which}.ckpt"
 
@@ -236,7 +249,7 @@ def _in_newest_run(which: str, runs_dir: Path, model: str | None) -> Path:
     if run is None:
         kind = f"run of {model.rpartition('.')[2]}" if model else "run"
         hint = "; without a validation set a run has a last one only" if which == BEST else ""
-        raise InputError(f"--ckpt {which}: no {kind} in '{runs_dir}' has a {relative}{hint}")
+        raise InputError(f"{option} {which}: no {kind} in '{runs_dir}' has a {relative}{hint}")
     run_directory.check_links(run)
     return run / relative
 

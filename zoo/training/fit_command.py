@@ -23,6 +23,7 @@ from zoo.training.callbacks.early_stopping import EpochEarlyStopping
 from zoo.training.callbacks.ending import Ending
 from zoo.training.callbacks.finished_epoch import FinishedEpoch
 from zoo.training.callbacks.finite import StopWhenNotFinite
+from zoo.training.callbacks.freezing import Freezing
 from zoo.training.callbacks.model_origin import ModelOrigin
 from zoo.training.callbacks.optimizer_state import OptimizerState
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
@@ -57,6 +58,7 @@ class Fit(TrainerCommand):
         callbacks: list[Callback] = [
             LambdaCallback(setup=self._open_run, on_train_epoch_end=self.check_run_is_there),
             *([compilation.CompiledSteps()] if config.compile else []),
+            *([Freezing(stops_backward=not config.compile)] if config.freeze else []),
             *super().callbacks(cli, others),
             LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
             ModelOrigin(),
@@ -103,7 +105,8 @@ class Fit(TrainerCommand):
         self.run_config.check()
         validates = self.data.val is not None and config.trainer.limit_val_batches != 0
         callback_checks.check(cast(Any, self.trainer).callbacks, self.model, self.data.class_names, validates)
-        processes.say(self.data.describe())
+        for line in (self.data.describe(), *self.cli.notes):
+            processes.say(line)
         if config.trainer.fast_dev_run or not processes.is_first():
             return
         if self.origin.run is None:
@@ -212,7 +215,8 @@ class Fit(TrainerCommand):
 
     def _on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.check_run_is_there()
-        checkpoint["config"] = self.run_config.plain
+        # A training goes on from the checkpoint's weights, not from those that it started with.
+        checkpoint["config"] = {key: value for key, value in self.run_config.plain.items() if key != "init_from"}
         for logger in run_logger.run_loggers(trainer):
             logger.flush()
 

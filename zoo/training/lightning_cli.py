@@ -18,7 +18,7 @@ from zoo.catalogue import registry
 from zoo.core.about import FROM_DATA
 from zoo.core.classifier import Classifier
 from zoo.core.schedules import Constant, Schedule
-from zoo.runs import checkpoints, configs, options, resume
+from zoo.runs import checkpoints, configs, initial_weights, options, resume
 from zoo.runs.checkpoints import WholeFileIO
 from zoo.runs.command_line import CommandLine
 from zoo.training import option_checks, processes, slurm
@@ -39,6 +39,7 @@ class ZooCLI(LightningCLI):
 
     Attributes:
         slurm: Lightning's view of SLURM, if SLURM started this process.
+        notes: lines for the user about the weights that the model starts with, and those that do not learn.
 
     Raises:
         InputError: for bad input that the parser accepts; other errors are those of the classes that are built.
@@ -55,6 +56,8 @@ class ZooCLI(LightningCLI):
     ) -> None:
         self.command_line, self.origin, self.callbacks = command_line, origin, callbacks
         self.slurm: Any = None
+        self.notes: list[str] = []
+        self._weights: initial_weights.Weights | None = None
         with parsing(command_line) as self.known:
             _complete(command_line)
             super().__init__(
@@ -93,6 +96,10 @@ class ZooCLI(LightningCLI):
         _expand_paths(config)
         resume.check_arguments(self.origin, config.model.get("init_args", {}))
         config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
+        if config.init_from is not None and self.origin.content is None:
+            runs_dir = self.command_line.runs_dir
+            self._weights = initial_weights.find(config.init_from, runs_dir, config.model.class_path)
+            config.init_from = str(self._weights.path.resolve())
         model = configs.import_class(config.model.class_path)
         unused = option_checks.choose_devices(self.command_line, model, config.trainer)
         option_checks.check(config)
@@ -122,14 +129,24 @@ class ZooCLI(LightningCLI):
         # A function, which copies of the model share. The parser's own object holds the parser and cannot be copied.
         model.make_optimizer = lambda parameters: built.optimizer(parameters)
         model.lr_schedule = built.lr_schedule
+        model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
+        if model.frozen_epochs and self.command_line.command == "fit":
+            epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
+            self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")
         try:
-            model.make_optimizer(model.parameter_groups())
+            optimizer = model.build_optimizer()
         except (TypeError, ValueError) as error:
             raise InputError(f"--optimizer: {error}") from error
+        if model.layer_decay != 1 and any("lr_scale" not in group for group in optimizer.param_groups):
+            name = type(optimizer).__name__
+            raise InputError(f"--layer_decay={model.layer_decay}: {name} does not keep groups of parameters apart")
         model.check_trainer(trainer)
         processes.check(trainer, built.trainer)
         if self.origin.path is not None and self.origin.content is not None:
             checkpoints.check_weights(self.origin.path, self.origin.content, model)
+        if self._weights is not None:
+            self.notes += initial_weights.load(self._weights, model, self.datamodule.class_names)
+            self._weights = None
         trains_without_end = trainer.max_epochs in (None, -1) and trainer.max_steps < 0
         if trains_without_end and self.command_line.command == "fit" and not isinstance(model.lr_schedule, Constant):
             raise InputError("--lr_schedule needs an end: give --trainer.max_epochs or --trainer.max_steps")

@@ -44,6 +44,9 @@ def check(config: Any) -> None:
         if config[name] is not None and not least <= config[name] < math.inf:
             choices = "at least 0, or -1 for no limit" if least == -1 else f"at least {least}"
             raise InputError(f"--{name}={config[name]} is out of range: give a finite number of {choices}")
+    for name in (option.name for option in OPTIONS if option.share):
+        if not 0 < config[name] <= 1:
+            raise InputError(f"--{name}={config[name]} is out of range: give a number above 0, and at most 1")
     _check_profiler(config)
     _check_processes(config.trainer)
 

@@ -123,7 +123,7 @@ def check_optimizer(content: Content, model: Classifier) -> None:
     (state,), (schedule,) = adapted["optimizer_states"], adapted["lr_schedulers"]
     is_same_optimizer = adapted["optimizer_states"] is states
 
-    optimizer, expected = (model.make_optimizer(model.parameter_groups()) for _ in range(2))
+    optimizer, expected = (model.build_optimizer() for _ in range(2))
     for own, saved in zip(expected.state_dict()["param_groups"], state["param_groups"], strict=True):
         check_like(_shared(own, saved), saved, "param_groups")
         _check_finite(saved, "param_groups")
@@ -134,7 +134,7 @@ def check_optimizer(content: Content, model: Classifier) -> None:
         raise TypeError(f"lr_schedulers has {min(others)}")
     scheduler.load_state_dict(schedule)
 
-    before = model.make_optimizer(model.parameter_groups())
+    before = model.build_optimizer()
     if is_same_optimizer:  # with other options, perhaps
         for group, saved in zip(before.param_groups, content["optimizer_states"][0]["param_groups"], strict=True):
             group.update({name: value for name, value in saved.items() if name != "params"})

@@ -20,7 +20,7 @@ class OptimizerState(L.Callback):
 
 def describe(model: Classifier) -> dict[str, Any]:
     """Return the class of a model's optimizer, and the options of each parameter group before the first step."""
-    optimizer = model.make_optimizer(model.parameter_groups())
+    optimizer = model.build_optimizer()
     groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     return {"class_path": f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", "groups": groups}
 
@@ -38,7 +38,7 @@ def adapt(checkpoint: dict[str, Any], model: Classifier) -> None:
         return
     (scheduler,) = checkpoint["lr_schedulers"]
     if before["class_path"] != now["class_path"] or len(before["groups"]) != len(now["groups"]):
-        checkpoint["optimizer_states"] = [model.make_optimizer(model.parameter_groups()).state_dict()]
+        checkpoint["optimizer_states"] = [model.build_optimizer().state_dict()]
         before = {"groups": [{} for _ in now["groups"]]}
         # The scheduler has a value for each group, too.
         lrs = [group["lr"] for group in now["groups"]]
