@@ -21,10 +21,10 @@ import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
+from datamodules.readers import image_files
 from tests import forked
 from tests.helpers import refusal
 from zoo.plots import contact_sheet, grid, mosaic
-from zoo.trained import image_files
 from zoo.trained.trained_model import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
@@ -645,7 +645,7 @@ def test_help_states_the_rule(capsys):
 
 def test_reading_needs_no_torch_and_a_wrong_path_is_told_without_it():
     code = (
-        "import cli, sys; import zoo.trained.image_files, zoo.plots.contact_sheet\n"
+        "import cli, sys; import datamodules.readers.image_files, zoo.plots.contact_sheet\n"
         "code = cli.main(['predict', 'nowhere.png'])\n"
         "assert not {'torch', 'lightning'} & set(sys.modules); sys.exit(code)"
     )
