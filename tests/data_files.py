@@ -32,11 +32,12 @@ def take(monkeypatch, option: str, folder: Path) -> DataSet:
 
 
 def write_idx(folder: Path, packed: bool = True, shift: int = 0) -> Path:
-    """Write the four files of MNIST's layout; the pixels of image k are k + shift, its label is k % 10."""
+    """Write the four files of MNIST's layout; the pixels of image k are k + shift, one is 255; its label is k % 10."""
     folder.mkdir(parents=True)
     for split, count in COUNTS.items():
         prefix = "train" if split == "train" else "t10k"
-        images = np.repeat(np.arange(count, dtype=np.uint8) + shift, 784)
+        images = (np.arange(count, dtype=np.uint8) + shift).repeat(784).reshape(count, 28, 28)
+        images[:, 2, 5] = 255
         contents = {
             f"{prefix}-images-idx3-ubyte": struct.pack(">4I", 0x803, count, 28, 28) + images.tobytes(),
             f"{prefix}-labels-idx1-ubyte": struct.pack(">2I", 0x801, count) + bytes(k % 10 for k in range(count)),

@@ -81,6 +81,7 @@ def test_idx(monkeypatch, packed, place):
         assert official
         assert images.shape == (count, 1, 28, 28)
         np.testing.assert_array_equal(images[:, 0, 27, 27], np.arange(count))
+        assert (images[:, 0, 2, 5] == 255).all(), "row, column"
         np.testing.assert_array_equal(labels, np.arange(count) % 10)
         assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
         images[0] = 1  # they can be written to, as PyTorch asks for
