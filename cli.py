@@ -14,14 +14,14 @@ from zoo.core.signals import Stopped, stopping_at_once
 
 # Each is a module of `zoo.commands`. Most of them import no torch.
 ZOO_COMMANDS = {
-    "list": "the models of the zoo: their size, and what they reached",
+    "list": "the models of the zoo: their size, and what they reached; list --data: the data sets",
     "info": "all about a model: its arguments, its layers, its paper",
     "config": "write a commented config to start from",
     "predict": "classify pictures of your own",
     "explain": "show what a trained model looks at: class activation, attributions, filters, features, neighbours",
     "evaluate": "write a report on a trained model: calibration, robustness, mistakes, whether it beats another",
     "export": "write a trained model as ONNX, PyTorch program, safetensors or NumPy arrays",
-    "data": "download CIFAR-10 (data prepare), check its files (data check), draw some images (data show)",
+    "data": "download a data set (data prepare), check its files (data check), draw some images (data show)",
     "compare": "finished runs in a table for each data set, their seeds taken together, and a plot of their curves",
     "speedrun": "run a record recipe several times: its accuracy over the seeds, and its seconds",
     "doctor": "look for what is wrong with the installation, and say how to mend it",

@@ -6,12 +6,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datamodules.cifar10 import CIFAR10DataModule
     from datamodules.image_data_module import ImageDataModule
+    from datamodules.own_images import Arrays, ImageFolder
+    from datamodules.published import CIFAR100, MNIST, SVHN, FashionMNIST
 
-__all__ = ["CIFAR10DataModule", "ImageDataModule"]
+__all__ = [
+    "CIFAR100",
+    "MNIST",
+    "SVHN",
+    "Arrays",
+    "CIFAR10DataModule",
+    "FashionMNIST",
+    "ImageDataModule",
+    "ImageFolder",
+]
 
 # "module:Class" of each data module, by the name that --data takes.
 DATA_MODULES = {
     "CIFAR10DataModule": "datamodules.cifar10:CIFAR10DataModule",
+    "CIFAR100": "datamodules.published:CIFAR100",
+    "FashionMNIST": "datamodules.published:FashionMNIST",
+    "MNIST": "datamodules.published:MNIST",
+    "SVHN": "datamodules.published:SVHN",
+    "ImageFolder": "datamodules.own_images:ImageFolder",
+    "Arrays": "datamodules.own_images:Arrays",
 }
 
 

@@ -1,5 +1,6 @@
 """`DataSet`: everything that is known about a data set, in one place. Imports no torch."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +9,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from datamodules.errors import InputError
 from datamodules.paths import user_path
 
 SplitName = Literal["train", "val", "test"]
+# A fixed seed: every run holds out the same images, so that results on `val` can be compared.
+SPLIT_SEED = 10
+LONGEST_NAME = 100  # characters of the name of a class or a data set
 
 
 class Split(NamedTuple):
@@ -22,13 +27,23 @@ class Split(NamedTuple):
 
 
 class Archive(NamedTuple):
-    """A packed data set on the network."""
+    """A file on the network: a packed data set, or a part of one."""
 
-    name: str  # of the file
+    name: str  # of the file; one that ends in .tar.gz is unpacked
     addresses: tuple[str, ...]  # in the order in which the download tries them
     size: int  # in bytes
     md5: str
     room: int  # bytes on the disk that the archive and its files need side by side
+
+
+class Verdict(NamedTuple):
+    """The result of `DataSet.check` for one file."""
+
+    name: str
+    size: int | None = None  # in bytes; None, like `md5`, if the file is missing or unreadable
+    md5: str | None = None
+    official: bool = False  # whether the file is the published one
+    problem: str = ""  # why the file cannot be used
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,6 +52,7 @@ class DataSet(ABC):
 
     name: str  # on the command line, in configs and in checkpoints
     title: str  # in plots, tables and messages
+    origin: str = ""  # who made it, and where
     class_names: tuple[str, ...]  # in the order of the labels
     # Of the training images, per channel, on a scale of 0 to 1; empty if they are to be measured.
     mean: tuple[float, ...] = ()
@@ -47,8 +63,9 @@ class DataSet(ABC):
     channels: int = 3
     side: int = 32  # height and width in pixels
     folder: str = ""  # holds the files
-    md5: Mapping[str, str] = field(default_factory=dict)  # of each published file, by name
-    archive: Archive | None = None
+    md5: Mapping[str, str] = field(default_factory=dict)  # of each published file, unpacked, by name
+    archives: tuple[Archive, ...] = ()
+    form: str = ""  # what `read` can read, where there are other forms
     # Descriptions of published forms that `read` cannot read, by a pattern of their file names.
     other_forms: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,6 +110,82 @@ class DataSet(ABC):
         `verify_checksums` rejects files that are not the published ones. A data set that generates its images generates
         `wanted` of them.
         """
+
+    def check(self, location: Path) -> list[Verdict]:
+        """Check each published file of a location that `find` has returned, on its own."""
+        return []
+
+    def altered(self, location: Path, digests: Mapping[str, str], verify_checksums: bool) -> list[str]:
+        """Return the names of the files that are not the published ones, given the MD5 sums of some files.
+
+        Raises:
+            InputError: if `verify_checksums` rejects them, or if they are files of another published data set.
+        """
+        altered = [name for name, digest in digests.items() if digest != self.md5[name]]
+        if not altered:
+            return []
+        from datamodules.data_sets import PUBLISHED  # imports the readers, which import this module
+
+        name = altered[0]
+        for option, other in PUBLISHED.items():
+            if other.title != self.title and digests[name] in other.md5.values():
+                raise InputError(f"'{location}': {name} is a file of {other.title}: train on it by --data {option}")
+        if verify_checksums:
+            raise InputError(
+                f"'{location}': not the official {self.title}: {', '.join(altered)} (MD5 of {name}: {digests[name]}, "
+                f"official: {self.md5[name]}): the download was truncated, or this is a re-encoded copy; "
+                "to use a copy, add --data.verify_checksums=false"
+            )
+        return altered
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a random order of samples with the given labels, int64 (n,): a permutation of 0..n-1, int64 (n,).
+
+    Its first k samples are a stratified subset for any k.
+    """
+    shuffled = rng.permutation(len(labels))
+    progress = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = labels[shuffled] == label
+        progress[members] = (np.arange(members.sum()) + rng.random()) / members.sum()
+    return shuffled[np.argsort(progress, kind="stable")]
+
+
+def cut_test(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the training and of the test images, int64, for data without test images.
+
+    A tenth of the images, at least one, is for the test: of each class its share, drawn with a fixed seed.
+    """
+    order = stratified_order(labels, np.random.default_rng(SPLIT_SEED))
+    count = max(1, len(order) // 10)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes; raise InputError, which calls the data `what`, unless they can be the names."""
+    if len(names) < 2:
+        told = f"one class, '{names[0]}'" if names else "no classes"
+        raise InputError(f"{what} has {told}: a classifier needs at least two")
+    for name in names:
+        if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+            limits = f"1 to {LONGEST_NAME} printable characters"
+            raise InputError(f"{what} has a class with the name {name!r}: give it a name of {limits}")
+    if repeated := [name for name in names if list(names).count(name) > 1]:
+        raise InputError(f"{what} has two classes with the name '{repeated[0]}'")
+    return tuple(names)
+
+
+def check_training_images(what: str, class_names: Sequence[str], labels: np.ndarray) -> None:
+    """Raise InputError, which calls the data `what`, for a class without a label among those of training images."""
+    counts = np.bincount(labels, minlength=len(class_names))
+    if (counts == 0).any():
+        name = class_names[int(np.argmin(counts))]
+        raise InputError(f"{what} has no training image of the class '{name}', or too few to cut test images from them")
 
 
 def task_classes(class_names: Sequence[str], task: str, one_class: str | None = None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Download a data set's archive from whichever server delivers it.
+"""Download a data set's archive, or its files one by one, from whichever server delivers them.
 
 CIFAR-10's official server has been throttled to about an hour since June 2026
 (https://github.com/pytorch/vision/issues/9536), so a download moves to the next server if one stalls or is slow. All
@@ -16,7 +16,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,11 +53,11 @@ def fetch(data_set: DataSet, data_dir: str | Path, mirrors: Sequence[str] = ()) 
     """
     if (location := data_set.find(data_dir)) is not None:
         return location
-    archive = data_set.archive
-    assert archive is not None, f"{data_set.title} has no archive"
-    addresses = [*dict.fromkeys([*(_archive_address(mirror, archive) for mirror in mirrors), *archive.addresses])]
+    assert data_set.archives, f"{data_set.title} has no archive"
+    addresses = {archive: _addresses(archive, mirrors, data_set) for archive in data_set.archives}
     data_dir = user_path(data_dir)
-    folder, part, folder_part = data_dir / data_set.folder, part_of(data_set, data_dir), unpacking(data_set, data_dir)
+    parts = {archive: part_of(data_set, data_dir, archive) for archive in data_set.archives}
+    folder, folder_part = data_dir / data_set.folder, unpacking(data_set, data_dir)
     created = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -68,17 +68,20 @@ def fetch(data_set: DataSet, data_dir: str | Path, mirrors: Sequence[str] = ()) 
                 folder.rmdir()  # raises, before the download, if the folder holds other files
             shutil.rmtree(folder_part, ignore_errors=True)
             try:
-                _download(part, addresses, data_set, archive)
-                _unpack(part, folder_part, data_set)
+                for archive, part in parts.items():
+                    _download(part, addresses[archive], data_set, archive)
+                _unpack(parts, folder_part, data_set)
                 folder_part.replace(folder)
             finally:
                 shutil.rmtree(folder_part, ignore_errors=True)
-            part.unlink()
+            for part in parts.values():
+                part.unlink()
             return folder
     except OSError as error:  # of the disk: errors of the network end in `_Left`
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            room = sum(archive.room for archive in data_set.archives)
             raise InputError(
-                f"no room for {data_set.title} in '{data_dir}' ({error.strerror}): unpacking needs {archive.room:,} "
+                f"no room for {data_set.title} in '{data_dir}' ({error.strerror}): unpacking needs {room:,} "
                 "bytes; make room and run this again, which resumes the download"
             ) from error
         raise InputError(f"{data_set.title} cannot be written to '{data_dir}': {error}") from error
@@ -88,10 +91,10 @@ def fetch(data_set: DataSet, data_dir: str | Path, mirrors: Sequence[str] = ()) 
                 path.rmdir()
 
 
-def part_of(data_set: DataSet, data_dir: Path) -> Path:
-    """Return the path of the downloaded part of the archive."""
-    assert data_set.archive is not None
-    return data_dir / f"{data_set.archive.name}.part"
+def part_of(data_set: DataSet, data_dir: Path, archive: Archive) -> Path:
+    """Return the path of the downloaded part of an archive. Several data sets have files of the same names."""
+    owner = f"{data_set.folder}-" if len(data_set.archives) > 1 else ""
+    return data_dir / f"{owner}{archive.name}.part"
 
 
 def unpacking(data_set: DataSet, data_dir: Path) -> Path:
@@ -100,6 +103,14 @@ def unpacking(data_set: DataSet, data_dir: Path) -> Path:
 
 def lock_of(data_set: DataSet, data_dir: Path) -> Path:
     return data_dir / f".{data_set.folder}.lock"
+
+
+def _addresses(archive: Archive, mirrors: Sequence[str], data_set: DataSet) -> list[str]:
+    """Return all addresses of an archive, those of the mirrors first."""
+    if len(data_set.archives) > 1 and (files := [mirror for mirror in mirrors if not mirror.endswith("/")]):
+        count = f"the {len(data_set.archives)} files of {data_set.title}"
+        raise InputError(f"mirror '{files[0]}' names one file: give the folder that holds {count}, with a / at its end")
+    return [*dict.fromkeys([*(_archive_address(mirror, archive) for mirror in mirrors), *archive.addresses])]
 
 
 def _archive_address(mirror: str, archive: Archive) -> str:
@@ -155,7 +166,8 @@ def _download(part: Path, addresses: Sequence[str], data_set: DataSet, archive: 
         print(f"'{printable(part)}' has the archive's size but a wrong MD5 sum: downloading it again", flush=True)
     if instead := lookalikes.recognized(data_set, part.parent):
         print(f"Before the download: {one_line(instead)}", flush=True)
-    print(f"Downloading {data_set.title} ({_megabytes(archive.size)}) to '{printable(part.parent)}'", flush=True)
+    what = data_set.title if len(data_set.archives) == 1 else f"{data_set.title}, {archive.name}"
+    print(f"Downloading {what} ({_megabytes(archive.size)}) to '{printable(part.parent)}'", flush=True)
     reasons: dict[str, str] = {}
     remaining = list(addresses)
     try:
@@ -268,18 +280,22 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _unpack(part: Path, folder: Path, data_set: DataSet) -> None:
-    """Extract the data set's files from the archive, by their names alone, and check them."""
+def _unpack(parts: Mapping[Archive, Path], folder: Path, data_set: DataSet) -> None:
+    """Extract the data set's files from an archive, by their names alone, or copy them; and check them."""
     folder.mkdir()
-    with tarfile.open(part, "r:gz") as tar:
-        for member in tar:
-            name = PurePosixPath(member.name).name
-            if name in (*data_set.files, "readme.html") and member.isreg() and (content := tar.extractfile(member)):
-                with (folder / name).open("wb") as file:
-                    shutil.copyfileobj(content, file)
-    wrong = [name for name, md5 in data_set.md5.items() if not (folder / name).exists() or _md5(folder / name) != md5]
-    if wrong:
-        raise InputError(f"'{part}' has no right {', '.join(wrong)}, though its own MD5 sum is right: a faulty disk?")
+    for archive, part in parts.items():
+        if not archive.name.endswith(".tar.gz"):
+            shutil.copyfile(part, folder / archive.name)
+            continue
+        with tarfile.open(part, "r:gz") as tar:
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if name in (*data_set.files, "readme.html") and member.isreg() and (content := tar.extractfile(member)):
+                    with (folder / name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
+    if wrong := [verdict.name for verdict in data_set.check(folder) if not verdict.official]:
+        told = ", ".join(f"'{part}'" for part in parts.values())
+        raise InputError(f"{told} has no right {', '.join(wrong)}, though its own MD5 sum is right: a faulty disk?")
 
 
 def _show(chunks: Iterable[bytes], start: int, size: int) -> Iterator[bytes]:
@@ -303,8 +319,8 @@ def _show(chunks: Iterable[bytes], start: int, size: int) -> Iterator[bytes]:
             last_tenth, last_time = 10 * done // size, now
             speed = (done - start) / max(now - began, 1e-3)
             left = f"{(size - done) / speed / 60:.1f} min left"
-            print(f"    {done / 1e6:.0f} of {_megabytes(size)}, {speed / 1e6:.2f} MB/s, {left}", flush=True)
+            print(f"    {_megabytes(done)} of {_megabytes(size)}, {speed / 1e6:.2f} MB/s, {left}", flush=True)
 
 
 def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

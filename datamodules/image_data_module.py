@@ -18,15 +18,21 @@ from torch.utils.data import DataLoader
 
 from datamodules.augmentation import Augmentation, Border, Flip, pad
 from datamodules.checks import in_range, one_of
-from datamodules.data_set import DataSet, Split, SplitName, channel_statistics, mean_color
+from datamodules.data_set import (
+    SPLIT_SEED,
+    DataSet,
+    Split,
+    SplitName,
+    channel_statistics,
+    mean_color,
+    stratified_order,
+)
 from datamodules.data_sets import CIFAR10
 from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
 from datamodules.paths import default_data_dir, user_path, variable
 
-# A fixed seed: every run holds out the same images, so that results on `val` can be compared.
-SPLIT_SEED = 10
 COPIED_IMAGES = 1000  # images that `setup` copies at once: 3 MB
 UNCHANGED = Augmentation()
 # Devices that do not hold the training images. Apple's GPUs share the computer's memory, and TPUs are slow at gathering
@@ -183,9 +189,10 @@ class ImageDataModule(L.LightningDataModule):
         advice = f"name its place by --data.data_dir or {variable(data_set.name)}"
         if data_set is CIFAR10:
             advice += ", or try without it: --config synthetic"
-        if data_set.archive:
-            advice = f"put {data_set.folder}/ or {data_set.archive.name} there, {advice}"
-        if not self.download or not data_set.archive:
+        if data_set.archives:
+            packed = f" or {data_set.archives[0].name}" * (len(data_set.archives) == 1)
+            advice = f"put {data_set.folder}/{packed} there, {advice}"
+        if not self.download or not data_set.archives:
             raise InputError(f"{data_set.missing(self.data_dir)}: {advice}")
         try:
             fetch(data_set, self.data_dir, self.mirrors)
@@ -206,7 +213,7 @@ class ImageDataModule(L.LightningDataModule):
         order = stratified_order(labels, np.random.default_rng(SPLIT_SEED))
         has_own_val = "val" in self.data_set.splits
         if self.val_size is None and not has_own_val:
-            self.val_size = len(order) // 10
+            self.val_size = max(1, len(order) // 10)
         held_out = 0 if has_own_val else self.val_size or 0
         if held_out + (self.train_size or 1) > len(order):
             sizes = [f"--data.val_size={held_out}"] * (held_out > 0)
@@ -288,7 +295,8 @@ class ImageDataModule(L.LightningDataModule):
             images, labels, official = read()
         else:
             files = _state(self.data_set.find(self.data_dir))
-            origin = (split, self.data_set.name, files, self.verify_checksums, wanted)
+            described = (self.data_set.name, self.data_set.title, self.data_set.shape)
+            origin = (split, described, files, self.verify_checksums, wanted)
             if origin not in shared:
                 shared[origin] = read()
                 for old in [old for old in shared if old[0] == split and old != origin]:
@@ -331,19 +339,6 @@ def _state(location: Path | None) -> tuple[tuple[str, int, int], ...]:
         return ()
     paths = sorted(path for path in location.rglob("*") if path.is_file()) if location.is_dir() else [location]
     return tuple((str(path.resolve()), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
-
-
-def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a random order of samples with the given labels, int64 (n,): a permutation of 0..n-1, int64 (n,).
-
-    Its first k samples are a stratified subset for any k.
-    """
-    shuffled = rng.permutation(len(labels))
-    progress = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = labels[shuffled] == label
-        progress[members] = (np.arange(members.sum()) + rng.random()) / members.sum()
-    return shuffled[np.argsort(progress, kind="stable")]
 
 
 def _whole_batch(batch: Any) -> Batch:

@@ -1,4 +1,4 @@
-"""Fixtures: a small data set in the official layout, and the real one where CIFAR10_DIR names it."""
+"""Fixtures: a small data set in the official layout, and real ones that CIFAR10_DIR and FASHION_MNIST_DIR name."""
 
 import os
 import re
@@ -20,6 +20,7 @@ with quick_imports():
     from zoo.training import fit_command
 
 REAL_DATA = Path(os.environ["CIFAR10_DIR"]).resolve() if os.environ.get("CIFAR10_DIR") else None
+FASHION_MNIST = Path(os.environ["FASHION_MNIST_DIR"]).resolve() if os.environ.get("FASHION_MNIST_DIR") else None
 
 
 def pytest_configure(config):
@@ -54,11 +55,11 @@ def _text(value: object) -> str | None:
 
 
 def pytest_collection_modifyitems(items):
-    if REAL_DATA or os.environ.get("REQUIRE_REAL_DATA") == "1":
-        return
     for item in items:
-        if "real_data" in item.keywords:
+        if "real_data" in item.keywords and not REAL_DATA and os.environ.get("REQUIRE_REAL_DATA") != "1":
             item.add_marker(pytest.mark.skip(reason="CIFAR10_DIR names no CIFAR-10"))
+        if "fashion_mnist" in item.keywords and not FASHION_MNIST:
+            item.add_marker(pytest.mark.skip(reason="FASHION_MNIST_DIR names no Fashion-MNIST"))
 
 
 @pytest.fixture
@@ -68,11 +69,19 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+@pytest.fixture
+def fashion_mnist() -> Path:
+    """Where the real Fashion-MNIST lies; for tests that are marked `fashion_mnist`."""
+    assert FASHION_MNIST, "mark the test: pytest.mark.fashion_mnist"
+    return FASHION_MNIST
+
+
 @pytest.fixture(autouse=True)
 def _own_surroundings(nothing_is_left, monkeypatch, tmp_path):
     """Each test starts in an empty folder, without the real data unless it asks for them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CIFAR10_DIR", raising=False)
+    for name in ("CIFAR10_DIR", "FASHION_MNIST_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

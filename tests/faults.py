@@ -228,20 +228,51 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     # Data.
     "datamodules/image_data_module.py": [
         (
-            "np.random.default_rng(SPLIT_SEED))\n            if (self.test_size",
-            "np.random.default_rng(SPLIT_SEED + self.seed))\n            if (self.test_size",
+            "stratified_order(labels, np.random.default_rng(SPLIT_SEED))[:size]",
+            "stratified_order(labels, np.random.default_rng(SPLIT_SEED + self.seed))[:size]",
             "test subsets that follow the run's seed",
         ),
         (
-            "np.random.default_rng(SPLIT_SEED))\n            if self.val_size",
-            "np.random.default_rng(self.seed))\n            if self.val_size",
+            "np.random.default_rng(SPLIT_SEED))\n        has_own_val",
+            "np.random.default_rng(self.seed))\n        has_own_val",
             "a hold-out that depends on the run",
+        ),
+        (
+            "        self._measure(images)\n",
+            "        self.normalization = (0.5,) * 3, (0.5,) * 3\n",
+            "mean and std of no data",
         ),
         (
             "augmentation if augmentation.changes_images else None",
             "augmentation",
             "a copy of each batch",
         ),
+    ],
+    "datamodules/data_set.py": [
+        ("        if verify_checksums:\n", "        if False:\n"),
+        ("digests[name] in other.md5.values()", "False", "MNIST taken for Fashion-MNIST"),
+        (
+            "np.sort(order[count:]), np.sort(order[:count])",
+            "np.sort(order), np.sort(order[:count])",
+            "test images trained on",
+        ),
+    ],
+    "datamodules/readers/idx.py": [
+        ("if header[0] != expected[0]:", "if False:"),
+        ("images[:, None].copy()", "images[:, None, ::-1].copy()", "images upside down"),
+    ],
+    "datamodules/readers/mat.py": [
+        ("np.where(digits == 10, 0, digits)", "digits - 1", "the digit 1 as class 0"),
+        ("pixels.transpose(3, 2, 0, 1)", "pixels.transpose(3, 2, 1, 0)", "rows and columns swapped"),
+    ],
+    "datamodules/readers/image_folder.py": [
+        ("if problems:", "if False:", "unreadable images are trained on"),
+        ("np.repeat(np.arange(len(class_names)), counts)", "np.repeat(np.arange(len(class_names))[::-1], counts)"),
+    ],
+    "datamodules/readers/npz.py": [
+        ("_load(user_path(data_dir), key)[positions]", "_load(user_path(data_dir), key)[: len(positions)]"),
+        ("if dtype.hasobject:", "if False:"),
+        ("if count != n:", "if False:"),
     ],
     "datamodules/loading.py": [
         ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
@@ -255,7 +286,6 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("height - 1 : bottom - 1", "height : bottom", "a border that repeats the last row"),
     ],
     "datamodules/readers/cifar.py": [
-        ("if altered and verify_checksums:", "if False:"),
         ("if batch_label != title:", "if False:"),
         (
             "return self._ALLOWED[module, name]",
@@ -573,7 +603,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/commands/predict.py": [
         ("data.test.labels.tolist(), probabilities", "data.test.labels.flip(0).tolist(), probabilities"),
     ],
-    "zoo/trained/image_files.py": [
+    "datamodules/readers/image_files.py": [
         ("FILTER = Image.Resampling.BICUBIC", "FILTER = Image.Resampling.BILINEAR"),
         ("ImageOps.exif_transpose(image, in_place=True)", "pass"),
         ("if image.width * image.height > MOST_PIXELS:", "if False:"),

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import cli
+from tests import data_files
 from tests.benchmarks.command import main as benchmark
 from tests.documents import ROOT, code_blocks, documents, without_code_blocks
 from zoo.runs import configs
@@ -31,13 +32,16 @@ ELSEWHERE = {
     r"python -m zoo\.catalogue": "tests/catalogue/test_measured_results.py",
     r"python -m zoo\.scratch( --source synthetic)?": "tests/scratch/test_lesson.py",
     r"tensorboard --logdir runs --samples_per_plugin images=200": "tests/test_browser.py",
-    r"pip install \.|pytest|fit --model PatchNet --config synthetic": "tests/catalogue/test_plugins.py",
+    r"pip install \.|pytest|fit --model (PatchNet --config synthetic|CNN --data StripesData)": (
+        "tests/catalogue/test_plugins.py"
+    ),
     r"fit --config improved_cnn --compile true": "tests/training/test_compilation.py",
     r"doctor": "tests/commands/test_doctor.py",
 }
 # Tests of this file -> the commands that they run. A command belongs to the first pattern that fits.
 HERE = {
     "several processes": r"(fit|torchrun|srun) .*--config ddp",
+    "other data": r"(fit|data) .*--data [A-Z]",
     "from a run": r"(fit|test|validate) .*--(resume|ckpt|init_from)",
     "fit": r"fit (?!--help)",
     "config --check": r"config --check",
@@ -129,10 +133,28 @@ def test_several_processes(command, capsys):
 
 @pytest.mark.parametrize("command", commands("fit"))
 def test_fit(command):
-    (own_model,) = code_blocks((GUIDES / "plugins.md").read_text("utf-8"), "python")
+    own_model, _ = code_blocks((GUIDES / "plugins.md").read_text("utf-8"), "python")
     Path("my_module.py").write_text(own_model)
     tiny = [option for option in TINY if not ("val_size" in command and "val_size" in option)]
     assert run(command, "--data.source=synthetic", *tiny, "--trainer.fast_dev_run=true") == 0
+
+
+@pytest.mark.parametrize("command", commands("other data"))
+def test_other_data(command, monkeypatch):
+    """Small files stand in for the published ones and for a user's own."""
+    data_files.take(monkeypatch, "FashionMNIST", data_files.write_idx(Path("data/fashion-mnist")))
+    data_files.photos("photos")
+    data_files.arrays("my.npz")
+    options = ["--data.val_size=10", "--data.batch_size=16", "--trainer.fast_dev_run=true"]
+    assert run(command, *(options if command.startswith("fit") else [])) == 0
+
+
+def test_own_data():
+    """The data set of the guide is that of the example package."""
+    _, own_data = code_blocks((GUIDES / "plugins.md").read_text("utf-8"), "python")
+    assert own_data in (ROOT / "tests/plugin/example_data.py").read_text("utf-8")
+    Path("my_module.py").write_text(own_data)
+    assert run("fit --model CNN --data my_module.StripesData", *TINY, "--trainer.fast_dev_run=true") == 0
 
 
 @pytest.mark.parametrize("command", sorted(SHORT))

@@ -1,1 +1,1 @@
-"""Reads files of image data sets with NumPy alone."""
+"""Reads the files of image data sets, without torch."""

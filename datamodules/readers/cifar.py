@@ -5,7 +5,6 @@ of Features from Tiny Images", 2009), in a folder or in the published archive. A
 """
 
 import contextlib
-import hashlib
 import io
 import math
 import pickle
@@ -15,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
-from datamodules.data_set import Archive, DataSet, Split, SplitName
+from datamodules.data_set import Archive, DataSet, Split, SplitName, Verdict, md5
 from datamodules.errors import InputError
 from datamodules.paths import user_path
 
@@ -32,26 +31,19 @@ MEMO_CODES = ("PUT", "BINPUT", "LONG_BINPUT")
 PACKERS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "lzma"}
 
 
-class Verdict(NamedTuple):
-    """The result of `check` for one file."""
-
-    name: str
-    size: int | None = None  # in bytes; None, like `md5`, if the file is missing or unreadable
-    md5: str | None = None
-    official: bool = False  # whether the file is the published one
-    problem: str = ""  # why the file cannot be used
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CIFARDataSet(DataSet):
     """A data set in CIFAR's "python version"."""
 
-    archive: Archive
     batches: Mapping[SplitName, Mapping[str, str]]  # files of each split, with the title that each file gives itself
     meta: str  # name of the file with the class names
     # Where a batch file keeps its labels, and `meta` the class names.
     labels_key: str = "labels"
     names_key: str = "label_names"
+
+    @property
+    def archive(self) -> Archive:
+        return self.archives[0]
 
     def find(self, data_dir: str | Path) -> Path | None:
         """Return the folder of batch files or the archive that `data_dir` is or holds; it may also be a batch file."""
@@ -60,7 +52,7 @@ class CIFARDataSet(DataSet):
             if root.is_file():
                 return root.parent if root.name in self.files else root
             for folder in (root / self.folder, root):
-                if any((folder / name).exists() for name in self.files):
+                if any((folder / name).is_file() for name in self.files):
                     return folder
             return root / self.archive.name if (root / self.archive.name).is_file() else None
         except OSError as error:  # the name is too long, or the folder may not be searched
@@ -76,15 +68,8 @@ class CIFARDataSet(DataSet):
         contents = dict(self._contents(location, (*self.batches[split], self.meta)))
         if lacking := [name for name in (*self.batches[split], self.meta) if name not in contents]:
             raise InputError(f"'{location}' lacks {', '.join(lacking)}: delete it and download {self.title} again")
-        digests = {name: _md5(content) for name, content in contents.items()}
-        altered = [name for name, digest in digests.items() if digest != self.md5[name]]
-        if altered and verify_checksums:
-            name = altered[0]
-            raise InputError(
-                f"'{location}': not the official {self.title}: {', '.join(altered)} (MD5 of {name}: {digests[name]}, "
-                f"official: {self.md5[name]}): the download was truncated, or this is a re-encoded copy; "
-                "to use a copy, add --data.verify_checksums=false"
-            )
+        digests = {name: md5(content) for name, content in contents.items()}
+        altered = self.altered(location, digests, verify_checksums)
 
         where = {name: f"{location}: {name}" for name in contents}
         for name in altered:
@@ -99,14 +84,14 @@ class CIFARDataSet(DataSet):
         return Split(images.reshape(-1, *self.shape), np.concatenate(labels), official=not altered)
 
     def check(self, location: Path) -> list[Verdict]:
-        """Check each file of a folder or an archive, as returned by `find`, on its own."""
+        """Check each file of a folder or an archive on its own."""
         verdicts: dict[str, Verdict] = {}
         # The files of a folder are read one by one, so that an unreadable one does not hide the others.
         for names in [(name,) for name in self.files] if location.is_dir() else [self.files]:
             problem = "missing"
             try:
                 for name, content in self._contents(location, names):
-                    digest = _md5(content)
+                    digest = md5(content)
                     official = digest == self.md5[name]
                     reason = "" if official else self._problem(name, content)
                     verdicts[name] = Verdict(name, len(content), digest, official, reason)
@@ -186,10 +171,6 @@ class CIFARDataSet(DataSet):
             if type(label) is not int or not 0 <= label <= last:
                 raise InputError(f"'{where}': label {label!r} of image {position} is not a class from 0 to {last}")
         return pixels.reshape(n, *self.shape), np.array(labels, dtype=np.int64)
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 class _Limited(io.RawIOBase):

@@ -6,20 +6,18 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from datamodules.data_set import DataSet
+from datamodules.data_sets import PUBLISHED
 from datamodules.errors import InputError, did_you_mean
 from datamodules.readers.cifar import unpacked
 
 # File names of forms that no data set here has.
-OTHER_FORMS = {
-    r"cifar-100-(python|binary|matlab)|fine_label_names\.txt": "CIFAR-100, which is another data set",
-    r".*\.parquet": "Parquet files, as Hugging Face has them",
-}
-CIFAR_100 = {"train", "test", "meta"}  # files of its python version
-READABLE = "what can be read is the python version"
+OTHER_FORMS = {r".*\.parquet": "Parquet files, as Hugging Face has them"}
+# Files of CIFAR-100, whose names alone say nothing.
+COMMON_NAMES = {"train", "test", "meta"}
 PACKED = (".gz", ".tgz", ".tar", ".zip")
 # Limits of the search, so that a home directory takes a second: folders, archives, and names in each of them.
 MOST_FOLDERS, MOST_ARCHIVES, MOST_NAMES = 200, 20, 1000
@@ -50,12 +48,11 @@ def recognized(data_set: DataSet, data_dir: Path) -> str:
                 return f"it lies in '{folder}': name that folder"
             entries = _entries(folder)
             names = {entry.name for entry in entries}
-            if form := _form(data_set, names):
-                return f"'{folder}' holds {form}; {READABLE}"
-            if names >= CIFAR_100 and all((folder / name).is_file() for name in CIFAR_100):
-                return f"'{folder}' holds CIFAR-100, which is another data set"
+            files = {name for name in names if name not in COMMON_NAMES or (folder / name).is_file()}
+            if held := _form(data_set, names) or _other(data_set, _stems(files)):
+                return f"'{folder}' holds {held}"
             if names >= set(data_set.class_names):
-                return f"'{folder}' holds image files in a folder for each class; {READABLE}"
+                return f"'{folder}' holds image files in a folder for each class: read them by --data ImageFolder"
             for archive in (entry for entry in entries if entry.suffix.lower() in PACKED and entry.is_file()):
                 archives += 1
                 if archives <= MOST_ARCHIVES and (text := in_archive(data_set, archive)):
@@ -82,7 +79,23 @@ def _entries(folder: Path) -> list[Path]:
 def _form(data_set: DataSet, names: Collection[str]) -> str:
     """Return the description of the other form that has one of these file names; "" if there is none."""
     forms = {**data_set.other_forms, **OTHER_FORMS}
-    return next((form for pattern, form in forms.items() if any(re.fullmatch(pattern, name) for name in names)), "")
+    found = (form for pattern, form in forms.items() if any(re.fullmatch(pattern, name) for name in names))
+    return next((f"{form}; what can be read is {data_set.form}" for form in found), "")
+
+
+def _other(data_set: DataSet, names: Collection[str]) -> str:
+    """Return a text about the other published data set that has these file names; "" if there is none."""
+    found = {}  # two, for MNIST and Fashion-MNIST, whose files have the same names
+    for option, other in PUBLISHED.items():
+        has_files = other.files != data_set.files and {*names} >= {*other.files}
+        if other.folder != data_set.folder and (other.folder in names or has_files):
+            found[option] = other.title
+    another = "which is another data set: read it by --data"
+    return f"{' or '.join(found.values())}, {another} {' or '.join(found)}" if found else ""
+
+
+def _stems(names: Iterable[str]) -> set[str]:
+    return {name.removesuffix(".gz") for name in names}
 
 
 def in_archive(data_set: DataSet, path: Path) -> str:
@@ -91,11 +104,13 @@ def in_archive(data_set: DataSet, path: Path) -> str:
         names = {part for name in _members(path) for part in Path(name).parts}
     except Exception:  # a damaged file can raise almost anything
         return ""
-    if names & set(data_set.files):
-        is_zip = path.suffix.lower() == ".zip"
-        return f"'{path}' holds it: {'unpack that file' if is_zip else 'name that file, or its folder once unpacked'}"
-    form = _form(data_set, names)
-    return f"'{path}' holds {form}; {READABLE}" if form else ""
+    if _stems(names) & ({*data_set.files, data_set.folder} - COMMON_NAMES):
+        is_packed = path.suffix.lower() == ".zip" or len(data_set.archives) > 1
+        return (
+            f"'{path}' holds it: {'unpack that file' if is_packed else 'name that file, or its folder once unpacked'}"
+        )
+    held = _form(data_set, names) or _other(data_set, _stems(names))
+    return f"'{path}' holds {held}" if held else ""
 
 
 def _members(path: Path) -> Iterator[str]:

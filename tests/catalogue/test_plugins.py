@@ -62,6 +62,23 @@ def test_real_commands_know_it(installed):
     assert "pip install cifar10-zoo-example" in without.stderr
 
 
+def test_real_commands_know_its_data_set(installed):
+    listed = run(["list", "--data"], installed)
+    assert "from the package cifar10-zoo-example" in listed.stdout
+
+    fitted = run(["fit", "--model", "CNN", "--data", "StripesData", *TINY, "--trainer.max_epochs=1"], installed)
+    assert fitted.returncode == 0, fitted.stderr
+    assert "CNN on stripes, 40 test images" in fitted.stdout
+    (checkpoint,) = Path("runs").glob("CNN-stripes/*/checkpoints/best.ckpt")
+    assert run(["test", "--ckpt", str(checkpoint)], installed).returncode == 0
+    assert run(["fit", "--resume", "--trainer.max_epochs=2"], installed).returncode == 0
+
+    without = run(["test", "--ckpt", str(checkpoint)])
+    assert without.returncode == 2
+    (line,) = without.stderr.splitlines()
+    assert "StripesData" in line
+
+
 @pytest.fixture
 def beside_us(installed, monkeypatch) -> Path:
     """The installed example, for this process; where it is taken off the path, it is missing."""

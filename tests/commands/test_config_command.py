@@ -15,6 +15,8 @@ from tests import plugins
 from tests.helpers import refusal
 from zoo.catalogue import model_facts, registry
 from zoo.core import schedules
+from zoo.core.about import FROM_DATA
+from zoo.runs import configs
 
 MODELS = list(registry.BUILT_IN)
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
@@ -66,7 +68,7 @@ def test_every_argument_is_there_with_what_it_means(run, name):
     config = yaml.safe_load(text)
     assert config["model"]["class_path"] == name
     found = json.loads(run("info", name, "--json"))
-    arguments = [argument["name"] for argument in found["arguments"] if argument["name"] != "num_classes"]
+    arguments = [argument["name"] for argument in found["arguments"] if argument["name"] not in FROM_DATA]
     assert list(config["model"].get("init_args", {})) == arguments
     assert {"batch_size", "crop_padding", "horizontal_flip", "val_size", "source", "data_dir"} <= set(config["data"])
     assert {"lr", "weight_decay"} <= set(config["optimizer"]["init_args"])
@@ -252,3 +254,16 @@ def test_check_names_a_class_wherever_it_stands(key, form, capsys):
     said = capsys.readouterr().out
     assert said.startswith(key)
     assert "evil.Evil" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "own"), [("FashionMNIST", {}), ("CIFAR100", {"labels": "fine"}), ("ImageFolder", {"channels": 3})]
+)
+def test_for_other_data(run, data, own):
+    """The config names the data set, and has its options and no other's."""
+    config = yaml.safe_load(run("config", "CNN", "--data", data))["data"]
+    assert config["class_path"] == data
+    assert own.items() <= config.items()
+    assert "source" not in config
+    assert ("labels" in config) == (data == "CIFAR100")
+    assert config["crop_padding"] == configs.read(configs.find("cnn"))["data"]["crop_padding"]

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import cli
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, RunError
+from datamodules.readers import image_files
 from tests import plugins
 from tests.helpers import Hostile, in_markdown, quiet_trainer, tiny_data
 from zoo.catalogue import registry
@@ -44,7 +45,6 @@ from zoo.scratch.initializers import glorot
 from zoo.scratch.layers import Dense
 from zoo.scratch.losses import CategoricalCrossEntropy
 from zoo.scratch.network import Network
-from zoo.trained import image_files
 from zoo.trained import trained_model as trained
 from zoo.trained.trained_model import Trained
 

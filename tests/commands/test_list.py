@@ -216,3 +216,18 @@ def test_a_cache_that_cannot_be_written_is_none(run, monkeypatch, tmp_path):
 def test_models_of_the_zoo_are_not_cached(run):
     run("info", "CNN")
     assert not cache().exists()
+
+
+def test_data_sets(capsys):
+    assert cli.main(["list", "--data"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "data", "classes", "image", "train", "+", "test", "from"]
+    names = [name.removesuffix("DataModule") for name in registry.data.entries()]
+    assert [row.split()[0] for row in rows] == names
+    assert next(row for row in rows if row.startswith("FashionMNIST")).split()[1:6] == [
+        *("Fashion-MNIST", "10", "1", "x", "28")
+    ]
+    assert cli.main(["list", "--data", "cifar*", "--json"]) == 0
+    ten, hundred = json.loads(capsys.readouterr().out)
+    assert (ten["name"], len(ten["classes"])) == ("CIFAR10", 10)
+    assert (hundred["name"], len(hundred["classes"]), hundred["image"]) == ("CIFAR100", 100, [3, 32, 32])

@@ -21,10 +21,10 @@ import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
+from datamodules.readers import image_files
 from tests import forked
 from tests.helpers import refusal
 from zoo.plots import contact_sheet, grid, mosaic
-from zoo.trained import image_files
 from zoo.trained.trained_model import load
 
 TINY = ["--config=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=40"]
@@ -520,8 +520,11 @@ def test_the_sheet_shows_the_pixels_that_the_network_saw(count, written):
     sheet = contact_sheet.draw(shown, "title")
     told = [label.text for label in written]
     assert told[-2 * count :] == [text for picture in shown for text in (picture.name, picture.prediction)]
-    assert " ".join(told[: -2 * count]) == f"title {contact_sheet.EXPLANATION}"
-    head, (step, height) = mosaic.heading("title", contact_sheet.EXPLANATION, sheet.shape[1])[1], step_of_the_sheet()
+    assert " ".join(told[: -2 * count]) == f"title {contact_sheet.EXPLANATION.format(size=32)}"
+    head, (step, height) = (
+        mosaic.heading("title", contact_sheet.EXPLANATION.format(size=32), sheet.shape[1])[1],
+        step_of_the_sheet(),
+    )
     for number in range(count):
         row, column = divmod(number, 4)
         x, y = mosaic.SPACE + column * step, head + row * height
@@ -537,7 +540,7 @@ def test_the_sheet_shows_the_pixels_that_the_network_saw(count, written):
 def test_a_small_thumbnail_is_enlarged_as_far_as_it_fits(shape):
     thumbnail = np.broadcast_to(np.array(RED, np.uint8), (*shape, 3))
     sheet = contact_sheet.draw([contact_sheet.Shown("a", "cat", thumbnail, np.zeros((3, 32, 32), "u1"))], "t")
-    head = mosaic.heading("t", contact_sheet.EXPLANATION, sheet.shape[1])[1]
+    head = mosaic.heading("t", contact_sheet.EXPLANATION.format(size=32), sheet.shape[1])[1]
     box = sheet[head:, mosaic.SPACE :][:128, :128]
     factor = 128 // max(shape)
     assert (box == RED).all(axis=2).sum() == shape[0] * shape[1] * factor**2
@@ -645,7 +648,7 @@ def test_help_states_the_rule(capsys):
 
 def test_reading_needs_no_torch_and_a_wrong_path_is_told_without_it():
     code = (
-        "import cli, sys; import zoo.trained.image_files, zoo.plots.contact_sheet\n"
+        "import cli, sys; import datamodules.readers.image_files, zoo.plots.contact_sheet\n"
         "code = cli.main(['predict', 'nowhere.png'])\n"
         "assert not {'torch', 'lightning'} & set(sys.modules); sys.exit(code)"
     )

@@ -149,10 +149,10 @@ def test_a_download(capsys):
     """From a port of this machine where nobody answers, after a wrong archive."""
     folder = Path(f"data{EVIL}")
     folder.mkdir()
-    download.part_of(CIFAR10, folder).write_bytes(b"12345")
     archive = Archive(CIFAR10.archive.name, ("http://127.0.0.1:9/archive",), size=5, md5="", room=5)
+    download.part_of(CIFAR10, folder, archive).write_bytes(b"12345")
     with pytest.raises(InputError):
-        download.fetch(replace(CIFAR10, archive=archive), folder)
+        download.fetch(replace(CIFAR10, archives=(archive,)), folder)
     out = capsys.readouterr().out
     assert_harmless(out)
     assert out.count("\\x1b[31m") == 2

@@ -14,14 +14,14 @@ import torch
 import datamodules
 from datamodules.augmentation import Augmentation, augment, pad
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.data_sets import CIFAR10, DATA_SETS, Source
+from datamodules.data_sets import CIFAR10, SOURCES, Source
 
 
 def test_the_command_line_knows_every_data_set():
-    assert get_args(Source) == tuple(DATA_SETS)
+    assert get_args(Source) == tuple(SOURCES)
 
 
-@pytest.mark.parametrize("data_set", DATA_SETS.values(), ids=DATA_SETS)
+@pytest.mark.parametrize("data_set", SOURCES.values(), ids=SOURCES)
 def test_a_description_fits_its_images(data_set):
     assert len(data_set.mean) == len(data_set.std) == len(data_set.mean_color) == data_set.channels
     assert len(set(data_set.class_names)) == len(data_set.class_names) >= 2

@@ -99,7 +99,7 @@ def test_every_error_tells_it(capsys):
 
 def test_it_is_told_before_a_download(capsys):
     put("data_batch_1.bin")
-    nowhere = replace(CIFAR10, archive=Archive("x", ("http://127.0.0.1:9/x",), 10, "", room=10))
+    nowhere = replace(CIFAR10, archives=(Archive("x", ("http://127.0.0.1:9/x",), 10, "", room=10),))
     with pytest.raises(InputError):
         download.fetch(nowhere, "data")
     assert "Before the download: 'data' holds CIFAR-10's binary version" in capsys.readouterr().out

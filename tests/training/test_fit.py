@@ -386,7 +386,9 @@ def test_long_help(section, there, not_there, capsys):
 @pytest.mark.parametrize("command", help.SUMMARY)
 def test_short_help_is_true(command, capsys):
     """Every option that it has is there, with the default that it says."""
-    assert cli.main([command, "--help", "all"]) == 0
+    data_sets = ("CIFAR10", "CIFAR100", "ImageFolder")
+    for section in (["all"], *(["data", "--data", name] for name in data_sets)):
+        assert cli.main([command, "--help", *section]) == 0
     blocks = re.split(r"\n  (?=-)", capsys.readouterr().out)
     told = {words[0].rstrip(","): " ".join(words) for block in blocks if (words := block.split())}
     checked = 0

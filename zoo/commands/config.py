@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
 
     check_torch()  # before modules that import torch
     command = f"python cli.py fit --config {shlex.quote(str(parsed.out or 'FILE'))}"
-    text = starter(entry, command)
+    text = starter(entry, command, registry.data.find(parsed.data))
     if parsed.out is None:
         sys.stdout.write(text)
         return 0
@@ -61,6 +61,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py config", description="Write a commented config, or check one.")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--out", metavar="FILE", type=Path, help="a new file (default: to the screen)")
+    data = "for another data set: python cli.py list --data (default: %(default)s)"
+    parser.add_argument("--data", metavar="DATA", default=configs.DATA_MODULE.rpartition(".")[2], help=data)
     foreign = "name the foreign classes in FILE, without importing them; exit with 1 if there are any, else 0"
     parser.add_argument("--check", metavar="FILE", help=foreign)
     options = parser.parse_args(argv)
@@ -89,11 +91,18 @@ def _check(path: Path) -> int:
     return 1 if foreign else 0
 
 
-def starter(entry: registry.Entry, command: str) -> str:
-    """Return a config of a model as YAML, with a comment for each option. `command` trains with the config."""
+def starter(entry: registry.Entry, command: str, data: registry.Entry | None = None) -> str:
+    """Return a config of a model as YAML, with a comment for each option.
+
+    Args:
+        entry: of the model.
+        command: trains with the config.
+        data: the entry of the data set, by default that of CIFAR-10.
+    """
     model = registry.load(entry.name)
     own = about.read(model).config
-    config = _complete(entry, model, CommandLine(["fit", "--config", own]).config if own else START)
+    data = data or registry.data.find(configs.DATA_MODULE)
+    config = _complete(entry, model, CommandLine(["fit", "--config", own]).config if own else START, data)
     optimizer, schedule = (configs.import_class(config[key]["class_path"]) for key in ("optimizer", "lr_schedule"))
     sections = [
         _head(entry.name, own, command),
@@ -107,13 +116,21 @@ def starter(entry: registry.Entry, command: str) -> str:
     return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
 
 
-def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Config) -> configs.Config:
-    """Return the config `base` for a model, with the defaults that people set first."""
+def _complete(
+    entry: registry.Entry, model: "type[Classifier]", base: configs.Config, data_set: registry.Entry
+) -> configs.Config:
+    """Return the config `base` for a model and a data set, with the defaults that people set first."""
+    from zoo.runs import data_modules
+
     chosen = {"class_path": entry.name}
     if configs.same_class((base.get("model") or {}).get("class_path"), entry.class_path):
         chosen = base["model"] | chosen
-    defaults = options.data_defaults() | options.data_defaults("cifar10")
-    data = {name: defaults[name] for name in options.names("data") if help_text(f"data.{name}")}
+    defaults = data_modules.defaults(registry.data.load(data_set.class_path))
+    data = {name: defaults[name] for name in options.names("data") if name in defaults and help_text(f"data.{name}")}
+    if data_set.class_path != configs.DATA_MODULE:
+        base = configs.merge_configs(base, {"data": {"class_path": data_set.class_path}})
+        data = {"class_path": data_set.name} | data
+        base["data"].pop("class_path")
     base = {key: value for key, value in base.items() if value is not None and key not in ("name", "model")}
     classes = {"optimizer": model.default_optimizer, "lr_schedule": {"class_path": "zoo.core.schedules.Constant"}}
     trainer = {"max_epochs": options.TRAINER_DEFAULTS["max_epochs"]}

@@ -1,4 +1,7 @@
-"""`data prepare` downloads CIFAR-10, `data check` checks its files, `data show` draws some images; none needs torch."""
+"""`data prepare` downloads a published data set, `data check` checks its files, `data show` draws some images.
+
+None of them needs torch, unless the data are a user's own.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,16 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from datamodules import download, synthetic
-from datamodules.data_sets import CIFAR10, DATA_SETS, SYNTHETIC
+from datamodules.data_set import DataSet, Verdict
+from datamodules.data_sets import CIFAR10, PUBLISHED, SOURCES, SYNTHETIC, prepare_command
 from datamodules.errors import InputError, did_you_mean, one_line
-from datamodules.paths import default_data_dir
-from datamodules.readers.cifar import Verdict
+from datamodules.paths import default_data_dir, variable
+from zoo.catalogue import registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_choice
 
 ACTIONS = {
-    "prepare": "download CIFAR-10 if it is missing, then check it",
-    "check": "check each file of CIFAR-10",
+    "prepare": "download a data set if it is missing, then check it",
+    "check": "check each file of a data set",
     "show": "draw random training images of each class",
 }
 MOST_ROWS = 100  # of `data show`: a plot of 10,000 pixels' height
@@ -27,13 +31,16 @@ def main(argv: list[str]) -> int:
     if options.action == "show":
         show(options)
         return 0
-    options.data_dir = options.data_dir or default_data_dir()
+    data_set = _data_set(options)
+    options.data_dir = options.data_dir or default_data_dir(data_set.name)
     if options.action == "prepare":
-        if (location := CIFAR10.find(options.data_dir)) is not None:
+        if not data_set.archives:
+            raise InputError(f"data prepare: {options.data} is not downloaded: name your own data by --data_dir")
+        if (location := data_set.find(options.data_dir)) is not None:
             output.say_line(f"'{location}' is there: nothing is downloaded")
         else:
-            download.fetch(CIFAR10, options.data_dir, options.mirrors)
-    return check(options.data_dir)
+            download.fetch(data_set, options.data_dir, options.mirrors)
+    return check(data_set, options.data_dir)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -43,10 +50,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         options = actions.add_parser(action, help=text, description=f"{text[0].upper()}{text[1:]}.")
         options.set_defaults(action=action)
         purpose = "folder of the data, and of the download" if action == "prepare" else "folder of the data"
-        where = f"{purpose} (default: CIFAR10_DIR, else data; now {default_data_dir()})"
+        where = f"{purpose} (default: {variable('NAME')}, such as {variable(CIFAR10.name)}, else data)"
         options.add_argument("--data_dir", metavar="DIR", type=Path, help=where.replace("%", "%%"))
+        names = "the data set, one of: python cli.py list --data (default: %(default)s)"
+        options.add_argument("--data", metavar="DATA", default=next(iter(PUBLISHED)), help=names)
         if action == "show":
-            sources = f"{', '.join(DATA_SETS)} (default: %(default)s)"
+            sources = f"of CIFAR10: {', '.join(SOURCES)} (default: %(default)s)"
             options.add_argument("--source", default=CIFAR10.name, help=sources)
             rows = f"images of each class, 1 to {MOST_ROWS} (default: %(default)s)"
             options.add_argument("--rows", metavar="N", type=int, default=6, help=rows)
@@ -66,30 +75,57 @@ def parse(argv: list[str]) -> argparse.Namespace:
     raise InputError(f"{problem} Commands are: {', '.join(f'data {action}' for action in ACTIONS)}")
 
 
-def check(data_dir: Path) -> int:
+def _data_set(options: argparse.Namespace) -> DataSet:
+    """Return the data set that the options name."""
+    if options.data in PUBLISHED:
+        return PUBLISHED[options.data]
+    arguments = {} if options.data_dir is None else {"data_dir": str(options.data_dir)}
+    name = registry.data.find(options.data).name
+    return registry.data.load(name)(**arguments).data_set
+
+
+def check(data_set: DataSet, data_dir: Path) -> int:
     """Print a line on each file and one on the whole; return 0 if there are data to train on, else 1."""
-    location = CIFAR10.find(data_dir)
+    location = data_set.find(data_dir)
     if location is None:
-        advice = f"download it by: python cli.py data prepare --data_dir {data_dir}"
-        output.say_line(one_line(f"{CIFAR10.missing(data_dir)}: {advice}"))
+        advice = f"download it by: {prepare_command(data_set)} --data_dir {data_dir}" if data_set.archives else ""
+        output.say_line(one_line(": ".join(filter(None, (data_set.missing(data_dir), advice)))))
         return 1
-    verdicts = CIFAR10.check(location)
+    if not data_set.md5:
+        return _check_splits(data_set, data_dir)
+    verdicts = data_set.check(location)
+    width = max(12, *(len(verdict.name) for verdict in verdicts))
     for verdict in verdicts:
         size = "-" if verdict.size is None else f"{verdict.size:,} bytes"
-        output.say_line(f"{verdict.name:<12}  {size:>16}  {_in_words(verdict)}")
+        output.say_line(f"{verdict.name:<{width}}  {size:>16}  {_in_words(verdict)}")
 
+    title = data_set.title
     if all(verdict.official for verdict in verdicts):
-        output.say_line(f"'{location}' is the official CIFAR-10")
+        output.say_line(f"'{location}' is the official {title}")
         return 0
-    again = "move it away and run: python cli.py data prepare"
+    again = f"move it away and run: {prepare_command(data_set)}"
     if unusable := [verdict.name for verdict in verdicts if verdict.problem]:
         output.say_line(f"'{location}' cannot be used because of {', '.join(unusable)}: {again}")
         return 1
     output.say_line(
-        f"'{location}' has the structure of CIFAR-10, but other contents: to train on a re-encoded copy, add "
+        f"'{location}' has the structure of {title}, but other contents: to train on a re-encoded copy, add "
         f"--data.verify_checksums=false; if it should be the original, {again}"
     )
     return 0
+
+
+def _check_splits(data_set: DataSet, data_dir: Path) -> int:
+    """Read the splits of a user's own data, and print a line on each; return 0 if all can be read, else 1."""
+    code = 0
+    for split in data_set.splits:
+        try:
+            images, labels, _ = data_set.read(data_dir, split)
+            shape = " x ".join(map(str, images.shape[1:]))
+            told = f"{len(images):,} images of {shape}, {len(np.unique(labels))} of {len(data_set.class_names)} classes"
+        except InputError as error:
+            code, told = 1, one_line(error)
+        output.say_line(f"{split:<6}{told}")
+    return code
 
 
 def _in_words(verdict: Verdict) -> str:
@@ -103,7 +139,9 @@ def _in_words(verdict: Verdict) -> str:
 
 def show(options: argparse.Namespace) -> None:
     """Draw random training images to a PNG file, a column for each class."""
-    check_choice("--source", options.source, DATA_SETS)
+    check_choice("--source", options.source, SOURCES)
+    if options.source == SYNTHETIC.name and options.data not in ("CIFAR10", "CIFAR10DataModule"):
+        raise InputError(f"data show: --source {SYNTHETIC.name} stands in for CIFAR-10 alone, not for {options.data}")
     if options.source == SYNTHETIC.name and options.data_dir:
         raise InputError(f"data show: --data_dir is not allowed with --source {SYNTHETIC.name}, which reads no files")
     if not 1 <= options.rows <= MOST_ROWS:
@@ -117,6 +155,10 @@ def show(options: argparse.Namespace) -> None:
 
     rng = np.random.default_rng(options.seed)
     classes = range(len(class_names))
+    counts = np.bincount(labels, minlength=len(class_names))
+    if counts.min() < options.rows:
+        fewest = f"'{class_names[counts.argmin()]}' has {counts.min()} training images"
+        raise InputError(f"--rows {options.rows} is out of range: the class {fewest}")
     positions = [rng.choice(np.flatnonzero(labels == label), options.rows, replace=False) for label in classes]
 
     from zoo.plots import image_table, png  # matplotlib takes a second to import
@@ -127,16 +169,17 @@ def show(options: argparse.Namespace) -> None:
 
 
 def _training_images(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
-    """Return images, uint8 (n, 3, 32, 32), labels, class names, and the title of the data."""
-    data_set, data_dir = DATA_SETS[options.source], options.data_dir or default_data_dir()
-    if data_set is SYNTHETIC:
-        images, labels = synthetic.generate(len(data_set.class_names) * options.rows, split="train", seed=options.seed)
-        return images, labels, data_set.class_names, data_set.title
+    """Return images, uint8 (n, channels, side, side), labels, class names, and the title of the data."""
+    if options.source == SYNTHETIC.name:
+        count = len(SYNTHETIC.class_names) * options.rows
+        images, labels = synthetic.generate(count, split="train", seed=options.seed)
+        return images, labels, SYNTHETIC.class_names, SYNTHETIC.title
+    data_set = _data_set(options)
+    data_dir = options.data_dir or default_data_dir(data_set.name)
     if data_set.find(data_dir) is None:
-        raise InputError(
-            f"{data_set.missing(data_dir)}: download it by: python cli.py data prepare; "
-            "or show images that need no download: --source synthetic"
-        )
+        advice = [f"download it by: {prepare_command(data_set)}"] * bool(data_set.archives)
+        advice += ["or show images that need no download: --source synthetic"] * (data_set is CIFAR10)
+        raise InputError(f"{data_set.missing(data_dir)}: {'; '.join(advice)}")
     # The title of the plot says whether the files are a copy.
     images, labels, official = data_set.read(data_dir, "train", verify_checksums=False)
     return images, labels, data_set.class_names, data_set.title_of(official)

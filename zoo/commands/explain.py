@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datamodules.errors import InputError, one_line, printable
+from datamodules.readers import image_files
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_choice
 from zoo.commands.predict import read_pictures
 from zoo.core.installation import check_torch
 from zoo.runs.run_directory import CONFIG, EXPLAIN, folder_of, home
-from zoo.trained import image_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     methods = _methods(options, model)
     output.note(model.describe())
     output.note_unused_gpu(model, options.accelerator)
-    pages = _draw(model, methods, options, _read(paths) if paths else None)
+    pages = _draw(model, methods, options, _read(paths, model) if paths else None)
     _write(pages, options.out, folder)
     return 0
 
@@ -134,7 +134,7 @@ def _methods(options: argparse.Namespace, model: "Trained") -> list[str]:
     return [method for method, problem in problems.items() if not problem]
 
 
-def _read(paths: Sequence[Path]) -> "Chosen":
+def _read(paths: Sequence[Path], model: "Trained") -> "Chosen":
     """Read pictures, at most one page of them."""
     import numpy as np
     import torch
@@ -142,7 +142,7 @@ def _read(paths: Sequence[Path]) -> "Chosen":
     from zoo.interpretation.images import Chosen
     from zoo.plots.mosaic import LETTER, shorten
 
-    pictures = read_pictures(paths, MOST)
+    pictures = read_pictures(paths, model, MOST)
     names = [shorten(printable(picture.path.name), LONGEST_NAME * LETTER) for picture in pictures]
     return Chosen(names, torch.from_numpy(np.stack([picture.pixels for picture in pictures])))
 

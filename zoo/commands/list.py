@@ -1,11 +1,11 @@
-"""`list`: the models of the zoo in one table. Needs no torch, and imports no model."""
+"""`list`: the models, or the data sets, of the zoo in one table. Needs no torch, and imports no model."""
 
 import argparse
 import math
 import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
 from zoo.catalogue import measured_results, model_facts, registry
@@ -13,7 +13,11 @@ from zoo.commands import output
 from zoo.commands.arguments import Parser
 from zoo.core import text_table
 
+if TYPE_CHECKING:
+    from datamodules.data_set import DataSet
+
 WIDTH = 100
+DATA_HEADS = ("name", "data", "classes", "image", "train + test", "from")
 HEADS = ("name", "family", "parameters", "FLOPs", "milestone", "best known result")
 NOTE = "FLOPs: of the forward pass of an image, a multiply-add counts as two. More: python cli.py info MODEL"
 
@@ -29,14 +33,15 @@ class Row(NamedTuple):
 def main(argv: list[str]) -> int:
     """Run `list` and return its exit code, 0."""
     options = parse(argv)
+    if options.data:
+        return _list_data(options)
     rows = sorted(map(make_row, registry.entries().values()), key=lambda row: row.facts.flops or math.inf)
     tags = list(dict.fromkeys(tag for row in rows for tag in row.facts.about.tags))
     if options.tag is not None and options.tag not in tags:
         hint = f"{did_you_mean(options.tag, tags)} There are: {', '.join(tags)}"
         raise InputError(f"list: no model has the tag '{options.tag}'.{hint}")
     tagged = [row for row in rows if options.tag is None or options.tag in row.facts.about.tags]
-    named = [(row, row.entry.name.lower(), options.pattern.lower()) for row in tagged]
-    chosen = [row for row, name, pattern in named if pattern in name or fnmatchcase(name, pattern)]
+    chosen = [row for row in tagged if _matches(row.entry.name, options.pattern)]
     if not chosen:
         names = [row.entry.name for row in tagged]
         where = "The zoo has" if options.tag is None else f"With the tag '{options.tag}' there are"
@@ -50,6 +55,45 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _matches(name: str, pattern: str) -> bool:
+    return pattern.lower() in name.lower() or fnmatchcase(name.lower(), pattern.lower())
+
+
+def _list_data(options: argparse.Namespace) -> int:
+    """Print the data sets."""
+    from datamodules.data_sets import OWN_IMAGES, PUBLISHED  # here: it imports numpy
+
+    if options.tag is not None:
+        raise InputError(f"list: --tag {options.tag} is about models: leave out --data")
+    names = {name.removesuffix("DataModule"): entry for name, entry in registry.data.entries().items()}
+    chosen = {name: entry for name, entry in names.items() if _matches(name, options.pattern)}
+    if not chosen:
+        hint = did_you_mean(options.pattern, names)
+        raise InputError(f"list: no data set matches '{options.pattern}'.{hint} There are: {', '.join(names)}")
+    if options.json:
+        output.say_json([_data_as_json(name, entry, PUBLISHED.get(name)) for name, entry in chosen.items()])
+        return 0
+    rows = [DATA_HEADS]
+    for name, entry in chosen.items():
+        if data_set := PUBLISHED.get(name):
+            shape = " x ".join(map(str, data_set.shape))
+            counts = f"{data_set.train_images:,} + {data_set.test_images:,}"
+            rows.append((name, data_set.title, str(len(data_set.class_names)), shape, counts, data_set.origin))
+        else:
+            what = OWN_IMAGES.get(name, f"from the package {entry.distribution}")
+            rows.append((name, what, *"---", "your own" if name in OWN_IMAGES else "-"))
+    output.say("\n".join(line.rstrip() for line in text_table.align([list(map(one_line, row)) for row in rows])))
+    return 0
+
+
+def _data_as_json(name: str, entry: registry.Entry, data_set: "DataSet | None") -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": name, "package": entry.distribution, "class": entry.class_path}
+    if data_set is not None:
+        facts |= {"title": data_set.title, "classes": list(data_set.class_names), "image": list(data_set.shape)}
+        facts |= {"train": data_set.train_images, "test": data_set.test_images, "origin": data_set.origin}
+    return facts
+
+
 def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> Row:
     """Return the row of a model, with the known facts unless others are given."""
     is_ours = entry.distribution == registry.DISTRIBUTION
@@ -57,9 +101,10 @@ def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> R
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python cli.py list", description="The models of the zoo.")
+    parser = Parser(prog="python cli.py list", description="The models of the zoo, or its data sets.")
     parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob: 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
+    parser.add_argument("--data", action="store_true", help="the data sets, for --data of fit, in place of the models")
     parser.add_argument("--json", action="store_true", help="all facts, as JSON")
     return parser.parse_args(argv)
 

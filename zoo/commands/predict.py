@@ -1,7 +1,7 @@
 """Classify pictures with a trained model: files of any size and format, the files in a folder, or the files that match
 a quoted pattern such as "photos/*.jpg". Each picture is turned upright and laid over white if it is transparent, and
-the square in its middle is resized to 32 x 32 pixels (bicubic, antialiased). A picture of 32 x 32 pixels stays as it
-is. A file that is no picture is skipped."""
+the square in its middle is resized to the model's image size, 32 x 32 pixels for CIFAR-10 (bicubic, antialiased). A
+picture of that size stays as it is. A file that is no picture is skipped."""
 
 import argparse
 import csv
@@ -17,11 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 from datamodules.errors import InputError, one_line, printable
+from datamodules.readers import image_files
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_choice
 from zoo.core import text_table
 from zoo.core.installation import check_torch
-from zoo.trained import image_files
 
 if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         _write(options, _predict_test_set(model, options.data_dir), model.class_names)
         return 0
 
-    pictures = read_pictures(paths, thumbnails=MOST_ON_SHEET if options.sheet else 0)
+    pictures = read_pictures(paths, model, thumbnails=MOST_ON_SHEET if options.sheet else 0)
     if transparent := [printable(picture.path) for picture in pictures if picture.transparent]:
         more = f" and {len(transparent) - 3} more" if len(transparent) > 3 else ""
         output.note(f"transparent, and laid over white: {', '.join(transparent[:3])}{more}")
@@ -111,19 +111,22 @@ def _check_outputs(options: argparse.Namespace, read: Mapping[Path, str]) -> Non
         taken[path.resolve()] = f"is the file of {option}, too"
 
 
-def read_pictures(paths: Sequence[Path], most: int | None = None, thumbnails: int = 0) -> list[image_files.ImageFile]:
-    """Read up to `most` pictures, the first ones with thumbnails, and note the files that cannot be read.
+def read_pictures(
+    paths: Sequence[Path], model: "Trained", most: int | None = None, thumbnails: int = 0
+) -> list[image_files.ImageFile]:
+    """Read up to `most` pictures for a model, the first ones with thumbnails, and note files that cannot be read.
 
     Raises:
         InputError: if no file can be read.
     """
     pictures: list[image_files.ImageFile] = []
+    size, channels = model.model.image_size, model.model.channels
     for path in tqdm(paths, unit=" pictures", leave=False, delay=2, disable=None):
         if len(pictures) == most:
             output.note(f"the first {most} pictures are taken, of {len(paths)} files")
             break
         try:
-            pictures.append(image_files.read(path, len(pictures) < thumbnails))
+            pictures.append(image_files.read(path, size, channels, len(pictures) < thumbnails))
         except InputError as error:
             tqdm.write(f"skipped {printable(path)}: {one_line(error)}", file=sys.stderr)
     if not pictures:
@@ -132,7 +135,7 @@ def read_pictures(paths: Sequence[Path], most: int | None = None, thumbnails: in
 
 
 def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
-    """Return the probabilities, (n, classes), of uint8 images (n, 3, 32, 32)."""
+    """Return the probabilities, (n, classes), of uint8 images (n, channels, size, size)."""
     from zoo.trained import inference  # torch takes seconds to import
 
     probabilities = inference.probabilities(model.model, images)

@@ -58,7 +58,7 @@ def _remedy(images: Any, expected: Shape) -> str:
     if len(shape) == 4 and shape[1:] == (height, width, channels):
         return "move the channels to the front, images.permute(0, 3, 1, 2)"
     if len(shape) == 4 and shape[1] == channels and shape[2:] != (height, width):
-        return f"resize them to {height} x {width} pixels, as zoo.trained.image_files.read does"
+        return f"resize them to {height} x {width} pixels, as datamodules.readers.image_files.read does"
     if len(shape) == 4 and shape[1:] == (1, height, width):
         return f"repeat the grey channel, images.expand(-1, {channels}, -1, -1)"
     if shape[1:] != expected:

@@ -29,6 +29,12 @@ def own_arguments(data_module: type[ImageDataModule]) -> list[str]:
     return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
+def defaults(data_module: type[ImageDataModule]) -> dict[str, Any]:
+    """Return the arguments of a class that have a default, with their defaults."""
+    signatures = (inspect.signature(cls).parameters for cls in (ImageDataModule, data_module))
+    return {p.name: p.default for parameters in signatures for p in parameters.values() if p.default is not p.empty}
+
+
 def build(data: Config, **changes: Any) -> ImageDataModule:
     """Build the data module of the images, the task and the sizes of `data`, without its other options."""
     data_module = find(data)

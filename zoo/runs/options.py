@@ -74,7 +74,9 @@ PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
 COMPILE = "torch.compile for training steps; the first ones take a minute"
 DEVICE = "keep training images out of GPU memory (default auto: where the model trains)"
 SAVE = "save last.ckpt every N steps too, not only after epochs"
-DATA_SET = "CIFAR10DataModule (the default), or another one of python cli.py list --data"
+DATA_SET = "CIFAR10 (the default), or another one of python cli.py list --data"
+DATA_DIR = "folder or file of the data (default: CIFAR10_DIR, for example, or data)"
+OWN_IMAGE_SIZE = "of ImageFolder: height and width that its images get (default 32)"
 ZOO_MODEL = "a model of the zoo (python cli.py list), or my_module.MyNet"
 OPTIONS = (
     *_group(
@@ -86,12 +88,17 @@ OPTIONS = (
     *_group(
         DATA,
         Option("data", "DATA", DATA_SET, kept="always", evaluation=True),
-        _data("source", "SOURCE", "cifar10 (downloaded if absent) or synthetic", evaluation=True),
-        _data("data_dir", "DIR", "folder of the data (default CIFAR10_DIR or data)", learning=False, evaluation=True),
+        _data("source", "SOURCE", "of CIFAR10: cifar10 (downloaded if absent) or synthetic", evaluation=True),
+        _data("labels", "LABELS", "of CIFAR100: fine (100 classes, the default) or coarse (20)", evaluation=True),
+        _data("image_size", "N", OWN_IMAGE_SIZE, evaluation=True),
+        _data("channels", "N", "of ImageFolder: 3 for color (the default), 1 for gray", evaluation=True),
+        _data("data_dir", "DIR", DATA_DIR, learning=False, evaluation=True),
         _data("task", "TASK", "multiclass, or binary: one class against the rest", evaluation=True),
         _data("one_class", "CLASS", "the class of the binary task (default: the first, airplane)", evaluation=True),
         _data("batch_size", "N", "training images per step"),
-        _data("val_size", "N", "images held out to select the best checkpoint"),
+        _data(
+            "val_size", "N", "images held out to select the best checkpoint (default 5000; of your own images a tenth)"
+        ),
         _data("train_size", "N", "train on N images only"),
         _data("crop_padding", "N", "random crops of images with a border of N pixels"),
         _data("crop_border", "KIND", "what the border shows: zeros, or reflect (the mirrored image)"),

@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datamodules.data_set import LONGEST_NAME
 from datamodules.data_sets import SOURCES
 from datamodules.errors import InputError, one_line
 from datamodules.image_data_module import ImageDataModule
@@ -31,7 +32,6 @@ from zoo.runs.configs import Config
 INIT_FROM = "--init_from"
 NOTHING = (None, "null", "None")  # values of an option that names no checkpoint
 TASKS = ("multiclass", "binary")
-LONGEST_NAME = 100  # of a class or a data set
 # By PEP 508, and short enough for a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentParser
 
 from datamodules.data_set import task_classes
+from datamodules.data_sets import prepare_command
 from datamodules.errors import InputError
 from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import variable
@@ -51,7 +52,7 @@ class Trained(NamedTuple):
         data_set = data.data_set
         if data_set.find(data.data_dir) is None:
             advice = f"name its place by --data_dir or {variable(data_set.name)}"
-            advice += ", or download it by: python cli.py data prepare" * (data_set.archive is not None)
+            advice += f", or download it by: {prepare_command(data_set)}" if data_set.archives else ""
             raise InputError(f"{data_set.missing(data.data_dir)}: {advice}")
         if data.class_names != self.class_names:
             problem = f"{data_set.title} in '{data.data_dir}' has the classes {', '.join(data.class_names)}"

@@ -14,6 +14,7 @@ import torch
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
+from datamodules.data_sets import SYNTHETIC
 from datamodules.errors import Ended, InputError, did_you_mean, nearest, one_line
 from zoo.catalogue import registry
 from zoo.core.about import FROM_DATA
@@ -231,6 +232,9 @@ def check_data() -> None:
     given = [argument for argument in value if argument != "class_path"]
     words = (option.option for option in command_line.options if option.option.startswith("--data."))
     given += [word.removeprefix("--data.").removeprefix("init_args.") for word in words]
+    # Merged with other data, a config loses its source.
+    files = (configs.expand(config).get("data") or {} for config in command_line.files.values())
+    given += ["source"] * any(data.get("source") == SYNTHETIC.name for data in files)
     for argument in given:
         if argument == "source" and "source" not in names:
             problem = f"--config synthetic, or data.source, stands in for CIFAR-10 alone, not for {cls.__name__}"

@@ -1,8 +1,8 @@
-"""Read a user's image files as the pixels that a network takes: 32 x 32, red, green and blue. Needs no torch.
+"""Read a user's image files as the pixels that a network takes: squares of one size, in color or gray. Needs no torch.
 
 Images are turned upright by their EXIF orientation. Of an animation the first frame is read, of 16 bits per channel the
 upper eight. Transparent pixels are laid over white. The middle square is resized by Pillow's antialiased bicubic
-filter; an image of 32 x 32 stays as it is. Color profiles are not applied.
+filter; an image of the wanted size stays as it is. Gray is the luma of ITU-R BT.601. Color profiles are not applied.
 """
 
 import contextlib
@@ -17,10 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, nearest, one_line
 
-SIZE = CIFAR10.side
 THUMBNAIL = 128  # largest side in pixels
 FILTER = Image.Resampling.BICUBIC
 WITH_ALPHA = ("LA", "PA", "RGBA")  # Pillow's names of modes
@@ -34,7 +32,7 @@ class ImageFile(NamedTuple):
     """An image that was read from a file."""
 
     path: Path
-    pixels: np.ndarray  # for the network, uint8 (3, 32, 32)
+    pixels: np.ndarray  # for the network, uint8 (channels, size, size)
     transparent: bool  # whether some pixels were transparent, and laid over white
     thumbnail: np.ndarray | None = None  # the whole image, uint8 (height, width, 3), sides of at most `THUMBNAIL`
 
@@ -78,8 +76,15 @@ def _files(name: str) -> list[Path]:
     raise InputError(f"'{name}' does not exist.{hint}")
 
 
-def read(path: Path, thumbnail: bool = False) -> ImageFile:
-    """Read an image of any size in one of `FORMATS`; raise InputError, which does not name the file, if it fails."""
+def read(path: Path, size: int = 32, channels: int = 3, thumbnail: bool = False) -> ImageFile:
+    """Read an image of any size in one of `FORMATS`; raise InputError, which does not name the file, if it fails.
+
+    Args:
+        path: the file.
+        size: height and width of the pixels.
+        channels: 3 for red, green and blue; 1 for gray.
+        thumbnail: whether to return one.
+    """
     try:
         if not path.is_file():
             raise InputError("not a regular file")
@@ -94,7 +99,7 @@ def read(path: Path, thumbnail: bool = False) -> ImageFile:
                     raise InputError(f"{image.width} x {image.height} are more than {MOST_PIXELS:,} pixels")
                 image.load()  # raises for a damaged file; a second load would accept it
                 whole, transparent = _rgb(image)
-        pixels = _pixels(whole)
+        pixels = _pixels(whole, size, channels)
         if not thumbnail:
             return ImageFile(path, pixels, transparent)
         whole.thumbnail((THUMBNAIL, THUMBNAIL), FILTER)
@@ -118,13 +123,14 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """Return the middle square of an RGB image as uint8 (3, 32, 32)."""
+def _pixels(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Return the middle square of an RGB image as uint8 (channels, size, size)."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((SIZE, SIZE), FILTER)).transpose(2, 0, 1)
+    resized = square.resize((size, size), FILTER)
+    return np.asarray(resized.convert("L"))[None] if channels == 1 else np.asarray(resized).transpose(2, 0, 1)
 
 
 def _rgb(image: Image.Image) -> tuple[Image.Image, bool]:
