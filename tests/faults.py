@@ -95,10 +95,10 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/core/torch_twin.py": [
         ("torch.tensor(layer.weights.T)", "torch.tensor(layer.weights.T) * 1.001"),
-        ("first.weight.data = _colours_first(first.weight.data)", "first.weight.data = first.weight.data"),
+        ("first.weight.data = _channels_first(first.weight.data, shape)", "first.weight.data = first.weight.data"),
     ],
     "zoo/models/numpy_mlp.py": [
-        ("self.pixel_shift = self.pixel_shift.new_zeros(self.pixel_shift.shape)", "pass"),
+        ("self.keep_normalization(mean=[0.0] * channels, std=[1.0] * channels)", "pass"),
     ],
     # All models.
     "zoo/core/classifier.py": [
@@ -180,7 +180,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("sdpa_kernel(SDPBackend.MATH)", "sdpa_kernel(SDPBackend.FLASH_ATTENTION)", "FLOPs without attention"),
     ],
     "zoo/core/inputs.py": [
-        ("and images.shape[1:] == IMAGE", "and images.ndim == 4"),
+        ("and images.shape[1:] == shape", "and images.ndim == 4"),
         ("(differentiable and images.requires_grad)", "images.is_floating_point()"),
     ],
     # Fine-tuning.
@@ -346,7 +346,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/runs/resume.py": [
         ("run_directory.check_links(run)\n    path = run / run_directory.CONFIG", "path = run / run_directory.CONFIG"),
-        ("if name in init_args and not is_same:", "if False:"),
+        ("if name in init_args and name not in FROM_DATA and not is_same:", "if False:"),
+        ("if names is not None and tuple(names) != data.data_set.class_names:", "if False:", "other data"),
     ],
     "zoo/interpretation/neighbours.py": [
         ("> training.nbytes + LARGEST_KEY", "> 10**12"),

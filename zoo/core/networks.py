@@ -49,8 +49,7 @@ def initialize_he(net: nn.Module) -> None:
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+    zero_biases(net)
 
 
 def zero_biases(net: nn.Module) -> None:
