@@ -117,8 +117,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/core/torch_classifier.py": [
         (
-            "torch.channels_last else normalized.contiguous()",
-            "torch.channels_last else normalized",
+            "return normalized.clone(memory_format=torch.contiguous_format)",
+            "return normalized",
             "LeNet with x.view(n, -1)",
         ),
         ("logits = logits.float()", "pass", "a loss in half precision"),
