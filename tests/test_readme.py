@@ -129,8 +129,8 @@ def test_several_processes(command, capsys):
 
 @pytest.mark.parametrize("command", commands("fit"))
 def test_fit(command):
-    (own_model,) = code_blocks((GUIDES / "plugins.md").read_text("utf-8"), "python")
-    Path("my_module.py").write_text(own_model)
+    guides = [(GUIDES / name).read_text("utf-8") for name in ("plugins.md", "any-network.md")]
+    Path("my_module.py").write_text("\n\n".join(block for guide in guides for block in code_blocks(guide, "python")))
     tiny = [option for option in TINY if not ("val_size" in command and "val_size" in option)]
     assert run(command, "--data.source=synthetic", *tiny, "--trainer.fast_dev_run=true") == 0
 

@@ -91,9 +91,9 @@ class ZooCLI(LightningCLI):
         """Check values that the parser accepts, and choose devices."""
         config = self.config
         _expand_paths(config)
-        resume.check_arguments(self.origin, config.model.get("init_args", {}))
-        config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         model = configs.import_class(config.model.class_path)
+        resume.check_arguments(self.origin, model, config.model.get("init_args", {}))
+        config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         unused = option_checks.choose_devices(self.command_line, model, config.trainer)
         option_checks.check(config)
         if unused is not None:
