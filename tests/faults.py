@@ -118,8 +118,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/core/torch_classifier.py": [
         (
-            "torch.channels_last else normalized.contiguous()",
-            "torch.channels_last else normalized",
+            "return normalized.clone(memory_format=torch.contiguous_format)",
+            "return normalized",
             "LeNet with x.view(n, -1)",
         ),
         ("logits = logits.float()", "pass", "a loss in half precision"),
@@ -328,6 +328,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("return classes(kind).get(path)", "return classes(kind).get(path) or configs.import_class(path)"),
         ("if configs.reads_as_yaml(value):\n            raise", "if False:\n            raise"),
         ('in ("class_path", "dict_kwargs")', 'in ("dict_kwargs",)'),
+        ("if hints.get(name) is ImportPath and value:", "if False:", "", ("tests/models/test_wrapped.py",)),
         ("(is_place and not inside)", "False"),
     ],
     "zoo/training/restoring.py": [
@@ -335,7 +336,22 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("callback, states))", "callback, {}))", "states of callbacks that are not tried"),
         ("_check_filled(before, optimizer", "_has_tensors, (before, optimizer"),
     ],
+    "zoo/models/wrapped.py": [
+        ("if option.startswith(LOADING):", "if False:", "files that options load"),
+        ("antialias=shrinks", "antialias=False"),
+        ('self.hparams["pretrained"] = False', "pass", "weights that a checkpoint loads again"),
+        ("if inputs[0].shape[2:] == (1, 1) and", "if"),
+    ],
+    "zoo/models/torchvision_model.py": [
+        (".expand(-1, 3, -1, -1)", ""),
+        ("if name not in kept and not is_head:", "if False:"),
+    ],
+    "zoo/models/timm_model.py": [
+        ("in_chans=channels", "in_chans=3"),
+        ("**arguments, img_size=size)", "**arguments, img_size=self.image_size)"),
+    ],
     "zoo/exporting/safetensors.py": [
+        ("if net is None:", "if False:", "a network that the file names", ("tests/models/test_wrapped.py",)),
         ('if metadata["model"] not in registry.entries() and module not in sys.modules:', "if False:"),
     ],
     "zoo/runs/run_directory.py": [

@@ -1,18 +1,36 @@
-"""What several test modules share: data, trainers, runs and their contents, hostile texts, files of CIFAR-10."""
+"""What several test modules share: models, data, trainers, runs, hostile texts, files of CIFAR-10."""
 
 import csv
 import pickle
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import lightning as L
 import numpy as np
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import CIFAR10
+from zoo.catalogue import registry
+
+# Models.
+
+MODELS = [name for name in registry.BUILT_IN if name != "Wrapped"]  # those that their default arguments make
+# The heavy checks (two processes, programs, class-activation maps, torch.compile) run for these, and for all others by
+# `pytest -m full`.
+ALWAYS_CHECKED = ("CNN", "NumPyMLP", "TimmModel")
+
+
+def heavy(models: Iterable) -> list:
+    """Return the parameters of a heavy check, models or their names: most of them are marked `full`."""
+    names = [model if isinstance(model, str) else model.__name__ for model in models]
+    marks = [() if name in ALWAYS_CHECKED else pytest.mark.full for name in names]
+    return [pytest.param(*case, marks=mark) for *case, mark in zip(models, marks, strict=True)]
+
 
 # Training.
 

@@ -134,7 +134,8 @@ def test_several_processes(command, capsys):
 @pytest.mark.parametrize("command", commands("fit"))
 def test_fit(command):
     own_model, _ = code_blocks((GUIDES / "plugins.md").read_text("utf-8"), "python")
-    Path("my_module.py").write_text(own_model)
+    own_networks = code_blocks((GUIDES / "any-network.md").read_text("utf-8"), "python")
+    Path("my_module.py").write_text("\n\n".join([own_model, *own_networks]))
     tiny = [option for option in TINY if not ("val_size" in command and "val_size" in option)]
     assert run(command, "--data.source=synthetic", *tiny, "--trainer.fast_dev_run=true") == 0
 

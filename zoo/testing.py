@@ -217,7 +217,7 @@ def _check_other_images(model_class: type[Classifier], arguments: dict[str, Any]
     """Check the logits of gray images of 28 x 28 pixels, unless the model is for color images of 32 x 32 alone."""
     if inspect.signature(model_class).parameters.keys() >= set(FROM_DATA):
         with suppress(InputError):  # the model says that it cannot
-            _check_logits(_build(model_class, arguments | {"channels": 1, "image_size": 28}, 10))
+            _check_logits(model_class(**arguments | {"channels": 1, "image_size": 28}, num_classes=10))
 
 
 def _check_as_fit(model: Classifier) -> None:

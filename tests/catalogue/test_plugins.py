@@ -44,7 +44,7 @@ def run(arguments: list[str], *path: Path) -> subprocess.CompletedProcess:
 def test_real_commands_know_it(installed):
     listed = run(["list"], installed)
     assert "PatchNet" in listed.stdout
-    assert "from the package cifar10-zoo-example" in listed.stdout
+    assert "from the package cifar10-zoo-example" in " ".join(listed.stdout.split())
 
     Path("patch.yaml").write_text("model: {class_path: PatchNet, init_args: {width: 8}}\n")
     options = ["--config", "synthetic", *TINY, "--trainer.max_epochs=1"]

@@ -12,13 +12,12 @@ import yaml
 
 import cli
 from tests import plugins
-from tests.helpers import refusal
+from tests.helpers import MODELS, refusal
 from zoo.catalogue import model_facts, registry
 from zoo.core import schedules
 from zoo.core.about import FROM_DATA
 from zoo.runs import configs
 
-MODELS = list(registry.BUILT_IN)
 TINY = ["--data.train_size=64", "--data.val_size=32", "--data.test_size=40", "--data.batch_size=16"]
 QUICK = ["--data.source=synthetic", *TINY, "--trainer.fast_dev_run=true"]
 

@@ -28,7 +28,7 @@ from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, RunError
 from datamodules.readers import image_files
 from tests import plugins
-from tests.helpers import Hostile, in_markdown, quiet_trainer, tiny_data
+from tests.helpers import ALWAYS_CHECKED, MODELS, Hostile, in_markdown, quiet_trainer, tiny_data
 from zoo.catalogue import registry
 from zoo.core.about import About
 from zoo.core.classifier import Classifier
@@ -217,8 +217,8 @@ def assert_same(path: Path, model: Classifier) -> None:
 
 
 CASES = [
-    (name, task, file_format)
-    for name in registry.BUILT_IN
+    pytest.param(name, task, file_format, marks=() if name in ALWAYS_CHECKED else pytest.mark.full)
+    for name in MODELS
     for task in ("multiclass", "binary")
     for file_format in FORMATS
     if (file_format != "npz" or issubclass(registry.load(name), NumPyClassifier))

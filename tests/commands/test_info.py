@@ -10,11 +10,9 @@ from torch import nn
 
 import cli
 from tests import plugins
-from tests.helpers import refusal
+from tests.helpers import MODELS, refusal
 from zoo.catalogue import anatomy, registry
 from zoo.models.mlp import MLP
-
-MODELS = list(registry.BUILT_IN)
 
 pytestmark = pytest.mark.usefixtures("_own_cache")
 

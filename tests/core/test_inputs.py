@@ -10,6 +10,7 @@ from torch.export import Dim
 from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.errors import InputError
+from tests.helpers import MODELS
 from zoo.catalogue import registry
 from zoo.models.cnn import CNN
 from zoo.models.mlp import MLP
@@ -102,7 +103,7 @@ class TestLoaders:
         torch.manual_seed(0)
         return registry.load(name)()
 
-    @pytest.mark.parametrize("name", registry.BUILT_IN)
+    @pytest.mark.parametrize("name", MODELS)
     def test_every_stage(self, name):
         found = []
         for dataset in self.DATASETS:

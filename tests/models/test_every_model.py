@@ -12,7 +12,7 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.errors import InputError
 from datamodules.loading import Batch
 from datamodules.synthetic import CLASS_NAMES
-from tests.helpers import quiet_trainer, random_images, tiny_data
+from tests.helpers import ALWAYS_CHECKED, MODELS, heavy, quiet_trainer, random_images, tiny_data
 from tests.models.networks import on_meta, parameters
 from zoo.catalogue import registry
 from zoo.core.schedules import Linear
@@ -20,8 +20,6 @@ from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.cnn import CNN, ImprovedCNN
 from zoo.models.mlp import MLP
 from zoo.testing import check_model, check_two_processes
-
-MODELS = list(registry.BUILT_IN)
 
 
 @pytest.fixture
@@ -60,13 +58,44 @@ class Alone(MLP):
 
 
 def test_keep_it_in_two_processes(tmp_path, monkeypatch):
-    """The zoo's, which come first, do; one that computes its gradients by itself, and averages them not, is told of."""
+    """Ours, which come first, do; one that computes its gradients by itself, and averages them not, is told of."""
     (tmp_path / "alone.py").write_text(ALONE)
     monkeypatch.syspath_prepend(tmp_path)
     from alone import Alone
 
     with pytest.raises(AssertionError, match=r"^Alone has other weights "):
-        check_two_processes(*map(registry.load, MODELS), Alone)
+        check_two_processes(*map(registry.load, ALWAYS_CHECKED), Alone)
+
+
+@pytest.mark.full
+def test_all_others_keep_it_in_two_processes():
+    check_two_processes(*(registry.load(name) for name in MODELS if name not in ALWAYS_CHECKED))
+
+
+def check_compiled(model: TorchClassifier, backend: str) -> None:
+    """Check that the compiled network, one graph, has the loss and the gradients of the plain one."""
+    batch = Batch(random_images(6), torch.arange(6) % 2, torch.arange(6))
+    model.train()
+    found = []
+    for compiled in (False, True):
+        if compiled:
+            model.net.compile(backend=backend, fullgraph=True)
+        torch.manual_seed(0)
+        loss = model.loss(model(batch.images), batch.labels)
+        found.append(
+            torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], materialize_grads=True)
+        )
+    torch.compiler.reset()
+    size = max(float(gradient.abs().max()) for gradient in found[0])
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-4 * size)
+
+
+@pytest.mark.parametrize("name", heavy([name for name in MODELS if issubclass(registry.load(name), TorchClassifier)]))
+def test_compiles(name):
+    """As one graph; `tests/training/test_compilation.py` has C++ made of one."""
+    torch.manual_seed(0)
+    check_compiled(registry.load(name)(), "aot_eager")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -13,6 +13,7 @@ from torch.ao.quantization import FakeQuantize, MovingAveragePerChannelMinMaxObs
 
 import cli
 from datamodules.errors import InputError
+from tests.helpers import MODELS
 from zoo.catalogue import registry
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.exporting import program
@@ -275,7 +276,7 @@ def test_check_model_fails_what_fit_refuses(model):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", registry.BUILT_IN)
+@pytest.mark.parametrize("name", MODELS)
 def test_the_check_leaves_no_trace(name):
     def chance() -> tuple[float, ...]:
         return random.random(), torch.rand(()).item()

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,8 +82,13 @@ def source(cls: type) -> tuple[Path, int] | None:
         return None
 
 
-def measure(cls: "type[Classifier]") -> Anatomy:
-    """Build a model with its default arguments, and watch it classify a black image; InputError if it cannot."""
+def measure(cls: "type[Classifier]", build: "Callable[[], Classifier] | None" = None) -> Anatomy:
+    """Build a model, and watch it classify a black image; InputError if it cannot.
+
+    Args:
+        cls: class of the model.
+        build: makes the model; None makes it with its default arguments.
+    """
     # The rest of this module needs no torch.
     from lightning.pytorch.utilities.model_summary import ModelSummary
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -90,14 +96,17 @@ def measure(cls: "type[Classifier]") -> Anatomy:
     from zoo.core.classifier import count_parameters
 
     try:
-        module = cls().torch_module()
+        module = (build or cls)().torch_module()
         with sdpa_kernel(SDPBackend.MATH):  # PyTorch does not count the FLOPs of fused attention on the CPU
             summary = ModelSummary(module, max_depth=-1)
         sizes = zip(summary.layer_names, summary.out_sizes, strict=True)
         called = {name: size for name, size in sizes if isinstance(size, list)}  # other layers were not called
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:  # another package's code can raise anything
         cause = f"{type(error).__name__}: {error}"
-        raise InputError(f"{cls.__name__}, with its default arguments, cannot classify an image ({cause})") from error
+        given = "these arguments" if build else "its default arguments"
+        raise InputError(f"{cls.__name__}, with {given}, cannot classify an image ({cause})") from error
     layers = []
     for name, size in called.items():
         if not any(other.startswith(f"{name}.") for other in called):

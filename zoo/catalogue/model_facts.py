@@ -58,8 +58,11 @@ def generate() -> str:
     content = {}
     for name in registry.BUILT_IN:
         model = registry.load(name)
-        measured = anatomy.measure(model)
-        content[name] = _to_json(Facts(about.read(model), measured.parameters, measured.flops))
+        facts = Facts(about.read(model))
+        if not any("ImportPath" in argument.type for argument in anatomy.arguments(model)):  # the user names a network
+            measured = anatomy.measure(model)
+            facts = facts._replace(parameters=measured.parameters, flops=measured.flops)
+        content[name] = _to_json(facts)
     return _as_text(content)
 
 

@@ -50,9 +50,8 @@ def models() -> str:
         paper = f"[{facts.about.paper.partition('//')[2].partition('/')[0]}]({facts.about.paper})"
         result = [str(best), f"`{best.command}`"] if best else ["", ""]
         file = registry.BUILT_IN[name].partition(":")[0].rpartition(".")[2]
-        rows.append(
-            [f"[`{name}`]({file}.py)", facts.about.family, f"{facts.parameters:,}", f"{facts.flops:,}", *result, paper]
-        )
+        sizes = ["" if size is None else f"{size:,}" for size in (facts.parameters, facts.flops)]
+        rows.append([f"[`{name}`]({file}.py)", facts.about.family, *sizes, *result, paper])
     return _markdown(head, rows)
 
 

@@ -45,6 +45,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     checkpoint = "best or last of the newest run, a checkpoint file, or a run's directory (default: %(default)s)"
     add("--ckpt", "--ckpt_path", metavar="CHECKPOINT", default="best", help=checkpoint)
     add("--model", metavar="MODEL", help="the class of the model if it is not in the zoo: my_module.MyNet")
+    add("--model.net", dest="net", metavar="NET", help="the network of the model Wrapped: my_module.MyNet")
     add("--runs_dir", metavar="DIR", type=Path, default=Path("runs"), help="folder of the runs (default: %(default)s)")
     device = "compute on cpu, gpu, cuda or mps (default: %(default)s, a GPU if there is one)"
     add("--accelerator", metavar="KIND", default="auto", help=device)

@@ -29,8 +29,8 @@ def main(argv: list[str]) -> int:
 
     if options.out is not None:
         report_writer.check_free(options.out, options.overwrite)
-    first = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
-    against = options.against, options.runs_dir, options.against_model, options.accelerator
+    first = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator, options.net)
+    against = options.against, options.runs_dir, options.against_model, options.accelerator, options.against_net
     other = trained_model.load(*against) if options.against else None
     out = options.out or output.from_here(folder_of(first.path, REPORT))
     report_writer.check_free(out, options.overwrite)
@@ -61,6 +61,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--against", metavar="CHECKPOINT", help="another one, B: is it better than A, that of --ckpt?")
     add("--against_model", metavar="MODEL", help="the class of B if it is not in the zoo")
+    add("--against_net", metavar="NET", help="the network of B if B is a model Wrapped")
     add("--stage", default="test", help="the images, test or val; make choices on val (default: %(default)s)")
     add("--out", metavar="DIR", type=Path, help=f"a folder for the report (default: {REPORT} in the run's directory)")
     add("--overwrite", action="store_true", help="replace a report that is there already")

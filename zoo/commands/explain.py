@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     from zoo.interpretation import images, layer_outputs, page_writer
     from zoo.trained import trained_model
 
-    model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
+    model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator, options.net)
     folder = folder_of(model.path, EXPLAIN)
     page_writer.check_free(options.out or page_writer.next_numbered(folder))
     if options.explained is not None:

@@ -1,6 +1,7 @@
 """`export` writes a trained model as a file that needs less than this project, checks it, and puts a card beside it."""
 
 import argparse
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
     from zoo.trained import trained_model
 
     kind = import_module(f"zoo.exporting.{options.format}")
-    origin = trained_model.load(options.ckpt, options.runs_dir, options.model)
+    origin = trained_model.load(options.ckpt, options.runs_dir, options.model, net=options.net)
     device = devices.of_model(type(origin.model), options.accelerator)  # for the check; files are written on the CPU
     output.note_unused_gpu(origin, options.accelerator)
     name = f"{type(origin.model).__name__}.{options.format}"
@@ -48,7 +49,10 @@ def main(argv: list[str]) -> int:
         with TemporaryDirectory() as folder:
             file = Path(folder) / out.name
             file.write_bytes(content)
-            checked = check.compare(file, kind.probabilities, origin.model, check.images_for(origin))
+            # Programs have the network inside; a file of weights alone needs its code.
+            needs_net = options.net and options.format == "safetensors"
+            run = partial(kind.probabilities, net=options.net) if needs_net else kind.probabilities
+            checked = check.compare(file, run, origin.model, check.images_for(origin))
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error}") from error
     exported = card.File(

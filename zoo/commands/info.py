@@ -2,20 +2,23 @@
 
 import argparse
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from datamodules.errors import InputError, one_line
+from datamodules.errors import InputError, did_you_mean, one_line
 from zoo.catalogue import anatomy, model_facts, registry
 from zoo.commands import output
 from zoo.commands.arguments import Parser
 from zoo.commands.list import as_json, make_row
 from zoo.core import about, text_table
 from zoo.core.about import FROM_DATA
+from zoo.core.installation import check_torch
 from zoo.runs import configs
-from zoo.runs.command_line import CommandLine
+from zoo.runs.command_line import CommandLine, Word, split
 
 WIDTH = 100
 
@@ -24,10 +27,8 @@ def main(argv: list[str]) -> int:
     """Run `info` and return its exit code, 0."""
     options = parse(argv)
     entry = registry.find(options.model)
-    from zoo.core.installation import check_torch
-
     check_torch()  # before the imports that need a working torch
-    page = inspect_model(entry)
+    page = inspect_model(entry, options.arguments)
     if options.json:
         output.say_json(page)
     else:
@@ -39,27 +40,52 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py info", description="All about a model.")
     parser.add_argument("model", metavar="MODEL", nargs="?", help="one of: python cli.py list; or my_module.MyNet")
     parser.add_argument("--json", action="store_true", help="the same, as JSON")
-    options = parser.parse_args(argv)
+    chosen = "an argument of the model: its size and its layers are those of the model with this value"
+    parser.add_argument("--model.ARGUMENT", dest="arguments", metavar="VALUE", help=chosen)
+    words = list(split(argv))
+    given = [word for word in words if re.match(r"--model\.(?!ARGUMENT)", word.option)]
+    options = parser.parse_args([part for word in words if word not in given for part in word.words])
+    options.arguments = {word.option.removeprefix("--model."): _value(word) for word in given}
     if options.model is None:
         raise InputError(f"info needs a model: {', '.join(registry.entries())}")
     return options
 
 
-def inspect_model(entry: registry.Entry) -> dict[str, Any]:
-    """Return all there is to say about a model, and keep its size for `list`."""
+def _value(word: Word) -> Any:
+    if word.value is None:
+        raise InputError(f"info: {word.option} needs a value")
+    return configs.parse(word.option, word.value)
+
+
+def inspect_model(entry: registry.Entry, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all there is to say about a model, with the size and the layers that it has with `arguments`.
+
+    Keeps the size with the default arguments for `list`.
+    """
+    from zoo.trained import trained_model  # imports torch
+
     model = registry.load(entry.name)
+    known = [argument.name for argument in anatomy.arguments(model)]
+    for name in arguments:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise InputError(f"{model.__name__} has no argument '{name}'.{hint} It has: {', '.join(known)}")
     facts, layers, problem = model_facts.Facts(about.read(model)), [], None
     try:
-        measured = anatomy.measure(model)
+        measured = anatomy.measure(model, partial(trained_model.build, model, arguments) if arguments else None)
         layers = [layer._asdict() for layer in measured.layers]
         facts = facts._replace(parameters=measured.parameters, flops=measured.flops)
     except InputError as error:  # an argument without a default, say: the rest of the page is still known
+        if arguments:
+            raise
         problem = one_line(error)
     file, line = anatomy.source(model) or (None, None)
-    if file:
+    if file and not arguments:
         model_facts.remember(entry, facts, os.fspath(file))
     shipped = [(name, CommandLine(["fit", "--config", name]).config.get("model") or {}) for name in configs.shipped()]
-    return as_json(make_row(entry, facts)) | {
+    row = make_row(entry, facts)
+    return as_json(row._replace(result=None) if arguments else row) | {
+        "chosen": dict(arguments),
         "description": anatomy.description(model),
         "arguments": [_argument(argument) for argument in anatomy.arguments(model)],
         "layers": layers,
@@ -79,7 +105,8 @@ def _argument(argument: anatomy.Argument) -> dict[str, Any]:
 
 def _lines(page: Mapping[str, Any]) -> Iterator[str]:
     origin = "" if page["package"] in (registry.DISTRIBUTION, "") else f", from the package {page['package']}"
-    yield f"{page['name']}{origin}"
+    chosen = ", ".join(f"{name}={value!r}" for name, value in page["chosen"].items())
+    yield f"{page['name']}{origin}" + (f", with {chosen}" if chosen else "")
     if page["description"]:
         yield f"\n{page['description']}"
     if page["arguments"]:

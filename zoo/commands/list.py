@@ -5,13 +5,15 @@ import math
 import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
 from zoo.catalogue import measured_results, model_facts, registry
 from zoo.commands import output
-from zoo.commands.arguments import Parser
+from zoo.commands.arguments import Parser, check_choice
 from zoo.core import text_table
+from zoo.core.installation import check_torch
 
 if TYPE_CHECKING:
     from datamodules.data_set import DataSet
@@ -20,6 +22,13 @@ WIDTH = 100
 DATA_HEADS = ("name", "data", "classes", "image", "train + test", "from")
 HEADS = ("name", "family", "parameters", "FLOPs", "milestone", "best known result")
 NOTE = "FLOPs: of the forward pass of an image, a multiply-add counts as two. More: python cli.py info MODEL"
+
+
+# Module and name of the model that takes the networks of a library by name.
+LIBRARIES = {
+    "timm": ("zoo.models.timm_model", "TimmModel"),
+    "torchvision": ("zoo.models.torchvision_model", "TorchvisionModel"),
+}
 
 
 class Row(NamedTuple):
@@ -33,6 +42,8 @@ class Row(NamedTuple):
 def main(argv: list[str]) -> int:
     """Run `list` and return its exit code, 0."""
     options = parse(argv)
+    if options.all is not None:
+        return _list_all(options)
     if options.data:
         return _list_data(options)
     rows = sorted(map(make_row, registry.entries().values()), key=lambda row: row.facts.flops or math.inf)
@@ -56,6 +67,7 @@ def main(argv: list[str]) -> int:
 
 
 def _matches(name: str, pattern: str) -> bool:
+    """Return whether a name has a pattern as a part, or fits it as a glob; upper and lower case are the same."""
     return pattern.lower() in name.lower() or fnmatchcase(name.lower(), pattern.lower())
 
 
@@ -94,6 +106,26 @@ def _data_as_json(name: str, entry: registry.Entry, data_set: "DataSet | None") 
     return facts
 
 
+def _list_all(options: argparse.Namespace) -> int:
+    """Print the names of a library's networks, which a model of the zoo takes; return the exit code, 0."""
+    check_choice("list --all", options.all, LIBRARIES)
+    if options.tag is not None:
+        raise InputError(f"list --all {options.all} has no tags: leave out --tag")
+    check_torch()
+    home, model = LIBRARIES[options.all]
+    names = import_module(home).names()
+    chosen = [name for name in names if _matches(name, options.pattern)]
+    if not chosen:
+        hint = did_you_mean(options.pattern, names)
+        raise InputError(f"list: {options.all} has no network '{options.pattern}'.{hint}")
+    if options.json:
+        output.say_json(chosen)
+    else:
+        more = f"{len(chosen):,} of {len(names):,} networks. Train one: fit --model {model} --model.name {chosen[0]}"
+        output.say("\n".join([*chosen, "", more]))
+    return 0
+
+
 def make_row(entry: registry.Entry, facts: model_facts.Facts | None = None) -> Row:
     """Return the row of a model, with the known facts unless others are given."""
     is_ours = entry.distribution == registry.DISTRIBUTION
@@ -105,6 +137,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob: 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
     parser.add_argument("--data", action="store_true", help="the data sets, for --data of fit, in place of the models")
+    everything = f"the networks that TimmModel or TorchvisionModel takes by name: {' or '.join(LIBRARIES)}"
+    parser.add_argument("--all", metavar="LIBRARY", help=everything)
     parser.add_argument("--json", action="store_true", help="all facts, as JSON")
     return parser.parse_args(argv)
 
@@ -129,7 +163,9 @@ def _table(rows: Sequence[Row]) -> list[str]:
     return [
         wrapped
         for start, (*_, last) in zip(starts, lines, strict=True)
-        for wrapped in textwrap.wrap(last, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+        for wrapped in textwrap.wrap(
+            last, WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+        )
     ]
 
 

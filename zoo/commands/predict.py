@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     check_torch()
     from zoo.trained import trained_model
 
-    model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator)
+    model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator, options.net)
     _check_outputs(options, {model.path: "is the checkpoint"})
     output.note(model.describe())
     output.note_unused_gpu(model, options.accelerator)

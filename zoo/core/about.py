@@ -1,10 +1,13 @@
 """What a model says about itself beside its code: `about`, an attribute of its class. Needs no torch."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NewType
 
 from datamodules.errors import InputError
 
+# The type of an argument that names a class or a function, which the model imports: no stranger's file may set it.
+ImportPath = NewType("ImportPath", str)
+AT_START = {"pretrained"}  # arguments of a model that act when a training starts: no checkpoint repeats them
 FROM_DATA = ("num_classes", "channels", "image_size")  # arguments of a model that follow from the data
 
 

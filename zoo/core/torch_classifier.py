@@ -27,7 +27,10 @@ class TorchClassifier(Classifier):
 
     def normalize(self, images: Tensor) -> Tensor:
         normalized = super().normalize(images)
-        return normalized if self.memory_format is torch.channels_last else normalized.contiguous()
+        if self.memory_format is torch.channels_last:
+            return normalized
+        # A copy: the strides of a single channel tell no memory format, and `contiguous` would leave them.
+        return normalized.clone(memory_format=torch.contiguous_format)
 
     def configure_model(self) -> None:
         """Convert the weights of convolutions to `memory_format`, before the trainer uses them."""

@@ -16,8 +16,11 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
     return save({name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}, metadata)
 
 
-def probabilities(path: str, images: np.ndarray) -> np.ndarray:
-    """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32)."""
+def probabilities(path: str, images: np.ndarray, net: str | None = None) -> np.ndarray:
+    """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32).
+
+    `net` is the network of a model `Wrapped`, such as "my_module.MyNet": a file must not choose code.
+    """
     import json
     import sys
 
@@ -26,13 +29,19 @@ def probabilities(path: str, images: np.ndarray) -> np.ndarray:
     from safetensors.torch import load_file
 
     from zoo.catalogue import registry
+    from zoo.runs import trust
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     module = metadata["model"].rpartition(".")[0]
     if metadata["model"] not in registry.entries() and module not in sys.modules:  # a file must not choose code
         raise ImportError(f"its class is in {module}: where you trust that, import it first")
-    model = registry.load(metadata["model"])(**json.loads(metadata["arguments"]))
+    model_class, arguments = registry.load(metadata["model"]), json.loads(metadata["arguments"])
+    for name in trust.import_paths(model_class):
+        if net is None:
+            raise ImportError(f"its network is {arguments.get(name)}: where you trust that, name it as `net`")
+        arguments[name] = net
+    model = model_class(**arguments)
     model.load_state_dict(load_file(path))
     model.eval()
     with torch.no_grad():

@@ -23,7 +23,7 @@ from datamodules.errors import InputError, one_line
 from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import user_path
 from zoo.catalogue import registry
-from zoo.core.about import FROM_DATA
+from zoo.core.about import AT_START, FROM_DATA
 from zoo.runs import checkpoints, configs, data_modules, options, run_directory, trust
 from zoo.runs.checkpoints import BEST, LAST, Content
 from zoo.runs.command_line import CHECKPOINT, RESUME, CommandLine
@@ -77,13 +77,15 @@ def find(command_line: CommandLine) -> Origin:
         origin, base = _from_checkpoint(str(checkpoint), command == "fit", command_line.runs_dir, command_line.said)
         if command != "fit" and origin.path is not None:  # refuses links before the work
             run_directory.folder_of(origin.path, "test" if command == "test" else "val")
+    arguments = _section(base, "model").get("init_args") or {}
     for name in FROM_DATA:
-        (_section(base, "model").get("init_args") or {}).pop(name, None)
+        arguments.pop(name, None)
+    arguments |= dict.fromkeys(arguments.keys() & AT_START if origin.content else (), False)
     command_line.start_from(base)
     return origin
 
 
-def checkpoint_origin(wanted: str, runs_dir: Path, model: str | None = None) -> Origin:
+def checkpoint_origin(wanted: str, runs_dir: Path, model: str | None = None, net: str | None = None) -> Origin:
     """Return a checkpoint and its config.
 
     Args:
@@ -91,14 +93,31 @@ def checkpoint_origin(wanted: str, runs_dir: Path, model: str | None = None) -> 
             the best checkpoint, or else the last one, of the (newest) run.
         runs_dir: where runs are kept.
         model: the checkpoint's model, a name or a dotted path; None trusts the checkpoint to name one of the zoo.
+        net: the dotted path of the network that the model `Wrapped` is made of; no checkpoint may name it.
     """
-    said = {"model": {"class_path": registry.find(model).class_path}} if model else {}
-    return _from_checkpoint(wanted, False, user_path(runs_dir), said)[0]
+    said: Config = {"model": {}}
+    said["model"] |= {"class_path": registry.find(model).class_path} if model else {}
+    said["model"] |= {"init_args": {"net": net}} if net else {}
+    origin = _from_checkpoint(wanted, False, user_path(runs_dir), said)[0]
+    if net:
+        assert origin.config is not None
+        chosen = origin.config["model"]
+        if "net" not in chosen["init_args"]:
+            name = chosen["class_path"].rpartition(".")[2]
+            raise InputError(f"--model.net is for the model Wrapped, and {origin.path} is of {name}: leave it out")
+        chosen["init_args"]["net"] = net
+    return origin
 
 
-def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
-    """Check that a model's arguments `init_args` are those of the checkpoint's model."""
-    for name, value in _arguments(origin.content).items() if origin.content else ():
+def check_arguments(origin: Origin, model: type, init_args: dict[str, Any]) -> None:
+    """Check that the arguments `init_args` of a class are those of the checkpoint's model.
+
+    The network of `Wrapped` may have moved to another module: its weights tell whether it is the same one.
+    """
+    kept = _arguments(origin.content) if origin.content else {}
+    for name, value in kept.items():
+        if name in trust.import_paths(model):
+            continue
         # `zoo.runs.trust` has checked the value, which may be a path of a class.
         path = trust.path_of(init_args.get(name))
         is_same = configs.same_class(path, value) if path else _plain(init_args.get(name)) == _plain(value)
@@ -323,8 +342,9 @@ def data_state(content: Content) -> tuple[str, dict[str, Any]]:
 
 
 def _arguments(content: Content) -> dict[str, Any]:
-    """Return the arguments of a checkpoint's model."""
-    return {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
+    """Return the arguments of a checkpoint's model, without what acts at the start of a training alone."""
+    arguments = {name: value for name, value in content["hyper_parameters"].items() if not name.startswith("_")}
+    return arguments | dict.fromkeys(arguments.keys() & AT_START, False)
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ import torch
 
 from datamodules.errors import InputError, one_line
 from zoo.catalogue import registry
+from zoo.core.about import ImportPath
 from zoo.runs import configs
 from zoo.runs.configs import Config
 from zoo.runs.options import CLASS_KEYS
@@ -164,11 +165,19 @@ def _check_arguments(where: str, arguments: Any, cls: type, source: Source) -> N
         raise source.refuse(f"{where} has the arguments {one_line(arguments)}, expected names and values")
     hints, parameters = _hints(cls), inspect.signature(cls).parameters
     for name, value in arguments.items():
+        if hints.get(name) is ImportPath and value:
+            problem = f"{source.name}: {where}.{name} is {one_line(value)}, which no file may choose"
+            raise InputError(f"{problem}. If you trust it, name it again: --{where}.{name} {one_line(value)}")
         if "." in name:  # jsonargparse takes a.b for b in a
             raise source.refuse(f"{where} has the argument {name}, expected a name without dots")
         is_default = name in parameters and path_of(parameters[name].default) == value and isinstance(value, str)
         if not (is_default or _is_layer(value)):
             _check_value(f"{where}.{name}", value, hints.get(name, object), source)
+
+
+def import_paths(cls: type) -> list[str]:
+    """Return the names of a class's arguments that name code to import."""
+    return [name for name, hint in _hints(cls).items() if hint is ImportPath]
 
 
 def path_of(value: Any) -> str | None:

@@ -61,7 +61,11 @@ class Trained(NamedTuple):
 
 
 def load(
-    wanted: str | Path, runs_dir: Path = Path("runs"), model: str | None = None, accelerator: str = "cpu"
+    wanted: str | Path,
+    runs_dir: Path = Path("runs"),
+    model: str | None = None,
+    accelerator: str = "cpu",
+    net: str | None = None,
 ) -> Trained:
     """Build the model of a checkpoint, perhaps a stranger's, with its weights; raise InputError if that fails.
 
@@ -71,9 +75,10 @@ def load(
         model: class of the model, a name or a dotted path, for a model outside of the zoo: a checkpoint alone cannot
             name code to run.
         accelerator: kind of the model's device, see `zoo.core.devices.of_model`.
+        net: dotted path of the network, for a checkpoint of the model `Wrapped`, which cannot name it either.
     """
     devices.check(accelerator, f"--accelerator {accelerator}")
-    origin = resume.checkpoint_origin(str(wanted), runs_dir, model)
+    origin = resume.checkpoint_origin(str(wanted), runs_dir, model, net)
     assert origin.path is not None
     assert origin.content is not None
     assert origin.config is not None

@@ -94,13 +94,13 @@ class ZooCLI(LightningCLI):
         """Check values that the parser accepts, and choose devices."""
         config = self.config
         _expand_paths(config)
-        resume.check_arguments(self.origin, config.model.get("init_args", {}))
-        config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         if config.init_from is not None and self.origin.content is None:
             runs_dir = self.command_line.runs_dir
             self._weights = initial_weights.find(config.init_from, runs_dir, config.model.class_path)
             config.init_from = str(self._weights.path.resolve())
         model = configs.import_class(config.model.class_path)
+        resume.check_arguments(self.origin, model, config.model.get("init_args", {}))
+        config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         unused = option_checks.choose_devices(self.command_line, model, config.trainer)
         option_checks.check(config)
         if unused is not None:

@@ -65,7 +65,7 @@ def _build_again(model: Classifier) -> Classifier:
     return trained_model.build(type(model), _written_and_read(arguments))
 
 
-def _written_and_read(content: dict[str, Any]) -> dict[str, Any]:
+def _written_and_read(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a checkpoint after writing and reading it."""
     file = io.BytesIO()
     torch.save(content, file)
@@ -188,7 +188,7 @@ def _check_plain(model: Classifier) -> None:
 def _check_reading(model: Classifier, state: Mapping[str, Any]) -> None:
     """Check that a model can load another one's state from a checkpoint."""
     try:
-        model.load_state_dict(_written_and_read(dict(state)))
+        model.load_state_dict(_written_and_read(state))
     except (Exception, SystemExit) as error:
         place = _place(_frames(error), model)
         name = type(model).__name__
