@@ -1,6 +1,7 @@
 """`DataSet`: everything that is known about a data set, in one place. Imports no torch."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from datamodules.errors import InputError
 from datamodules.paths import user_path
+
+LONGEST_NAME = 100  # letters of a class or a data set
 
 SplitName = Literal["train", "val", "test"]
 
@@ -95,9 +99,29 @@ class DataSet(ABC):
         """
 
 
+def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes; raise InputError, which calls the data `what`, unless they can be the names."""
+    if len(names) < 2:
+        told = f"one class, '{names[0]}'" if names else "no classes"
+        raise InputError(f"{what} has {told}: a classifier needs at least two")
+    for name in names:
+        if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+            limits = f"1 to {LONGEST_NAME} printable characters"
+            raise InputError(f"{what} has a class with the name {name!r}: give it a name of {limits}")
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"{what} has two classes with the name '{repeated[0]}'")
+    return tuple(names)
+
+
 def task_classes(class_names: Sequence[str], task: str, one_class: str | None = None) -> tuple[str, ...]:
-    """Return the class names of a task: all of them, or one class (by default the first) against the rest."""
+    """Return the class names of a task: all of them, or one class (by default the first) against the rest.
+
+    Raises:
+        InputError: if there is no such class.
+    """
     one = class_names[0] if one_class is None else one_class
+    if one not in class_names:
+        raise InputError(f"the class '{one}' of the binary task is not among {', '.join(class_names)}")
     return tuple(class_names) if task == "multiclass" else (one, f"not {one}")
 
 

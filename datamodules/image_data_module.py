@@ -18,12 +18,13 @@ from torch.utils.data import DataLoader
 
 from datamodules.augmentation import Augmentation, Border, Flip, pad
 from datamodules.checks import in_range, one_of
-from datamodules.data_set import DataSet, Split, SplitName, channel_statistics, mean_color
+from datamodules.data_set import DataSet, Split, SplitName, channel_statistics, check_names, mean_color
 from datamodules.data_sets import CIFAR10
 from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
 from datamodules.paths import default_data_dir, user_path, variable
+from datamodules.tasks import task_title
 
 # A fixed seed: every run holds out the same images, so that results on `val` can be compared.
 SPLIT_SEED = 10
@@ -67,8 +68,8 @@ class ImageDataModule(L.LightningDataModule):
         data_dir: folder of the data, and of their download; by default the environment variable
             `CIFAR10_DIR` (`MNIST_DIR` for MNIST, and so on), else `data`.
         task: "multiclass": all classes; "binary": `one_class` = 0, everything else = 1.
-        one_class: name of the class that the binary task tells from the rest, by default the first one (airplane);
-            giving it sets the task to "binary".
+        one_class: name of the class that the binary task tells from the rest, by default the first one; giving it
+            sets the task to "binary".
         batch_size: training images per step and process.
         eval_batch_size: images per step of validation, test and prediction.
         val_size: images held out from the training set for validation, of each class in its share; the same ones in
@@ -123,6 +124,7 @@ class ImageDataModule(L.LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        check_names(data_set.title, data_set.class_names)
         self.data_set = data_set
         self.data_dir = user_path(data_dir) if data_dir else default_data_dir(data_set.name)
         self.task = "binary" if one_class is not None else one_of("task", task, ("multiclass", "binary"))
@@ -173,7 +175,7 @@ class ImageDataModule(L.LightningDataModule):
         sizes = [f"{len(dataset):,} {name}" for name, dataset in datasets.items() if dataset is not None]
         if self.train is not None and self.val is None:
             sizes.append("no val (val_size 0: every image trains, and no checkpoint is selected)")
-        return f"Data: {self.source_name}, {self.task}: {', '.join(sizes)}"
+        return f"Data: {self.source_name}, {task_title(self.task, self.class_names)}: {', '.join(sizes)}"
 
     def prepare_data(self) -> None:
         """Download the data set if it is missing; raise InputError if that fails."""

@@ -85,7 +85,7 @@ OPTIONS = (
         _data("source", "SOURCE", "cifar10 (downloaded if absent) or synthetic", evaluation=True),
         _data("data_dir", "DIR", "folder of the data (default CIFAR10_DIR or data)", learning=False, evaluation=True),
         _data("task", "TASK", "multiclass, or binary: one class against the rest", evaluation=True),
-        _data("one_class", "CLASS", "the class of the binary task (default: the first, airplane)", evaluation=True),
+        _data("one_class", "CLASS", "the class of the binary task (default: the first one)", evaluation=True),
         _data("batch_size", "N", "training images per step"),
         _data("val_size", "N", "images held out to select the best checkpoint"),
         _data("train_size", "N", "train on N images only"),
