@@ -151,7 +151,7 @@ class TestMemory:
             move()
             self.assert_is(model, expected)
             assert model.device == torch.device("cpu")
-            state = [*model.metrics["train_metrics"].metric_state.values(), model.scale, model.pixel_scale]
+            state = [*model.metrics["train_metrics"].metric_state.values(), model.scale, model.shift]
             assert {tensor.device.type for tensor in state} == {"cpu"}
             assert model.scale.dtype == torch.float32
 

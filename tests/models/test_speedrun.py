@@ -154,7 +154,7 @@ def test_batch_norm_keeps_that_share_of_the_running_mean(momentum, images):
 def test_whitened_patches_are_uncorrelated():
     images = torch.from_numpy(np.random.default_rng(0).normal(size=(40, 3, 32, 32))).cumsum(3).float()
     images = images / images.std()
-    layer = Whitening()
+    layer = Whitening(3)
     layer.fit(images)
     layer.bias.data.zero_()
     outputs = layer(images).permute(0, 2, 3, 1).reshape(-1, 24).double()
@@ -167,7 +167,7 @@ def test_whitened_patches_are_uncorrelated():
 
 
 def test_until_a_fit_the_filters_are_single_pixels(images):
-    layer = Whitening()
+    layer = Whitening(3)
     layer.bias.data.zero_()
     x = images.float()
     torch.testing.assert_close(layer(x)[:, 0], x[:, 0, :31, :31])
@@ -180,7 +180,7 @@ def test_a_fit_whitens_the_training_images_without_their_border(monkeypatch):
     quiet_trainer(max_steps=1).fit(model, data)
     plain = tiny_data()
     plain.setup("fit")
-    expected = Whitening()
+    expected = Whitening(3)
     expected.fit(model.normalize(plain.train.images[:20].permute(0, 3, 1, 2)))
     torch.testing.assert_close(model.whitening.weight, expected.weight)
     assert "whitening.weight" not in dict(model.named_parameters())
@@ -199,7 +199,7 @@ def test_a_checkpoint_brings_its_whitening_along(monkeypatch, tmp_path):
 
 
 def test_evaluation_leaves_the_whitening_alone():
-    model, before = SpeedrunNet(widths=WIDTHS), Whitening()
+    model, before = SpeedrunNet(widths=WIDTHS), Whitening(3)
     quiet_trainer().validate(model, tiny_data(), verbose=False)
     assert torch.equal(model.whitening.weight, before.weight)
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import cli
+from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from tests import forked, plugins
 from tests.helpers import rows, run_of, scalars, weights
@@ -352,7 +353,7 @@ class TestFromAStranger:
             ("hyper_parameters/nonsense", 5, "nonsense"),
             ("CIFAR10DataModule", "x", "how it was trained"),
             ("loops", {}, "no readable checkpoint"),
-            ("state_dict", {}, "net.1.weight"),
+            ("state_dict", {}, "scale"),
             ("state_dict/net.1.weight", torch.zeros(3), "net.1.weight"),
             ("pytorch-lightning_version", ..., "no readable checkpoint"),
         ],
@@ -416,6 +417,8 @@ class TestFromAStranger:
     @pytest.mark.parametrize("command", [["test"], ["fit", "--trainer.max_epochs=9"], ["predict", "--test_set"]])
     def test_it_names_no_place_to_download_to(self, content, command, monkeypatch):
         Path("theirs").mkdir()
+        state = content["CIFAR10DataModule"] | {"class_names": list(CIFAR10.class_names)}
+        content = content | {"CIFAR10DataModule": state}
         self.save(content, "config/data", {"source": "cifar10", "task": "multiclass", "data_dir": "theirs"})
         asked: list[str] = []
 

@@ -112,7 +112,7 @@ def _complete(entry: registry.Entry, model: "type[Classifier]", base: configs.Co
     chosen = {"class_path": entry.name}
     if configs.same_class((base.get("model") or {}).get("class_path"), entry.class_path):
         chosen = base["model"] | chosen
-    defaults = options.data_defaults()
+    defaults = options.data_defaults() | options.data_defaults("cifar10")
     data = {name: defaults[name] for name in options.names("data") if help_text(f"data.{name}")}
     base = {key: value for key, value in base.items() if value is not None and key not in ("name", "model")}
     classes = {"optimizer": model.default_optimizer, "lr_schedule": {"class_path": "zoo.core.schedules.Constant"}}

@@ -55,7 +55,7 @@ class VGG(TorchClassifier):
                 convolution = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
                 layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
                 inputs = width
-            layers.append(nn.MaxPool2d(2))
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))  # 28 x 28 pixels end in one place, too
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, self.num_outputs))
         for layer in layers:
             if isinstance(layer, nn.Conv2d):

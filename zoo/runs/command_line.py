@@ -178,7 +178,9 @@ class CommandLine:
         """Return the words for the parser: `config` as YAML, and the other options."""
         config = self.config | ({"data": configs.data_spec(self.config["data"])} if "data" in self.config else {})
         given = ["--config", configs.as_yaml(config)] if config else []
-        return [*given, *self.rest, *(["--help"] if self.help_section is not None else [])]
+        # The parser's own help knows the options of a class under the option that names the class.
+        helps = {None: [], "data": ["--data.help", configs.data_spec(self.config.get("data") or {})["class_path"]]}
+        return [*given, *self.rest, *helps.get(self.help_section, ["--help"])]
 
     @property
     def runs_dir(self) -> Path:

@@ -186,9 +186,12 @@ def help_text(name: str) -> str:
 
 
 @cache
-def data_defaults() -> dict[str, Any]:
-    """Return the defaults of the data module's arguments, read from its source: importing it would import torch."""
-    tree = ast.parse((Path(datamodules.__file__).parent / "image_data_module.py").read_text(encoding="utf-8"))
+def data_defaults(module: str = "image_data_module") -> dict[str, Any]:
+    """Return the defaults of the arguments of all data modules, or of the one in a module of `datamodules`.
+
+    They are read from the source: importing it would import torch.
+    """
+    tree = ast.parse((Path(datamodules.__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
     (init,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     arguments = init.args.args[-len(init.args.defaults) :]
     defaults = map(ast.literal_eval, init.args.defaults)

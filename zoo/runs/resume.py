@@ -96,7 +96,7 @@ def check_arguments(origin: Origin, init_args: dict[str, Any]) -> None:
         # `zoo.runs.trust` has checked the value, which may be a path of a class.
         path = trust.path_of(init_args.get(name))
         is_same = configs.same_class(path, value) if path else _plain(init_args.get(name)) == _plain(value)
-        if name in init_args and not is_same:
+        if name in init_args and name not in FROM_DATA and not is_same:  # `check_data` checks the others
             what = f"--model.{name}={init_args[name]}, but the model of {origin.path} has {name} {value}"
             raise InputError(f"{what}: leave --model.{name} out")
 

@@ -89,7 +89,8 @@ def check(config: Config, source: Source, named: Mapping[str, Any] | None = None
             if value is not None:
                 _check_class(key, key, value, source, (named or {}).get(key))
         elif key == "data":
-            _check_class(key, key, configs.data_spec(value), source, (named or {}).get(key))
+            spec = configs.data_spec(value) if isinstance(value, dict) else value
+            _check_class(key, key, spec, source, (named or {}).get(key))
         elif key == "trainer":
             for name in NEVER:
                 if value.get(name) not in (None, []):
