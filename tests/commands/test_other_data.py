@@ -150,7 +150,7 @@ def test_export(folder, name, file_format):
     known = {"print": lambda *values: seen.extend(values)}
     for code in re.findall(r"```python\n(.*?)```", card, re.DOTALL):
         exec(code, known)
-    gray = np.asarray(Image.fromarray(noise).convert("L"))[None]
+    gray = np.array(Image.fromarray(noise).convert("L"))[None]
     pixels = torch.from_numpy(gray if channels == 1 else noise.transpose(2, 0, 1))[None]
     with torch.no_grad():
         expected = trained.model.predict_probabilities(trained.model(pixels))[0]
