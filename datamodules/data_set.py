@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,7 +176,7 @@ def check_names(what: str, names: Sequence[str]) -> tuple[str, ...]:
         if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
             limits = f"1 to {LONGEST_NAME} printable characters"
             raise InputError(f"{what} has a class with the name {name!r}: give it a name of {limits}")
-    if repeated := [name for name in names if list(names).count(name) > 1]:
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
         raise InputError(f"{what} has two classes with the name '{repeated[0]}'")
     return tuple(names)
 
@@ -189,8 +190,14 @@ def check_training_images(what: str, class_names: Sequence[str], labels: np.ndar
 
 
 def task_classes(class_names: Sequence[str], task: str, one_class: str | None = None) -> tuple[str, ...]:
-    """Return the class names of a task: all of them, or one class (by default the first) against the rest."""
+    """Return the class names of a task: all of them, or one class (by default the first) against the rest.
+
+    Raises:
+        InputError: if there is no such class.
+    """
     one = class_names[0] if one_class is None else one_class
+    if one not in class_names:
+        raise InputError(f"the class '{one}' of the binary task is not among {', '.join(class_names)}")
     return tuple(class_names) if task == "multiclass" else (one, f"not {one}")
 
 

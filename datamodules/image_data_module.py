@@ -24,6 +24,7 @@ from datamodules.data_set import (
     Split,
     SplitName,
     channel_statistics,
+    check_names,
     mean_color,
     stratified_order,
 )
@@ -32,6 +33,7 @@ from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
 from datamodules.paths import default_data_dir, user_path, variable
+from datamodules.tasks import task_title
 
 COPIED_IMAGES = 1000  # images that `setup` copies at once: 3 MB
 UNCHANGED = Augmentation()
@@ -73,8 +75,8 @@ class ImageDataModule(L.LightningDataModule):
         data_dir: folder of the data, and of their download; by default the environment variable
             `CIFAR10_DIR` (`MNIST_DIR` for MNIST, and so on), else `data`.
         task: "multiclass": all classes; "binary": `one_class` = 0, everything else = 1.
-        one_class: name of the class that the binary task tells from the rest, by default the first one (airplane);
-            giving it sets the task to "binary".
+        one_class: name of the class that the binary task tells from the rest, by default the first one; giving it
+            sets the task to "binary".
         batch_size: training images per step and process.
         eval_batch_size: images per step of validation, test and prediction.
         val_size: images held out from the training set for validation, of each class in its share; the same ones in
@@ -129,6 +131,7 @@ class ImageDataModule(L.LightningDataModule):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        check_names(data_set.title, data_set.class_names)
         self.data_set = data_set
         self.data_dir = user_path(data_dir) if data_dir else default_data_dir(data_set.name)
         self.task = "binary" if one_class is not None else one_of("task", task, ("multiclass", "binary"))
@@ -179,7 +182,7 @@ class ImageDataModule(L.LightningDataModule):
         sizes = [f"{len(dataset):,} {name}" for name, dataset in datasets.items() if dataset is not None]
         if self.train is not None and self.val is None:
             sizes.append("no val (val_size 0: every image trains, and no checkpoint is selected)")
-        return f"Data: {self.source_name}, {self.task}: {', '.join(sizes)}"
+        return f"Data: {self.source_name}, {task_title(self.task, self.class_names)}: {', '.join(sizes)}"
 
     def prepare_data(self) -> None:
         """Download the data set if it is missing; raise InputError if that fails."""

@@ -91,7 +91,7 @@ def restored(folder: Path) -> Iterator[None]:
     """
     environment, path, modules, threads = dict(os.environ), sys.path.copy(), set(sys.modules), threading.enumerate()
     settings = {name: setting.read() for name, setting in SETTINGS.items()}
-    models = registry.entries()
+    known = [(kind, kind.entries()) for kind in (registry.models, registry.data)]
     draw_afresh()
     yield
     leaks = _threads_beside(threads) + _processes()
@@ -113,8 +113,9 @@ def restored(folder: Path) -> Iterator[None]:
     for name in sys.modules.keys() - modules if len(sys.modules) != len(modules) else ():
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
             del sys.modules[name]
-    if registry.entries() is not models:
-        registry.entries.cache_clear()
+    for kind, entries in known:
+        if kind.entries() is not entries:
+            kind.entries.cache_clear()
     if leaks:
         pytest.fail(f"left behind: {'; '.join(leaks)}", pytrace=False)
 
@@ -157,7 +158,8 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureR
         return (yield)
     draw_afresh()
     made = yield
-    registry.entries.cache_clear()
+    registry.models.entries.cache_clear()
+    registry.data.entries.cache_clear()
     return made
 
 

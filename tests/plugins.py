@@ -60,6 +60,7 @@ def claim(monkeypatch, points: Sequence[EntryPoint]) -> None:
     package = SimpleNamespace(name="made-up", requires=[], entry_points=EntryPoints(points))
     monkeypatch.setattr(registry, "distributions", lambda: [package])
     registry.entries.cache_clear()
+    registry.data.entries.cache_clear()
 
 
 def install(

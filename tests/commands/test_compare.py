@@ -461,6 +461,18 @@ def test_no_text_is_more_than_a_cell(compare, text, drawn):
 # What must not be compared.
 
 
+def test_runs_on_other_images_of_the_same_name_are_not_averaged(compare):
+    """Two folders of images may have one name."""
+    data = {"source": "photos", "task": "multiclass"}
+    make("a/1", facts={"data": data | {"test": 40}, "test/acc_per_class": {"cat": 0.5, "dog": 0.5}})
+    others = {"data": data | {"test": 50}, "test/acc_per_class": {"cat": 0.5, "dog": 0.5}}
+    make("a/2", config={"seed_everything": 1}, facts=others)
+    make("a/3", config={"seed_everything": 2}, facts=others)
+    make("a/4", config={"seed_everything": 3}, facts=others | {"test/acc_per_class": {"cat": 0.5, "cow": 0.5}})
+    rows, _ = compare("runs")
+    assert [row["n"] for row in rows] == ["1", "2", "1"]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -476,7 +488,8 @@ def test_different_data_and_tasks_have_tables_of_their_own(compare, text, refusa
     make("b/2", 0.4, facts={"data": data, "test/acc_per_class": {"disc": 1.0}})
     first, second = re.split(r"\n\n(?=\w)", text("runs"))
     assert first.startswith("synthetic, multiclass; mean ± sample standard deviation of n seeds\n\n")
-    assert second.startswith(f"{data['source']}, {data['task']}\n\n")
+    task = "binary (disc against the rest)" if data["task"] == "binary" else "multiclass"
+    assert second.startswith(f"{data['source']}, {task}\n\n")
     assert [line.split()[0] for line in first.splitlines()[2:]] == ["name", "a"]
     assert [line.split()[0] for line in second.splitlines()[2:]] == ["name", "b", "b"]
     assert "batch_size" in second
@@ -488,7 +501,7 @@ def test_different_data_and_tasks_have_tables_of_their_own(compare, text, refusa
     ]
 
     rows, _ = compare("runs")
-    kinds = [("synthetic", "multiclass"), (data["source"], data["task"]), (data["source"], data["task"])]
+    kinds = [("synthetic", "multiclass"), (data["source"], task), (data["source"], task)]
     assert [(row["data"], row["task"]) for row in rows] == kinds
     if data["task"] == "binary":
         assert column(rows, "recall of disc_mean") == ["", "1.0", "1.0"]

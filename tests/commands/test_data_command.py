@@ -255,15 +255,15 @@ def shown(path: str = "samples.png", rows: int = 6) -> np.ndarray:
     """Return the images that a picture shows, uint8 (10, rows, 3, 32, 32); check that each is blocks of one colour."""
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB"))
-    step, size = 32 * image_table.FACTOR + mosaic.SPACE, 32 * image_table.FACTOR
+    step, size = image_table.SIDE + mosaic.SPACE, image_table.SIDE
     top = picture.shape[0] - rows * step
     assert picture.shape[1] == mosaic.SPACE + 10 * step
     images = np.empty((10, rows, 3, 32, 32), np.uint8)
     for column, row in np.ndindex(10, rows):
         x, y = mosaic.SPACE + column * step, top + row * step
         tile = picture[y : y + size, x : x + size]
-        images[column, row] = tile[:: image_table.FACTOR, :: image_table.FACTOR].transpose(2, 0, 1)
-        blocks = np.ones((image_table.FACTOR, image_table.FACTOR, 1), np.uint8)
+        images[column, row] = tile[::3, ::3].transpose(2, 0, 1)
+        blocks = np.ones((3, 3, 1), np.uint8)
         assert np.array_equal(tile, np.kron(images[column, row].transpose(1, 2, 0), blocks)), "no blur"
     return images
 
@@ -308,15 +308,13 @@ def test_show_cifar10(run, official_layout, monkeypatch):
 def test_images_stand_in_the_column_of_their_class_in_their_order():
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 32, 32), dtype=np.uint8)
     found = image_table.draw(images.swapaxes(0, 1), ["a", "b"], title="t")
-    step = 32 * image_table.FACTOR + mosaic.SPACE
+    step = image_table.SIDE + mosaic.SPACE
     top = found.shape[0] - 3 * step
     for column, of_class in enumerate(images):
         for row, image in enumerate(of_class):
             y, x = top + row * step, mosaic.SPACE + column * step
-            shown = found[y : y + 32 * image_table.FACTOR, x : x + 32 * image_table.FACTOR]
-            assert np.array_equal(
-                shown, image.transpose(1, 2, 0).repeat(image_table.FACTOR, 0).repeat(image_table.FACTOR, 1)
-            )
+            shown = found[y : y + image_table.SIDE, x : x + image_table.SIDE]
+            assert np.array_equal(shown, image.transpose(1, 2, 0).repeat(3, 0).repeat(3, 1))
 
 
 def test_the_names_stand_above_their_columns(monkeypatch):
@@ -325,7 +323,7 @@ def test_the_names_stand_above_their_columns(monkeypatch):
     image_table.draw(np.zeros((1, 10, 3, 32, 32), np.uint8), CIFAR10.class_names, title="CIFAR-10, training images")
     title, *names = written
     assert title.text == "CIFAR-10, training images"
-    step = 32 * image_table.FACTOR + mosaic.SPACE
+    step = image_table.SIDE + mosaic.SPACE
     assert tuple(name.text for name in names) == CIFAR10.class_names
     for column, name in enumerate(names):
         half = len(name.text) * mosaic.LETTER / 2

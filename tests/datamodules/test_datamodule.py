@@ -4,6 +4,7 @@ import functools
 import itertools
 import re
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,9 +23,10 @@ from datamodules.augmentation import Augmentation, augment, pad, random_bits
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
-from datamodules.image_data_module import SPLIT_SEED, stratified_order
+from datamodules.image_data_module import SPLIT_SEED, ImageDataModule, stratified_order
 from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
 from datamodules.readers.cifar import CIFARDataSet
+from tests.other_data import GRAY
 
 read_once = functools.cache(CIFARDataSet.read)
 
@@ -529,6 +531,21 @@ def test_out_of_range(options, culprit):
 def test_more_than_there_is(official_layout, options, culprit):
     with pytest.raises(InputError, match=culprit):
         open_module(official_layout, **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a",), "Gray has one class, 'a'"),
+        (("a", "b", "a"), "Gray has two classes with the name 'a'"),
+        (("a", "\x1b[31m"), r"Gray has a class with the name '\x1b[31m'"),
+        (("a", ""), "Gray has a class with the name ''"),
+        (("a", "b" * 101), "1 to 100 printable characters"),
+    ],
+)
+def test_names_of_classes_that_a_checkpoint_could_not_keep(names, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        ImageDataModule(replace(GRAY, title="Gray", class_names=names))
 
 
 @pytest.mark.real_data

@@ -101,6 +101,46 @@ def test_pixels_are_the_same_in_every_version(name):
     np.testing.assert_allclose(np.array(found, dtype=int), expected, rtol=0, atol=1)
 
 
+GREY = [name for name in CORRUPTIONS if name != "saturation"]
+
+
+def test_grey_images_have_all_corruptions_but_that_of_colours():
+    assert corruptions.names_for(1) == GREY
+    assert corruptions.names_for(3) == [*CORRUPTIONS]
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (1, 64, 64), (3, 9, 9)])
+@pytest.mark.parametrize("name", GREY)
+def test_images_of_any_shape(name, shape):
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+    before = images.copy()
+    found = [corrupt(images, name, severity) for severity in SEVERITIES]
+    assert all(one.dtype == np.uint8 and one.shape == images.shape for one in found)
+    assert (found[-1] != images).any()
+    assert np.array_equal(images, before)
+
+
+@pytest.mark.parametrize("name", ["defocus_blur", "gaussian_blur", "motion_blur"])
+def test_lengths_grow_with_the_side(name):
+    """An image of twice the side, blurred and made smaller, is about the smaller image, blurred."""
+    small = gaussian_filter(RNG.random((20, 1, 32, 32)), 3, axes=(2, 3)) * 8 - 3.5
+    small = (small.clip(0, 1) * 255).astype(np.uint8)
+    large = corrupt(small.repeat(2, 2).repeat(2, 3), name, 5)
+    shrunk = large.reshape(20, 1, 32, 2, 32, 2).mean((3, 5))
+    expected = corrupt(small, name, 5).astype(float)
+    changed = np.abs(expected - small).mean()
+    assert np.abs(shrunk - expected).mean() < 0.5 * changed
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [(32, [28, 24, 20, 16, 12]), (64, [56, 48, 40, 32, 24]), (16, [14, 12, 10, 8, 6])]
+)
+def test_pixelate_leaves_a_share_of_the_side(size, sides):
+    images = RNG.integers(0, 256, (1, 1, size, size), dtype=np.uint8)
+    found = [len(np.unique(corrupt(images, "pixelate", severity)[0, 0], axis=0)) for severity in SEVERITIES]
+    assert found == sides
+
+
 def test_every_corruption_is_explained_with_its_name():
     assert set(re.findall(r"^(\w+) {2,}", corruptions.__doc__, re.MULTILINE)) == set(CORRUPTIONS)
 

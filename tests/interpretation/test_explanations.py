@@ -37,7 +37,7 @@ from zoo.models.mobilenet_v2 import MobileNetV2
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.models.vit import ViT
 from zoo.plots import explanation, feature_maps, mosaic
-from zoo.plots.explanation import AMOUNT, FACTOR, SIDE, SIGNED, Cell, Column, Row
+from zoo.plots.explanation import AMOUNT, SIDE, SIGNED, Cell, Column, Row
 from zoo.plots.mosaic import LETTER, LINE, Label
 from zoo.trained import inference
 from zoo.trained.trained_model import Trained
@@ -128,9 +128,10 @@ def score(model, images: Tensor, classes: Tensor) -> Tensor:
 
 
 def numpy_score(model: NumPyMLP, activation: str, floats: Tensor, classes: Tensor) -> Tensor:
-    """A NumPy network's `score` by PyTorch, in float64, of float pixels (n, 3, 32, 32)."""
+    """A NumPy network's `score` by PyTorch, in float64, of float pixels (n, c, h, w)."""
     bend = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[activation]
-    found = floats.permute(0, 2, 3, 1).flatten(1) * model.pixel_scale.double() + model.pixel_shift.double()
+    scale, shift = model.pixel_normalization()
+    found = floats.permute(0, 2, 3, 1).flatten(1) * scale.double() + shift.double()
     for position, layer in enumerate(model.network.layers):
         found = found @ torch.from_numpy(layer.weights).double() + torch.from_numpy(layer.bias).double()
         if position < len(model.network.layers) - 1:
@@ -280,7 +281,7 @@ class TestIntegratedGradients:
 
     def test_of_a_linear_network_is_the_gradient_times_the_difference(self):
         model = build(NumPyMLP, hidden_sizes=[], num_classes=2)
-        weights = torch.from_numpy(model.network.layers[0].weights[:, 0] * model.pixel_scale.numpy())
+        weights = torch.from_numpy(model.network.layers[0].weights[:, 0]) * model.pixel_normalization()[0]
         change = IMAGES.float() - attribution.baseline(model)
         expected = (change * weights.reshape(32, 32, 3).permute(2, 0, 1)).sum(1) * (2 * CLASSES - 1)[:, None, None]
         found = attribution.integrated_gradients(model, IMAGES, CLASSES)
@@ -305,6 +306,21 @@ class TestOcclusion:
         found = attribution.occlusion(model, IMAGES, CLASSES)
         torch.testing.assert_close(found, total / times, rtol=1e-4, atol=1e-5)
 
+    def test_squares_have_a_quarter_of_the_side(self):
+        """Of gray images of 28 x 28 pixels: 7 pixels, one square every 3."""
+        model, images = build(NumPyMLP, num_classes=3, channels=1, image_size=28), IMAGES[:, :1, :28, :28].contiguous()
+        grey = attribution.baseline(model)[0, :, :1, :1].to(torch.uint8)
+        total, times = torch.zeros(3, 28, 28), torch.zeros(28, 28)
+        with torch.no_grad():
+            for top in range(0, 28 - 6, 3):
+                for left in range(0, 28 - 6, 3):
+                    covered, square = images.clone(), (..., slice(top, top + 7), slice(left, left + 7))
+                    covered[square] = grey
+                    lost = score(model, images, CLASSES) - score(model, covered, CLASSES)
+                    total[square] += lost[:, None, None]
+                    times[square] += 1
+        torch.testing.assert_close(attribution.occlusion(model, images, CLASSES), total / times, rtol=1e-4, atol=1e-5)
+
 
 class TestLayers:
     @pytest.fixture(autouse=True)
@@ -316,7 +332,7 @@ class TestLayers:
         for method in ("features", "neighbours"):
             assert "OwnWeights has no layer with weights" in str(pages.misfit(model, method, None))
         assert pages.misfit(model, "saliency", None) is None
-        assert "does not see red, green and blue pixels" in str(pages.misfit(model, "filters", None))
+        assert "does not see the pixels of an image" in str(pages.misfit(model, "filters", None))
 
     def test_layers_with_weights(self):
         assert layer_outputs.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
@@ -647,7 +663,7 @@ class TestFigures:
         assert all(label.x + LETTER * len(label.text) <= left for label in of_rows), "beside the pictures"
         for row, y in zip(self.ROWS, tops, strict=True):
             image = picture[y : y + SIDE, mosaic.SPACE : mosaic.SPACE + SIDE]
-            np.testing.assert_array_equal(image, row.image.repeat(FACTOR, 1).repeat(FACTOR, 2).transpose(1, 2, 0))
+            np.testing.assert_array_equal(image, row.image.repeat(4, 1).repeat(4, 2).transpose(1, 2, 0))
             second = picture[y : y + SIDE, -SIDE - mosaic.SPACE : -mosaic.SPACE]
             np.testing.assert_array_equal(second, row.cells[1].pixels)
 
@@ -655,7 +671,7 @@ class TestFigures:
         values = np.linspace(-1, 1, 32 * 32).reshape(32, 32)
         values[0, 0] = -50
         for cell in (explanation.signed(values), explanation.amount(np.abs(values))):
-            blocks = cell.pixels.reshape(32, FACTOR, 32, FACTOR, 3)
+            blocks = cell.pixels.reshape(32, 4, 32, 4, 3)
             assert (blocks == blocks[:, :1, :, :1]).all()
         end = np.quantile(np.abs(values), 0.99)
         assert explanation.signed(values).caption == f"±{end:.2g}"
@@ -700,7 +716,8 @@ class TestPages:
         make, arguments, num_classes = request.param
         names = [f"class {number}" for number in range(num_classes)]
         config = {"data": {"source": "synthetic"}}
-        return Trained(build(make, num_classes=num_classes, **arguments), Path("best.ckpt"), config, tuple(names), 1)
+        model = build(make, num_classes=num_classes, **arguments)
+        return Trained(model, Path("best.ckpt"), config, tuple(names), 1, "synthetic")
 
     def ask(self, trained: Trained, explained: int | None = None) -> images.Classified:
         return images.classify(trained, images.Chosen(["a", "b", "c"], IMAGES, CLASSES), explained)

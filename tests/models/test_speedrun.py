@@ -529,8 +529,8 @@ def test_the_verdict():
     assert speedrun.verdict("speedrun95", [run | copy for run in runs]).endswith("which is for the official images")
 
 
-@pytest.mark.parametrize("data", [{"source": "synthetic"}, {"task": "binary"}, {"test": 40}])
-def test_no_verdict_on_anything_but_the_test_set(data):
+@pytest.mark.parametrize("data", [{"source": "synthetic"}, {"source": "CIFAR-100"}, {"task": "binary"}, {"test": 40}])
+def test_no_verdict_on_anything_but_the_test_set_of_cifar10(data):
     runs = [{"acc_tta": 0.99, "seconds": 1.0, "data": OFFICIAL | data}]
     assert speedrun.verdict("speedrun94", runs).startswith("target 94%: not asked")
 

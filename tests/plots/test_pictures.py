@@ -6,14 +6,20 @@ import matplotlib
 import numpy as np
 import pytest
 
+from tests.other_data import HOSTILE
 from zoo.plots import (
     confusion_matrix,
+    contact_sheet,
+    explanation,
     feature_maps,
     filters,
     grid,
+    image_table,
     learning_curves,
     mosaic,
+    png,
     predictions,
+    svg,
 )
 from zoo.plots.mosaic import LETTER, LINE, Label, enlarge
 
@@ -76,6 +82,67 @@ class TestLettering:
         assert max(label.y for label in labels) + LINE <= height
 
 
+class TestSizes:
+    @pytest.mark.parametrize(("size", "drawn"), [(32, 128), (28, 112), (48, 96), (128, 128), (65, 65), (1, 128)])
+    def test_a_small_image_is_enlarged_by_the_largest_whole_factor_that_fits(self, size, drawn):
+        image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        shown = mosaic.fitted(image)
+        np.testing.assert_array_equal(shown, enlarge(image, drawn // size))
+
+    def test_a_large_image_is_shrunk_to_the_means_of_its_parts(self):
+        image = np.random.default_rng(0).integers(0, 256, (256, 128, 3), dtype=np.uint8)
+        shown = mosaic.fitted(image)
+        assert shown.shape == (128, 64, 3)
+        np.testing.assert_allclose(shown, image.reshape(128, 2, 64, 2, 3).mean((1, 3)), atol=1)
+
+    @pytest.mark.parametrize("size", [28, 32, 300])
+    def test_a_box_has_one_size_and_the_image_in_its_middle(self, size):
+        image = np.zeros((size, size, 3), np.uint8)
+        box = mosaic.boxed(image, 128, background=200)
+        assert box.shape == (128, 128, 3)
+        margin = (128 - mosaic.fitted(image).shape[0]) // 2
+        assert (box[:margin] == 200).all()
+        assert (box[margin : 128 - margin, margin : 128 - margin] == 0).all()
+
+    def test_grey_images_are_grey_and_colours_stay(self):
+        grey, colour = (np.random.default_rng(0).integers(0, 256, (n, 4, 5), dtype=np.uint8) for n in (1, 3))
+        np.testing.assert_array_equal(mosaic.colours(grey), np.stack([grey[0]] * 3, axis=2))
+        np.testing.assert_array_equal(mosaic.colours(colour), colour.transpose(1, 2, 0))
+
+    @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (3, 200, 200)])
+    def test_every_plot_takes_images_of_any_shape(self, shape, written):
+        images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+        probabilities, maps, size = np.eye(3)[:2], np.random.default_rng(0).random((2, 7, 7)), shape[-1]
+        drawn = mosaic.fitted(mosaic.colours(images[0]))
+        picture = predictions.draw(images, np.array([0, 2]), probabilities, NAMES, "title", maps=maps)
+        assert has(picture, drawn)
+        assert has(predictions.draw_labelled(images, np.array([0, 2]), NAMES, "title"), drawn)
+        assert has(image_table.draw(images[None], NAMES[:2]), mosaic.fitted(mosaic.colours(images[0]), 96))
+        small = mosaic.fitted(mosaic.colours(images[0]), feature_maps.SIDE)
+        assert has(
+            feature_maps.draw(images, np.random.default_rng(0).random((2, 3, size, size)), NAMES[:2], "t"), small
+        )
+        assert has(feature_maps.draw_units(images, maps[:, 0], NAMES[:2], "title"), small)
+        shown = explanation.signed(np.random.default_rng(0).normal(size=(size, size)))
+        assert shown.pixels.shape == (128, 128, 3)
+        page = explanation.draw([explanation.Row(images[0], ["a"], [shown])], [explanation.Column("c")], "t", "")
+        assert has(page, drawn)
+        assert has(page, shown.pixels)
+        thumbnail = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        sheet = contact_sheet.draw([contact_sheet.Shown("a", "b", thumbnail, images[0])], "title")
+        assert has(sheet, drawn)
+        assert has(sheet, enlarge(thumbnail, 4))
+        assert f"the {size} x {size} pixels" in " ".join(texts(written))
+
+
+def has(picture: np.ndarray, part: np.ndarray) -> bool:
+    """Whether a picture shows a part somewhere, pixel by pixel."""
+    height, width, _ = part.shape
+    windows = np.lib.stride_tricks.sliding_window_view(picture[..., 0], part.shape[:2])
+    candidates = np.argwhere((windows[..., 0, :8] == part[0, :8, 0]).all(-1))
+    return any(np.array_equal(picture[y : y + height, x : x + width], part) for y, x in candidates)
+
+
 class TestGrid:
     CELLS = tuple(grid.Cell(np.full((40, 50, 3), 10 * n, np.uint8), ("W" * 9, "W" * 4)) for n in range(5))
 
@@ -119,9 +186,9 @@ class TestPredictions:
         framed = (picture == grid.FRAME_COLOUR).all(-1)
         assert framed.any()
         for label, image in zip(written[1::2], images, strict=True):
-            x, y = label.x, label.y - grid.FRAME - 32 * mosaic.FACTOR
-            shown = picture[y : y + 32 * mosaic.FACTOR, x : x + 32 * mosaic.FACTOR]
-            np.testing.assert_array_equal(shown, enlarge(image.transpose(1, 2, 0), mosaic.FACTOR))
+            x, y = label.x, label.y - grid.FRAME - mosaic.SIDE
+            shown = picture[y : y + mosaic.SIDE, x : x + mosaic.SIDE]
+            np.testing.assert_array_equal(shown, enlarge(image.transpose(1, 2, 0), 4))
 
     def test_one_size_however_sure_it_is(self):
         images, labels = random_images(3), np.array([2, 2, 1])
@@ -177,6 +244,21 @@ class TestFilters:
         with np.errstate(all="raise"):
             filters.draw(np.full((1, 3, 2, 2), 1e30, np.float32), "title")
         assert "norm 3.46e+30" in texts(written)
+
+    def test_the_weights_of_grey_images_are_grey(self, written):
+        weights = np.zeros((2, 1, 3, 3))
+        weights[0, 0, 0] = [-1, 0, 1]
+        first = self.colours_of_one_channel(weights)
+        assert first[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+        assert "Grey is 0. White is 1 or more, black -1 or less." in " ".join(texts(written))
+
+    def colours_of_one_channel(self, weights: np.ndarray) -> np.ndarray:
+        picture, factor = filters.draw(weights, ""), filters.SIDE // 3
+        rows, columns = (ink(picture) & (np.abs(np.diff(picture.astype(int), axis=2)).sum(2) == 0)).nonzero()
+        del columns
+        y = mosaic.heading("", "Grey is 0. White is 1 or more, black -1 or less.", picture.shape[1])[1]
+        assert y in rows
+        return picture[y : y + 3 * factor : factor, mosaic.SPACE : mosaic.SPACE + 3 * factor : factor]
 
     def test_weights_that_are_all_zero(self):
         assert (self.colours(np.zeros((2, 3, 3, 3))) == 128).all()
@@ -244,9 +326,9 @@ class TestActivationMaps:
         picture = predictions.draw(images, *arguments, maps=maps)
         np.testing.assert_array_equal(picture, predictions.draw(images, *arguments, maps=maps * 1000))
         assert texts(written)[1:5] == ["airplane", "100 %", "automobile", "> bird 100 %"]
-        side, label = 32 * mosaic.FACTOR, written[1]
+        side, label = mosaic.SIDE, written[1]
         y = label.y - grid.FRAME - side
-        bare = enlarge(images[0].transpose(1, 2, 0), mosaic.FACTOR)
+        bare = enlarge(images[0].transpose(1, 2, 0), 4)
         np.testing.assert_array_equal(picture[y : y + side, label.x : label.x + side], bare)
         x = label.x + side + mosaic.SPACE // 2
         covered = predictions.overlay(bare, maps[0] / maps[0].max())
@@ -297,6 +379,39 @@ class TestConfusionMatrix:
         edges = sorted((x - LETTER * len(text) / 2, x + LETTER * len(text) / 2) for text, x, *_ in heads)
         assert all(right < left for (_, right), (left, _) in pairwise(edges))
         assert edges[-1][1] < picture.shape[1]
+
+    @pytest.mark.parametrize("k", [21, 100, 130])
+    def test_many_classes_have_colours_alone_and_numbered_columns(self, k, written):
+        confusion = np.zeros((k, k), dtype=int)
+        confusion[np.arange(k), (np.arange(k) + 1) % k] = 5
+        names = [f"kind {label}" for label in range(k)]
+        picture = confusion_matrix.pixels(confusion.tolist(), names, "title")
+        assert max(picture.shape) < 20 * k + 200
+        rows = {label.text: label.y for label in written if not label.centred and not label.bold}
+        columns = {label.text: label.x for label in written if label.centred}
+        assert {f"{label} kind {label}" for label in range(k)} <= rows.keys()
+        assert len(columns) >= k // 3
+        for head, x in columns.items():
+            truth = (int(head) - 1) % k
+            dark = np.argwhere((picture[:, x] == matplotlib.colormaps["Blues"](1.0, bytes=True)[:3]).all(1)).ravel()
+            assert rows[f"{truth} kind {truth}"] <= dark.min() <= dark.max() < rows[f"{truth} kind {truth}"] + LINE
+        heads = sorted((x - LETTER * len(head) / 2, x + LETTER * len(head) / 2) for head, x in columns.items())
+        assert all(right < left for (_, right), (left, _) in pairwise(heads))
+        axes = confusion_matrix.draw(confusion.tolist(), names, "title").axes[0]
+        assert not axes.texts
+        assert tuple(tick.get_text() for tick in axes.get_yticklabels()) == tuple(names)
+
+    def test_hostile_names_are_drawn_as_they_are(self, recwarn):
+        """A folder's name may be a faulty formula for Matplotlib, as long as a sentence, or in letters it lacks."""
+        k = len(HOSTILE)
+        figure = confusion_matrix.draw(np.eye(k, dtype=int).tolist(), HOSTILE, "$^$")
+        assert svg.encode(figure)
+        assert png.render(figure)
+        assert png.render(learning_curves.draw({"epoch": [1], "val/acc": [0.5]}, "$^$"))
+        assert not recwarn
+        assert confusion_matrix.pixels(np.eye(k, dtype=int).tolist(), HOSTILE, "$^$").shape[1] < 1100
+        picture = predictions.draw(random_images(5), np.arange(5), np.eye(5)[[1, 0, 2, 3, 4]], HOSTILE, "title")
+        assert picture.shape[1] < 1300
 
     def test_the_darkest_cell_leaves_black_letters_legible(self):
         """A contrast of 4.5 to 1, as WCAG 2 asks of text."""

@@ -70,7 +70,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 def tiles(png: bytes) -> set[bytes]:
     """All that could be an image of a picture with eight columns: 32 x 32 of its blocks of one colour."""
-    picture, factor = pixels(png), mosaic.FACTOR
+    picture, factor = pixels(png), 4
     step, side = (picture.shape[1] - mosaic.SPACE) // 8, 32 * factor
     return {
         picture[y : y + side : factor, x : x + side : factor].tobytes()

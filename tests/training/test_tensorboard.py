@@ -135,7 +135,7 @@ class TestHParams:
             binary: {
                 "model": "MLP", "model arguments": "defaults", "optimizer": "SGD, momentum 0.9",
                 "lr": 0.02, "schedule": "Cosine", "seed": 0,
-                "task": "binary", "augmentation": "none", "parameters": 3072 * 64 + 64 + 64 + 1,
+                "task": "binary (disc against the rest)", "augmentation": "none", "parameters": 3072 * 64 + 64 + 64 + 1,
             },
             cnn: {
                 "model": "CNN", "model arguments": "defaults", "optimizer": "AdamW",

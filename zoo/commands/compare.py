@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line, printable
+from datamodules.tasks import task_title
 from zoo.commands import output
 from zoo.commands.arguments import Parser, check_choice
 from zoo.core import text_table
@@ -98,7 +99,7 @@ def _sorted(rows: list[Repetitions], column: str | None) -> list[Repetitions]:
 
 def _title(rows: Sequence[Repetitions], shown: str) -> str:
     seeds = f"; {shown} of n seeds" if any(len(row.runs) > 1 for row in rows) else ""
-    return one_line(f"{', '.join(rows[0].runs[0].data)}{seeds}")
+    return one_line(f"{rows[0].runs[0].data.describe()}{seeds}")
 
 
 def _texts(rows: Sequence[Repetitions], settings: Columns) -> Columns:
@@ -147,8 +148,9 @@ def _print_csv(tables: Sequence[Table]) -> None:
     """Print all tables as one table, whose first columns name the data and the task."""
     rows = [row for table in tables for row in table.rows]
     settings = Table(rows, [key for table in tables for key in table.keys]).settings()
-    data, task = zip(*(row.runs[0].data for row in rows), strict=True)
-    columns: dict[str, Sequence[Any]] = {"data": data, "task": task, **_texts(rows, settings)}
+    data = [row.runs[0].data for row in rows]
+    columns: dict[str, Sequence[Any]] = {"data": [one.source for one in data]}
+    columns |= {"task": [task_title(one.task, one.class_names) for one in data], **_texts(rows, settings)}
     for column in _metrics(rows):
         means = [row.mean(column) for row in rows]
         if column in FORMATS:
@@ -169,8 +171,8 @@ def _plot(path: Path, column: str, tables: Sequence[Table]) -> None:
     if len(tables) > 1:
         first, second = (table.rows[0].runs[0] for table in tables[:2])
         raise InputError(
-            f"--plot draws curves on the same data and task: {first.path} is of {', '.join(first.data)}, "
-            f"{second.path} of {', '.join(second.data)}. Name the folders of one kind, as in: "
+            f"--plot draws curves on the same data and task: {first.path} is of {first.data.describe()}, "
+            f"{second.path} of {second.data.describe()}. Name the folders of one kind, as in: "
             f"compare {shlex.quote(str(first.path.parent))} --plot FILE.png"
         )
     rows, labels = tables[0].rows, _labels(tables[0])

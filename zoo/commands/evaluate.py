@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     report_writer.check_free(out, options.overwrite)
     for name in ("cifar10_c", "cifar10_1"):
         if getattr(options, name) and first.data_title != CIFAR10.title:
-            raise InputError(f"--{name} has photographs, and {first.path} is of another data set: leave it out")
+            problem = f"is a test set of {CIFAR10.title}, and {first.path} was trained on {first.data_title}"
+            raise InputError(f"--{name} {problem}: leave it out")
     if other is not None:
         subject.check_comparable(first, other, options.stage)
 
@@ -65,11 +66,26 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--stage", default="test", help="the images, test or val; make choices on val (default: %(default)s)")
     add("--out", metavar="DIR", type=Path, help=f"a folder for the report (default: {REPORT} in the run's directory)")
     add("--overwrite", action="store_true", help="replace a report that is there already")
-    add("--data_dir", metavar="DIR", type=Path, help="of CIFAR-10 (default: the run's, CIFAR10_DIR, or data)")
+    add(
+        "--data_dir",
+        metavar="DIR",
+        type=Path,
+        help="of the data (default: the run's, CIFAR10_DIR or the like, or data)",
+    )
     cell = "images of each corruption and severity; 0 leaves them out (default: %(default)s)"
     add("--corruption_images", metavar="N", type=int, default=1000, help=cell)
-    add("--cifar10_c", metavar="DIR", type=Path, help="evaluate on CIFAR-10-C too, whose files lie there")
-    add("--cifar10_1", metavar="DIR", type=Path, help="evaluate on CIFAR-10.1 too, whose files lie there")
+    add(
+        "--cifar10_c",
+        metavar="DIR",
+        type=Path,
+        help="evaluate a model of CIFAR-10 on CIFAR-10-C too, whose files lie there",
+    )
+    add(
+        "--cifar10_1",
+        metavar="DIR",
+        type=Path,
+        help="evaluate a model of CIFAR-10 on CIFAR-10.1 too, whose files lie there",
+    )
     options = parser.parse_args(argv)
 
     check_choice("--stage", options.stage, STAGES)

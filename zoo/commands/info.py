@@ -132,7 +132,7 @@ def _argument_lines(argument: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _layer_lines(layers: list[dict[str, Any]], total: int) -> list[str]:
-    rows = [("layers", "", "output", "parameters")]
+    rows = [("layers, for CIFAR-10", "", "output", "parameters")]
     rows += [(f"  {row['name']}", row["kind"], str(tuple(row["output"])), f"{row['parameters']:,}") for row in layers]
     if (rest := total - sum(row["parameters"] for row in layers)) > 0:
         rows.append(("  outside of layers", "", "", f"{rest:,}"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-POSITIVE = 1  # of the binary task: "not airplane", as in the notebooks
+POSITIVE = 1  # of the binary task: the rest, such as "not airplane", as in the notebooks
 
 
 class ClassificationMetrics(Metric):

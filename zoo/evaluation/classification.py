@@ -42,7 +42,7 @@ class Predictions:
 
 
 def class_logits(model: Classifier, images: torch.Tensor | np.ndarray) -> np.ndarray:
-    """Return a logit for each class, float64 (n, k), of uint8 images (n, 3, 32, 32).
+    """Return a logit for each class, float64 (n, k), of uint8 images (n, c, h, w).
 
     A model of two classes has one logit z, and sigmoid(z) is the probability of class 1. The logits 0 and z have the
     same probability under softmax.

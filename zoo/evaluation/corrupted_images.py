@@ -13,7 +13,7 @@ from zoo.evaluation.corruptions import SEVERITIES
 
 SEED = 0  # of the subset and of the corruptions: the same for every model
 
-# Maps the name of a corruption and a severity to images, uint8 (n, 3, 32, 32), and their classes, int64 (n,).
+# Maps the name of a corruption and a severity to images, uint8 (n, c, h, w), and their classes, int64 (n,).
 Cell = Callable[[str, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -39,7 +39,7 @@ class Robustness(NamedTuple):
 
 
 def score(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Return the accuracy; for two classes, of one and nine parts, the mean recall of both."""
+    """Return the accuracy; for two classes, which often differ in size, the mean recall of both."""
     return balanced_accuracy(labels, predicted) if classes == 2 else float((labels == predicted).mean())
 
 

@@ -4,7 +4,7 @@ After Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to 
 https://arxiv.org/abs/1903.12261, who published a corrupted CIFAR-10 as CIFAR-10-C. The corruptions here are simpler,
 and accuracies on the two are not comparable. `zoo.evaluation.external_test_sets` reads CIFAR-10-C.
 
-On pixels x from 0 to 1, with the parameter c of the severity:
+On pixels x from 0 to 1, with the parameter c of the severity; a c in pixels grows with the side of the images:
 
 gaussian_noise  x + c N, with a normal random number N for each pixel and colour
 shot_noise      Poisson(c x) / c: the number of photons, where a white pixel has c
@@ -15,7 +15,7 @@ motion_blur     the mean along a line of c pixels, in a random direction for eac
 fog             (x + c F) / (1 + c), with clouds F of 0.5 to 1 whose amplitudes fall off as 1 / frequency^2
 brightness      x + c
 contrast        m + c (x - m), with the mean m of each image and colour
-saturation      g + c (x - g), with the grey value g of each pixel (ITU-R BT.601)
+saturation      g + c (x - g), with the grey value g of each pixel (ITU-R BT.601); for colour images alone
 pixelate        the mean over the areas of c by c larger pixels
 jpeg            JPEG compression of quality c (Pillow), chroma at half the resolution
 
@@ -32,28 +32,41 @@ from PIL import Image
 
 SEVERITIES = (1, 2, 3, 4, 5)
 GREY = (0.299, 0.587, 0.114)  # red, green, blue: ITU-R BT.601
+SIDE = 32  # pixels of the images that the parameters in pixels are for
 
 
 class Corruption(NamedTuple):
     """A kind of corruption.
 
-    `apply` maps pixels from 0 to 1, float32 (n, 3, height, width), c and a random generator to other pixels.
+    `apply` maps pixels from 0 to 1, float32 (n, c, h, w), c and a random generator to other pixels.
     """
 
     kind: str
-    parameters: tuple[float, ...]  # c of each severity
+    parameters: tuple[float, ...]  # c of each severity, for images of `SIDE` pixels
     unit: str  # of c
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+    in_pixels: bool = False  # whether c grows with the side of the images
+    needs_colour: bool = False
+
+    def parameter(self, severity: int, side: int) -> float:
+        """Return c of a severity for images of `side` pixels."""
+        c = self.parameters[severity - 1]
+        return c * side / SIDE if self.in_pixels else c
+
+
+def names_for(channels: int) -> list[str]:
+    """Return the names of the corruptions that images of so many channels can have."""
+    return [name for name, corruption in CORRUPTIONS.items() if channels == 3 or not corruption.needs_colour]
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
-    """Return images, uint8 (n, 3, height, width), under one of `CORRUPTIONS` at severity 1 to 5.
+    """Return images, uint8 (n, c, h, w), under one of `CORRUPTIONS` at severity 1 to 5.
 
     The seed, the images, the name and the severity decide every pixel.
     """
     corruption = CORRUPTIONS[name]
     rng = np.random.default_rng([seed, severity, zlib.crc32(name.encode())])
-    pixels = corruption.apply(images.astype(np.float32) / 255, corruption.parameters[severity - 1], rng)
+    pixels = corruption.apply(images.astype(np.float32) / 255, corruption.parameter(severity, images.shape[-1]), rng)
     return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
 
 
@@ -146,7 +159,8 @@ def _saturation(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray
 
 def _pixelate(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
     def coarser(image: Image.Image) -> Image.Image:
-        return image.resize((int(c), int(c)), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
+        side = max(1, round(c))
+        return image.resize((side, side), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
 
     return _each(x, coarser)
 
@@ -161,23 +175,28 @@ def _jpeg(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _each(x: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Return pixels (n, 3, height, width) after Pillow has changed each image."""
+    """Return pixels (n, c, h, w) after Pillow has changed each image."""
     pixels = (x * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
-    return changed.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    given = pixels[..., 0] if x.shape[1] == 1 else pixels  # Pillow's grey images have no axis for the channel
+    changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in given])
+    return changed.reshape(pixels.shape).transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 
 CORRUPTIONS = {
     "gaussian_noise": Corruption("noise", (0.04, 0.06, 0.08, 0.10, 0.13), "standard deviation", _gaussian_noise),
     "shot_noise": Corruption("noise", (500, 250, 120, 80, 50), "photons of a white pixel", _shot_noise),
     "impulse_noise": Corruption("noise", (0.01, 0.02, 0.03, 0.05, 0.08), "share of the pixels", _impulse_noise),
-    "defocus_blur": Corruption("blur", (0.7, 1.0, 1.3, 1.6, 2.0), "radius in pixels", _defocus_blur),
-    "gaussian_blur": Corruption("blur", (0.4, 0.6, 0.8, 1.0, 1.3), "standard deviation in pixels", _gaussian_blur),
-    "motion_blur": Corruption("blur", (2, 3, 4, 5, 7), "length in pixels", _motion_blur),
+    "defocus_blur": Corruption("blur", (0.7, 1.0, 1.3, 1.6, 2.0), "radius in pixels", _defocus_blur, in_pixels=True),
+    "gaussian_blur": Corruption(
+        "blur", (0.4, 0.6, 0.8, 1.0, 1.3), "standard deviation in pixels", _gaussian_blur, in_pixels=True
+    ),
+    "motion_blur": Corruption("blur", (2, 3, 4, 5, 7), "length in pixels", _motion_blur, in_pixels=True),
     "fog": Corruption("weather and light", (0.2, 0.5, 0.75, 1.0, 1.5), "amount", _fog),
     "brightness": Corruption("weather and light", (0.05, 0.1, 0.15, 0.2, 0.3), "added", _brightness),
     "contrast": Corruption("weather and light", (0.75, 0.5, 0.4, 0.3, 0.15), "factor", _contrast),
-    "saturation": Corruption("weather and light", (0.75, 0.5, 0.3, 0.15, 0.0), "factor", _saturation),
-    "pixelate": Corruption("storage", (28, 24, 20, 16, 12), "pixels a side", _pixelate),
+    "saturation": Corruption(
+        "weather and light", (0.75, 0.5, 0.3, 0.15, 0.0), "factor", _saturation, needs_colour=True
+    ),
+    "pixelate": Corruption("storage", (28, 24, 20, 16, 12), "pixels a side", _pixelate, in_pixels=True),
     "jpeg": Corruption("storage", (80, 60, 40, 25, 15), "quality", _jpeg),
 }

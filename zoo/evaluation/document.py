@@ -44,6 +44,7 @@ class Table(NamedTuple):
     columns: Mapping[str, str]  # format by name
     rows: Mapping[str, Sequence[Value]]  # a value for each column, by name
     caption: str = ""
+    for_programs: bool = False  # whether only JSON has the table, which is too large for a page
 
 
 class Plot(NamedTuple):
@@ -60,7 +61,7 @@ class Plot(NamedTuple):
 class Tile(NamedTuple):
     """An image with facts about it, by their names for programs."""
 
-    pixels: np.ndarray  # uint8 (32, 32, 3)
+    pixels: np.ndarray  # uint8 (height, width, 3)
     facts: Mapping[str, Fact]
 
 

@@ -28,7 +28,7 @@ class Latency(NamedTuple):
 
 
 def measure(model: Classifier, images: np.ndarray) -> Latency:
-    """Measure a model, normalization included, on images, uint8 (n, 3, 32, 32), once they are on its device."""
+    """Measure a model, normalization included, on images, uint8 (n, c, h, w), once they are on its device."""
     many = torch.from_numpy(images[np.arange(inference.BATCH_SIZE) % len(images)]).to(model.device)
     with inference.evaluating(model), torch.inference_mode():
         batch, single = _median_seconds("batch", model, many), _median_seconds("single", model, many[:1])

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 from zoo.core.markup import code_block, escaped
 from zoo.evaluation.document import Block, Facts, Gallery, Listing, Plot, Report, Table, Text, shown
 from zoo.plots import png
-from zoo.plots.mosaic import enlarge
+from zoo.plots.mosaic import fitted
 
 FOLDER = "pictures"
-FACTOR = 3  # tiles are enlarged here, because a viewer would blur them
+SIDE = 96  # pixels of a tile: it is enlarged here, because a viewer would blur it
 
 
 def write(report: Report) -> str:
     highlights = [f"- {escaped(fact.label)}: **{escaped(fact.shown())}**" for fact in report.highlights]
     paragraphs = [f"# {escaped(report.title)}", escaped(report.subtitle), "\n".join(highlights)]
     for section in report.sections:
-        paragraphs += [f"## {escaped(section.title)}", *map(_block, section.blocks)]
+        paragraphs += [f"## {escaped(section.title)}", *filter(None, map(_block, section.blocks))]
     return "\n\n".join(paragraphs) + "\n"
 
 
@@ -27,7 +27,7 @@ def image_files(report: Report) -> Iterator[tuple[str, bytes]]:
                 yield f"{key}.{suffix}", content
             case Gallery(key, tiles):
                 for number, tile in enumerate(tiles, start=1):
-                    yield _tile_name(key, number), png.encode(enlarge(tile.pixels, FACTOR))
+                    yield _tile_name(key, number), png.encode(fitted(tile.pixels, SIDE))
 
 
 def _block(block: Block) -> str:
@@ -36,6 +36,8 @@ def _block(block: Block) -> str:
             return escaped(text) + (f" (<{source}>)" if source else "")
         case Facts(facts):
             return _table(["", "", ""], [map(escaped, (f.label, f.shown(), f.note)) for f in facts.values()])
+        case Table(for_programs=True):
+            return ""
         case Table(_, head, columns, rows, caption):
             lines = [
                 [name, *(shown(value, pattern) for value, pattern in zip(row, columns.values(), strict=True))]

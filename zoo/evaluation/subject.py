@@ -1,7 +1,7 @@
 """What is evaluated: a trained model, the images, and its predictions on them."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import ImageDataset
 from zoo.core.classifier import count_parameters
 from zoo.evaluation.classification import Predictions, class_logits
+from zoo.runs import data_modules
 from zoo.trained.inference import BATCH_SIZE
 from zoo.trained.trained_model import Trained
 
@@ -22,7 +23,7 @@ Stage = Literal["test", "val"]
 class Images(NamedTuple):
     """Images of a data set."""
 
-    pixels: np.ndarray  # uint8 (n, 3, 32, 32)
+    pixels: np.ndarray  # uint8 (n, c, h, w)
     labels: np.ndarray  # int64 (n,)
     indices: np.ndarray  # the positions in the split, int64 (n,)
 
@@ -79,17 +80,25 @@ def predict(trained: Trained, images: Images) -> Predictions:
 
 
 def check_comparable(first: Trained, second: Trained, stage: Stage) -> None:
-    """Raise InputError if two models were trained for different tasks, or the second on the images of the first."""
-    same = ["class_path", "source", "labels", "image_size", "task", "one_class"]
-    if stage == "val":  # both must have held out the same images
-        same += ["val_size"] + ["train_size"] * (first.config["data"].get("source") == SYNTHETIC.name)
-    for name in same:
-        one, other = (trained.config["data"].get(name) for trained in (first, second))
-        if one != other:
+    """Raise InputError if two models are of other data or tasks, or the second was trained on images of the first."""
+    ours, theirs = (_data_of(trained, stage) for trained in (first, second))
+    for name in ours | theirs:
+        if ours.get(name) != theirs.get(name):
             raise InputError(
-                f"--against {second.path} has data.{name} {other}, and {first.path} {one}: "
+                f"--against {second.path} has {name} {theirs.get(name)}, and {first.path} {ours.get(name)}: "
                 "two models are compared on the same images, which neither was trained on"
             )
+
+
+def _data_of(trained: Trained, stage: Stage) -> dict[str, Any]:
+    """Return, by name, what tells on which images and classes a model can be evaluated."""
+    data = trained.config["data"]
+    names = ["class_path", *data_modules.arguments_of_data(data_modules.find(data)), "task"]
+    if stage == "val":  # both models must have held out the same images
+        names += ["val_size"] + ["train_size"] * (data.get("source") == SYNTHETIC.name)
+    shape = " x ".join(map(str, trained.model.image_shape))
+    told = {f"data.{name}": data.get(name) for name in names}
+    return told | {"classes": ", ".join(trained.class_names), "images of": shape}
 
 
 def _images(dataset: ImageDataset) -> Images:

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from datamodules.errors import InputError, one_line
+from datamodules.tasks import task_title
 from zoo.catalogue import registry
 from zoo.catalogue.registry import DISTRIBUTION
 from zoo.core import about
@@ -89,10 +90,11 @@ def text(trained: Trained, file: File) -> str:
 
 def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that the template shows."""
-    kind, data = type(trained.model), f"{trained.data_title}, {trained.config['data']['task']}"
+    kind, task = type(trained.model), task_title(trained.config["data"]["task"], trained.class_names)
+    data, shape = f"{trained.data_title}, {task}", trained.model.image_shape
     metrics: dict[str, float | None] = {}
     if facts:
-        data = "{train:,} images of {source}, {task}".format(**facts["data"])
+        data = "{train:,} images of {source}, {task}".format(**facts["data"] | {"task": task})
         metrics = {name: facts.get(key) for key, name in METRICS.items()}
         metrics |= {f"accuracy on {name}": value for name, value in facts["test/acc_per_class"].items()}
     run, config = run_directory.home(trained.path), None
@@ -107,11 +109,16 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         "arguments": [f"{name}={value!r}" for name, value in trained.config["model"]["init_args"].items()],
         "parameters": count_parameters(trained.model),
         "classes": list(trained.class_names),
+        "shape": shape,
+        "size": f"{shape[1]} x {shape[2]}",
+        "kind": "gray" if shape[0] == 1 else "color",
+        "channels": "gray" if shape[0] == 1 else "red, green, blue",
         "epochs": trained.epochs,
         "file": file,
         "source": inspect.getsource(file.probabilities).strip(),
         "project": DISTRIBUTION,
         "data": data,
+        "task": task,
         "config": config,
         "earlier": sorted(path.name for path in run.glob("config_*_epochs.yaml")),
         "facts": facts,

@@ -28,7 +28,7 @@ class Checked(NamedTuple):
 
 
 class Images(NamedTuple):
-    pixels: np.ndarray  # uint8 (n, 3, 32, 32), n the sum of `BATCH_SIZES`
+    pixels: np.ndarray  # uint8 (n, c, h, w), n the sum of `BATCH_SIZES`
     description: str  # for the model card
 
 

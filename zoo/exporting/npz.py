@@ -37,7 +37,7 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
 
 
 def probabilities(path: str, images: np.ndarray) -> np.ndarray:
-    """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32)."""
+    """Return the probabilities, float32 (n, K), of uint8 images (n, c, h, w)."""
     activations = {
         "Identity": lambda z: z,
         "ReLU": lambda z: np.maximum(z, 0),

@@ -25,7 +25,7 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
 
 
 def probabilities(path: str, images: np.ndarray) -> np.ndarray:
-    """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32)."""
+    """Return the probabilities, float32 (n, K), of uint8 images (n, c, h, w)."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

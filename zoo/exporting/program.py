@@ -33,7 +33,7 @@ class Program(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the probabilities of the classes, float32 (n, K), of uint8 images (n, 3, 32, 32)."""
+        """Return the probabilities of the classes, float32 (n, K), of uint8 images (n, c, h, w)."""
         return self._to_probabilities(self.network(images)).float()
 
 

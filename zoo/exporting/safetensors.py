@@ -17,7 +17,7 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
 
 
 def probabilities(path: str, images: np.ndarray, net: str | None = None) -> np.ndarray:
-    """Return the probabilities, float32 (n, K), of uint8 images (n, 3, 32, 32).
+    """Return the probabilities, float32 (n, K), of uint8 images (n, c, h, w).
 
     `net` is the network of a model `Wrapped`, such as "my_module.MyNet": a file must not choose code.
     """

@@ -3,7 +3,7 @@
 Three methods, computed by captum, which the functions import themselves because that takes a moment:
 
 - Saliency (Simonyan et al. 2013, "Deep Inside Convolutional Networks", https://arxiv.org/abs/1312.6034): the absolute
-  slope of the logit with respect to the pixel; the largest of its three colours.
+  slope of the logit with respect to the pixel; the largest of its colours.
 
       map = max over colours c of |d logit / d x_c|
 
@@ -33,17 +33,17 @@ from zoo.interpretation.class_activation import score
 from zoo.trained.inference import evaluating
 
 STEPS = 64  # of the integral, by Gauss-Legendre quadrature
-SIDE, STRIDE = 8, 4  # in pixels: side of a covered square, and distance to the next square
+SQUARE = 1 / 4  # side of a covered square, as a share of the image's; half of it is the distance to the next square
 COVERED_AT_ONCE = 64  # squares of an image
 
-Explanation = Callable[[Tensor, Tensor], Tensor]  # from float pixels (n, 3, 32, 32) and classes (n,)
+Explanation = Callable[[Tensor, Tensor], Tensor]  # from float pixels (n, c, h, w) and classes (n,)
 
 
 def saliency(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
-    """Return saliency maps, on the CPU, of images, uint8 (n, 3, 32, 32), for a class of each, int64 (n,).
+    """Return saliency maps, on the CPU, of images, uint8 (n, c, h, w), for a class of each, int64 (n,).
 
     Returns:
-        float32 (n, 32, 32), at least 0, in units of the logit per step of a pixel's 0 to 255.
+        float32 (n, h, w), at least 0, in units of the logit per step of a pixel's 0 to 255.
 
     Raises:
         InputError: if the model cannot be differentiated with respect to its pixels.
@@ -63,7 +63,7 @@ def integrated_gradients(model: Classifier, images: Tensor, classes: Tensor) -> 
     """Return maps of integrated gradients; arguments and errors as in `saliency`.
 
     Returns:
-        float32 (n, 32, 32), in units of the logit: positive for the class, negative against it. Up to the error of
+        float32 (n, h, w), in units of the logit: positive for the class, negative against it. Up to the error of
         `STEPS` steps, they add up to the logit of the image minus that of the baseline.
     """
     from captum.attr import IntegratedGradients
@@ -82,14 +82,17 @@ def occlusion(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
     """Return maps of occlusion, in the units of `integrated_gradients`; arguments as in `saliency`."""
     from captum.attr import Occlusion
 
+    side = square_side(model)
+    stride = max(1, side // 2)
+
     def class_logit(batch: Tensor, labels: Tensor) -> Tensor:
         return score(model, model(batch.to(torch.uint8)), labels)  # every model takes bytes
 
     def explain(image: Tensor, label: Tensor) -> Tensor:
         maps = Occlusion(class_logit).attribute(
             image,
-            sliding_window_shapes=(model.channels, SIDE, SIDE),
-            strides=(model.channels, STRIDE, STRIDE),
+            sliding_window_shapes=(model.channels, side, side),
+            strides=(model.channels, stride, stride),
             baselines=baseline(model),
             additional_forward_args=(label,),
             perturbations_per_eval=COVERED_AT_ONCE,
@@ -98,6 +101,11 @@ def occlusion(model: Classifier, images: Tensor, classes: Tensor) -> Tensor:
 
     with torch.no_grad():
         return _each("occlusion", explain, model, images, classes)
+
+
+def square_side(model: Classifier) -> int:
+    """Return the side of the squares that occlusion covers, in pixels: 8 for images of 32 x 32."""
+    return max(1, round(model.image_size * SQUARE))
 
 
 def baseline(model: Classifier) -> Tensor:

@@ -20,7 +20,7 @@ from zoo.trained.inference import evaluating
 
 
 def maps(model: Classifier, images: Tensor, classes: Tensor, layer: str | None = None) -> Tensor:
-    """Return class-activation maps, on the CPU, of images, uint8 (n, 3, 32, 32), for a class of each, int64 (n,).
+    """Return class-activation maps, on the CPU, of images, uint8 (n, c, h, w), for a class of each, int64 (n,).
 
     `layer` is a convolution or a layer that follows one; None takes the last convolution.
 

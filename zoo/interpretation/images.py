@@ -19,7 +19,7 @@ class Chosen(NamedTuple):
     """Images to explain."""
 
     names: Sequence[str]
-    images: Tensor  # uint8 (n, 3, 32, 32)
+    images: Tensor  # uint8 (n, c, h, w)
     labels: Tensor | None = None  # the true classes, int64 (n,), if they are known
 
 

@@ -33,7 +33,7 @@ def check(model: Classifier, name: str) -> None:
 
 
 def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str]) -> dict[str, Tensor]:
-    """Return the outputs of the layers `wanted` in evaluation mode, by name, of images, uint8 (n, 3, 32, 32).
+    """Return the outputs of the layers `wanted` in evaluation mode, by name, of images, uint8 (n, c, h, w).
 
     A convolution's output is float32 (n, channels, height, width), a dense layer's (n, units), on the CPU.
     """
@@ -48,7 +48,7 @@ def outputs(model: Classifier, images: Tensor | np.ndarray, wanted: Sequence[str
 
 
 def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
-    """Return the inputs of the last layer with weights, float32 (n, features) on the CPU, of uint8 (n, 3, 32, 32).
+    """Return the inputs of the last layer with weights, float32 (n, features) on the CPU, of uint8 (n, c, h, w).
 
     They are the network's representation of an image before it decides on a class. The features of a network with a
     single layer are the normalized pixels.
@@ -62,10 +62,10 @@ def features(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
 
 
 def first_weights(model: Classifier) -> Tensor | None:
-    """Return the first layer's weights as colour images, float32 (units, 3, height, width).
+    """Return the first layer's weights as images with the channels of the data, float32 (units, c, height, width).
 
-    They are the kernels of a convolution, or the weights of a dense layer for each pixel and colour, 32 x 32. None if
-    the first layer with weights is of another kind.
+    They are the kernels of a convolution, or the weights of a dense layer for each pixel and channel. None if the first
+    layer with weights is of another kind.
     """
     module = model.torch_module()
     for name in names(model):

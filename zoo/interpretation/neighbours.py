@@ -34,7 +34,7 @@ class Neighbours(NamedTuple):
 
 
 def nearest(model: Classifier, images: Tensor, directions: np.ndarray, k: int) -> Neighbours:
-    """Return the k training images that are nearest to each image, uint8 (n, 3, 32, 32).
+    """Return the k training images that are nearest to each image, uint8 (n, c, h, w).
 
     `directions` is the result of the function `directions` for the training images.
     """
@@ -46,7 +46,7 @@ def nearest(model: Classifier, images: Tensor, directions: np.ndarray, k: int) -
 
 
 def directions(model: Classifier, training: Tensor, cache: Path) -> np.ndarray:
-    """Return the features of training images, uint8 (n, 3, 32, 32), scaled to length 1, float16 (n, features).
+    """Return the features of training images, uint8 (n, c, h, w), scaled to length 1, float16 (n, features).
 
     The file `cache` is used as long as the weights, the code and the images are the same. Features that are larger than
     the images are not cached. An unreadable file is replaced; a file that cannot be written is left out.

@@ -14,7 +14,7 @@ from zoo.interpretation import attribution, class_activation, layer_outputs, nei
 from zoo.interpretation.images import Classified
 from zoo.plots import explanation, feature_maps, filters
 from zoo.plots.explanation import AMOUNT, SIGNED, Cell, Column, Row
-from zoo.plots.mosaic import enlarge
+from zoo.plots.mosaic import boxed, colours, fitted
 from zoo.plots.predictions import overlay
 from zoo.trained.trained_model import Trained
 
@@ -30,7 +30,7 @@ def misfit(model: Classifier, method: str, layer: str | None) -> str | None:
         elif method in ("saliency", "integrated_gradients"):
             pixels.check(model, image)
         elif method == "filters" and layer_outputs.first_weights(model) is None:
-            return f"the first layer of {type(model).__name__} does not see red, green and blue pixels"
+            return f"the first layer of {type(model).__name__} does not see the pixels of an image"
         elif method in ("features", "neighbours"):
             layer_outputs.with_weights(model)
     except InputError as error:
@@ -63,13 +63,14 @@ def _column(model: Classifier, classified: Classified, method: str, layer: str |
         maps = class_activation.maps(model, classified.images, classified.classes, layer).numpy()
         column = Column("class activation", layer or layer_outputs.last_convolution(model) or "", AMOUNT)
         return column, [*map(_laid_over, classified.images.numpy(), maps)]
+    square = attribution.square_side(model)
     column, explain, draw = {
         "saliency": (Column("saliency", "|gradient|", AMOUNT), attribution.saliency, explanation.amount),
         "integrated_gradients": (
             Column("integrated", "gradients", SIGNED), attribution.integrated_gradients, explanation.signed,
         ),
         "occlusion": (
-            Column("occlusion", f"of {attribution.SIDE} x {attribution.SIDE}", SIGNED),
+            Column("occlusion", f"of {square} x {square}", SIGNED),
             attribution.occlusion, explanation.signed,
         ),
     }[method]  # fmt: skip
@@ -77,10 +78,10 @@ def _column(model: Classifier, classified: Classified, method: str, layer: str |
 
 
 def _laid_over(image: np.ndarray, values: np.ndarray) -> Cell:
-    """Draw a class-activation map (h, w) over its image (3, 32, 32)."""
+    """Draw a class-activation map (height, width) over its image (c, h, w)."""
     highest = float(values.max())
-    pixels = overlay(enlarge(image.transpose(1, 2, 0)), values / (highest or 1))
-    return Cell(pixels, f"0 to {highest:.2g}" if highest else "0 everywhere")
+    pixels = overlay(fitted(colours(image)), values / (highest or 1))
+    return Cell(boxed(pixels), f"0 to {highest:.2g}" if highest else "0 everywhere")
 
 
 def _facts(trained: Trained, classified: Classified) -> list[tuple[np.ndarray, list[str]]]:
@@ -157,7 +158,7 @@ def nearest(trained: Trained, classified: Classified, training: ImageDataset, ca
     for known, positions, similarities in zip(_facts(trained, classified), *nearest_images, strict=True):
         near = [
             Cell(
-                enlarge(training.images[position].numpy()),
+                boxed(colours(training.images[position].permute(2, 0, 1).numpy())),
                 f"{trained.class_names[training.labels[position]]} {similarity:.2f}",
             )
             for position, similarity in zip(positions, similarities, strict=True)

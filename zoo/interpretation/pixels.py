@@ -14,7 +14,7 @@ def check(model: Classifier, images: Tensor) -> None:
     """Raise InputError unless the logits for floating-point pixels are those for bytes, and can be differentiated.
 
     A model of another package may accept bytes only, or expect floating-point pixels from 0 to 1. One image, uint8
-    (n, 3, 32, 32), is enough.
+    (n, c, h, w), is enough.
     """
     name = type(model).__name__
     try:

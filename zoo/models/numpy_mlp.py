@@ -64,8 +64,8 @@ class NumPyMLP(NumPyClassifier):
                 raise InputError(f"--model.{name}={strength} would reward large weights: give a number of at least 0")
         if loss == "notebook_cross_entropy" and self.num_outputs > 1:
             raise InputError(
-                "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): for ten classes the "
-                "notebooks' gradient is the one of cross_entropy"
+                "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): for more classes "
+                "the notebooks' gradient is the one of cross_entropy"
             )
         if pixels == "unit":
             self.keep_normalization(mean=[0.0] * channels, std=[1.0] * channels)

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from zoo.plots.mosaic import FACTOR, LETTER, LINE, SPACE, Label, blank, enlarge, heading, shorten, write
+from zoo.plots.mosaic import LETTER, LINE, SIDE, SPACE, Label, blank, boxed, colours, heading, shorten, write
 
-SIDE = 32 * FACTOR
 LETTERS = 32  # the most letters in a line about an image
 BAR = 8  # pixels: the height of a scale
 # Both scales get brighter from one end to the other, so that they work in print and for the colour-blind.
@@ -34,7 +33,7 @@ class Cell(NamedTuple):
 class Row(NamedTuple):
     """An image and its explanations."""
 
-    image: np.ndarray  # uint8 (3, 32, 32)
+    image: np.ndarray  # uint8 (channels, height, width)
     lines: Sequence[str]  # facts about the image, at most nine; the first line is its name
     cells: Sequence[Cell]  # one for each column
 
@@ -57,7 +56,7 @@ def draw(rows: Sequence[Row], columns: Sequence[Column], title: str, explanation
         labels += _head(canvas, column, left + number * (SIDE + SPACE), top)
     for number, row in enumerate(rows):
         y = first + number * step
-        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = enlarge(row.image.transpose(1, 2, 0))
+        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = boxed(colours(row.image))
         for line, words in enumerate(row.lines):
             labels.append(Label(shorten(words, text), 2 * SPACE + SIDE, y + line * LINE, bold=line == 0))
         for place, cell in enumerate(row.cells):
@@ -88,15 +87,15 @@ def _head(canvas: np.ndarray, column: Column, x: int, y: int) -> list[Label]:
 
 
 def amount(values: np.ndarray) -> Cell:
-    """Draw a map of non-negative values, (32, 32)."""
+    """Draw a map of non-negative values, (height, width)."""
     end = _end(values)
-    return Cell(enlarge(_colours(AMOUNT, values / end)), f"0 to {end:.2g}" if values.any() else "0 everywhere")
+    return Cell(boxed(_colours(AMOUNT, values / end)), f"0 to {end:.2g}" if values.any() else "0 everywhere")
 
 
 def signed(values: np.ndarray) -> Cell:
-    """Draw a map of positive values (for a class) and negative values (against it), (32, 32)."""
+    """Draw a map of positive values (for a class) and negative values (against it), (height, width)."""
     end = _end(values)
-    pixels = enlarge(_colours(SIGNED, (values / end + 1) / 2))
+    pixels = boxed(_colours(SIGNED, (values / end + 1) / 2))
     return Cell(pixels, f"±{end:.2g}" if values.any() else "0 everywhere")
 
 

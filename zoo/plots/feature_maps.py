@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 
-from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, enlarge, heading, write
+from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, boxed, colours, fitted, heading, short_names, write
 
 CHANNELS, UNITS = 16, 160  # the most that are drawn
 SIDE = 64  # pixels of an image and, about, of a map
@@ -17,12 +17,12 @@ LEAST = 400  # pixels: the smallest width, for the heading
 def draw(images: np.ndarray, maps: np.ndarray, names: Sequence[str], title: str, explanation: str = "") -> np.ndarray:
     """Draw a row for each image: the image above its name, and a map for each channel on the channel's own scale.
 
-    The images are uint8 (n, 3, 32, 32), the maps float (n, channels, height, width), the result uint8 (h, w, 3).
+    The images are uint8 (n, c, h, w), the maps float (n, channels, height, width), the result uint8 (h, w, 3).
     """
     shown = maps[:, :CHANNELS]
     low, high = (extreme((0, 2, 3), keepdims=True) for extreme in (shown.min, shown.max))
-    factor = max(1, SIDE // max(shown.shape[2:]))
-    larger = _colours(shown, low, high).repeat(factor, axis=2).repeat(factor, axis=3)  # (n, channels, h, w, 3)
+    coloured = _colours(shown, low, high)  # (n, channels, h, w, 3)
+    larger = np.array([[fitted(one, SIDE) for one in of_image] for of_image in coloured])
     spaced = np.pad(larger, ((0, 0), (0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
     step, middle = spaced.shape[3], larger.shape[3] // 2
     heads = [(str(channel), channel * step + middle) for channel in range(shown.shape[1])]
@@ -45,7 +45,7 @@ def draw_units(
     """
     shown = values[:, :UNITS]
     count = shown.shape[1]
-    units = units or [str(number) for number in range(count)]
+    units = short_names(units) or [str(number) for number in range(count)]
     low, high = shown.min(), shown.max()
     broad = min(max(WIDTH // count, NARROW), BROAD)
     every = -(-LETTER * (1 + max(map(len, units))) // broad)  # units from one name to the next
@@ -74,6 +74,7 @@ def _rows(
     `heads` are texts above the strips, with their middles in pixels from the left of the strip.
     """
     _, height, width, _ = strips.shape
+    names = short_names(names)
     left = max(SIDE, LETTER * max(map(len, names))) + 2 * SPACE
     canvas_width = max(LEAST, left + width + SPACE)
     labels, head = heading(title, explanation, canvas_width)
@@ -82,7 +83,7 @@ def _rows(
     canvas = blank(head + LINE + len(images) * step, canvas_width)
     for row, (image, strip, name) in enumerate(zip(images, strips, names, strict=True)):
         y = head + LINE + row * step
-        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = enlarge(image.transpose(1, 2, 0), SIDE // image.shape[-1])
+        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = boxed(colours(image), SIDE)
         canvas[y : y + height, left : left + width] = strip
         labels.append(Label(name, SPACE, y + SIDE))
     return write(canvas, labels)

@@ -6,6 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from zoo.plots.literal import literal
+
 # Colours of Okabe and Ito, which the colour-blind can tell apart, and a line style each for print.
 STYLES: dict[str, dict[str, Any]] = {
     "train": {"color": "#0072B2", "linestyle": "--"},
@@ -18,7 +20,7 @@ def draw(history: Mapping[str, Sequence[float]], title: str) -> Figure:
     figure = Figure(figsize=(8, 3.2))
     # A constrained layout would draw everything twice.
     figure.subplots_adjust(left=0.08, right=0.99, bottom=0.15, top=0.9, wspace=0.22)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(literal(title), fontsize=10)
     for position, (name, label) in enumerate((("loss", "cross-entropy"), ("acc", "accuracy")), start=1):
         axes = figure.add_subplot(1, 2, position)
         for stage, style in STYLES.items():

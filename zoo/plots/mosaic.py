@@ -1,4 +1,4 @@
-"""Images and labels on a canvas of pixels; each pixel of an image becomes a block of whole pixels.
+"""Images and labels on a canvas of pixels; each pixel of a small image becomes a block of whole pixels.
 
 Pillow writes the labels: forty take 3 ms, and 100 ms with matplotlib, which matters during training.
 """
@@ -13,11 +13,12 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont  # comes with matplotlib
 
-FACTOR = 4  # pixels a side for each pixel of an image
+SIDE = 128  # pixels: the most of an image, and about those of a small one
 SPACE = 8  # pixels around a heading, and between images
 LETTER, LINE = 7, 16  # pixels: the width of a letter, and the height of a line
 ASCENT = 12  # pixels from the top of a line to the baseline
 FONT_SIZE = 12  # makes a letter `LETTER` pixels wide
+LONGEST_NAME = 24  # letters of a class or an image
 
 
 class Label(NamedTuple):
@@ -35,9 +36,34 @@ def blank(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 255, dtype=np.uint8)
 
 
-def enlarge(image: np.ndarray, factor: int = FACTOR) -> np.ndarray:
+def colours(image: np.ndarray) -> np.ndarray:
+    """Return an image of one channel or three, (channels, h, w), as red, green and blue, (h, w, 3)."""
+    return np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3))
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
     """Return an image (h, w, 3) with each pixel as a block of `factor` times `factor`."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def fitted(image: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """Return an image, uint8 (h, w, 3), enlarged by a whole factor to at most `side` pixels, or shrunk to `side`."""
+    height, width, _ = image.shape
+    longest = max(height, width)
+    if longest <= side:
+        return enlarge(image, side // longest)
+    size = [max(1, round(length * side / longest)) for length in (width, height)]
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+def boxed(image: np.ndarray, side: int = SIDE, background: int = 255) -> np.ndarray:
+    """Return an image, `fitted`, in the middle of a square of `side` pixels in a shade of grey."""
+    inner = fitted(image, side)
+    height, width, _ = inner.shape
+    box = np.full((side, side, 3), background, dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    box[top : top + height, left : left + width] = inner
+    return box
 
 
 def shorten(text: str, width: int) -> str:
@@ -47,6 +73,11 @@ def shorten(text: str, width: int) -> str:
         return text
     end = letters // 2
     return f"{text[: letters - 1 - end]}…{text[-end:]}"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return names that leave room for several in a row; a folder's name, and so a class's, may be a sentence."""
+    return [shorten(name, LONGEST_NAME * LETTER) for name in names]
 
 
 def heading(title: str, explanation: str, width: int) -> tuple[list[Label], int]:

@@ -1,6 +1,7 @@
 """Encode pixels and figures as PNG files."""
 
 import io
+import warnings
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ def encode(pixels: np.ndarray, smallest: bool = True) -> bytes:
 def render(figure: Figure, dpi: int = 120) -> bytes:
     """Return a figure as a PNG file of 256 colours, which has a third of the bytes."""
     drawn, content = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of letters that the font lacks
+        figure.savefig(drawn, format="png", dpi=dpi)
     Image.open(drawn).convert("RGB").quantize(256).save(content, "PNG", optimize=True)
     return content.getvalue()

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 
 from zoo.plots import grid
-from zoo.plots.mosaic import SPACE, blank, enlarge
+from zoo.plots.mosaic import SPACE, blank, colours, fitted, short_names
 
 STRENGTH = 0.8  # opacity of the colour at the maximum of a map
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as the eye weighs them (ITU-R BT.601)
@@ -24,7 +24,7 @@ def draw(
     """Draw images above their classes and the highest probability; a wrong prediction is named and has a frame.
 
     Args:
-        images: uint8 (n, 3, 32, 32), at least one.
+        images: uint8 (n, channels, height, width), at least one.
         labels: the true classes, (n,).
         probabilities: (n, k).
         class_names: k names.
@@ -32,17 +32,17 @@ def draw(
         explanation: the lines below the title.
         maps: class-activation maps, float (n, height, width), at least 0, to draw beside the images.
     """
-    cells = []
+    cells, names = [], short_names(class_names)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        pixels = enlarge(image.transpose(1, 2, 0))
+        pixels = fitted(colours(image))
         if maps is not None:
             pixels = _beside(pixels, maps[number])
         predicted = int(probabilities[number].argmax())
         is_wrong = predicted != label
-        caption = f"> {class_names[predicted]} " if is_wrong else ""
+        caption = f"> {names[predicted]} " if is_wrong else ""
         caption += f"{100 * probabilities[number, predicted]:.0f} %"
-        cells.append(grid.Cell(pixels, (class_names[label], caption), stands_out=is_wrong))
-    longest = max(len(f"> {name} 100 %") for name in class_names)
+        cells.append(grid.Cell(pixels, (names[label], caption), stands_out=is_wrong))
+    longest = max(len(f"> {name} 100 %") for name in names)
     return grid.draw(cells, title, explanation, columns=8 if maps is None else 4, letters=longest)
 
 
@@ -50,8 +50,8 @@ def draw_labelled(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], title: str, explanation: str = ""
 ) -> np.ndarray:
     """Draw images above their classes; arguments and result as of `draw`."""
-    pairs = zip(images, labels, strict=True)
-    cells = [grid.Cell(enlarge(image.transpose(1, 2, 0)), (class_names[label],)) for image, label in pairs]
+    pairs, names = zip(images, labels, strict=True), short_names(class_names)
+    cells = [grid.Cell(fitted(colours(image)), (names[label],)) for image, label in pairs]
     return grid.draw(cells, title, explanation)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from zoo.plots.literal import literal
+
 # Colours of Okabe and Ito, which the colour-blind can tell apart, without the yellow, which is too pale on white. The
 # line style changes when all colours are used.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -26,8 +28,8 @@ class Curve(NamedTuple):
 
 def draw(curves: Sequence[Curve], metric: str, title: str) -> Figure:
     """Draw the mean over the seeds of each of at most `len(STYLES)` curves, and their range as a band."""
-    # Matplotlib leaves labels that begin with an underscore out of the legend, and reads dollars as mathematics.
-    labels = [fill(curve.label, 48).replace("$", r"\$") for curve in curves]
+    # Matplotlib leaves labels that begin with an underscore out of the legend.
+    labels = [literal(fill(curve.label, 48)) for curve in curves]
     labels = [f"\u200b{label}" if label.startswith("_") else label for label in labels]
     lines = [line for label in labels for line in label.splitlines()]
     # The size in inches leaves room for the legend beside the axes.
@@ -41,7 +43,7 @@ def draw(curves: Sequence[Curve], metric: str, title: str) -> Figure:
         if len(values) > 1:
             lowest, highest = values.min(axis=0), values.max(axis=0)
             axes.fill_between(curve.epochs, lowest, highest, color=style["color"], alpha=0.15, linewidth=0)
-    axes.set_title(title.replace("$", r"\$"), fontsize=10)
+    axes.set_title(literal(title), fontsize=10)
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

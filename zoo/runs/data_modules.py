@@ -35,6 +35,12 @@ def defaults(data_module: type[ImageDataModule]) -> dict[str, Any]:
     return {p.name: p.default for parameters in signatures for p in parameters.values() if p.default is not p.empty}
 
 
+def arguments_of_data(data_module: type[ImageDataModule]) -> list[str]:
+    """Return the names of a class's arguments that tell which images the data are: those that no other class has."""
+    common = inspect.signature(ImageDataModule).parameters
+    return [name for name in own_arguments(data_module) if name not in common]
+
+
 def build(data: Config, **changes: Any) -> ImageDataModule:
     """Build the data module of the images, the task and the sizes of `data`, without its other options."""
     data_module = find(data)

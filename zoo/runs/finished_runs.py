@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.tasks import task_title
 from zoo.runs import configs, metrics_json, run_directory
 from zoo.runs.options import OPTIONS
 
@@ -24,6 +25,17 @@ PACKAGES = ("cifar10-zoo", "torch")
 PARSE_YAML = partial(configs.parse, "the file")
 
 
+class DataRecord(NamedTuple):
+    """The data that a run was trained and tested on."""
+
+    source: str
+    task: str
+    class_names: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"{self.source}, {task_title(self.task, self.class_names)}"
+
+
 class RunRecord(NamedTuple):
     """What a run was trained with, and its metrics."""
 
@@ -32,7 +44,8 @@ class RunRecord(NamedTuple):
     settings: dict[str, Any]  # the parts of the config that decide what is learned, except the seeds, by dotted keys
     seed: tuple[str, ...]  # of the run and of its data, and the files of `STARTS`: repetitions differ in these
     metrics: dict[str, float]  # by column of a table of runs; without those that the run lacks
-    data: tuple[str, str]  # source and task
+    data: DataRecord
+    sizes: tuple[str, ...]  # of the splits: folders of one name may have other images
     versions: dict[str, str]  # by package
 
 
@@ -98,7 +111,10 @@ def _read(path: Path) -> RunRecord | None:
             settings=settings,
             seed=(str(seed), str(config.get("data.seed", seed)), *(str(config.get(key)) for key in STARTS)),
             metrics=_metrics(facts),
-            data=(str(facts["data"]["source"]), str(facts["data"]["task"])),
+            data=DataRecord(
+                str(facts["data"]["source"]), str(facts["data"]["task"]), tuple(facts.get("test/acc_per_class", ()))
+            ),
+            sizes=tuple(str(facts["data"].get(split)) for split in ("train", "val", "test")),
             versions={package: str(facts.get("versions", {}).get(package, "unknown")) for package in PACKAGES},
         )
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

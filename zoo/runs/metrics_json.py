@@ -6,13 +6,17 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from zoo.core import files, text_table
+from zoo.core.confusions import most_confused
 
 PACKAGES = ("cifar10-zoo", "torch", "torchvision", "lightning", "torchmetrics", "numpy")
 FILE = "metrics.json"
+MOST_IN_TABLE = 20  # classes: a terminal has no room for a larger confusion matrix
+EXTREMES = 5  # classes, and pairs of classes, in a summary of more
 
 
 def versions() -> dict[str, str]:
@@ -55,7 +59,8 @@ def _finite(value: Any) -> Any:
 def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) -> str:
     """Return a summary of `zoo.core.metrics.summarize` as text: the metrics, then a row for each class.
 
-    The row has the accuracy (recall) of the class and its row of the confusion matrix.
+    The row has the accuracy (recall) of the class and its row of the confusion matrix. Of many classes, the text has
+    those with the lowest and the highest accuracy, and the most confused pairs.
     """
     binary = len(class_names) == 2
     kind = f"of '{class_names[1]}'" if binary else "mean over the classes"
@@ -67,6 +72,8 @@ def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) ->
         lines.append(f"  averaged   {summary['acc_tta']:.4f}   (accuracy with test-time augmentation)")
     lines += [f"  {name:<10} {summary[name]:.4f}   ({kind})" for name in ("precision", "recall", "f1")]
     lines.append(f"  loss       {summary['loss']:.4f}")
+    if len(class_names) > MOST_IN_TABLE:
+        return "\n".join([*lines, "", *(f"  {line}" for line in _of_many_classes(summary, class_names))])
 
     recalls = ["   -  " if math.isnan(recall) else f"{recall:.4f}" for recall in summary["acc_per_class"]]
     classes = text_table.align([("class", "accuracy"), *zip(class_names, recalls, strict=True)], right={1})
@@ -75,3 +82,18 @@ def table(title: str, summary: Mapping[str, Any], class_names: Sequence[str]) ->
     counts = text_table.align([heads, *confusion], right=range(len(heads)))
     columns = zip(classes, ["taken for:", *[" " * len("taken for:")] * len(class_names)], counts, strict=True)
     return "\n".join([*lines, "", *(f"  {left}  {middle} {right}" for left, middle, right in columns)])
+
+
+def _of_many_classes(summary: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+    accuracies = [
+        entry for entry in zip(summary["acc_per_class"], class_names, strict=True) if not math.isnan(entry[0])
+    ]
+    ranked = [(f"  {name}", f"{accuracy:.4f}") for accuracy, name in sorted(accuracies, key=itemgetter(0))]
+    confused = [
+        (f"  {class_names[pair.truth]} taken for {class_names[pair.predicted]}", f"{pair.images:,} of {pair.total:,}")
+        for pair in most_confused(summary["confusion"], EXTREMES)
+    ]
+    rows = [(f"lowest of {len(class_names)} classes", "accuracy"), *ranked[:EXTREMES]]
+    rows += [("highest", ""), *ranked[: -EXTREMES - 1 : -1]]
+    rows += [("confused most", "images"), *confused] if confused else []
+    return text_table.align(rows, right={1})

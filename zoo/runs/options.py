@@ -94,7 +94,7 @@ OPTIONS = (
         _data("channels", "N", "of ImageFolder: 3 for color (the default), 1 for gray", evaluation=True),
         _data("data_dir", "DIR", DATA_DIR, learning=False, evaluation=True),
         _data("task", "TASK", "multiclass, or binary: one class against the rest", evaluation=True),
-        _data("one_class", "CLASS", "the class of the binary task (default: the first, airplane)", evaluation=True),
+        _data("one_class", "CLASS", "the class of the binary task (default: the first one)", evaluation=True),
         _data("batch_size", "N", "training images per step"),
         _data(
             "val_size", "N", "images held out to select the best checkpoint (default 5000; of your own images a tenth)"

@@ -55,7 +55,7 @@ def group(runs: Sequence[RunRecord]) -> tuple[list[Repetitions], list[str]]:
     """
     together: dict[str, list[RunRecord]] = {}
     for run in runs:
-        together.setdefault(_text([run.data, run.settings]), []).append(run)
+        together.setdefault(_text([run.data, run.sizes, run.settings]), []).append(run)
     groups, replaced = [], []
     for alike in together.values():
         newest = {run.seed: run for run in sorted(alike, key=lambda run: natural(run.path.resolve().name))}

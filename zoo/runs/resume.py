@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.data_set import LONGEST_NAME
+from datamodules.data_set import LONGEST_NAME, check_names
 from datamodules.data_sets import SOURCES
 from datamodules.errors import InputError, one_line
 from datamodules.image_data_module import ImageDataModule
@@ -280,8 +280,12 @@ def _config(content: Content, named: str | None) -> Config:
     config, arguments = json.loads(json.dumps([content.get("config"), _arguments(content)]))
     config = configs.expand(configs.check("its config", config))
     kept = {key: about[key] for key in (*data_modules.SIZES, *data_modules.CHOICES) if key in about}
-    found = {"class_path": registry.data.find(name).class_path} if name else {"class_path": configs.DATA_MODULE}
-    data = found | {"task": "multiclass"} | dict(about.get("chosen") or {}) | kept | (config.get("data") or {})
+    found = {"class_path": configs.DATA_MODULE, "task": "multiclass"}
+    if name in registry.data.entries():
+        found |= {"class_path": registry.data.find(name).class_path} | dict(about.get("chosen") or {})
+    data = found | kept | (config.get("data") or {})
+    if data.get("one_class") is not None:
+        data["task"] = "binary"
     for key, choices in (("source", tuple(SOURCES)), ("task", TASKS)):
         if key in data and data[key] not in choices:
             raise InputError(f"its data.{key} is {data[key]!r}, expected {' or '.join(choices)}")
@@ -329,16 +333,26 @@ def data_state(content: Content) -> tuple[str, dict[str, Any]]:
     """Return the name of a checkpoint's data set, and what its `state_dict` says; "" and nothing without one.
 
     Raises:
-        InputError: if the names of the classes are not short texts.
+        InputError: if the names of the classes cannot be those of data.
     """
-    name = next((name for name in registry.data.entries() if name in content), "")
+    known = registry.data.entries()
+    name = next((name for name, state in content.items() if name in known or _describes_data(state)), "")
     state: dict[str, Any] = json.loads(json.dumps(content.get(name, {})))
     if not isinstance(state, dict):
         raise TypeError(f"{name} is a {type(state).__name__}")
-    for text in (*state.get("class_names", ()), state.get("title", ""), state.get("one_class") or ""):
-        if not isinstance(text, str) or len(text) > LONGEST_NAME or not text.isprintable():
-            raise InputError(f"it names a class or its data {one_line(text)!r}, expected a short printable text")
+    names, title = state.get("class_names"), state.get("title", "")
+    if not isinstance(title, str) or len(title) > LONGEST_NAME or not title.isprintable():
+        raise InputError(f"its data have the title {title!r}, expected a short printable text")
+    if names is not None:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError("the names of its classes are no texts")
+        check_names("it", names)
     return name, state
+
+
+def _describes_data(state: Any) -> bool:
+    """Whether a part of a checkpoint is the state of a data module, perhaps one that is not installed."""
+    return isinstance(state, dict) and {"class_names", "title"} <= state.keys()
 
 
 def _arguments(content: Content) -> dict[str, Any]:

@@ -39,17 +39,17 @@ def black_image_logits(model: Classifier, n: int = 2) -> Tensor:
 
 
 def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
-    """Return the logits, float32 (n, `num_outputs`) on the CPU, of uint8 images (n, 3, 32, 32)."""
+    """Return the logits, float32 (n, `num_outputs`) on the CPU, of uint8 images (n, c, h, w)."""
     with evaluating(model), torch.inference_mode():
         return torch.cat([model(batch).float().cpu() for batch in batches(model, images)])
 
 
 def probabilities(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
-    """Return class probabilities, float32 (n, `num_classes`) on the CPU, of uint8 images (n, 3, 32, 32)."""
+    """Return class probabilities, float32 (n, `num_classes`) on the CPU, of uint8 images (n, c, h, w)."""
     return model.predict_probabilities(logits(model, images))
 
 
 def batches(model: Classifier, images: Tensor | np.ndarray) -> Iterator[Tensor]:
-    """Yield images (n, 3, 32, 32) in batches on the model's device."""
+    """Yield images (n, c, h, w) in batches on the model's device."""
     for batch in torch.as_tensor(images).split(BATCH_SIZE):
         yield batch.to(model.device)

@@ -50,13 +50,13 @@ class Trained(NamedTuple):
             told = ", ".join(f"{name} {config[name]!r}" for name in data_modules.SIZES if config.get(name) is not None)
             raise InputError(f"the data in {self.path} are invalid ({told}): {error}") from error
         data_set = data.data_set
+        if data.class_names != self.class_names:
+            problem = f"{data_set.title} in '{data.data_dir}' has the classes {', '.join(data.class_names)}"
+            raise InputError(f"{problem}, and the model of {self.path} {', '.join(self.class_names)}: other data?")
         if data_set.find(data.data_dir) is None:
             advice = f"name its place by --data_dir or {variable(data_set.name)}"
             advice += f", or download it by: {prepare_command(data_set)}" if data_set.archives else ""
             raise InputError(f"{data_set.missing(data.data_dir)}: {advice}")
-        if data.class_names != self.class_names:
-            problem = f"{data_set.title} in '{data.data_dir}' has the classes {', '.join(data.class_names)}"
-            raise InputError(f"{problem}, and the model of {self.path} {', '.join(self.class_names)}: other data?")
         return data
 
 
@@ -93,7 +93,7 @@ def load(
     network.load_state_dict(origin.content["state_dict"])
     _, state = resume.data_state(origin.content)
     try:
-        data_set = None if "class_names" in state else data_modules.build(data).data_set
+        data_set = None if state.get("class_names") else data_modules.build(data).data_set
     except TypeError as error:
         raise InputError(f"the data of {origin.path} cannot be told: {error}") from error
     all_names = state["class_names"] if data_set is None else data_set.class_names

@@ -94,7 +94,7 @@ class FinishedRun:
     class_names: tuple[str, ...]
 
     def predict(self, images: Tensor | np.ndarray) -> Tensor:
-        """Return the probabilities of the classes, float32 (n, classes), for uint8 images (n, 3, 32, 32)."""
+        """Return the probabilities of the classes, float32 (n, classes), for uint8 images (n, c, h, w)."""
         return inference.probabilities(self.model, images)
 
 

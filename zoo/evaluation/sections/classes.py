@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 
+from zoo.core.confusions import most_confused
 from zoo.evaluation import mistakes, significance
 from zoo.evaluation.document import Block, Fact, Gallery, Section, Table, Text, Tile, Value
 from zoo.evaluation.sections.common import KINDS, plot
 from zoo.evaluation.subject import Stage, Subject
 from zoo.plots import confusion_matrix
+from zoo.plots.mosaic import colours
 
 PAIRS = 10  # of classes
 IN_WORDS = 3  # pairs
@@ -22,7 +24,7 @@ PLACES: dict[Stage, str] = {
 def confusion(subject: Subject) -> Section:
     """Return the confusion matrix, with the most confused pairs in words."""
     counts, names = subject.predictions.confusion, subject.class_names
-    pairs = mistakes.most_confused(counts, PAIRS)
+    pairs = most_confused(counts.tolist(), PAIRS)
     told = [f"{names[p.truth]} taken for {names[p.predicted]}: {p.images:,} of {p.total:,}" for p in pairs[:IN_WORDS]]
     images = f"{counts.sum():,} {KINDS[subject.stage]} images"
     blocks: list[Block] = [
@@ -43,7 +45,8 @@ def confusion(subject: Subject) -> Section:
         blocks.append(Table("most_confused", "confusion", columns, rows, caption))
     matrix = dict(zip(names, counts.tolist(), strict=True))
     caption = "The matrix in numbers of images: each row is a true class, each column a predicted class."
-    blocks.append(Table("confusion_matrix", "truth", dict.fromkeys(names, ","), matrix, caption))
+    is_large = len(names) > confusion_matrix.MOST_NUMBERED
+    blocks.append(Table("confusion_matrix", "truth", dict.fromkeys(names, ","), matrix, caption, is_large))
     return Section("confusion", "Confusion matrix", blocks)
 
 
@@ -75,7 +78,7 @@ def worst(subject: Subject) -> Section:
     predictions, names = subject.predictions, subject.class_names
     tiles = [
         Tile(
-            subject.images.pixels[position].transpose(1, 2, 0),
+            colours(subject.images.pixels[position]),
             {
                 "truth": Fact("truth", names[predictions.labels[position]]),
                 "predicted": Fact("predicted", names[predictions.predicted[position]]),

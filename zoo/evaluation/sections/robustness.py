@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from datamodules.data_sets import CIFAR10
 from zoo.evaluation import external_test_sets
 from zoo.evaluation.corrupted_images import SEED, SEVERITIES, Robustness, measure, score, subset
-from zoo.evaluation.corruptions import CORRUPTIONS, corrupt
+from zoo.evaluation.corruptions import CORRUPTIONS, corrupt, names_for
 from zoo.evaluation.corruptions import __doc__ as definitions
 from zoo.evaluation.document import Block, Fact, Facts, Listing, Plot, Section, Table, Text, Value
 from zoo.evaluation.sections.common import KINDS, accuracy, plot
@@ -21,21 +22,26 @@ def corrupted(subject: Subject, images: int) -> tuple[Section, Robustness]:
     chosen = subset(subject.images.labels, images)
     pixels, labels = subject.images.pixels[chosen], subject.images.labels[chosen]
     clean = score(labels, subject.predictions.predicted[chosen], len(subject.class_names))
+    _, channels, side, _ = pixels.shape
+    names = names_for(channels)
 
     def cell(name: str, severity: int) -> tuple[np.ndarray, np.ndarray]:
         return corrupt(pixels, name, severity, SEED), labels
 
-    robust = measure(subject.trained.model, clean, CORRUPTIONS, cell, len(chosen), "corruptions")
+    robust = measure(subject.trained.model, clean, names, cell, len(chosen), "corruptions")
     kinds: dict[str, list[str]] = {}
-    for name, corruption in CORRUPTIONS.items():
-        kinds.setdefault(corruption.kind, []).append(name)
+    for name in names:
+        kinds.setdefault(CORRUPTIONS[name].kind, []).append(name)
     method = (
         f"Each cell has the same {len(chosen):,} of {len(subject.images.labels):,} {KINDS[subject.stage]} images: a "
         "random stratified choice, the same for every model of its task. The corruptions are this project's own, after "
         "Hendrycks and Dietterich. They are not CIFAR-10-C, and accuracies on the two are not comparable."
     )
+    if missing := [name for name in CORRUPTIONS if name not in names]:
+        method += f" Left out, because it is for color images: {', '.join(missing)}."
     parameters: dict[str, list[Value]] = {
-        name: [*corruption.parameters, corruption.unit] for name, corruption in CORRUPTIONS.items()
+        name: [*(CORRUPTIONS[name].parameter(severity, side) for severity in SEVERITIES), CORRUPTIONS[name].unit]
+        for name in names
     }
     columns = {f"severity {severity}": "g" for severity in SEVERITIES} | {"the parameter c": ""}
     blocks: list[Block] = [
@@ -92,7 +98,10 @@ def cifar10_1(subject: Subject, files: tuple[np.ndarray, np.ndarray]) -> Section
 
 
 def _task_labels(subject: Subject, labels: np.ndarray) -> np.ndarray:
-    return labels if len(subject.class_names) > 2 else (labels != 0).astype(np.int64)
+    """Return the labels of the subject's task, given those of CIFAR-10."""
+    if subject.data.task == "multiclass":
+        return labels
+    return (labels != CIFAR10.class_names.index(subject.class_names[0])).astype(np.int64)
 
 
 def _blocks(
@@ -129,17 +138,18 @@ def _blocks(
 
 def _showing(pixels: np.ndarray) -> int:
     """Return the position of an image with much colour and detail, which shows most corruptions well."""
-    colour = pixels.std(1).mean((1, 2))
+    colour = pixels.std(1).mean((1, 2)) if pixels.shape[1] > 1 else 1
     detail = np.abs(np.diff(pixels.mean(1))).mean((1, 2))
     return int((colour * detail).argmax())
 
 
 def _examples(image: np.ndarray) -> Plot:
+    names = names_for(len(image))
     rows = [
         np.concatenate([image[None], *(corrupt(image[None], name, severity, SEED) for severity in SEVERITIES)])
-        for name in CORRUPTIONS
+        for name in names
     ]
     columns = ["as it is", *map(str, SEVERITIES)]
-    pixels = image_table.draw(np.stack(rows), columns, [*CORRUPTIONS], factor=2)
+    pixels = image_table.draw(np.stack(rows), columns, names, side=64)
     title = "One of the images under each corruption, by severity"
     return Plot("examples", "png", png.encode(pixels), title, f"{title}.", pixels.shape[1])

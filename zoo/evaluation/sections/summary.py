@@ -33,6 +33,8 @@ def section(subject: Subject) -> Section:
 
 
 def _about(subject: Subject) -> dict[str, Fact]:
+    names = subject.class_names
+    classes = f"{len(names)} classes" if subject.data.task == "multiclass" else f"{names[0]} against the rest"
     return {
         "model": Fact("Model", subject.name),
         "parameters": Fact("Parameters", subject.parameters, ","),
@@ -40,7 +42,7 @@ def _about(subject: Subject) -> dict[str, Fact]:
         "source": Fact("Images", subject.data.source_name),
         "stage": Fact("Set", KINDS[subject.stage]),
         "images": Fact("Number of images", len(subject.predictions.labels), ","),
-        "task": Fact("Task", subject.data.task, note=f"{len(subject.class_names)} classes"),
+        "task": Fact("Task", subject.data.task, note=classes),
     }
 
 

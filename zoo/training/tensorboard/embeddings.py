@@ -17,11 +17,13 @@ from datamodules.errors import one_line
 from zoo.core import files
 from zoo.core.classifier import Classifier
 from zoo.interpretation import layer_outputs
+from zoo.plots.mosaic import colours, fitted
 from zoo.trained import inference
 from zoo.training.tensorboard import observing
 
 IMAGES = 500
 DIMENSIONS = 200  # the most that the projector uses: of more it samples some at random
+LARGEST = 64  # pixels a side of an image: the projector takes one picture of up to 8192 pixels a side
 FOLDER = "projector"  # in the logger's folder
 
 
@@ -59,12 +61,14 @@ def principal_components(features: Tensor, n: int) -> Tensor:
 def write(
     log_dir: Path, title: str, features: Tensor, labels: list[str], predicted: list[str], images: np.ndarray
 ) -> None:
-    """Write the projector's files of n features (n, dimensions), names of classes, and images, uint8 (n, 3, 32, 32)."""
+    """Write the projector's files of n features (n, dimensions), names of classes, and images, uint8 (n, c, h, w)."""
     points = io.StringIO()
     np.savetxt(points, features.numpy(), fmt="%.4g", delimiter="\t")
     rows = ["class\tanswer\tverdict"]
     verdicts = ("right" if label == name else "wrong" for label, name in zip(labels, predicted, strict=True))
     rows += ["\t".join(map(one_line, row)) for row in zip(labels, predicted, verdicts, strict=True)]
+    if images.shape[2] > LARGEST:
+        images = np.stack([fitted(colours(image), LARGEST) for image in images]).transpose(0, 3, 1, 2)
     picture = io.BytesIO()
     Image.fromarray(sprite(images)).save(picture, "PNG", compress_level=1)
 
@@ -80,7 +84,7 @@ def write(
 
 
 def sprite(images: np.ndarray) -> np.ndarray:
-    """Return images (n, 3, height, width) as one picture (side * height, side * width, 3), row by row."""
+    """Return images (n, c, height, width) as one picture (side * height, side * width, 3), row by row."""
     n, _, height, width = images.shape
     side = math.ceil(math.sqrt(n))
     cells = np.zeros((side * side, height, width, 3), np.uint8)

@@ -73,7 +73,7 @@ def gradients(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Te
 
 
 def activations(model: Classifier, images: Tensor) -> dict[str, Tensor]:
-    """Return the outputs of activations for uint8 images (n, 3, 32, 32), by layer."""
+    """Return the outputs of activations for uint8 images (n, c, h, w), by layer."""
     wanted = [name for name in layer_outputs.names(model) if isinstance(activation_of(model, name), tuple(FLATNESS))]
     return layer_outputs.outputs(model, images, wanted)
 

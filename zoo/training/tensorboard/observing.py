@@ -27,7 +27,7 @@ def data(trainer: L.Trainer) -> ImageDataModule:
 
 
 def held_out(data: ImageDataModule, n: int) -> tuple[str, Tensor, Tensor]:
-    """Return "validation", or "training" without it; up to n images, uint8 (n, 3, 32, 32); labels, int64 (n,)."""
+    """Return "validation", or "training" without it; up to n images, uint8 (n, c, h, w); labels, int64 (n,)."""
     kind, dataset = ("validation", data.val) if data.val is not None else ("training", data.train)
     assert dataset is not None
     return kind, dataset.plain(n).cpu(), dataset.labels[:n].cpu()

@@ -32,7 +32,7 @@ Plots = Iterator[tuple[str, np.ndarray]]  # tags, and pixels uint8 (height, widt
 
 class Shown(NamedTuple):
     kind: str  # "validation", or "training" without a validation set
-    images: Tensor  # uint8 (n, 3, 32, 32), not augmented; the classes take turns
+    images: Tensor  # uint8 (n, c, h, w), not augmented; the classes take turns
     labels: np.ndarray  # int64 (n,)
 
 

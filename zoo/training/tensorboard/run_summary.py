@@ -18,7 +18,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import text
 
+from datamodules.tasks import task_title
 from zoo.core import files, markup
+from zoo.core.about import FROM_DATA
 from zoo.core.classifier import Classifier, count_parameters
 from zoo.runs import configs, metrics_json
 from zoo.training import stage_results
@@ -98,7 +100,7 @@ def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -
     data, optimizer, schedule = observing.data(trainer), config["optimizer"], config["lr_schedule"]
     columns: dict[str, str | float] = {
         "model": class_name(config["model"]),
-        "model arguments": ", ".join(asked_for(config["model"], without=("num_classes",))) or "defaults",
+        "model arguments": ", ".join(asked_for(config["model"], without=FROM_DATA)) or "defaults",
         "optimizer": ", ".join([class_name(optimizer), *asked_for(optimizer, without=("lr",))]),
         "schedule": ", ".join([class_name(schedule), *asked_for(schedule)]),
         "batch size": data.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
@@ -106,7 +108,7 @@ def settings(config: Mapping[str, Any], trainer: L.Trainer, model: Classifier) -
         "seed": config["seed_everything"],
         "parameters": count_parameters(model),
         "data": data.source_name,
-        "task": data.task,
+        "task": task_title(data.task, data.class_names),
         "training images": len(data.train) if data.train is not None else 0,
     }
     if "lr" in optimizer.get("init_args", {}):  # as in all of PyTorch's optimizers

@@ -1,0 +1,8 @@
+"""The tasks in words. Needs neither torch nor NumPy."""
+
+from collections.abc import Sequence
+
+
+def task_title(task: str, class_names: Sequence[str]) -> str:
+    """Return a task in words, given the names of its classes."""
+    return f"{task} ({class_names[0]} against the rest)" if task == "binary" else task
