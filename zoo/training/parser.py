@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn, TypeVar
 
 import torch
+from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -71,7 +72,13 @@ class ZooParser(LightningArgumentParser):
     def format_help(self) -> str:
         """Return the groups of options in the section that --help names, without the long usage."""
         _, *groups = re.split(r"\n(?=\S)", super().format_help())
-        section = _PARSING.get()[0].help_section
+        command_line, _ = _PARSING.get()
+        section = command_line.help_section
+        if section == "all" and self.owner is None:  # the options of a data set stand under its name alone
+            parser = ArgumentParser(exit_on_error=False)
+            data = configs.data_spec(command_line.config.get("data") or {})
+            parser.add_class_arguments(registry.data.load(data["class_path"]), "data")
+            groups += re.split(r"\n(?=\S)", parser.format_help())[2:]
         if section not in ("all", ""):
             groups = [group for group in groups if re.search(rf"^  --{section}[ .]", group, re.MULTILINE)]
         return "\n".join(groups)
