@@ -227,7 +227,8 @@ class ImageDataModule(L.LightningDataModule):
                 f"{'them' if len(sizes) > 1 else 'it'}"
             )
         val, train = np.split(order, [held_out])
-        if without := sorted({*labels.tolist()} - {*labels[train].tolist()}):
+        without = sorted({*labels.tolist()} - {*labels[train].tolist()})
+        if without and self.train_size is None:  # a user who asks for a handful of images gets them
             name = self.data_set.class_names[without[0]]
             raise InputError(f"--data.val_size={held_out} leaves no training image of '{name}': lower it")
         self.train = self._dataset(images, labels, train[: self.train_size], self.augmentation)
