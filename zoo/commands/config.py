@@ -145,7 +145,7 @@ def _head(name: str, own: str, command: str) -> list[str]:
         "#",
         f"#   {printable(command)}",
         "#",
-        f"# All about the model: python cli.py info {name}. All options: python cli.py fit --help all",
+        f"# The model: python cli.py info {name}. All options: python cli.py fit --help all",
     ]
 
 
