@@ -16,6 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
+from datamodules.data_sets import CIFAR10
 from tests import forked, helpers
 from zoo.commands import explain
 from zoo.core import files
@@ -300,6 +301,7 @@ def test_no_data(run, capsys, monkeypatch):
     path = run("mlp") / "checkpoints" / "best.ckpt"
     content = torch.load(path, weights_only=True)
     content["config"]["data"]["source"] = "cifar10"
+    content["CIFAR10DataModule"]["class_names"] = list(CIFAR10.class_names)
     torch.save(content, path)
     assert cli.main(["explain", "--ckpt", str(path)]) == 2
     assert "no CIFAR-10 in 'data'" in capsys.readouterr().err.splitlines()[-1]
