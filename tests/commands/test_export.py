@@ -368,7 +368,7 @@ class TestCard:
         """Whatever a checkpoint, its run, its package and the name of a file hold."""
         text, code = Hostile(), Hostile()
         facts = {"seed": text(), "checkpoint": "checkpoints/best.ckpt", "test/images": 9, "test/acc": 0.5}
-        facts |= {"data": {"train": 8, "source": text(), "task": text()}, "test/acc_per_class": {text(): 0.5}}
+        facts |= {"data": {"train": 8, "source": text(), "task": "multiclass"}, "test/acc_per_class": {text(): 0.5}}
         Path("run", "checkpoints").mkdir(parents=True)
         Path("run", "metrics.json").write_text(json.dumps(facts))
         Path("run", "config.yaml").write_text(yaml.safe_dump({"seed_everything": "a\n```\n<b>"}))
