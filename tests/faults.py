@@ -311,7 +311,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # What a stranger's file may do.
     "zoo/runs/checkpoints.py": [
-        ("torch.load(path, weights_only=True, ", "torch.load(path, weights_only=False, ", "a malicious checkpoint"),
+        (
+            "torch.load(path, weights_only=True, ",
+            "torch.load(path, weights_only=False, ",
+            "a malicious checkpoint",
+            ("tests/training/test_bad_input.py",),
+        ),
         ("entry.compress_type != zipfile.ZIP_STORED", "False"),
     ],
     "zoo/runs/checkpoint_content.py": [

@@ -205,7 +205,7 @@ CASES = {
     "fit --model CNN --name a/b": ["--name=a/b"],
     "fit --model CNN --name ..": ["--name=.."],
     "fit --model CNN --name=": ["--name="],
-    "fit --model CNN --model.num_classes 5": ["--model.num_classes", "--data.task"],
+    "fit --model CNN --model.num_classes 5": ["--model.num_classes", "follows from the data"],
     "fit --model zoo.core.classifier.Classifier": ["'zoo.core.classifier.Classifier' is abstract"],
     "fit --model CNN --trainer.strategy foo": ["--trainer.strategy=foo"],
     "fit --model CNN --trainer.accelerator tpux": ["--trainer.accelerator=tpux", "Did you mean 'tpu'?"],

@@ -30,7 +30,8 @@ LAUNCHERS: tuple[type[environments.ClusterEnvironment], ...] = (
 
 def check(config: Any) -> None:
     """Check the options of `fit`, `validate` or `test`, as the parser returns them."""
-    configs.check_values("the command line", config.as_dict())
+    given = config.as_dict()
+    configs.check_values("the command line", given | {"data": given["data"]["init_args"]})
     name = config.name
     if name is not None and (name in ("", ".", "..") or Path(name).name != name.strip() or not name.isprintable()):
         raise InputError(f"--name={name} cannot name a folder: give printable characters without /; see --runs_dir")
