@@ -141,7 +141,7 @@ UNREADABLE: list[tuple[str, Any, str]] = [
     (LOOP, 5, "loops.fit_loop is the int 5, expected a dict"),
     (f"{LOOP} > epoch_progress", {}, "it lacks 'current'"),
     ("hyper_parameters", None, "hyper_parameters is a NoneType, expected a dict"),
-    ("hyper_parameters > hidden_sizes", [1] * 200_000, "hyper_parameters holds 200,003 values"),
+    ("hyper_parameters > hidden_sizes", [1] * 200_000, "hyper_parameters holds 200,005 values"),
     ("hyper_parameters > hidden_sizes", [[1] * 40] * 40, "a model takes at most 1,000"),
     ("state_dict > net.1.weight", 5, "state_dict.net.1.weight is the int 5, expected a Tensor"),
     ("state_dict > net.1.weight", lambda weight: weight.to_sparse(), "net.1.weight is a tensor of the layout"),
