@@ -399,6 +399,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "self.run_config.set_aside(self.run_dir / metrics_json.FILE)",
             "pass",
             "a finished run goes on; metrics_3_epochs.json",
+            ("tests/runs/test_resume.py",),
         ),
         (
             "paths = [callback.best_model_path for callback in (self.best, self.last)",
@@ -413,8 +414,18 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             '"number of devices, or auto for all", "auto",',
             "one device by default",
         ),
-        ('_data("download", kept="never",', '_data("download",'),
-        ('_data("seed", learning=False)', '_data("seed", learning=False), _data("drop_last", learning=False)'),
+        (
+            '_data("download", kept="never",',
+            '_data("download",',
+            "",
+            ("tests/runs/test_trust.py", "tests/runs/test_resume.py"),
+        ),
+        (
+            '_data("seed", learning=False)',
+            '_data("seed", learning=False), _data("drop_last", learning=False)',
+            "",
+            ("tests/commands/test_compare.py",),
+        ),
         (
             'Option("trainer.accumulate_grad_batches", least=1,',
             'Option("trainer.accumulate_grad_batches", learning=False, least=1,',
@@ -471,7 +482,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/training/callbacks/early_stopping.py": [
         ("self.wait_count += 1", "pass"),
-        ('{**state_dict, "patience": self.patience}', "state_dict"),
+        ('{**state_dict, "patience": self.patience}', "state_dict", "", ("tests/training/test_endings.py",)),
     ],
     "zoo/training/callbacks/dead_units.py": [
         ("known |= fired", "known &= fired"),
