@@ -53,7 +53,8 @@ class DataSet(ABC):
 
     name: str  # on the command line, in configs and in checkpoints
     title: str  # in plots, tables and messages
-    origin: str = ""  # who made it, and where
+    origin: str = ""  # who made it, and when
+    page: str = ""  # its address on the web
     class_names: tuple[str, ...]  # in the order of the labels
     # Of the training images, per channel, on a scale of 0 to 1; empty if they are to be measured.
     mean: tuple[float, ...] = ()

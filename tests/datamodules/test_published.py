@@ -54,6 +54,7 @@ def test_a_description_is_complete(option):
     assert len(data_set.mean) == len(data_set.std) == data_set.channels
     assert len(set(data_set.class_names)) == len(data_set.class_names) >= 10
     assert data_set.origin
+    assert data_set.page.startswith("http")
     assert data_set.form
     assert {archive.name.removesuffix(".gz") for archive in data_set.archives} == {*data_set.files} or option in (
         "CIFAR10",
