@@ -22,7 +22,7 @@ LONGEST_NAME = 100  # characters of the name of a class or a data set
 class Split(NamedTuple):
     """The images of one split."""
 
-    images: np.ndarray  # uint8 (n, channels, side, side)
+    images: np.ndarray  # uint8 (n, channels, image_size, image_size)
     labels: np.ndarray  # int64 class indices (n,)
     official: bool  # whether the files that were read are the published ones
 
@@ -63,7 +63,7 @@ class DataSet(ABC):
     test_images: int = 0
     splits: tuple[SplitName, ...] = ("train", "test")  # without "val", validation images are held out from "train"
     channels: int = 3
-    side: int = 32  # height and width in pixels
+    image_size: int = 32  # height and width in pixels
     folder: str = ""  # holds the files
     md5: Mapping[str, str] = field(default_factory=dict)  # of each published file, unpacked, by name
     archives: tuple[Archive, ...] = ()
@@ -73,8 +73,8 @@ class DataSet(ABC):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of an image: (channels, side, side)."""
-        return self.channels, self.side, self.side
+        """Shape of an image: (channels, image_size, image_size)."""
+        return self.channels, self.image_size, self.image_size
 
     @property
     def mean_color(self) -> tuple[int, ...]:

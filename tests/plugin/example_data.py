@@ -26,5 +26,5 @@ class Stripes(DataSet):
 class StripesData(ImageDataModule):
     def __init__(self, val_size: int = 100, **options) -> None:
         names = ("horizontal", "vertical")
-        data_set = Stripes(name="stripes", title="stripes", class_names=names, channels=1, side=16)
+        data_set = Stripes(name="stripes", title="stripes", class_names=names, channels=1, image_size=16)
         super().__init__(data_set, val_size=val_size, **options)  # the command line finds the options here
