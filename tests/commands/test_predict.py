@@ -604,6 +604,7 @@ def of_cifar10(runs: Path, **data: object) -> str:
     (path,) = runs.glob("cnn-synthetic/*/checkpoints/best.ckpt")
     content = torch.load(path, weights_only=True)
     content["config"]["data"] |= {"source": "cifar10", "test_size": 10, **data}
+    content["CIFAR10DataModule"] |= {"title": CIFAR10.title, "class_names": list(CIFAR10.class_names)}
     torch.save(content, "cifar10.ckpt")
     return "cifar10.ckpt"
 

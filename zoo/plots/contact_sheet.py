@@ -9,6 +9,7 @@ from zoo.plots import grid
 from zoo.plots.mosaic import SIDE, SPACE, blank, boxed, colours, shorten
 
 WIDTH = 2 * SIDE + SPACE  # pixels, of an image and what the network saw
+EXPLANATION = "Left: the image. Right: the {size} x {size} pixels that the network saw."
 BACKGROUND = 235  # grey, so that an image with white borders has an edge
 
 
@@ -28,6 +29,4 @@ def draw(shown: Sequence[Shown], title: str) -> np.ndarray:
         saw = boxed(colours(image.pixels))
         pixels = np.concatenate([boxed(image.thumbnail, background=BACKGROUND), blank(SIDE, SPACE), saw], axis=1)
         cells.append(grid.Cell(pixels, (shorten(image.name, WIDTH), shorten(image.prediction, WIDTH))))
-    _, height, width = shown[0].pixels.shape
-    explanation = f"Left: the picture. Right: the {height} x {width} pixels that the network saw."
-    return grid.draw(cells, title, explanation, columns=4)
+    return grid.draw(cells, title, EXPLANATION.format(size=shown[0].pixels.shape[2]), columns=4)
