@@ -14,17 +14,17 @@ from zoo.core.signals import Stopped, stopping_at_once
 
 # Each is a module of `zoo.commands`. Most of them import no torch.
 ZOO_COMMANDS = {
-    "list": "the models of the zoo: their size, and what they reached; list --data: the data sets",
-    "info": "all about a model: its arguments, its layers, its paper",
+    "list": "the models, their sizes and best results; list --data: the data sets",
+    "info": "all about a model: its arguments, layers and paper",
     "config": "write a commented config to start from",
-    "predict": "classify pictures of your own",
-    "explain": "show what a trained model looks at: class activation, attributions, filters, features, neighbours",
-    "evaluate": "write a report on a trained model: calibration, robustness, mistakes, whether it beats another",
-    "export": "write a trained model as ONNX, PyTorch program, safetensors or NumPy arrays",
-    "data": "download a data set (data prepare), check its files (data check), draw some images (data show)",
-    "compare": "finished runs in a table for each data set, their seeds taken together, and a plot of their curves",
-    "speedrun": "run a record recipe several times: its accuracy over the seeds, and its seconds",
-    "doctor": "look for what is wrong with the installation, and say how to mend it",
+    "predict": "classify your own images",
+    "explain": "show which pixels a prediction depends on, filters, features and similar images",
+    "evaluate": "write a report on a trained model: calibration, robustness, mistakes, a comparison",
+    "export": "write a trained model as ONNX, a PyTorch program, safetensors or NumPy arrays",
+    "data": "download a data set, check its files, or draw some of its images",
+    "compare": "compare finished runs in a table for each data set, and plot their curves",
+    "speedrun": "run a record recipe with several seeds: accuracy and seconds",
+    "doctor": "find out what is wrong with the installation, and how to fix it",
 }
 LIGHTNING_COMMANDS = {
     "fit": "train a model, evaluate its best checkpoint on the test set",
@@ -36,17 +36,19 @@ COMMANDS = LIGHTNING_COMMANDS | ZOO_COMMANDS
 USAGE = """\
 usage: python cli.py COMMAND [--config CONFIG ...] [--model MODEL] [--SECTION.OPTION VALUE ...]
 
-Train and compare neural networks on CIFAR-10.
+Train and compare neural networks on CIFAR-10 and other small images.
 
 commands:
 {commands}
 
 examples:
   python cli.py fit --config configs/improved_cnn.yaml
-  python cli.py fit --config improved_cnn --config synthetic                             # no download
-  python cli.py fit --config cnn --data.batch_size 64 --optimizer.lr 0.01 --trainer.max_epochs 5
-  python cli.py fit --help                                                                # all options
-  python cli.py data prepare                                                              # the download alone
+  python cli.py fit --config improved_cnn --config synthetic                 # no download
+  python cli.py fit --config cnn --optimizer.lr 0.01 --trainer.max_epochs 5
+  python cli.py fit --config resnet --data CIFAR100
+  python cli.py fit --config cnn --data ImageFolder --data.data_dir photos   # your own images
+  python cli.py fit --help                                                   # the options
+  python cli.py data prepare                                                 # the download alone
 """
 
 

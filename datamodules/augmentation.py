@@ -51,10 +51,10 @@ class Augmentation(NamedTuple):
 
     def checked(self, data_set: DataSet) -> "Augmentation":
         """Return the augmentation of a data set's images; raise InputError if a value is out of its range."""
-        in_range("crop_padding", self.crop_padding, 0, data_set.side // 2)
+        in_range("crop_padding", self.crop_padding, 0, data_set.image_size // 2)
         one_of("crop_border", self.crop_border, get_args(Border))
         one_of("horizontal_flip", self.horizontal_flip, (False, True, "alternating"))
-        in_range("cutout", self.cutout, 0, data_set.side)
+        in_range("cutout", self.cutout, 0, data_set.image_size)
         return self._replace(mean_color=data_set.mean_color)
 
     def describe(self) -> str:

@@ -22,7 +22,7 @@ LONGEST_NAME = 100  # characters of the name of a class or a data set
 class Split(NamedTuple):
     """The images of one split."""
 
-    images: np.ndarray  # uint8 (n, channels, side, side)
+    images: np.ndarray  # uint8 (n, channels, image_size, image_size)
     labels: np.ndarray  # int64 class indices (n,)
     official: bool  # whether the files that were read are the published ones
 
@@ -53,7 +53,8 @@ class DataSet(ABC):
 
     name: str  # on the command line, in configs and in checkpoints
     title: str  # in plots, tables and messages
-    origin: str = ""  # who made it, and where
+    origin: str = ""  # who made it, and when
+    page: str = ""  # its address on the web
     class_names: tuple[str, ...]  # in the order of the labels
     # Of the training images, per channel, on a scale of 0 to 1; empty if they are to be measured.
     mean: tuple[float, ...] = ()
@@ -62,7 +63,7 @@ class DataSet(ABC):
     test_images: int = 0
     splits: tuple[SplitName, ...] = ("train", "test")  # without "val", validation images are held out from "train"
     channels: int = 3
-    side: int = 32  # height and width in pixels
+    image_size: int = 32  # height and width in pixels
     folder: str = ""  # holds the files
     md5: Mapping[str, str] = field(default_factory=dict)  # of each published file, unpacked, by name
     archives: tuple[Archive, ...] = ()
@@ -72,8 +73,8 @@ class DataSet(ABC):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of an image: (channels, side, side)."""
-        return self.channels, self.side, self.side
+        """Shape of an image: (channels, image_size, image_size)."""
+        return self.channels, self.image_size, self.image_size
 
     @property
     def mean_color(self) -> tuple[int, ...]:

@@ -16,13 +16,13 @@ from datamodules.synthetic import CLASS_NAMES, DrawnDataSet
 
 Source = Literal["cifar10", "synthetic"]
 Labels = Literal["fine", "coarse"]
-KRIZHEVSKY = "Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html"
 DIGITS = tuple("0123456789")
 
 CIFAR10 = CIFARDataSet(
     name="cifar10",
     title="CIFAR-10",
-    origin=KRIZHEVSKY,
+    origin="Krizhevsky 2009",
+    page="https://www.cs.toronto.edu/~kriz/cifar.html",
     class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
@@ -87,7 +87,8 @@ SOURCES: dict[str, DataSet] = {data_set.name: data_set for data_set in (CIFAR10,
 CIFAR100 = CIFARDataSet(
     name="cifar100",
     title="CIFAR-100",
-    origin=KRIZHEVSKY,
+    origin="Krizhevsky 2009",
+    page="https://www.cs.toronto.edu/~kriz/cifar.html",
     class_names=(
         "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
         "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
@@ -160,14 +161,15 @@ def _idx_files(servers: tuple[str, ...], *files: tuple[str, int, str]) -> tuple[
 MNIST = IDXDataSet(
     name="mnist",
     title="MNIST",
-    origin="LeCun, Cortes and Burges 1998, http://yann.lecun.com/exdb/mnist/",
+    origin="LeCun, Cortes and Burges 1998",
+    page="http://yann.lecun.com/exdb/mnist/",
     class_names=DIGITS,
     mean=(0.1307,),
     std=(0.3081,),
     train_images=60_000,
     test_images=10_000,
     channels=1,
-    side=28,
+    image_size=28,
     folder="mnist",
     form="the four IDX files, packed by gzip or not",
     split_files={
@@ -199,7 +201,8 @@ FASHION_MNIST = replace(
     MNIST,
     name="fashion_mnist",
     title="Fashion-MNIST",
-    origin="Xiao, Rasul and Vollgraf 2017, https://github.com/zalandoresearch/fashion-mnist",
+    origin="Xiao, Rasul and Vollgraf 2017",
+    page="https://github.com/zalandoresearch/fashion-mnist",
     class_names=(
         "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
     ),
@@ -229,7 +232,8 @@ FASHION_MNIST = replace(
 SVHN = SVHNDataSet(
     name="svhn",
     title="SVHN",
-    origin="Netzer et al. 2011, http://ufldl.stanford.edu/housenumbers/",
+    origin="Netzer et al. 2011",
+    page="http://ufldl.stanford.edu/housenumbers/",
     class_names=DIGITS,
     mean=(0.4377, 0.4438, 0.4728),
     std=(0.1980, 0.2010, 0.1970),
@@ -261,7 +265,10 @@ PUBLISHED: dict[str, DataSet] = {
     "SVHN": SVHN,
 }
 # What the other names read.
-OWN_IMAGES = {"ImageFolder": "image files in a folder for each class", "Arrays": "arrays in an .npz file, as MedMNIST"}
+OWN_IMAGES = {
+    "ImageFolder": "your own images, in a folder for each class",
+    "Arrays": "your own arrays, in an .npz file",
+}
 
 
 def prepare_command(data_set: DataSet) -> str:

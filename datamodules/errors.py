@@ -1,7 +1,7 @@
 """Exceptions that end a command, and their texts. `cli.py` prints the first two as one line, and `Ended` not at all."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Characters of a message and of a word in it: a message can quote an argument of any length.
 LONGEST, LONGEST_WORD = 1000, 300
@@ -67,6 +67,11 @@ def printable(text: object) -> str:
 def printable_lines(text: str) -> str:
     """Return `text` as `printable` does, with its line breaks."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are: `"a, b, c and 4 more"`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

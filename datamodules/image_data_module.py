@@ -33,7 +33,7 @@ from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
 from datamodules.paths import default_data_dir, user_path, variable
-from datamodules.tasks import task_title
+from datamodules.tasks import TASKS, Task, task_title
 
 COPIED_IMAGES = 1000  # images that `setup` copies at once: 3 MB
 UNCHANGED = Augmentation()
@@ -112,7 +112,7 @@ class ImageDataModule(L.LightningDataModule):
         self,
         data_set: DataSet,
         data_dir: str | None = None,
-        task: Literal["multiclass", "binary"] = "multiclass",
+        task: Task = "multiclass",
         one_class: str | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 250,
@@ -134,7 +134,7 @@ class ImageDataModule(L.LightningDataModule):
         check_names(data_set.title, data_set.class_names)
         self.data_set = data_set
         self.data_dir = user_path(data_dir) if data_dir else default_data_dir(data_set.name)
-        self.task = "binary" if one_class is not None else one_of("task", task, ("multiclass", "binary"))
+        self.task = "binary" if one_class is not None else one_of("task", task, TASKS)
         self.one_class = None if one_class is None else one_of("one_class", one_class, data_set.class_names)
         self.batch_size = in_range("batch_size", batch_size, 1)
         self.eval_batch_size = in_range("eval_batch_size", eval_batch_size, 1)
@@ -169,7 +169,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def image_size(self) -> int:
-        return self.data_set.side
+        return self.data_set.image_size
 
     @property
     def source_name(self) -> str:
@@ -312,7 +312,7 @@ class ImageDataModule(L.LightningDataModule):
     def _dataset(
         self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray, augmentation: Augmentation = UNCHANGED
     ) -> ImageDataset:
-        """Return the chosen ones of images, uint8 (n, channels, side, side), with the augmentation's border."""
+        """Return the chosen ones of images, uint8 (n, channels, h, w), with the augmentation's border."""
         chosen = np.sort(chosen)
         targets = labels[chosen]
         if self.task == "binary":

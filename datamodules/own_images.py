@@ -19,7 +19,7 @@ class ImageFolder(ImageDataModule):
     validation. Adding or removing a file changes the cut.
 
     Args:
-        data_dir: the folder. Hidden files in it are ignored; other files that are no images end the command.
+        data_dir: the folder. Hidden files in it are ignored; another file that is not an image ends the command.
         image_size: height and width. The square in the middle of each image is resized to it, see
             `datamodules.readers.image_files`.
         channels: 3 for color, 1 for gray.

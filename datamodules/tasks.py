@@ -1,6 +1,10 @@
-"""The tasks in words. Needs neither torch nor NumPy."""
+"""The tasks, and their names in words. Needs neither torch nor NumPy."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
+
+Task = Literal["multiclass", "binary"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 
 def task_title(task: str, class_names: Sequence[str]) -> str:

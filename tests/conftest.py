@@ -92,7 +92,7 @@ def _own_cache(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def official_layout(tmp_path_factory) -> Path:
-    """A folder in the official layout: 60,000 images of one colour each. Read only."""
+    """A folder in the official layout: 60,000 images of one color each. Read only."""
     root = tmp_path_factory.mktemp("cifar10")
     folder = root / CIFAR10.folder
     folder.mkdir()

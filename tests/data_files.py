@@ -11,7 +11,7 @@ import scipy.io
 from PIL import Image
 
 from datamodules.data_set import DataSet
-from datamodules.data_sets import CIFAR100, CIFAR100_COARSE, PUBLISHED
+from datamodules.data_sets import CIFAR100, CIFAR100_COARSE, CIFAR100_LABELS, PUBLISHED
 from tests.helpers import write_pickle
 
 COUNTS = {"train": 60, "test": 20}  # images of the published ones
@@ -29,6 +29,13 @@ def take(monkeypatch, option: str, folder: Path) -> DataSet:
     small = {"train_images": COUNTS["train"], "test_images": COUNTS["test"], "md5": sums}
     monkeypatch.setitem(PUBLISHED, option, replace(PUBLISHED[option], **small))
     return PUBLISHED[option]
+
+
+def take_cifar100(monkeypatch, folder: Path) -> None:
+    """Let CIFAR-100, with either labels, be the small files of `write_cifar100`."""
+    small = {"train_images": 200, "test_images": 100, "md5": {path.name: md5(path) for path in folder.iterdir()}}
+    for labels, data_set in CIFAR100_LABELS.items():
+        monkeypatch.setitem(CIFAR100_LABELS, labels, replace(data_set, **small))
 
 
 def write_idx(folder: Path, packed: bool = True, shift: int = 0) -> Path:

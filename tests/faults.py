@@ -546,7 +546,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     # Plots.
     "zoo/plots/mosaic.py": [
         ("return enlarge(image, side // longest)", "return enlarge(image, 1)"),
-        ("(*image.shape[1:], 3)", "(*image.shape[1:], len(image))", "grey images have one channel"),
+        ("(*image.shape[1:], 3)", "(*image.shape[1:], len(image))", "gray images have one channel"),
     ],
     "zoo/plots/literal.py": [
         (r'text.replace("$", r"\$")', "text", "the name of a class as a formula", ("tests/plots/test_pictures.py",)),
@@ -594,7 +594,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         (
             "rng.random(x.shape) < c, rng.integers(0, 2, x.shape)",
             "rng.random(x[:, :1].shape) < c, rng.integers(0, 2, x[:, :1].shape)",
-            "impulses shared by the colours",
+            "impulses shared by the colors",
         ),
         ("rng.uniform(0, np.pi, len(x))", "rng.uniform(0, np.pi, 1)", "one angle for all images"),
         (

@@ -144,7 +144,7 @@ def in_markdown(text: str) -> str:
 
 
 def batch_file(name: str, **changes) -> dict:
-    """Return the content of a batch file of the official layout; each image has one colour.
+    """Return the content of a batch file of the official layout; each image has one color.
 
     Args:
         name: of the file.

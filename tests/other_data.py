@@ -26,7 +26,7 @@ class PatchesDataSet(DataSet):
         rng = np.random.default_rng(["train", "test"].index(split))
         images, labels = rng.integers(0, 90, (n, *self.shape), dtype=np.uint8), rng.permutation(n) % k
         per_row = int(np.ceil(np.sqrt(k)))
-        step = self.side // per_row
+        step = self.image_size // per_row
         for image, label in zip(images, labels, strict=True):
             row, column = step * (label // per_row), step * (label % per_row)
             image[:, row : row + step, column : column + step] = 200
@@ -37,8 +37,8 @@ class PatchesDataSet(DataSet):
 HOSTILE = ("<b>x</b>", "=1+1", "a|b`_*$^$", "日本", "long" * 20)
 HUNDRED = tuple(f"kind {k:02}" for k in range(100))
 
-GRAY = PatchesDataSet(name="gray", title="Gray <i>&</i> $^$", class_names=HOSTILE, channels=1, side=28)
-MANY = PatchesDataSet(name="many", title="Many", class_names=HUNDRED, side=48)
+GRAY = PatchesDataSet(name="gray", title="Gray <i>&</i> $^$", class_names=HOSTILE, channels=1, image_size=28)
+MANY = PatchesDataSet(name="many", title="Many", class_names=HUNDRED, image_size=48)
 
 
 class GrayData(ImageDataModule):

@@ -214,13 +214,13 @@ class TestTensorBoard:
         menus = page.find("vz-projector-data-panel", "element.metadataFile + element.selectedLabelOption")
         assert menus == ["projector/classes.tsvclass"]
 
-        def colours() -> int:
+        def colors() -> int:
             shown = np.asarray(Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB"))
             height, width, _ = shown.shape
             middle = shown[height // 4 : -height // 4, width // 3 : -width // 3]
             return len(np.unique(middle.reshape(-1, 3), axis=0))
 
-        wait_for(lambda: colours() > 1000, colours)  # the images, where there were points of one colour
+        wait_for(lambda: colors() > 1000, colors)  # the images, where there were points of one color
 
     def test_pr_curves(self, page, board, name):
         page.open(f"{board}#pr_curves")

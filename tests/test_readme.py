@@ -144,6 +144,7 @@ def test_fit(command):
 def test_other_data(command, monkeypatch):
     """Small files stand in for the published ones and for a user's own."""
     data_files.take(monkeypatch, "FashionMNIST", data_files.write_idx(Path("data/fashion-mnist")))
+    data_files.take_cifar100(monkeypatch, data_files.write_cifar100(Path("data/cifar-100-python")))
     data_files.photos("photos")
     data_files.arrays("my.npz")
     options = ["--data.val_size=10", "--data.batch_size=16", "--trainer.fast_dev_run=true"]

@@ -29,7 +29,7 @@ class FilesDataSet(DataSet):
 
     @abstractmethod
     def join(self, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return images, uint8 (n, channels, side, side), and labels, int64 (n,), from the arrays of a split."""
+        """Return images, uint8 (n, channels, h, w), and labels, int64 (n,), from the arrays of a split."""
 
     def find(self, data_dir: str | Path) -> Path | None:
         """Return the folder of files that `data_dir` is or holds; it may also be one of the files."""

@@ -25,7 +25,7 @@ class IDXDataSet(FilesDataSet):
 
     def content(self, path: Path) -> bytes:
         """Return the content of a file; a packed file is unpacked up to the size that it can have."""
-        most = 16 + max(self.train_images, self.test_images) * self.side**2
+        most = 16 + max(self.train_images, self.test_images) * self.image_size**2
         with gzip.open(path) if path.suffix == self.packed else path.open("rb") as file:
             content = file.read(most + 1)
         if len(content) > most:
@@ -34,7 +34,7 @@ class IDXDataSet(FilesDataSet):
 
     def arrays(self, name: str, where: str, content: bytes) -> tuple[np.ndarray, ...]:
         n, is_images = self.count_of(name), "images" in name
-        expected = (IMAGES, n, self.side, self.side) if is_images else (LABELS, n)
+        expected = (IMAGES, n, self.image_size, self.image_size) if is_images else (LABELS, n)
         size = 4 * len(expected)
         if len(content) < size:
             raise InputError(f"'{where}' has {len(content)} bytes, not even the {size} of an IDX header")

@@ -13,12 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from datamodules.data_set import LONGEST_NAME, DataSet, Split, SplitName, check_names, check_training_images, cut_test
-from datamodules.errors import InputError, did_you_mean, one_line
+from datamodules.errors import InputError, did_you_mean, first_of, one_line
 from datamodules.paths import user_path
 from datamodules.readers import image_files
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
-MOST_NAMED = 3  # unreadable files in a message
 MOST_THREADS = 16
 
 
@@ -48,7 +47,7 @@ class ImageFolderDataSet(DataSet):
 
         def read(position: int) -> str:
             try:
-                images[position] = image_files.read(paths[position], self.side, self.channels).pixels
+                images[position] = image_files.read(paths[position], self.image_size, self.channels).pixels
                 return ""
             except InputError as error:
                 return f"{paths[position]} ({one_line(error)})"
@@ -61,20 +60,19 @@ class ImageFolderDataSet(DataSet):
             bar = {"total": len(paths), "unit": " images", "leave": False, "delay": 2, "disable": None}
             problems = [problem for problem in tqdm(results, split, **bar) if problem]
         if problems:
-            more = f" and {len(problems) - MOST_NAMED:,} more" if len(problems) > MOST_NAMED else ""
             count = f"{len(problems):,} of {len(paths):,} files"
-            named = f"{', '.join(problems[:MOST_NAMED])}{more}"
+            named = first_of(problems)
             raise InputError(f"{count} in the {split} images cannot be read: {named}: replace them, or remove them")
         return Split(images, labels, official=True)
 
 
-def describe(data_dir: str | Path, size: int, channels: int) -> ImageFolderDataSet:
+def describe(data_dir: str | Path, image_size: int, channels: int) -> ImageFolderDataSet:
     """Return the description of a folder of images; raise InputError if it has no usable layout. Opens no image.
 
     Args:
         data_dir: a folder for each class, or such folders in `train` and, optionally, in `val` and `test`. Folders in
             that of a class belong to it. Hidden files and folders do not count.
-        size: height and width that images get.
+        image_size: height and width that images get.
         channels: 3 for red, green and blue; 1 for gray.
     """
     root = user_path(data_dir)
@@ -114,7 +112,7 @@ def describe(data_dir: str | Path, size: int, channels: int) -> ImageFolderDataS
         test_images=len(members["test"].paths),
         splits=tuple(split for split in SPLITS if split in members),
         channels=channels,
-        side=size,
+        image_size=image_size,
         members=members,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datamodules.data_set import DataSet
 from datamodules.data_sets import PUBLISHED
-from datamodules.errors import InputError, did_you_mean
+from datamodules.errors import InputError, did_you_mean, first_of
 from datamodules.readers.cifar import unpacked
 
 # File names of forms that no data set here has.
@@ -30,10 +30,8 @@ def describe(data_set: DataSet, data_dir: Path) -> str:
         hint = did_you_mean(data_dir.name, [path.name for path in _entries(data_dir.parent)])
         return f"there is no such folder.{hint}" if hint else ""
     names = [entry.name for entry in _entries(data_dir)]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return recognized(data_set, data_dir) or (
-        f"the folder holds {', '.join(names[:3])}{more}" if names else "the folder is empty"
-    )
+    found = recognized(data_set, data_dir)
+    return found or (f"the folder holds {first_of(names)}" if names else "the folder is empty")
 
 
 def recognized(data_set: DataSet, data_dir: Path) -> str:

@@ -36,7 +36,8 @@ class SVHNDataSet(FilesDataSet):
             found = loadmat(io.BytesIO(content), variable_names=("X", "y"))
         except Exception as error:  # a damaged file can raise almost anything
             raise InputError(f"'{where}' is not a readable Matlab file: {error}") from error
-        shapes = {"X": (self.side, self.side, self.channels, self.count_of(name)), "y": (self.count_of(name), 1)}
+        n, size = self.count_of(name), self.image_size
+        shapes = {"X": (size, size, self.channels, n), "y": (n, 1)}
         for key, shape in shapes.items():
             value = found.get(key)
             if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != shape:

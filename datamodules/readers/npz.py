@@ -4,7 +4,7 @@ The arrays are `train_images` and `train_labels`, and the same for val and test:
 
 - images: uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3), with h = w
 - labels: integers (n,) or (n, 1), 0 for the first class
-- class_names, optional: texts; without them the classes are called "0", "1" and so on
+- class_names, optional: strings; without them the classes are called "0", "1" and so on
 
 No pickle is read, so that a stranger's file runs no code.
 """
@@ -80,7 +80,7 @@ def describe(data_dir: str | Path) -> ArraysDataSet:
         parts |= {"train": train, "test": test}
     check_training_images(f"'{path}'", class_names, parts["train"][2])
     name, title = names_of(path)
-    channels, side, _ = shapes["train"]
+    channels, image_size, _ = shapes["train"]
     return ArraysDataSet(
         name=name,
         title=title,
@@ -89,7 +89,7 @@ def describe(data_dir: str | Path) -> ArraysDataSet:
         test_images=len(parts["test"][2]),
         splits=tuple(split for split in SPLITS if split in parts),
         channels=channels,
-        side=side,
+        image_size=image_size,
         parts=parts,
     )
 
@@ -160,7 +160,7 @@ def _class_names(path: Path, headers: Headers, labels: np.ndarray) -> tuple[str,
         return check_names(f"'{path}'", [str(number) for number in range(labels.max() + 1)])
     shape, dtype = headers["class_names"]
     if len(shape) != 1 or dtype.kind not in "US":
-        raise InputError(f"'{path}': class_names are {dtype} {shape}, expected texts, (number of classes,)")
+        raise InputError(f"'{path}': class_names are {dtype} {shape}, expected strings, (number of classes,)")
     names = _load(path, "class_names")
     texts = [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
     return check_names(f"'{path}'", texts)

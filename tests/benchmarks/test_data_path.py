@@ -24,7 +24,7 @@ from zoo.models.cnn import CNN
 
 
 def numbered(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images of one grey each, their number; labels."""
+    """Images of one gray each, their number; labels."""
     pixels = np.broadcast_to(np.arange(1, n + 1, dtype=np.uint8)[:, None, None, None], (n, 32, 32, 3)).copy()
     return pixels, np.arange(n)
 

@@ -252,7 +252,7 @@ def test_help(command, capsys):
 
 
 def shown(path: str = "samples.png", rows: int = 6) -> np.ndarray:
-    """Return the images that a picture shows, uint8 (10, rows, 3, 32, 32); check that each is blocks of one colour."""
+    """Return the images that a picture shows, uint8 (10, rows, 3, 32, 32); check that each is blocks of one color."""
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB"))
     step, size = image_table.SIDE + mosaic.SPACE, image_table.SIDE
@@ -285,7 +285,7 @@ def test_the_picture_is_small_enough_for_the_readme(run):
 
 
 def test_show_cifar10(run, official_layout, monkeypatch):
-    """Each image of the fixture is of one colour, which tells its class and its file; the test set is not read."""
+    """Each image of the fixture is of one color, which tells its class and its file; the test set is not read."""
     root = Path("links")
     root.mkdir()
     for name in CIFAR10.files:
@@ -327,7 +327,7 @@ def test_the_names_stand_above_their_columns(monkeypatch):
     assert tuple(name.text for name in names) == CIFAR10.class_names
     for column, name in enumerate(names):
         half = len(name.text) * mosaic.LETTER / 2
-        assert name.centred
+        assert name.centered
         assert column * step < name.x - half < name.x + half < mosaic.SPACE + (column + 1) * step, "within its column"
         assert title.y + mosaic.LINE <= name.y
 

@@ -572,7 +572,7 @@ class TestCheck:
         real = "108 test images of CIFAR-10 copy (not the official files)"
         named = self.images_for(source="cifar10", data_dir=str(official_layout))
         assert named.description == real
-        assert (named.pixels == named.pixels[:, :1, :1, :1]).all(), "the made-up ones have one colour each"
+        assert (named.pixels == named.pixels[:, :1, :1, :1]).all(), "the made-up ones have one color each"
         monkeypatch.setenv("CIFAR10_DIR", str(official_layout))
         assert self.images_for(source="cifar10").description == real
 

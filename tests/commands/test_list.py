@@ -225,12 +225,11 @@ def test_models_of_the_zoo_are_not_cached(run):
 def test_data_sets(capsys):
     assert cli.main(["list", "--data"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["name", "data", "classes", "image", "train", "+", "test", "from"]
+    assert head.split() == ["name", "classes", "image", "train", "+", "test", "about"]
     names = [name.removesuffix("DataModule") for name in registry.data.entries()]
     assert [row.split()[0] for row in rows] == names
-    assert next(row for row in rows if row.startswith("FashionMNIST")).split()[1:6] == [
-        *("Fashion-MNIST", "10", "1", "x", "28")
-    ]
+    assert max(map(len, rows)) <= 100
+    assert next(row for row in rows if row.startswith("FashionMNIST")).split()[1:5] == ["10", "1", "x", "28"]
     assert cli.main(["list", "--data", "cifar*", "--json"]) == 0
     ten, hundred = json.loads(capsys.readouterr().out)
     assert (ten["name"], len(ten["classes"])) == ("CIFAR10", 10)

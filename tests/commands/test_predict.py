@@ -87,13 +87,13 @@ def test_it_is_the_model_that_answers(run, runs, ckpt):
 
 
 MODES = {
-    "1-bit": ("1", "png"), "grey": ("L", "png"), "grey and alpha": ("LA", "png"), "palette": ("P", "png"),
+    "1-bit": ("1", "png"), "gray": ("L", "png"), "gray and alpha": ("LA", "png"), "palette": ("P", "png"),
     "RGB": ("RGB", "bmp"), "RGBA": ("RGBA", "png"), "CMYK": ("CMYK", "tif"), "GIF": ("P", "gif"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", MODES)
-def test_every_mode_keeps_its_colour(kind):
+def test_every_mode_keeps_its_color(kind):
     mode, suffix = MODES[kind]
     plain(mode).save(f"a.{suffix}")
     pixels = image_files.read(Path(f"a.{suffix}")).pixels
@@ -102,8 +102,8 @@ def test_every_mode_keeps_its_colour(kind):
     if mode == "1":  # dots, of black and white, as often white as red is bright
         assert pixels.mean() == pytest.approx(np.dot(RED, (0.299, 0.587, 0.114)), abs=8)
     else:
-        grey = [round(np.dot(RED, (0.299, 0.587, 0.114)))] * 3
-        expected = grey if mode in ("L", "LA") else RED
+        gray = [round(np.dot(RED, (0.299, 0.587, 0.114)))] * 3
+        expected = gray if mode in ("L", "LA") else RED
         assert np.abs(pixels.astype(int) - np.reshape(expected, (3, 1, 1))).max() <= 1
 
 
@@ -136,7 +136,7 @@ def test_pictures_are_resized_by_pillows_bicubic_filter(side):
 
 
 def test_shrinking_is_antialiased():
-    """A fine chequerboard becomes grey; taking every tenth pixel would make it black or white."""
+    """A fine chequerboard becomes gray; taking every tenth pixel would make it black or white."""
     board = (np.indices((320, 320)).sum(0) % 2 * 255).astype(np.uint8)
     assert image_files.read(save("a.png", board)).pixels == pytest.approx(127.5, abs=1.5)
 
@@ -531,7 +531,7 @@ def test_the_sheet_shows_the_pixels_that_the_network_saw(count, written):
         saw = sheet[y : y + 128, x + 128 + mosaic.SPACE :][:, :128]
         expected = np.roll(NOISE, number, 0)
         assert np.array_equal(saw[::4, ::4], expected)
-        assert np.array_equal(saw, np.kron(expected, np.ones((4, 4, 1), np.uint8))), "blocks of one colour, no blur"
+        assert np.array_equal(saw, np.kron(expected, np.ones((4, 4, 1), np.uint8))), "blocks of one color, no blur"
         assert np.array_equal(sheet[y : y + 128, x + 32 : x + 96], big[number])
         assert (sheet[y : y + 128, x : x + 32] == contact_sheet.BACKGROUND).all()
 
@@ -604,7 +604,7 @@ def of_cifar10(runs: Path, **data: object) -> str:
     (path,) = runs.glob("cnn-synthetic/*/checkpoints/best.ckpt")
     content = torch.load(path, weights_only=True)
     content["config"]["data"] |= {"source": "cifar10", "test_size": 10, **data}
-    content["CIFAR10DataModule"] |= {"class_names": list(CIFAR10.class_names), "title": CIFAR10.title}
+    content["CIFAR10DataModule"] |= {"title": CIFAR10.title, "class_names": list(CIFAR10.class_names)}
     torch.save(content, "cifar10.ckpt")
     return "cifar10.ckpt"
 

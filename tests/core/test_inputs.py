@@ -27,7 +27,7 @@ NOT_IMAGES = {
     "0 to 1": (IMAGES / 255, r"float32 \(6, 3, 32, 32\); expected uint8 .*leave ToTensor and Normalize out"),
     "float16": (IMAGES.half(), "are float16 .*expected uint8"),
     "int64": (IMAGES.long(), r"are int64 .*images.to\(torch.uint8\)"),
-    "grey": (IMAGES[:, :1], r"\(6, 1, 32, 32\); .*expand"),
+    "gray": (IMAGES[:, :1], r"\(6, 1, 32, 32\); .*expand"),
     "four channels": (torch.zeros(2, 4, 32, 32, dtype=torch.uint8), r"\(2, 4, 32, 32\); .*red, green and blue"),
     "one image": (IMAGES[0], r"\(3, 32, 32\); .*images\[None\]"),
     "flat": (IMAGES.flatten(1), r"\(6, 3072\)"),

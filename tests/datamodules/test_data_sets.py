@@ -25,7 +25,7 @@ def test_the_command_line_knows_every_data_set():
 def test_a_description_fits_its_images(data_set):
     assert len(data_set.mean) == len(data_set.std) == len(data_set.mean_color) == data_set.channels
     assert len(set(data_set.class_names)) == len(data_set.class_names) >= 2
-    assert data_set.shape == (data_set.channels, data_set.side, data_set.side)
+    assert data_set.shape == (data_set.channels, data_set.image_size, data_set.image_size)
 
 
 def test_tasks():

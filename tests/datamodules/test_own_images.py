@@ -239,7 +239,7 @@ ARRAY_CASES = {
     "more than the names": (lambda: arrays(class_names=np.array(["a", "b"])), "label 2 of image 2 is not a class"),
     "one class": (lambda: arrays(train_labels=np.zeros(30, int), test_labels=None, test_images=None), "has one class"),
     "two of a name": (lambda: arrays(class_names=np.array(["a", "b", "a"])), "two classes with the name 'a'"),
-    "names that are numbers": (lambda: arrays(class_names=np.arange(3)), "expected texts"),
+    "names that are numbers": (lambda: arrays(class_names=np.arange(3)), "expected strings"),
     "floating-point images": (
         lambda: arrays(train_images=ZERO / 2),
         "train_images are float64, expected uint8 pixels of 0 to 255: turn 0..1 into bytes",

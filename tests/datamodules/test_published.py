@@ -15,9 +15,9 @@ import torchvision.datasets
 
 import datamodules
 from datamodules import download
-from datamodules.data_sets import CIFAR100_COARSE, CIFAR100_LABELS, PUBLISHED
+from datamodules.data_sets import CIFAR100_COARSE, PUBLISHED
 from datamodules.errors import InputError
-from tests.data_files import COUNTS, md5, take, write_cifar100, write_idx, write_svhn
+from tests.data_files import COUNTS, take, take_cifar100, write_cifar100, write_idx, write_svhn
 from tests.helpers import refusal
 
 CIFAR100, FASHION, MNIST, SVHN = (PUBLISHED[name] for name in ("CIFAR100", "FashionMNIST", "MNIST", "SVHN"))
@@ -54,6 +54,7 @@ def test_a_description_is_complete(option):
     assert len(data_set.mean) == len(data_set.std) == data_set.channels
     assert len(set(data_set.class_names)) == len(data_set.class_names) >= 10
     assert data_set.origin
+    assert data_set.page.startswith("http")
     assert data_set.form
     assert {archive.name.removesuffix(".gz") for archive in data_set.archives} == {*data_set.files} or option in (
         "CIFAR10",
@@ -89,10 +90,7 @@ def test_idx(monkeypatch, packed, place):
 
 @pytest.mark.parametrize("labels", ["fine", "coarse"])
 def test_cifar100(monkeypatch, labels):
-    folder = write_cifar100(Path("data/cifar-100-python"))
-    sums = {path.name: md5(path) for path in folder.iterdir()}
-    small = replace(CIFAR100_LABELS[labels], train_images=200, test_images=100, md5=sums)
-    monkeypatch.setitem(CIFAR100_LABELS, labels, small)
+    take_cifar100(monkeypatch, write_cifar100(Path("data/cifar-100-python")))
     data = datamodules.CIFAR100(data_dir="data", labels=labels, val_size=100)
     data.setup()
     assert data.num_classes == (100 if labels == "fine" else 20)

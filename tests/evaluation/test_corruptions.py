@@ -39,7 +39,7 @@ def test_the_seed_decides_every_pixel(name):
     assert np.array_equal(first, other) == (name not in RANDOM)
 
 
-# Every 769th byte of `COLOURFUL`, corrupted with severity 1 to 5.
+# Every 769th byte of `COLORFUL`, corrupted with severity 1 to 5.
 GOLDEN = {
     "gaussian_noise": [
         "6479f7445eaf1bdf70ede9f85b9913f7", "318ae42e88970bd270c9e9f3668f1af7", "5fa2ff2f59b604c34ff4eef05f890ae7",
@@ -90,21 +90,21 @@ GOLDEN = {
         "5a7cf517149d11df8edbf2ff9f932bb4", "5ca6e62649c419de4bccf3ff86a82d82",
     ],
 }  # fmt: skip
-COLOURFUL = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8).repeat(4, 2).repeat(4, 3)
+COLORFUL = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8).repeat(4, 2).repeat(4, 3)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_pixels_are_the_same_in_every_version(name):
     """Reports compare models that were evaluated at different times. A rounding error may move a byte by one."""
     expected = np.array([list(bytes.fromhex(of_severity)) for of_severity in GOLDEN[name]])
-    found = [corrupt(COLOURFUL, name, severity).ravel()[::769] for severity in SEVERITIES]
+    found = [corrupt(COLORFUL, name, severity).ravel()[::769] for severity in SEVERITIES]
     np.testing.assert_allclose(np.array(found, dtype=int), expected, rtol=0, atol=1)
 
 
 GREY = [name for name in CORRUPTIONS if name != "saturation"]
 
 
-def test_grey_images_have_all_corruptions_but_that_of_colours():
+def test_grey_images_have_all_corruptions_but_that_of_colors():
     assert corruptions.names_for(1) == GREY
     assert corruptions.names_for(3) == [*CORRUPTIONS]
 
@@ -151,7 +151,7 @@ def test_brightness_adds_to_every_pixel():
     assert np.abs(corrupt(IMAGES, "brightness", 5) - expected).max() <= 1
 
 
-def test_contrast_brings_pixels_nearer_to_the_mean_of_their_colour():
+def test_contrast_brings_pixels_nearer_to_the_mean_of_their_color():
     found = corrupt(IMAGES, "contrast", 2).astype(float)
     mean = IMAGES.mean((2, 3), keepdims=True)
     assert np.abs(found - (mean + 0.5 * (IMAGES - mean))).max() <= 0.51
@@ -179,7 +179,7 @@ def test_gaussian_blur_is_scipys(c):
 
 
 @pytest.mark.parametrize("name", ["defocus_blur", "gaussian_blur", "motion_blur", "pixelate"])
-def test_blur_leaves_one_colour_as_it_is(name):
+def test_blur_leaves_one_color_as_it_is(name):
     images = np.full((2, 3, 32, 32), 100, dtype=np.uint8)
     assert np.array_equal(corrupt(images, name, 5), images)
 
@@ -201,12 +201,12 @@ def test_blurs_spread_one_pixel_over_a_disk_and_along_a_line():
 
 
 def test_noise_is_as_strong_as_it_says():
-    grey = np.full((50, 3, 32, 32), 0.5)
-    assert apply("gaussian_noise", 0.1, grey).std() == pytest.approx(0.1, rel=0.02)
-    shot = apply("shot_noise", 100, grey)
+    gray = np.full((50, 3, 32, 32), 0.5)
+    assert apply("gaussian_noise", 0.1, gray).std() == pytest.approx(0.1, rel=0.02)
+    shot = apply("shot_noise", 100, gray)
     assert shot.mean() == pytest.approx(0.5, rel=0.01)
     assert shot.std() == pytest.approx(np.sqrt(0.5 / 100), rel=0.02)
-    impulse = apply("impulse_noise", 0.08, grey)
+    impulse = apply("impulse_noise", 0.08, gray)
     assert (impulse != 0.5).mean() == pytest.approx(0.08, rel=0.05)
     assert set(np.unique(impulse)) == {0, 0.5, 1}
 

@@ -260,8 +260,8 @@ class TestIntegratedGradients:
         """The kinks of MobileNetV2's 35 ReLU6 need more than the 64 steps."""
         model = build(make, num_classes=num_classes)
         found = attribution.integrated_gradients(model, IMAGES, CLASSES).sum((1, 2))
-        grey = attribution.baseline(model).byte().expand_as(IMAGES)
-        expected = (score(model, IMAGES, CLASSES) - score(model, grey, CLASSES)).detach()
+        gray = attribution.baseline(model).byte().expand_as(IMAGES)
+        expected = (score(model, IMAGES, CLASSES) - score(model, gray, CLASSES)).detach()
         # An integral over the kinks of ReLU, by 64 steps.
         torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * float(expected.abs().max()))
 
@@ -269,13 +269,13 @@ class TestIntegratedGradients:
     @pytest.mark.parametrize(("hidden_sizes", "activation"), [case for case in NUMPY if case[1] != "relu"])
     def test_of_smooth_numpy_networks_agrees_with_the_trapezoidal_rule(self, hidden_sizes, activation, num_classes):
         model = build(NumPyMLP, hidden_sizes=hidden_sizes, activation=activation, num_classes=num_classes)
-        grey = attribution.baseline(model).double().expand(IMAGES.shape)
+        gray = attribution.baseline(model).double().expand(IMAGES.shape)
         steps = torch.linspace(0, 1, 2001, dtype=torch.float64)
-        of_first = torch.stack([grey[0] + t * (IMAGES[0].double() - grey[0]) for t in steps])
+        of_first = torch.stack([gray[0] + t * (IMAGES[0].double() - gray[0]) for t in steps])
         along = gradients(
             lambda floats: numpy_score(model, activation, floats, CLASSES[:1].expand(len(floats))), of_first
         )
-        expected = ((IMAGES[0] - grey[0]) * torch.trapezoid(along, steps, dim=0)).sum(0).float()
+        expected = ((IMAGES[0] - gray[0]) * torch.trapezoid(along, steps, dim=0)).sum(0).float()
         found = attribution.integrated_gradients(model, IMAGES[:1], CLASSES[:1])[0]
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
@@ -293,13 +293,13 @@ class TestOcclusion:
     @pytest.mark.parametrize("make", [CNN, BytesOnly, NumPyMLP])
     def test_agrees_with_a_loop(self, make, num_classes):
         model = build(make, num_classes=num_classes)
-        colour = torch.tensor([125, 123, 114], dtype=torch.uint8)[:, None, None]
+        color = torch.tensor([125, 123, 114], dtype=torch.uint8)[:, None, None]
         total, times = torch.zeros(3, 32, 32), torch.zeros(32, 32)
         with torch.no_grad():
             for top in range(0, 32 - 7, 4):
                 for left in range(0, 32 - 7, 4):
                     covered, square = IMAGES.clone(), (..., slice(top, top + 8), slice(left, left + 8))
-                    covered[square] = colour
+                    covered[square] = color
                     lost = score(model, IMAGES, CLASSES) - score(model, covered, CLASSES)
                     total[square] += lost[:, None, None]
                     times[square] += 1
@@ -309,13 +309,13 @@ class TestOcclusion:
     def test_squares_have_a_quarter_of_the_side(self):
         """Of gray images of 28 x 28 pixels: 7 pixels, one square every 3."""
         model, images = build(NumPyMLP, num_classes=3, channels=1, image_size=28), IMAGES[:, :1, :28, :28].contiguous()
-        grey = attribution.baseline(model)[0, :, :1, :1].to(torch.uint8)
+        gray = attribution.baseline(model)[0, :, :1, :1].to(torch.uint8)
         total, times = torch.zeros(3, 28, 28), torch.zeros(28, 28)
         with torch.no_grad():
             for top in range(0, 28 - 6, 3):
                 for left in range(0, 28 - 6, 3):
                     covered, square = images.clone(), (..., slice(top, top + 7), slice(left, left + 7))
-                    covered[square] = grey
+                    covered[square] = gray
                     lost = score(model, images, CLASSES) - score(model, covered, CLASSES)
                     total[square] += lost[:, None, None]
                     times[square] += 1
@@ -599,7 +599,7 @@ class TestWriter:
 
 
 def luminance(scale: str) -> np.ndarray:
-    """How bright a black-and-white printer makes each of 256 colours."""
+    """How bright a black-and-white printer makes each of 256 colors."""
     return matplotlib.colormaps[scale](np.arange(256))[:, :3] @ (0.2126, 0.7152, 0.0722)
 
 
@@ -622,7 +622,7 @@ def assert_apart(labels: list[Label], width: int) -> None:
     boxes = []
     for label in labels:
         length = LETTER * len(label.text)
-        left = label.x - length // 2 if label.centred else label.x
+        left = label.x - length // 2 if label.centered else label.x
         assert left >= 0
         assert left + length <= width
         boxes.append((left, left + length, label.y, label.text))
@@ -649,7 +649,7 @@ class TestFigures:
     )
 
     @pytest.mark.parametrize("scale", [AMOUNT, SIGNED])
-    def test_a_scale_is_told_without_its_colours(self, scale):
+    def test_a_scale_is_told_without_its_colors(self, scale):
         assert (np.diff(luminance(scale)) > 0).mean() > 0.98
         assert np.ptp(luminance(scale)) > 0.6
 
@@ -658,7 +658,7 @@ class TestFigures:
         assert_apart(written, picture.shape[1])
         tops = [label.y for label in written if label.bold and label.text.startswith(("one", "two"))]
         left = picture.shape[1] - 2 * (SIDE + mosaic.SPACE)
-        of_rows = [label for label in written if label.y >= tops[0] and not label.centred]
+        of_rows = [label for label in written if label.y >= tops[0] and not label.centered]
         assert len(of_rows) == 6
         assert all(label.x + LETTER * len(label.text) <= left for label in of_rows), "beside the pictures"
         for row, y in zip(self.ROWS, tops, strict=True):
@@ -684,8 +684,8 @@ class TestFigures:
         values[:8], values[-8:] = 1, -1
         picture = explanation.signed(values).pixels
         scale = matplotlib.colormaps[SIGNED]([0.0, 0.5, 1.0], bytes=True)[:, :3]
-        for place, colour in zip((-1, SIDE // 2, 0), scale, strict=True):
-            np.testing.assert_array_equal(picture[place, 0], colour)
+        for place, color in zip((-1, SIDE // 2, 0), scale, strict=True):
+            np.testing.assert_array_equal(picture[place, 0], color)
 
     @pytest.mark.parametrize("n", [1, 2, 10, 64, 500])
     def test_units(self, n, written):
@@ -706,8 +706,8 @@ class TestFigures:
         )
         tops = [label.y - 64 for label in written if label.text.startswith("val ")]
         ends = matplotlib.colormaps["viridis"]([0.0, 1.0], bytes=True)[:, :3]
-        for (row, _), colour in zip((worst, best), ends, strict=True):
-            assert (picture[tops[row]] == colour).all(-1).any()
+        for (row, _), color in zip((worst, best), ends, strict=True):
+            assert (picture[tops[row]] == color).all(-1).any()
 
 
 class TestPages:

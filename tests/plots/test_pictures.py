@@ -69,8 +69,8 @@ class TestLettering:
         assert columns[0] >= 20
         assert 20 + LETTER * (len(text) - 1) < columns[-1] <= 20 + LETTER * len(text)
 
-    def test_a_centred_label_has_its_middle_at_x(self):
-        columns = ink(mosaic.write(blank(LINE, 201), [Label("HHHH", 100, 0, centred=True)])).any(0).nonzero()[0]
+    def test_a_centered_label_has_its_middle_at_x(self):
+        columns = ink(mosaic.write(blank(LINE, 201), [Label("HHHH", 100, 0, centered=True)])).any(0).nonzero()[0]
         assert (columns[0] + columns[-1]) / 2 == pytest.approx(100, abs=1.5)
 
     def test_a_heading_fits_its_width_in_as_many_lines_as_it_needs(self):
@@ -104,21 +104,21 @@ class TestSizes:
         assert (box[:margin] == 200).all()
         assert (box[margin : 128 - margin, margin : 128 - margin] == 0).all()
 
-    def test_grey_images_are_grey_and_colours_stay(self):
-        grey, colour = (np.random.default_rng(0).integers(0, 256, (n, 4, 5), dtype=np.uint8) for n in (1, 3))
-        np.testing.assert_array_equal(mosaic.colours(grey), np.stack([grey[0]] * 3, axis=2))
-        np.testing.assert_array_equal(mosaic.colours(colour), colour.transpose(1, 2, 0))
+    def test_grey_images_are_grey_and_colors_stay(self):
+        gray, color = (np.random.default_rng(0).integers(0, 256, (n, 4, 5), dtype=np.uint8) for n in (1, 3))
+        np.testing.assert_array_equal(mosaic.colors(gray), np.stack([gray[0]] * 3, axis=2))
+        np.testing.assert_array_equal(mosaic.colors(color), color.transpose(1, 2, 0))
 
     @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 48), (3, 200, 200)])
     def test_every_plot_takes_images_of_any_shape(self, shape, written):
         images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
         probabilities, maps, size = np.eye(3)[:2], np.random.default_rng(0).random((2, 7, 7)), shape[-1]
-        drawn = mosaic.fitted(mosaic.colours(images[0]))
+        drawn = mosaic.fitted(mosaic.colors(images[0]))
         picture = predictions.draw(images, np.array([0, 2]), probabilities, NAMES, "title", maps=maps)
         assert has(picture, drawn)
         assert has(predictions.draw_labelled(images, np.array([0, 2]), NAMES, "title"), drawn)
-        assert has(image_table.draw(images[None], NAMES[:2]), mosaic.fitted(mosaic.colours(images[0]), 96))
-        small = mosaic.fitted(mosaic.colours(images[0]), feature_maps.SIDE)
+        assert has(image_table.draw(images[None], NAMES[:2]), mosaic.fitted(mosaic.colors(images[0]), 96))
+        small = mosaic.fitted(mosaic.colors(images[0]), feature_maps.SIDE)
         assert has(
             feature_maps.draw(images, np.random.default_rng(0).random((2, 3, size, size)), NAMES[:2], "t"), small
         )
@@ -164,9 +164,9 @@ class TestGrid:
         assert texts(written, bold=True) == ["t"]
         plain, framed = (grid.draw([self.CELLS[0]._replace(stands_out=is_so)], "", "") for is_so in (False, True))
         assert texts(written, bold=True) == ["t", "W" * 4]
-        colour = (framed == grid.FRAME_COLOUR).all(-1)
-        assert colour.sum() == (40 + 2 * grid.FRAME) * (50 + 2 * grid.FRAME) - 40 * 50
-        assert not (plain == grid.FRAME_COLOUR).all(-1).any()
+        color = (framed == grid.FRAME_COLOR).all(-1)
+        assert color.sum() == (40 + 2 * grid.FRAME) * (50 + 2 * grid.FRAME) - 40 * 50
+        assert not (plain == grid.FRAME_COLOR).all(-1).any()
 
     def test_all_epochs_have_pictures_of_one_size(self):
         def draw(caption):
@@ -183,7 +183,7 @@ class TestPredictions:
         picture = predictions.draw(images, np.array([0, 0, 2]), self.PROBABILITIES, NAMES, "title")
         assert texts(written)[1:] == ["airplane", "70 %", "airplane", "> automobile 100 %", "bird", "40 %"]
         assert texts(written, bold=True) == ["title", "> automobile 100 %"]
-        framed = (picture == grid.FRAME_COLOUR).all(-1)
+        framed = (picture == grid.FRAME_COLOR).all(-1)
         assert framed.any()
         for label, image in zip(written[1::2], images, strict=True):
             x, y = label.x, label.y - grid.FRAME - mosaic.SIDE
@@ -202,7 +202,7 @@ class TestPredictions:
 
 
 class TestFilters:
-    def colours(self, weights: np.ndarray) -> np.ndarray:
+    def colors(self, weights: np.ndarray) -> np.ndarray:
         """The first unit's picture, one pixel for each weight, as numbers."""
         unit = weights.shape[-1]
         picture = filters.draw(weights, "")
@@ -216,7 +216,7 @@ class TestFilters:
     def test_grey_is_zero_and_the_scale_is_symmetric(self, units, side):
         weights = np.random.default_rng(0).normal(size=(units, 3, side, side))
         weights[0, :, 0, 0] = 0
-        up, down = self.colours(weights), self.colours(-weights)
+        up, down = self.colors(weights), self.colors(-weights)
         assert set(up[0, 0]) <= {127, 128}
         np.testing.assert_allclose(up + down, 255, atol=1)
         clear = np.abs(weights[0]).transpose(1, 2, 0) > 0.01
@@ -225,7 +225,7 @@ class TestFilters:
     def test_all_units_have_one_scale(self):
         weights = np.ones((2, 3, 4, 4))
         weights[1] *= 10
-        assert (self.colours(weights) == round(127.5 * 1.1)).all()
+        assert (self.colors(weights) == round(127.5 * 1.1)).all()
 
     def test_scale_norms_and_names_are_written(self, written):
         weights = np.zeros((2, 3, 2, 2))
@@ -248,11 +248,11 @@ class TestFilters:
     def test_the_weights_of_grey_images_are_grey(self, written):
         weights = np.zeros((2, 1, 3, 3))
         weights[0, 0, 0] = [-1, 0, 1]
-        first = self.colours_of_one_channel(weights)
+        first = self.colors_of_one_channel(weights)
         assert first[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
         assert "Grey is 0. White is 1 or more, black -1 or less." in " ".join(texts(written))
 
-    def colours_of_one_channel(self, weights: np.ndarray) -> np.ndarray:
+    def colors_of_one_channel(self, weights: np.ndarray) -> np.ndarray:
         picture, factor = filters.draw(weights, ""), filters.SIDE // 3
         rows, columns = (ink(picture) & (np.abs(np.diff(picture.astype(int), axis=2)).sum(2) == 0)).nonzero()
         del columns
@@ -261,7 +261,7 @@ class TestFilters:
         return picture[y : y + 3 * factor : factor, mosaic.SPACE : mosaic.SPACE + 3 * factor : factor]
 
     def test_weights_that_are_all_zero(self):
-        assert (self.colours(np.zeros((2, 3, 3, 3))) == 128).all()
+        assert (self.colors(np.zeros((2, 3, 3, 3))) == 128).all()
 
 
 def filters_explanation(weights: np.ndarray) -> str:
@@ -314,8 +314,8 @@ class TestActivationMaps:
     def test_each_place_of_the_map_covers_its_part_of_the_image(self, size):
         image, strength = np.zeros((32, 32, 3), np.uint8), np.zeros(size)
         strength[-1, 0] = 1
-        coloured = ink(WHITE - predictions.overlay(image, strength))
-        rows, columns = coloured.any(1).nonzero()[0], coloured.any(0).nonzero()[0]
+        colored = ink(WHITE - predictions.overlay(image, strength))
+        rows, columns = colored.any(1).nonzero()[0], colored.any(0).nonzero()[0]
         assert rows[-1] == 31
         assert columns[0] == 0
         assert (len(rows), len(columns)) == pytest.approx((32 / size[0], 32 / size[1]), abs=1)
@@ -344,8 +344,8 @@ class TestConfusionMatrix:
 
     def test_each_row_is_in_percent_of_its_class(self, written):
         picture = confusion_matrix.pixels(self.CONFUSION, NAMES, "title")
-        rows = {label.y: label.text for label in written if label.text in NAMES and not label.centred}
-        columns = {label.x: label.text for label in written if label.text in NAMES and label.centred}
+        rows = {label.y: label.text for label in written if label.text in NAMES and not label.centered}
+        columns = {label.x: label.text for label in written if label.text in NAMES and label.centered}
         found = {(rows[label.y], columns[label.x]): label.text for label in written if label.text.isdigit()}
         assert found == {
             ("airplane", "airplane"): "75",
@@ -375,20 +375,20 @@ class TestConfusionMatrix:
     def test_no_name_runs_into_another(self, names, written):
         k = len(names)
         picture = confusion_matrix.pixels(np.eye(k, dtype=int).tolist(), names, "title")
-        heads = sorted(label for label in written if label.text in names and label.centred)
+        heads = sorted(label for label in written if label.text in names and label.centered)
         edges = sorted((x - LETTER * len(text) / 2, x + LETTER * len(text) / 2) for text, x, *_ in heads)
         assert all(right < left for (_, right), (left, _) in pairwise(edges))
         assert edges[-1][1] < picture.shape[1]
 
     @pytest.mark.parametrize("k", [21, 100, 130])
-    def test_many_classes_have_colours_alone_and_numbered_columns(self, k, written):
+    def test_many_classes_have_colors_alone_and_numbered_columns(self, k, written):
         confusion = np.zeros((k, k), dtype=int)
         confusion[np.arange(k), (np.arange(k) + 1) % k] = 5
         names = [f"kind {label}" for label in range(k)]
         picture = confusion_matrix.pixels(confusion.tolist(), names, "title")
         assert max(picture.shape) < 20 * k + 200
-        rows = {label.text: label.y for label in written if not label.centred and not label.bold}
-        columns = {label.text: label.x for label in written if label.centred}
+        rows = {label.text: label.y for label in written if not label.centered and not label.bold}
+        columns = {label.text: label.x for label in written if label.centered}
         assert {f"{label} kind {label}" for label in range(k)} <= rows.keys()
         assert len(columns) >= k // 3
         for head, x in columns.items():
@@ -415,8 +415,8 @@ class TestConfusionMatrix:
 
     def test_the_darkest_cell_leaves_black_letters_legible(self):
         """A contrast of 4.5 to 1, as WCAG 2 asks of text."""
-        colour = np.array(matplotlib.colormaps["Blues"](confusion_matrix.DARKEST)[:3])
-        linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+        color = np.array(matplotlib.colormaps["Blues"](confusion_matrix.DARKEST)[:3])
+        linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
         assert (linear @ [0.2126, 0.7152, 0.0722] + 0.05) / 0.05 > 4.5
 
 

@@ -10,7 +10,7 @@ from datamodules.data_set import DataSet, Split
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Stripes(DataSet):
-    """Stripes that lie or stand, drawn at random."""
+    """Horizontal and vertical stripes, drawn at random."""
 
     def find(self, data_dir):
         return data_dir  # no files are needed
@@ -25,6 +25,6 @@ class Stripes(DataSet):
 
 class StripesData(ImageDataModule):
     def __init__(self, val_size: int = 100, **options) -> None:
-        names = ("lying", "standing")
-        data_set = Stripes(name="stripes", title="stripes", class_names=names, channels=1, side=16)
+        names = ("horizontal", "vertical")
+        data_set = Stripes(name="stripes", title="stripes", class_names=names, channels=1, image_size=16)
         super().__init__(data_set, val_size=val_size, **options)  # the command line finds the options here

@@ -342,7 +342,7 @@ class TestFromAStranger:
         ("path", "value", "word"),
         [
             ("class_path", "this.Model", "this.Model"),
-            ("class_path", "this.\x1b[31mModel", r"this.\x1b[31mModel"),  # which would colour a terminal
+            ("class_path", "this.\x1b[31mModel", r"this.\x1b[31mModel"),  # which would color a terminal
             ("config", 5, "config"),
             ("config", [1], "config"),
             ("config/model", 5, "model"),

@@ -64,7 +64,7 @@ def test_reads_cifar10(official_layout, capsys, monkeypatch):
     assert "2,000 images of CIFAR-10, a copy (not the official files)" in output
     losses = column(output, 1)
     assert losses[1] < losses[0]
-    assert column(output, 3)[-1] > 15  # each class has a shade of grey of its own
+    assert column(output, 3)[-1] > 15  # each class has a shade of gray of its own
 
 
 def test_the_same_seed_gives_the_same_lesson(capsys):

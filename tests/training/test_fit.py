@@ -335,6 +335,7 @@ def test_help_without_torch(arguments, capsys):
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(cli.__file__).parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "fit --config configs/improved_cnn.yaml" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
 
 
 @pytest.mark.parametrize("arguments", [["fit", "--help"], ["test", "-h"], ["validate", "--config", "cnn", "--help"]])
@@ -400,6 +401,7 @@ def test_short_help_is_true(command, capsys):
                 checked += 1
                 assert re.search(rf"default: \W*{default[1]}\W", told[name], re.IGNORECASE) or name == "--lr_schedule"
     assert checked >= 5
+    assert max(map(len, help.page(command).splitlines())) <= 100
 
 
 @pytest.mark.parametrize("command", [["--help"], ["list"], ["list", "--help"]])

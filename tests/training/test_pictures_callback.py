@@ -69,7 +69,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def tiles(png: bytes) -> set[bytes]:
-    """All that could be an image of a picture with eight columns: 32 x 32 of its blocks of one colour."""
+    """All that could be an image of a picture with eight columns: 32 x 32 of its blocks of one color."""
     picture, factor = pixels(png), 4
     step, side = (picture.shape[1] - mosaic.SPACE) // 8, 32 * factor
     return {
@@ -113,7 +113,7 @@ class TestWhichPictures:
             assert [*of_epochs] == ([0] if tag == "images/augmented" else [1]), tag
             for png in of_epochs.values():
                 shown = pixels(png)
-                assert shown.ndim == 3, "in colour"
+                assert shown.ndim == 3, "in color"
                 assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 10, f"{tag} is not empty"
         assert "warning" not in capsys.readouterr().err
 

@@ -90,7 +90,7 @@ class Unkept(L.Callback):
 
 class Fussy(L.Callback):
     def setup(self, trainer, pl_module, stage):
-        raise KeyError("colour")
+        raise KeyError("color")
 
 class Logs(L.Callback):
     def on_train_batch_end(self, trainer, pl_module, *args):
@@ -107,7 +107,7 @@ def own(monkeypatch):
 
 
 def test_a_persons_own_callback(own, capsys):
-    words = ["Fussy (own_callbacks.py, line 11): 'colour'"]
+    words = ["Fussy (own_callbacks.py, line 11): 'color'"]
     assert_refused([*FIT, callbacks(("own_callbacks.Fussy", {}))], words, capsys)
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from zoo.commands import output
 from zoo.commands.arguments import Parser
 from zoo.core import about
 from zoo.core.about import FROM_DATA
+from zoo.core.text_table import wrap
 from zoo.runs import configs, options
 from zoo.runs.command_line import CommandLine
 from zoo.runs.options import help_text
@@ -25,7 +25,6 @@ from zoo.runs.options import help_text
 if TYPE_CHECKING:
     from zoo.core.classifier import Classifier
 
-WIDTH = 100
 SECTIONS = (*options.CLASS_KEYS, *options.SECTIONS)
 # For a model without a config of its own.
 START: configs.Config = {
@@ -145,7 +144,8 @@ def _head(name: str, own: str, command: str) -> list[str]:
         "#",
         f"#   {printable(command)}",
         "#",
-        f"# The model: python cli.py info {name}. All options: python cli.py fit --help all",
+        f"# All about the model: python cli.py info {name}",
+        "# All options: python cli.py fit --help all",
     ]
 
 
@@ -207,7 +207,4 @@ def _option(name: str, value: Any, text: str, indent: str = "") -> Iterator[str]
 
 def _comment(text: str, indent: str) -> list[str]:
     start = f"{indent}# "
-    lines = textwrap.wrap(
-        text, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False, break_on_hyphens=False
-    )
-    return [printable(line) for line in lines]
+    return [printable(line) for line in wrap(text, start, start).splitlines()]

@@ -1,7 +1,6 @@
 """`fit --help` and its like: the options that people set most, in groups. `--help all` has the rest. Needs no torch."""
 
-import textwrap
-
+from zoo.core.text_table import wrap
 from zoo.runs import configs
 from zoo.runs.options import CHECKPOINT, GROUPS, MODEL, OPTIONS, Option, help_text
 
@@ -31,8 +30,7 @@ def page(command: str) -> str:
     lines = [f"usage: python cli.py {command} [--config CONFIG ...] [--OPTION VALUE ...]", "", SUMMARY[command]]
     for title, options in listed(command).items():
         lines += ["", f"{title}:"]
-        lines += [f"  {option:<30} {text}" for option, text in options]
+        lines += [wrap(text, f"  {option:<30} ") for option, text in options]
     more = ", ".join(f"--help {section}" for section in SECTIONS)
     lines += ["", f"All other options, in full: python cli.py {command} {more}"]
-    names = textwrap.fill(", ".join(configs.shipped()), 110, initial_indent="  ", subsequent_indent="  ")
-    return "\n".join([*lines, "", "Shipped configs:", names])
+    return "\n".join([*lines, "", "Shipped configs:", wrap(", ".join(configs.shipped()), "  ")])

@@ -3,7 +3,6 @@
 import argparse
 import os
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 from functools import partial
 from operator import itemgetter
@@ -17,10 +16,11 @@ from zoo.commands.list import as_json, make_row
 from zoo.core import about, text_table
 from zoo.core.about import FROM_DATA
 from zoo.core.installation import check_torch
+from zoo.core.text_table import WIDTH, wrap
 from zoo.runs import configs
 from zoo.runs.command_line import CommandLine, Word, split
 
-WIDTH = 100
+LONGEST_TYPE = 60  # letters; of a longer one the outermost parts are shown
 
 
 def main(argv: list[str]) -> int:
@@ -108,7 +108,7 @@ def _lines(page: Mapping[str, Any]) -> Iterator[str]:
     chosen = ", ".join(f"{name}={value!r}" for name, value in page["chosen"].items())
     yield f"{page['name']}{origin}" + (f", with {chosen}" if chosen else "")
     if page["description"]:
-        yield f"\n{page['description']}"
+        yield f"\n{_wrapped(page['description'])}"
     if page["arguments"]:
         yield "\narguments, as --model.NAME VALUE:"
         for argument in page["arguments"]:
@@ -117,18 +117,28 @@ def _lines(page: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", *_layer_lines(page["layers"], page["parameters"]))
     yield ""
     for name, value in filter(itemgetter(1), _facts(page)):
-        yield textwrap.fill(value, WIDTH, initial_indent=f"{name:<13}", subsequent_indent=" " * 13, **UNBROKEN)
+        yield wrap(value, f"{name:<13}")
 
 
-UNBROKEN: Any = {"break_long_words": False, "break_on_hyphens": False}  # for links and paths
+def _wrapped(description: str) -> str:
+    """Return a docstring whose paragraphs and lists are wrapped; its tables and commands stay as they are."""
+    blocks = []
+    for block in description.split("\n\n"):
+        entries = [" ".join(entry.split()) for entry in re.split(r"\n(?=- )", block)]
+        filled = (wrap(entry, others="  " if entry.startswith("- ") else "") for entry in entries)
+        is_fixed = block.startswith(" ") or max(map(len, block.splitlines()), default=0) <= WIDTH
+        blocks.append(block if is_fixed else "\n".join(filled))
+    return "\n\n".join(blocks)
 
 
 def _argument_lines(argument: Mapping[str, Any]) -> Iterator[str]:
-    kind = f": {argument['type']}" if argument["type"] else ""
-    yield f"  {argument['name']}{kind}" + (", required" if argument["required"] else f" = {argument['default']!r}")
+    kind = argument["type"]
+    kind = re.sub(r"\[.*\]", "", kind) if len(kind) > LONGEST_TYPE else kind
+    named = f"{argument['name']}: {kind}" if kind else argument["name"]
+    yield f"  {named}" + (", required" if argument["required"] else f" = {argument['default']!r}")
     text = argument["text"] + (" Follows from the data." if argument["name"] in FROM_DATA else "")
     if text:
-        yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, **UNBROKEN)
+        yield wrap(text, " " * 6)
 
 
 def _layer_lines(layers: list[dict[str, Any]], total: int) -> list[str]:

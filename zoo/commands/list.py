@@ -18,8 +18,7 @@ from zoo.core.installation import check_torch
 if TYPE_CHECKING:
     from datamodules.data_set import DataSet
 
-WIDTH = 100
-DATA_HEADS = ("name", "data", "classes", "image", "train + test", "from")
+DATA_HEADS = ("name", "classes", "image", "train + test", "about")
 HEADS = ("name", "family", "parameters", "FLOPs", "milestone", "best known result")
 NOTE = "FLOPs: of the forward pass of an image, a multiply-add counts as two. More: python cli.py info MODEL"
 
@@ -61,7 +60,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         output.say_json([as_json(row) for row in chosen])
     else:
-        words = textwrap.fill(f"Tags, for --tag: {one_line(', '.join(tags))}", WIDTH)
+        words = text_table.wrap(f"Tags, for --tag: {one_line(', '.join(tags))}")
         output.say("\n".join([*_table(chosen), "", NOTE, words]))
     return 0
 
@@ -90,10 +89,9 @@ def _list_data(options: argparse.Namespace) -> int:
         if data_set := PUBLISHED.get(name):
             shape = " x ".join(map(str, data_set.shape))
             counts = f"{data_set.train_images:,} + {data_set.test_images:,}"
-            rows.append((name, data_set.title, str(len(data_set.class_names)), shape, counts, data_set.origin))
+            rows.append((name, str(len(data_set.class_names)), shape, counts, data_set.origin))
         else:
-            what = OWN_IMAGES.get(name, f"from the package {entry.distribution}")
-            rows.append((name, what, *"---", "your own" if name in OWN_IMAGES else "-"))
+            rows.append((name, *"---", OWN_IMAGES.get(name, f"from the package {entry.distribution}")))
     output.say("\n".join(line.rstrip() for line in text_table.align([list(map(one_line, row)) for row in rows])))
     return 0
 
@@ -102,7 +100,8 @@ def _data_as_json(name: str, entry: registry.Entry, data_set: "DataSet | None") 
     facts: dict[str, Any] = {"name": name, "package": entry.distribution, "class": entry.class_path}
     if data_set is not None:
         facts |= {"title": data_set.title, "classes": list(data_set.class_names), "image": list(data_set.shape)}
-        facts |= {"train": data_set.train_images, "test": data_set.test_images, "origin": data_set.origin}
+        facts |= {"train": data_set.train_images, "test": data_set.test_images}
+        facts |= {"origin": data_set.origin, "page": data_set.page}
     return facts
 
 
@@ -136,7 +135,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py list", description="The models of the zoo, or its data sets.")
     parser.add_argument("pattern", metavar="PATTERN", nargs="?", default="", help="part of a name, or a glob: 'c*'")
     parser.add_argument("--tag", metavar="TAG", help="only models with this tag")
-    parser.add_argument("--data", action="store_true", help="the data sets, for --data of fit, in place of the models")
+    parser.add_argument(
+        "--data", action="store_true", help="the data sets that fit --data takes, in place of the models"
+    )
     everything = f"the networks that TimmModel or TorchvisionModel takes by name: {' or '.join(LIBRARIES)}"
     parser.add_argument("--all", metavar="LIBRARY", help=everything)
     parser.add_argument("--json", action="store_true", help="all facts, as JSON")
@@ -164,7 +165,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         wrapped
         for start, (*_, last) in zip(starts, lines, strict=True)
         for wrapped in textwrap.wrap(
-            last, WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+            last, text_table.WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
         )
     ]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from datamodules.errors import InputError, one_line, printable
+from datamodules.errors import InputError, first_of, one_line, printable
 from datamodules.readers import image_files
 from zoo.commands import output
 from zoo.commands.arguments import Parser, add_checkpoint, check_choice
@@ -58,8 +58,7 @@ def main(argv: list[str]) -> int:
 
     pictures = read_pictures(paths, model, thumbnails=MOST_ON_SHEET if options.sheet else 0)
     if transparent := [printable(picture.path) for picture in pictures if picture.transparent]:
-        more = f" and {len(transparent) - 3} more" if len(transparent) > 3 else ""
-        output.note(f"transparent, and laid over white: {', '.join(transparent[:3])}{more}")
+        output.note(f"transparent, and laid over white: {first_of(transparent)}")
     probabilities = _probabilities(model, np.stack([picture.pixels for picture in pictures]))
     rows = [Row({"file": printable(picture.path)}, p) for picture, p in zip(pictures, probabilities, strict=True)]
     _write(options, rows, model.class_names)

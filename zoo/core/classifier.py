@@ -81,7 +81,7 @@ class Classifier(L.LightningModule, ABC):
 
     - calls `super().__init__(num_classes, channels, image_size)` in its `__init__`, which takes these three arguments.
       A model without the last two is for color images of 32 x 32 pixels alone. All other arguments have types and
-      defaults, and are numbers, texts or lists of them: configs and checkpoints keep them.
+      defaults, and are numbers, strings or lists of them: configs and checkpoints keep them.
     - takes uint8 pixels, and returns `num_outputs` logits per image, without softmax or sigmoid. In evaluation mode the
       logits of an image depend on that image alone.
     - keeps what it learns in parameters, each of which gets a gradient or is frozen, and everything else that it

@@ -60,7 +60,7 @@ def _remedy(images: Any, expected: Shape) -> str:
     if len(shape) == 4 and shape[1] == channels and shape[2:] != (height, width):
         return f"resize them to {height} x {width} pixels, as datamodules.readers.image_files.read does"
     if len(shape) == 4 and shape[1:] == (1, height, width):
-        return f"repeat the grey channel, images.expand(-1, {channels}, -1, -1)"
+        return f"repeat the gray channel, images.expand(-1, {channels}, -1, -1)"
     if shape[1:] != expected:
         colors = "red, green and blue" if channels == 3 else f"{channels} channel{'s' * (channels != 1)}"
         return f"give {colors} of {height} x {width} pixels for each image"

@@ -6,16 +6,16 @@ and accuracies on the two are not comparable. `zoo.evaluation.external_test_sets
 
 On pixels x from 0 to 1, with the parameter c of the severity; a c in pixels grows with the side of the images:
 
-gaussian_noise  x + c N, with a normal random number N for each pixel and colour
+gaussian_noise  x + c N, with a normal random number N for each pixel and color
 shot_noise      Poisson(c x) / c: the number of photons, where a white pixel has c
-impulse_noise   a share c of all pixels and colours is 0 or 1
+impulse_noise   a share c of all pixels and colors is 0 or 1
 defocus_blur    the mean over a disk of c pixels' radius
 gaussian_blur   the mean weighted by a Gaussian of c pixels' standard deviation
 motion_blur     the mean along a line of c pixels, in a random direction for each image
 fog             (x + c F) / (1 + c), with clouds F of 0.5 to 1 whose amplitudes fall off as 1 / frequency^2
 brightness      x + c
-contrast        m + c (x - m), with the mean m of each image and colour
-saturation      g + c (x - g), with the grey value g of each pixel (ITU-R BT.601); for colour images alone
+contrast        m + c (x - m), with the mean m of each image and color
+saturation      g + c (x - g), with the gray value g of each pixel (ITU-R BT.601); for color images alone
 pixelate        the mean over the areas of c by c larger pixels
 jpeg            JPEG compression of quality c (Pillow), chroma at half the resolution
 
@@ -46,7 +46,7 @@ class Corruption(NamedTuple):
     unit: str  # of c
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
     in_pixels: bool = False  # whether c grows with the side of the images
-    needs_colour: bool = False
+    needs_color: bool = False
 
     def parameter(self, severity: int, side: int) -> float:
         """Return c of a severity for images of `side` pixels."""
@@ -56,7 +56,7 @@ class Corruption(NamedTuple):
 
 def names_for(channels: int) -> list[str]:
     """Return the names of the corruptions that images of so many channels can have."""
-    return [name for name, corruption in CORRUPTIONS.items() if channels == 3 or not corruption.needs_colour]
+    return [name for name, corruption in CORRUPTIONS.items() if channels == 3 or not corruption.needs_color]
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
@@ -150,8 +150,8 @@ def _contrast(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _saturation(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
-    grey = np.einsum("nchw,c->nhw", x, np.array(GREY, dtype=x.dtype))[:, None]
-    return grey + c * (x - grey)
+    gray = np.einsum("nchw,c->nhw", x, np.array(GREY, dtype=x.dtype))[:, None]
+    return gray + c * (x - gray)
 
 
 # Storage, by Pillow.
@@ -177,7 +177,7 @@ def _jpeg(x: np.ndarray, c: float, rng: np.random.Generator) -> np.ndarray:
 def _each(x: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     """Return pixels (n, c, h, w) after Pillow has changed each image."""
     pixels = (x * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    given = pixels[..., 0] if x.shape[1] == 1 else pixels  # Pillow's grey images have no axis for the channel
+    given = pixels[..., 0] if x.shape[1] == 1 else pixels  # Pillow's gray images have no axis for the channel
     changed = np.stack([np.asarray(change(Image.fromarray(image))) for image in given])
     return changed.reshape(pixels.shape).transpose(0, 3, 1, 2).astype(np.float32) / 255
 
@@ -194,9 +194,7 @@ CORRUPTIONS = {
     "fog": Corruption("weather and light", (0.2, 0.5, 0.75, 1.0, 1.5), "amount", _fog),
     "brightness": Corruption("weather and light", (0.05, 0.1, 0.15, 0.2, 0.3), "added", _brightness),
     "contrast": Corruption("weather and light", (0.75, 0.5, 0.4, 0.3, 0.15), "factor", _contrast),
-    "saturation": Corruption(
-        "weather and light", (0.75, 0.5, 0.3, 0.15, 0.0), "factor", _saturation, needs_colour=True
-    ),
+    "saturation": Corruption("weather and light", (0.75, 0.5, 0.3, 0.15, 0.0), "factor", _saturation, needs_color=True),
     "pixelate": Corruption("storage", (28, 24, 20, 16, 12), "pixels a side", _pixelate, in_pixels=True),
     "jpeg": Corruption("storage", (80, 60, 40, 25, 15), "quality", _jpeg),
 }

@@ -81,7 +81,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _images(path: Path, n: int) -> np.ndarray:
-    images, expected = _read(path), (n, CIFAR10.side, CIFAR10.side, CIFAR10.channels)
+    images, expected = _read(path), (n, CIFAR10.image_size, CIFAR10.image_size, CIFAR10.channels)
     if images.dtype != np.uint8 or images.shape != expected:
         raise InputError(f"'{path}' is {images.dtype} {images.shape}, expected uint8 {expected}")
     return images

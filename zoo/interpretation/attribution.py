@@ -3,15 +3,15 @@
 Three methods, computed by captum, which the functions import themselves because that takes a moment:
 
 - Saliency (Simonyan et al. 2013, "Deep Inside Convolutional Networks", https://arxiv.org/abs/1312.6034): the absolute
-  slope of the logit with respect to the pixel; the largest of its colours.
+  slope of the logit with respect to the pixel; the largest of its colors.
 
-      map = max over colours c of |d logit / d x_c|
+      map = max over colors c of |d logit / d x_c|
 
 - Integrated gradients (Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks",
   https://arxiv.org/abs/1703.01365): the gradients along the straight line from a baseline b to the image. They add up
   to the difference of the two logits (completeness):
 
-      map = sum over colours c of (x_c - b_c) * integral from 0 to 1 of d logit / d x_c (b + t (x - b)) dt
+      map = sum over colors c of (x_c - b_c) * integral from 0 to 1 of d logit / d x_c (b + t (x - b)) dt
 
 - Occlusion (Zeiler and Fergus 2013, "Visualizing and Understanding Convolutional Networks",
   https://arxiv.org/abs/1311.2901): the drop of the logit when a square of the image is covered, averaged over all

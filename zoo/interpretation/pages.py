@@ -14,7 +14,7 @@ from zoo.interpretation import attribution, class_activation, layer_outputs, nei
 from zoo.interpretation.images import Classified
 from zoo.plots import explanation, feature_maps, filters
 from zoo.plots.explanation import AMOUNT, SIGNED, Cell, Column, Row
-from zoo.plots.mosaic import boxed, colours, fitted
+from zoo.plots.mosaic import boxed, colors, fitted
 from zoo.plots.predictions import overlay
 from zoo.trained.trained_model import Trained
 
@@ -51,7 +51,7 @@ def attributions(trained: Trained, classified: Classified, methods: Sequence[str
     rows = [Row(*facts, maps) for facts, maps in pairs]
     text = (
         "What speaks for the predicted class, or for the class that is explained. The number below each map is the "
-        "value at the end of its colours, in units of the class's logit"
+        "value at the end of its colors, in units of the class's logit"
     )
     if "saliency" in methods:
         text += ", of saliency per step of a pixel's 0 to 255"
@@ -80,7 +80,7 @@ def _column(model: Classifier, classified: Classified, method: str, layer: str |
 def _laid_over(image: np.ndarray, values: np.ndarray) -> Cell:
     """Draw a class-activation map (height, width) over its image (c, h, w)."""
     highest = float(values.max())
-    pixels = overlay(fitted(colours(image)), values / (highest or 1))
+    pixels = overlay(fitted(colors(image)), values / (highest or 1))
     return Cell(boxed(pixels), f"0 to {highest:.2g}" if highest else "0 everywhere")
 
 
@@ -158,7 +158,7 @@ def nearest(trained: Trained, classified: Classified, training: ImageDataset, ca
     for known, positions, similarities in zip(_facts(trained, classified), *nearest_images, strict=True):
         near = [
             Cell(
-                boxed(colours(training.images[position].permute(2, 0, 1).numpy())),
+                boxed(colors(training.images[position].permute(2, 0, 1).numpy())),
                 f"{trained.class_names[training.labels[position]]} {similarity:.2f}",
             )
             for position, similarity in zip(positions, similarities, strict=True)

@@ -23,7 +23,7 @@ class TimmModel(ForeignNetwork):
 
     Args:
         name: of the network, perhaps with the tag of its pretrained weights: resnet18, resnet18.a1_in1k.
-        options: further arguments of it: numbers, texts, or lists of them.
+        options: further arguments of it: numbers, strings, or lists of them.
         resize: height and width to which images are resized, bilinearly, before the network gets them.
         pretrained: start from timm's weights, and normalize images as these need it. They are downloaded once. A
             checkpoint has the weights that were trained from them, and no longer needs them.

@@ -29,7 +29,7 @@ class TorchvisionModel(ForeignNetwork):
 
     Args:
         name: of the network.
-        options: further arguments of it: numbers, texts, or lists of them.
+        options: further arguments of it: numbers, strings, or lists of them.
         resize: height and width to which images are resized, bilinearly, before the network gets them.
         pretrained: start from torchvision's best weights, with a new last layer, and normalize images as these need
             it. They are downloaded once. A checkpoint has the weights that were trained from them, and no longer needs

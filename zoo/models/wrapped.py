@@ -211,7 +211,7 @@ class Wrapped(ForeignNetwork):
 
     Args:
         net: the dotted path of the class or the function.
-        options: further arguments of it: numbers, texts, or lists of them.
+        options: further arguments of it: numbers, strings, or lists of them.
         resize: height and width to which images are resized, bilinearly, before the network gets them.
     """
 

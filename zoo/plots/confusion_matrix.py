@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from zoo.plots.literal import literal
 from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, heading, short_names, write
 
-DARKEST = 0.6  # of the colour map, below black numbers
+DARKEST = 0.6  # of the color map, below black numbers
 MOST_NUMBERED = 20  # classes, of a matrix with numbers in its cells
 CELL, SMALL_CELL = 0.52, 0.13  # inches
 SMALL = 6  # points: a name beside a small cell
@@ -34,9 +34,9 @@ def draw(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title: 
     axes.set_ylabel("truth")
     axes.set_title(literal(title), fontsize=10)
     for row, column in np.argwhere(percent.round() > 0) if has_numbers else ():
-        colour = "white" if percent[row, column] > 65 else "black"
+        color = "white" if percent[row, column] > 65 else "black"
         text = f"{percent[row, column]:.0f}"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
     axes.spines[:].set_visible(False)
     if has_numbers:
         figure.text(0.99, 0.01, "% of the true class", ha="right", va="bottom", fontsize=8, color="0.4")
@@ -58,18 +58,18 @@ def pixels(confusion: Sequence[Sequence[int]], class_names: Sequence[str], title
     labels, head = heading(title, explanation, left + k * width + SPACE)
     top = head + LINE + SPACE
     canvas = blank(top + k * height + SPACE, left + k * width + SPACE)
-    colours = matplotlib.colormaps["Blues"](percent / 100 * (DARKEST if has_numbers else 1), bytes=True)[..., :3]
-    canvas[top:-SPACE, left:-SPACE] = colours.repeat(height, axis=0).repeat(width, axis=1)
+    colors = matplotlib.colormaps["Blues"](percent / 100 * (DARKEST if has_numbers else 1), bytes=True)[..., :3]
+    canvas[top:-SPACE, left:-SPACE] = colors.repeat(height, axis=0).repeat(width, axis=1)
     every = -(-LETTER * (1 + max(map(len, heads))) // width)  # columns from one heading to the next
     for row, name in enumerate(names):
         y = top + row * height + (height - LINE) // 2
         labels.append(Label(name, SPACE, y))
         if row % every == 0:
-            labels.append(Label(heads[row], left + row * width + width // 2, head, centred=True))
+            labels.append(Label(heads[row], left + row * width + width // 2, head, centered=True))
         for column, value in enumerate(percent[row]) if has_numbers else ():
             if round(value) > 0:
                 x = left + column * width + width // 2
-                labels.append(Label(f"{value:.0f}", x, y, centred=True, bold=row == column))
+                labels.append(Label(f"{value:.0f}", x, y, centered=True, bold=row == column))
     return write(canvas, labels)
 
 

@@ -6,17 +6,17 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from zoo.plots.mosaic import LETTER, LINE, SIDE, SPACE, Label, blank, boxed, colours, heading, shorten, write
+from zoo.plots.mosaic import LETTER, LINE, SIDE, SPACE, Label, blank, boxed, colors, heading, shorten, write
 
 LETTERS = 32  # the most letters in a line about an image
 BAR = 8  # pixels: the height of a scale
-# Both scales get brighter from one end to the other, so that they work in print and for the colour-blind.
+# Both scales get brighter from one end to the other, so that they work in print and for the color-blind.
 AMOUNT, SIGNED = "inferno", "cividis"
 WITHIN = 0.99  # the share of the values within the scale: outliers would leave the rest dark
 
 
 class Column(NamedTuple):
-    """The heading of a column: its two lines, and the colours of its maps."""
+    """The heading of a column: its two lines, and the colors of its maps."""
 
     name: str
     detail: str = ""
@@ -56,13 +56,13 @@ def draw(rows: Sequence[Row], columns: Sequence[Column], title: str, explanation
         labels += _head(canvas, column, left + number * (SIDE + SPACE), top)
     for number, row in enumerate(rows):
         y = first + number * step
-        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = boxed(colours(row.image))
+        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = boxed(colors(row.image))
         for line, words in enumerate(row.lines):
             labels.append(Label(shorten(words, text), 2 * SPACE + SIDE, y + line * LINE, bold=line == 0))
         for place, cell in enumerate(row.cells):
             x = left + place * (SIDE + SPACE)
             canvas[y : y + SIDE, x : x + SIDE] = cell.pixels
-            labels.append(Label(shorten(cell.caption, SIDE), x + SIDE // 2, y + SIDE, centred=True))
+            labels.append(Label(shorten(cell.caption, SIDE), x + SIDE // 2, y + SIDE, centered=True))
     return write(canvas, labels)
 
 
@@ -70,15 +70,15 @@ def _head(canvas: np.ndarray, column: Column, x: int, y: int) -> list[Label]:
     """Draw the scale of a column, and return its labels."""
     middle = x + SIDE // 2
     labels = [
-        Label(shorten(column.name, SIDE), middle, y, centred=True, bold=True),
-        Label(shorten(column.detail, SIDE), middle, y + LINE, centred=True),
+        Label(shorten(column.name, SIDE), middle, y, centered=True, bold=True),
+        Label(shorten(column.detail, SIDE), middle, y + LINE, centered=True),
     ]
     if column.scale:
         top = y + 2 * LINE + SPACE // 2
-        canvas[top : top + BAR, x : x + SIDE] = _colours(column.scale, np.linspace(0, 1, SIDE))
+        canvas[top : top + BAR, x : x + SIDE] = _colors(column.scale, np.linspace(0, 1, SIDE))
         low, zero, high = MEANING[column.scale]
         labels.append(Label(low, x, top + BAR))
-        labels.append(Label(zero, middle, top + BAR, centred=True))
+        labels.append(Label(zero, middle, top + BAR, centered=True))
         labels.append(Label(high, x + SIDE - LETTER * len(high), top + BAR))
     return labels
 
@@ -89,13 +89,13 @@ def _head(canvas: np.ndarray, column: Column, x: int, y: int) -> list[Label]:
 def amount(values: np.ndarray) -> Cell:
     """Draw a map of non-negative values, (height, width)."""
     end = _end(values)
-    return Cell(boxed(_colours(AMOUNT, values / end)), f"0 to {end:.2g}" if values.any() else "0 everywhere")
+    return Cell(boxed(_colors(AMOUNT, values / end)), f"0 to {end:.2g}" if values.any() else "0 everywhere")
 
 
 def signed(values: np.ndarray) -> Cell:
     """Draw a map of positive values (for a class) and negative values (against it), (height, width)."""
     end = _end(values)
-    pixels = boxed(_colours(SIGNED, (values / end + 1) / 2))
+    pixels = boxed(_colors(SIGNED, (values / end + 1) / 2))
     return Cell(pixels, f"±{end:.2g}" if values.any() else "0 everywhere")
 
 
@@ -104,6 +104,6 @@ def _end(values: np.ndarray) -> float:
     return float(np.quantile(np.abs(values), WITHIN)) or float(np.abs(values).max()) or 1.0
 
 
-def _colours(scale: str, values: np.ndarray) -> np.ndarray:
-    """Return colours, uint8 (..., 3); values outside 0 to 1 have the colours of the ends."""
+def _colors(scale: str, values: np.ndarray) -> np.ndarray:
+    """Return colors, uint8 (..., 3); values outside 0 to 1 have the colors of the ends."""
     return matplotlib.colormaps[scale](values, bytes=True)[..., :3]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 
-from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, boxed, colours, fitted, heading, short_names, write
+from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, boxed, colors, fitted, heading, short_names, write
 
 CHANNELS, UNITS = 16, 160  # the most that are drawn
 SIDE = 64  # pixels of an image and, about, of a map
@@ -21,8 +21,8 @@ def draw(images: np.ndarray, maps: np.ndarray, names: Sequence[str], title: str,
     """
     shown = maps[:, :CHANNELS]
     low, high = (extreme((0, 2, 3), keepdims=True) for extreme in (shown.min, shown.max))
-    coloured = _colours(shown, low, high)  # (n, channels, h, w, 3)
-    larger = np.array([[fitted(one, SIDE) for one in of_image] for of_image in coloured])
+    colored = _colors(shown, low, high)  # (n, channels, h, w, 3)
+    larger = np.array([[fitted(one, SIDE) for one in of_image] for of_image in colored])
     spaced = np.pad(larger, ((0, 0), (0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
     step, middle = spaced.shape[3], larger.shape[3] // 2
     heads = [(str(channel), channel * step + middle) for channel in range(shown.shape[1])]
@@ -50,13 +50,13 @@ def draw_units(
     broad = min(max(WIDTH // count, NARROW), BROAD)
     every = -(-LETTER * (1 + max(map(len, units))) // broad)  # units from one name to the next
     heads = [(units[unit], unit * broad + broad // 2) for unit in range(0, count, every)]
-    strips = _colours(shown, low, high)[:, None].repeat(SIDE, axis=1).repeat(broad, axis=2)
+    strips = _colors(shown, low, high)[:, None].repeat(SIDE, axis=1).repeat(broad, axis=2)
     scale = f"From {low:.3g} (dark) to {high:.3g} (bright)."
     return _rows(images, strips, names, heads, title, f"{explanation} {scale}")
 
 
-def _colours(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return colours, uint8 (..., 3), of values between `low` and `high`; without any span all are dark."""
+def _colors(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return colors, uint8 (..., 3), of values between `low` and `high`; without any span all are dark."""
     scaled = (values - low) / np.where(high > low, high - low, 1)
     return matplotlib.colormaps["viridis"](scaled, bytes=True)[..., :3]
 
@@ -78,12 +78,12 @@ def _rows(
     left = max(SIDE, LETTER * max(map(len, names))) + 2 * SPACE
     canvas_width = max(LEAST, left + width + SPACE)
     labels, head = heading(title, explanation, canvas_width)
-    labels += [Label(text, left + middle, head, centred=True) for text, middle in heads]
+    labels += [Label(text, left + middle, head, centered=True) for text, middle in heads]
     step = max(height, SIDE + LINE) + SPACE
     canvas = blank(head + LINE + len(images) * step, canvas_width)
     for row, (image, strip, name) in enumerate(zip(images, strips, names, strict=True)):
         y = head + LINE + row * step
-        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = boxed(colours(image), SIDE)
+        canvas[y : y + SIDE, SPACE : SPACE + SIDE] = boxed(colors(image), SIDE)
         canvas[y : y + height, left : left + width] = strip
         labels.append(Label(name, SPACE, y + SIDE))
     return write(canvas, labels)

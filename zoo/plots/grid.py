@@ -8,7 +8,7 @@ import numpy as np
 from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, heading, write
 
 FRAME = 3  # pixels
-FRAME_COLOUR = (213, 94, 0)  # vermilion of Okabe and Ito
+FRAME_COLOR = (213, 94, 0)  # vermilion of Okabe and Ito
 
 
 class Cell(NamedTuple):
@@ -41,7 +41,7 @@ def draw(cells: Sequence[Cell], title: str, explanation: str, columns: int = 8, 
         row, column = divmod(number, columns)
         x, y = SPACE + column * step_x, head + row * step_y
         if stands_out:
-            canvas[y - FRAME : y + height + FRAME, x - FRAME : x + width + FRAME] = FRAME_COLOUR
+            canvas[y - FRAME : y + height + FRAME, x - FRAME : x + width + FRAME] = FRAME_COLOR
         canvas[y : y + height, x : x + width] = pixels
         for line, text in enumerate(captions):
             bold = stands_out and line == len(captions) - 1

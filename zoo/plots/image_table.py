@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, boxed, colours, heading, shorten, write
+from zoo.plots.mosaic import LETTER, LINE, SPACE, Label, blank, boxed, colors, heading, shorten, write
 
 SIDE = 96  # pixels of an image
 
@@ -25,8 +25,8 @@ def draw(
         labels.append(Label(name, SPACE, first + row * (side + SPACE) + (side - LINE) // 2))
     for column, name in enumerate(columns):
         x = left + column * (side + SPACE)
-        labels.append(Label(shorten(name, side + SPACE), x + side // 2, top - SPACE // 2, centred=True))
+        labels.append(Label(shorten(name, side + SPACE), x + side // 2, top - SPACE // 2, centered=True))
         for row, image in enumerate(images[:, column]):
             y = first + row * (side + SPACE)
-            canvas[y : y + side, x : x + side] = boxed(colours(image), side)
+            canvas[y : y + side, x : x + side] = boxed(colors(image), side)
     return write(canvas, labels)

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from zoo.plots.literal import literal
 
-# Colours of Okabe and Ito, which the colour-blind can tell apart, and a line style each for print.
+# Colors of Okabe and Ito, which the color-blind can tell apart, and a line style each for print.
 STYLES: dict[str, dict[str, Any]] = {
     "train": {"color": "#0072B2", "linestyle": "--"},
     "val": {"color": "#D55E00", "linestyle": "-"},

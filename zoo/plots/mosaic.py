@@ -25,9 +25,9 @@ class Label(NamedTuple):
     """A line of text."""
 
     text: str
-    x: int  # pixels from the left to the left edge, or to the middle of a centred label
+    x: int  # pixels from the left to the left edge, or to the middle of a centered label
     y: int  # pixels from the top to the upper edge of the line
-    centred: bool = False
+    centered: bool = False
     bold: bool = False
 
 
@@ -36,7 +36,7 @@ def blank(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 255, dtype=np.uint8)
 
 
-def colours(image: np.ndarray) -> np.ndarray:
+def colors(image: np.ndarray) -> np.ndarray:
     """Return an image of one channel or three, (channels, h, w), as red, green and blue, (h, w, 3)."""
     return np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3))
 
@@ -57,7 +57,7 @@ def fitted(image: np.ndarray, side: int = SIDE) -> np.ndarray:
 
 
 def boxed(image: np.ndarray, side: int = SIDE, background: int = 255) -> np.ndarray:
-    """Return an image, `fitted`, in the middle of a square of `side` pixels in a shade of grey."""
+    """Return an image, `fitted`, in the middle of a square of `side` pixels in a shade of gray."""
     inner = fitted(image, side)
     height, width, _ = inner.shape
     box = np.full((side, side, 3), background, dtype=np.uint8)
@@ -92,8 +92,8 @@ def write(canvas: np.ndarray, labels: Sequence[Label]) -> np.ndarray:
     """Return a canvas, uint8 (height, width, 3), with labels on it."""
     image = Image.fromarray(canvas)
     pen = ImageDraw.Draw(image)
-    for text, x, y, centred, bold in labels:
-        pen.text((x, y + ASCENT), text, fill="black", font=_font(bold), anchor="ms" if centred else "ls")
+    for text, x, y, centered, bold in labels:
+        pen.text((x, y + ASCENT), text, fill="black", font=_font(bold), anchor="ms" if centered else "ls")
     return np.asarray(image)
 
 

@@ -17,7 +17,7 @@ def encode(pixels: np.ndarray, smallest: bool = True) -> bytes:
 
 
 def render(figure: Figure, dpi: int = 120) -> bytes:
-    """Return a figure as a PNG file of 256 colours, which has a third of the bytes."""
+    """Return a figure as a PNG file of 256 colors, which has a third of the bytes."""
     drawn, content = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of letters that the font lacks
         figure.savefig(drawn, format="png", dpi=dpi)

@@ -6,9 +6,9 @@ import matplotlib
 import numpy as np
 
 from zoo.plots import grid
-from zoo.plots.mosaic import SPACE, blank, colours, fitted, short_names
+from zoo.plots.mosaic import SPACE, blank, colors, fitted, short_names
 
-STRENGTH = 0.8  # opacity of the colour at the maximum of a map
+STRENGTH = 0.8  # opacity of the color at the maximum of a map
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as the eye weighs them (ITU-R BT.601)
 
 
@@ -34,7 +34,7 @@ def draw(
     """
     cells, names = [], short_names(class_names)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        pixels = fitted(colours(image))
+        pixels = fitted(colors(image))
         if maps is not None:
             pixels = _beside(pixels, maps[number])
         predicted = int(probabilities[number].argmax())
@@ -51,18 +51,18 @@ def draw_labelled(
 ) -> np.ndarray:
     """Draw images above their classes; arguments and result as of `draw`."""
     pairs, names = zip(images, labels, strict=True), short_names(class_names)
-    cells = [grid.Cell(fitted(colours(image)), (names[label],)) for image, label in pairs]
+    cells = [grid.Cell(fitted(colors(image)), (names[label],)) for image, label in pairs]
     return grid.draw(cells, title, explanation)
 
 
 def overlay(image: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Return an image, uint8 (h, w, 3), in grey under the colours of a map from 0 to 1, of any size."""
+    """Return an image, uint8 (h, w, 3), in gray under the colors of a map from 0 to 1, of any size."""
     height, width, _ = image.shape
     rows, columns = (np.arange(to) * size // to for to, size in zip((height, width), strength.shape, strict=True))
     strength = strength[np.ix_(rows, columns)]  # the nearest value, without blur: a map is as coarse as its layer
-    colours = matplotlib.colormaps["inferno"](strength)[..., :3] * 255
+    colors = matplotlib.colormaps["inferno"](strength)[..., :3] * 255
     weight = STRENGTH * strength[..., None]
-    return ((1 - weight) * (image @ GREY)[..., None] + weight * colours).astype(np.uint8)
+    return ((1 - weight) * (image @ GREY)[..., None] + weight * colors).astype(np.uint8)
 
 
 def _beside(image: np.ndarray, strength: np.ndarray) -> np.ndarray:

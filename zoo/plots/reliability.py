@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Blue and vermilion of Okabe and Ito, which the colour-blind can tell apart.
+# Blue and vermilion of Okabe and Ito, which the color-blind can tell apart.
 RIGHT, WRONG, PALE = "#0072B2", "#D55E00", "#B8D4E6"
 FEW = 10  # predictions: the accuracy of a smaller bin says little
 SIZE = (3.9, 3.5)  # inches of a diagram
@@ -52,10 +52,10 @@ def draw_confidences(confidences: np.ndarray, correct: np.ndarray, bins: int) ->
     axes = figure.add_subplot()
     edges = np.linspace(0, 1, bins + 1)
     centres = (edges[:-1] + edges[1:]) / 2
-    for which, colour, hatch, label in ((correct, RIGHT, "", "correct"), (~correct, WRONG, "////", "wrong")):
+    for which, color, hatch, label in ((correct, RIGHT, "", "correct"), (~correct, WRONG, "////", "wrong")):
         shares = 100 * np.histogram(confidences[which], edges)[0] / len(confidences)
         width, side = 0.42 / bins, -0.5 if label == "correct" else 0.5
-        bars = axes.bar(centres + side * width, shares, width, color=colour, edgecolor="white", hatch=hatch)
+        bars = axes.bar(centres + side * width, shares, width, color=color, edgecolor="white", hatch=hatch)
         bars.set_label(f"{label} predictions")
     axes.set_xlim(0, 1)
     axes.set_xlabel("confidence")

@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from zoo.plots.literal import literal
 
-# Colours of Okabe and Ito, which the colour-blind can tell apart, without the yellow, which is too pale on white. The
-# line style changes when all colours are used.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Colors of Okabe and Ito, which the color-blind can tell apart, without the yellow, which is too pale on white. The
+# line style changes when all colors are used.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
-STYLES: list[dict[str, Any]] = [{"color": colour, "linestyle": line} for line, colour in product(LINES, COLOURS)]
+STYLES: list[dict[str, Any]] = [{"color": color, "linestyle": line} for line, color in product(LINES, COLORS)]
 
 
 class Curve(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from zoo.plots.run_curves import COLOURS
+from zoo.plots.run_curves import COLORS
 
 MARKERS = "osD^vPX"
 COLUMNS = 2  # of diagrams
@@ -24,9 +24,9 @@ def draw(groups: Mapping[str, Mapping[str, Sequence[float]]], clean: float, metr
     figure = Figure(figsize=(8, 2.9 * rows + 0.1), layout="constrained")
     diagrams = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (group, accuracies) in zip(diagrams, groups.items(), strict=False):
-        for (name, shares), colour, marker in zip(accuracies.items(), COLOURS, MARKERS, strict=False):
+        for (name, shares), color, marker in zip(accuracies.items(), COLORS, MARKERS, strict=False):
             values = 100 * np.array([clean, *shares])
-            axes.plot(range(len(values)), values, color=colour, marker=marker, markersize=4, label=name)
+            axes.plot(range(len(values)), values, color=color, marker=marker, markersize=4, label=name)
         axes.set_title(group, fontsize=10)
         axes.set_ylim(0, 100)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

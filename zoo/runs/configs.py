@@ -28,8 +28,8 @@ HOMES = {
     "optimizer": ("torch.optim", "zoo.core.numpy_optimizers", "zoo.core.torch_optimizers"),
     "lr_schedule": ("zoo.core.schedules",),
 }
+DATA_MODULE = "datamodules.cifar10.CIFAR10DataModule"  # of a config whose data name no class
 # The modules of our own callbacks, by the names of the classes.
-DATA_MODULE = "datamodules.cifar10.CIFAR10DataModule"  # the class of a config's data that names none
 CALLBACKS = {
     "DeadUnits": "zoo.training.callbacks.dead_units",
     "Histograms": "zoo.training.tensorboard.histograms",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from datamodules.data_set import task_classes
-from datamodules.errors import InputError, printable
+from datamodules.errors import InputError, first_of, printable
 from zoo.core.classifier import Classifier
 from zoo.runs import checkpoints, resume
 
@@ -60,12 +60,8 @@ def _class_names(content: dict[str, Any]) -> tuple[str, ...] | None:
             return tuple(json.loads(content["class_names"]))
         _, state = resume.data_state(content)
         return task_classes(state["class_names"], state["task"], state.get("one_class"))
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # a file of another project may have keys of these names
+    # A file of another project may have keys of these names.
+    except (LookupError, TypeError, ValueError, RecursionError):
         return None
 
 
@@ -133,5 +129,4 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _named(names: Iterable[str]) -> str:
-    shown = [printable(name) for name in names]
-    return ", ".join(shown[:MOST_NAMES]) + (f" and {len(shown) - MOST_NAMES} more" if len(shown) > MOST_NAMES else "")
+    return first_of([printable(name) for name in names], MOST_NAMES)

@@ -66,17 +66,19 @@ INDIFFERENT = (
     "benchmark", "inference_mode", "logger", "enable_progress_bar", "enable_model_summary", "enable_autolog_hparams",
     "profiler", "detect_anomaly", "default_root_dir", "model_registry", "limit_predict_batches",
 )  # fmt: skip
-WEIGHTS = "start with the weights that fit, of a run, a checkpoint or a file of weights"
-LAYER_DECAY = "multiply the learning rate by X from each layer to the one before it, from the head down"
+WEIGHTS = "start with the weights of a run, a checkpoint or another file, as far as they fit"
+LAYER_DECAY = "multiply the learning rate by X from each layer to the layer before it"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
 COMPILE = "torch.compile for training steps; the first ones take a minute"
 DEVICE = "keep training images out of GPU memory (default auto: where the model trains)"
 SAVE = "save last.ckpt every N steps too, not only after epochs"
-DATA_SET = "CIFAR10 (the default), or another one of python cli.py list --data"
-DATA_DIR = "folder or file of the data (default: CIFAR10_DIR, for example, or data)"
-OWN_IMAGE_SIZE = "of ImageFolder: height and width that its images get (default 32)"
+DATA_SET = "CIFAR10 (the default), or another one: python cli.py list --data"
+DATA_DIR = "folder or file (default: CIFAR10_DIR, MNIST_DIR, ... or data)"
+OWN_IMAGE_SIZE = "of ImageFolder: height and width in pixels (default 32)"
+FLIP = "true mirrors half of the images; alternating mirrors each in every second epoch"
+VAL_SIZE = "images held out to select the best checkpoint (default 5000, or a tenth of your own images)"
 ZOO_MODEL = "a model of the zoo (python cli.py list), or my_module.MyNet"
 OPTIONS = (
     *_group(
@@ -93,16 +95,14 @@ OPTIONS = (
         _data("image_size", "N", OWN_IMAGE_SIZE, evaluation=True),
         _data("channels", "N", "of ImageFolder: 3 for color (the default), 1 for gray", evaluation=True),
         _data("data_dir", "DIR", DATA_DIR, learning=False, evaluation=True),
-        _data("task", "TASK", "multiclass, or binary: one class against the rest", evaluation=True),
+        _data("task", "TASK", "multiclass, or binary: a class and the rest", evaluation=True),
         _data("one_class", "CLASS", "the class of the binary task (default: the first one)", evaluation=True),
         _data("batch_size", "N", "training images per step"),
-        _data(
-            "val_size", "N", "images held out to select the best checkpoint (default 5000; of your own images a tenth)"
-        ),
+        _data("val_size", "N", VAL_SIZE),
         _data("train_size", "N", "train on N images only"),
         _data("crop_padding", "N", "random crops of images with a border of N pixels"),
-        _data("crop_border", "KIND", "what the border shows: zeros, or reflect (the mirrored image)"),
-        _data("horizontal_flip", "KIND", "true mirrors half of the images; alternating, each in every second epoch"),
+        _data("crop_border", "KIND", "fill the border with zeros, or reflect the image"),
+        _data("horizontal_flip", "KIND", FLIP),
         _data("cutout", "N", "cover a random square of N by N pixels"),
         _data("download", kept="never", learning=False),
         _data("mirrors", kept="never", learning=False),
@@ -142,7 +142,7 @@ OPTIONS = (
         RUN,
         Option("runs_dir", "DIR", "where runs are kept", "runs", learning=False, type=str),
         Option("name", "NAME", "name of the run's folder (default: the model's name)", learning=False),
-        Option("resume", "[RUN]", "go on with a stopped run, by default the newest, in its own directory"),
+        Option("resume", "[RUN]", "go on with a stopped run, by default the newest"),
         Option("ckpt", "CHECKPOINT", f"start a new run from a checkpoint: {CHECKPOINT}"),
         Option("init_from", "WEIGHTS", WEIGHTS),
         Option("save_every_n_steps", "N", SAVE, least=1, kept="fit", learning=False, type=int | None),

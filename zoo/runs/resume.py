@@ -12,16 +12,16 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.data_set import LONGEST_NAME, check_names
 from datamodules.data_sets import SOURCES
-from datamodules.errors import InputError, one_line
+from datamodules.errors import InputError, first_of, one_line
 from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import user_path
+from datamodules.tasks import TASKS
 from zoo.catalogue import registry
 from zoo.core.about import AT_START, FROM_DATA
 from zoo.runs import checkpoints, configs, data_modules, options, run_directory, trust
@@ -31,7 +31,6 @@ from zoo.runs.configs import Config
 
 INIT_FROM = "--init_from"
 NOTHING = (None, "null", "None")  # values of an option that names no checkpoint
-TASKS = ("multiclass", "binary")
 # By PEP 508, and short enough for a message.
 PACKAGE_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
 
@@ -134,8 +133,8 @@ def check_data(origin: Origin, data: ImageDataModule) -> None:
     names = state.get("class_names")
     ours, of_model = f"{data.data_set.title}", f"the model of {origin.path}"
     if names is not None and tuple(names) != data.data_set.class_names:
-        trained = f"{data_modules.title(state)}, whose classes are {_listed(names)}"
-        problem = f"{of_model} was trained on {trained}; {ours} has {_listed(data.data_set.class_names)}"
+        trained = f"{data_modules.title(state)}, whose classes are {first_of(names)}"
+        problem = f"{of_model} was trained on {trained}; {ours} has {first_of(data.data_set.class_names)}"
         raise InputError(f"{problem}: leave --data out, or take the weights alone by --init_from")
     if arguments.get("num_classes", data.num_classes) != data.num_classes:
         told = f"--data.task asks for {data.num_classes} classes, but {of_model} has num_classes"
@@ -148,10 +147,6 @@ def check_data(origin: Origin, data: ImageDataModule) -> None:
         one = state.get("one_class") or names[0]
         if one != data.class_names[0]:
             raise InputError(f"--data.one_class={data.class_names[0]}, but {of_model} tells {one} from the rest")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 # From a run.
@@ -345,7 +340,7 @@ def data_state(content: Content) -> tuple[str, dict[str, Any]]:
         raise InputError(f"its data have the title {title!r}, expected a short printable text")
     if names is not None:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError("the names of its classes are no texts")
+            raise InputError("the names of its classes are not a list of strings")
         check_names("it", names)
     return name, state
 

@@ -10,7 +10,7 @@ from zoo.evaluation.document import Block, Fact, Gallery, Section, Table, Text, 
 from zoo.evaluation.sections.common import KINDS, plot
 from zoo.evaluation.subject import Stage, Subject
 from zoo.plots import confusion_matrix
-from zoo.plots.mosaic import colours
+from zoo.plots.mosaic import colors
 
 PAIRS = 10  # of classes
 IN_WORDS = 3  # pairs
@@ -78,7 +78,7 @@ def worst(subject: Subject) -> Section:
     predictions, names = subject.predictions, subject.class_names
     tiles = [
         Tile(
-            colours(subject.images.pixels[position]),
+            colors(subject.images.pixels[position]),
             {
                 "truth": Fact("truth", names[predictions.labels[position]]),
                 "predicted": Fact("predicted", names[predictions.predicted[position]]),

@@ -137,10 +137,10 @@ def _blocks(
 
 
 def _showing(pixels: np.ndarray) -> int:
-    """Return the position of an image with much colour and detail, which shows most corruptions well."""
-    colour = pixels.std(1).mean((1, 2)) if pixels.shape[1] > 1 else 1
+    """Return the position of an image with much color and detail, which shows most corruptions well."""
+    color = pixels.std(1).mean((1, 2)) if pixels.shape[1] > 1 else 1
     detail = np.abs(np.diff(pixels.mean(1))).mean((1, 2))
-    return int((colour * detail).argmax())
+    return int((color * detail).argmax())
 
 
 def _examples(image: np.ndarray) -> Plot:

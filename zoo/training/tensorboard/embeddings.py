@@ -17,7 +17,7 @@ from datamodules.errors import one_line
 from zoo.core import files
 from zoo.core.classifier import Classifier
 from zoo.interpretation import layer_outputs
-from zoo.plots.mosaic import colours, fitted
+from zoo.plots.mosaic import colors, fitted
 from zoo.trained import inference
 from zoo.training.tensorboard import observing
 
@@ -51,10 +51,10 @@ def principal_components(features: Tensor, n: int) -> Tensor:
     """Return features (images, dimensions), projected to their n directions of largest variance if they have more."""
     if features.shape[1] <= n:
         return features
-    centred = (features - features.mean(0)).double()
+    centered = (features - features.mean(0)).double()
     # Singular values by the eigenvalues (in ascending order) of the images' products with each other: with fewer images
     # than dimensions, this takes a tenth of the time.
-    squares, directions = torch.linalg.eigh(centred @ centred.T)
+    squares, directions = torch.linalg.eigh(centered @ centered.T)
     return (directions * squares.clamp(min=0).sqrt()).flip(1)[:, :n].float()
 
 
@@ -68,7 +68,7 @@ def write(
     verdicts = ("right" if label == name else "wrong" for label, name in zip(labels, predicted, strict=True))
     rows += ["\t".join(map(one_line, row)) for row in zip(labels, predicted, verdicts, strict=True)]
     if images.shape[2] > LARGEST:
-        images = np.stack([fitted(colours(image), LARGEST) for image in images]).transpose(0, 3, 1, 2)
+        images = np.stack([fitted(colors(image), LARGEST) for image in images]).transpose(0, 3, 1, 2)
     picture = io.BytesIO()
     Image.fromarray(sprite(images)).save(picture, "PNG", compress_level=1)
 
