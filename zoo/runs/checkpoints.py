@@ -151,10 +151,11 @@ def check_weights(path: Path, content: Content, model: nn.Module) -> None:
         if shapes[0] != shapes[1]:
             why = "in the model, whose code may have changed since"
             raise InputError(f"{misfit}: {name} is {shapes[0]} there, and {shapes[1]} {why}")
-        kinds = [_kind(weights[name]) for weights in (saved, built)]
+        kinds = [kind(weights[name]) for weights in (saved, built)]
         if kinds[0] != kinds[1]:
             raise InputError(f"{misfit}: {name} has {kinds[0]} numbers there, and {kinds[1]} ones in the model")
 
 
-def _kind(tensor: torch.Tensor) -> str:
+def kind(tensor: torch.Tensor) -> str:
+    """Return the kind of a tensor's numbers; those of truth values count as integers."""
     return "complex" if tensor.is_complex() else "floating-point" if tensor.is_floating_point() else "integer"
