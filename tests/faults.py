@@ -319,6 +319,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/runs/checkpoints.py": [
         ("torch.load(path, weights_only=True, ", "torch.load(path, weights_only=False, ", "a malicious checkpoint"),
         ("entry.compress_type != zipfile.ZIP_STORED", "False"),
+        (
+            "        if count > most:",
+            "        if False:",
+            "a small file of a model that uses up the memory",
+            ("tests/models/test_wrapped.py",),
+        ),
     ],
     "zoo/runs/checkpoint_content.py": [
         ("    check_tensors(content)\n", "", "sparse weights", ("tests/training/test_restoring.py",)),
@@ -359,6 +365,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/exporting/safetensors.py": [
         ("if net is None:", "if False:", "a network that the file names", ("tests/models/test_wrapped.py",)),
         ('if metadata["model"] not in registry.entries() and module not in sys.modules:', "if False:"),
+        (
+            "arguments |= dict.fromkeys",
+            "dict.fromkeys",
+            "a download that a file asks for",
+            ("tests/models/test_wrapped.py",),
+        ),
     ],
     "zoo/runs/run_directory.py": [
         ("    check_links(run)  # taking the lock", "    # taking the lock"),

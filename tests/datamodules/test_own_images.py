@@ -239,6 +239,17 @@ def twice(key: str) -> None:
         np.lib.format.write_array(file, np.zeros((3, 10, 10)))
 
 
+def test_another_file_under_the_name_of_the_trained_one(capsys):
+    arrays()
+    run_of("fit", *MLP, *QUIET, "--data=Arrays", "--data.data_dir=my.npz")
+    arrays(**{f"{split}_images": np.zeros((n, 9, 9), np.uint8) for split, n in (("train", 30), ("test", 10))})
+    shapes = "my in 'my.npz' has images of 1 x 9 x 9, and "
+    assert shapes in refusal(capsys, "evaluate", "--ckpt=best", "--out=report")
+    assert shapes in refusal(capsys, "predict", "--test_set", notes=("note: ",))
+    assert "my has image_size 9, but the model of" in refusal(capsys, "test", "--ckpt=best")
+    assert not Path("report").exists()
+
+
 ZERO = np.zeros((30, 10, 10), np.uint8)
 ARRAY_CASES = {
     "other length": (lambda: arrays(train_labels=np.zeros(29, int)), "train_labels has 29 labels for 30 images"),
@@ -301,6 +312,9 @@ COMMANDS = {
     "fit --model=MLP --data=FasionMNIST": "unknown data set 'FasionMNIST'. Did you mean 'FashionMNIST'?",
     "fit --model=MLP --data=MNIST --config=synthetic": "--config synthetic, or data.source, stands in for CIFAR-10",
     "fit --model=MLP --data=MNIST --data.source=synthetic": "stands in for CIFAR-10 alone, not for MNIST",
+    "fit --model=MLP --data=Arrays --data.data_dir=my.npz --data.task=multiclass --data.one_class=1": (
+        "--data.task=multiclass contradicts --data.one_class=1, a binary task: leave one of them out"
+    ),
     "fit --model=MLP --data.labels=fine": "unknown option 'data.labels'",
     "fit --model=MLP --data=CIFAR100 --data.labels=corse": "--data.labels=corse: expected one of 'fine', 'coarse'",
     "fit --model=MLP --data=ImageFolder --data.data_dir=x --data.channels=2": "channels=2: expected one of 1, 3",

@@ -1,15 +1,18 @@
 """Write checkpoints completely or not at all, and read them without trusting them."""
 
+import contextlib
 import io
 import pickle
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from datamodules.errors import InputError, RunError
 from zoo.core import files
@@ -19,6 +22,7 @@ Content = dict[str, Any]
 
 BEST, LAST = "best", "last"
 STATE_DICTS = ("state_dict", "model_state_dict", "model", "net")  # keys of a checkpoint that may hold the weights
+NUMBERS_PER_BYTE = 4  # of a checkpoint, that its model may have; float32 weights are a quarter of a number per byte
 MOST_NESTED = 2  # such keys within one another
 
 
@@ -140,6 +144,33 @@ def is_mid_epoch(content: Content) -> bool:
 
 def _progress(content: Content) -> dict[str, int]:
     return content["loops"]["fit_loop"]["epoch_progress"]["current"]
+
+
+@contextlib.contextmanager
+def bounded_by(path: Path | None) -> Iterator[None]:
+    """Refuse, while it is built, a model that is far larger than the file of its weights; None refuses none.
+
+    A stranger's file of a few kilobytes can give arguments of a model that uses up the memory, before `check_weights`
+    compares the two. NumPy networks are not counted.
+
+    Raises:
+        InputError: before the values of the parameter or the buffer that is too many are written.
+    """
+    # Files hold no compressed numbers. Some models build their network twice, or keep tables beside their weights.
+    most = 0 if path is None else NUMBERS_PER_BYTE * path.stat().st_size
+    count = 0
+
+    def add(module: nn.Module, name: str, value: Tensor | None) -> None:
+        nonlocal count
+        count += 0 if value is None or isinstance(value, nn.UninitializedParameter) else value.numel()
+        if count > most:
+            raise InputError(f"the model of {path} has over {most:,} numbers, far more than the file can hold")
+
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            stack.enter_context(hooks.register_module_parameter_registration_hook(add))
+            stack.enter_context(hooks.register_module_buffer_registration_hook(add))
+        yield
 
 
 def check_weights(path: Path, content: Content, model: nn.Module) -> None:
