@@ -17,6 +17,7 @@ SplitName = Literal["train", "val", "test"]
 # A fixed seed: every run holds out the same images, so that results on `val` can be compared.
 SPLIT_SEED = 10
 LONGEST_NAME = 100  # characters of the name of a class or a data set
+LARGEST_SIDE = 1024  # pixels: height and width of images
 
 
 class Split(NamedTuple):

@@ -3,11 +3,11 @@
 from typing import Any, Literal
 
 from datamodules.checks import in_range, one_of
+from datamodules.data_set import LARGEST_SIDE
 from datamodules.errors import InputError
 from datamodules.image_data_module import ImageDataModule
 from datamodules.readers import image_folder, npz
 
-LARGEST = 1024  # pixels
 NAME_IT = "name it by --data.data_dir, or by --data_dir where a command has that"
 
 
@@ -35,7 +35,7 @@ class ImageFolder(ImageDataModule):
         val_size: int | None = None,
         **options: Any,
     ) -> None:
-        in_range("image_size", image_size, 1, LARGEST)
+        in_range("image_size", image_size, 1, LARGEST_SIDE)
         one_of("channels", channels, (1, 3))
         if not data_dir:
             raise InputError(f"ImageFolder needs a folder that has one for each class: {NAME_IT}")

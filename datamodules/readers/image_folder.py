@@ -148,6 +148,12 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
+    def fail(error: OSError) -> None:
+        raise error
+
+    for root, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        if links := [path for name in folders if (path := Path(root, name)).is_symlink()]:  # perhaps to a folder above
+            problem = "is a link to a folder, in which no images are searched: put the folder in its place"
+            raise InputError(f"'{links[0]}' {problem}")
         yield from (Path(root, name) for name in names if not name.startswith("."))

@@ -2,7 +2,7 @@
 
 The arrays are `train_images` and `train_labels`, and the same for val and test:
 
-- images: uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3), with h = w
+- images: uint8 (n, h, w), (n, h, w, 1) or (n, h, w, 3), with h = w, at most 1024
 - labels: integers (n,) or (n, 1), 0 for the first class
 - class_names, optional: strings; without them the classes are called "0", "1" and so on
 
@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from datamodules.data_set import DataSet, Split, SplitName, check_names, check_training_images, cut_test
+from datamodules.data_set import (
+    LARGEST_SIDE,
+    DataSet,
+    Split,
+    SplitName,
+    check_names,
+    check_training_images,
+    cut_test,
+)
 from datamodules.errors import InputError, did_you_mean
 from datamodules.paths import user_path
 from datamodules.readers.image_folder import SPLITS, names_of
@@ -54,7 +62,7 @@ def describe(data_dir: str | Path) -> ArraysDataSet:
         found = ", ".join(sorted(file.name for file in path.glob("*.npz"))[:3])
         raise InputError(f"--data.data_dir={data_dir} is a folder: name an .npz file ({found or 'it holds none'})")
     if not path.is_file():
-        hint = did_you_mean(path.name, [file.name for file in path.parent.glob("*.npz")])
+        hint = did_you_mean(path.name, [file.name for file in path.parent.glob("*.npz") if file.is_file()])
         raise InputError(f"--data.data_dir={data_dir} is no file.{hint} Give an .npz file of images and labels")
     headers = _headers(path)
     if lacking := [key for key in ("train_images", "train_labels") if key not in headers]:
@@ -103,7 +111,12 @@ def _headers(path: Path) -> Headers:
                     version = npy.read_magic(file)
                     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
                     shape, _, dtype = read(file)
-                headers[member.filename.removesuffix(".npy")] = (shape, dtype)
+                key = member.filename.removesuffix(".npy")
+                if key in headers:  # NumPy would read either of them
+                    raise InputError(f"'{path}' holds two arrays {key}: leave one out")
+                headers[key] = (shape, dtype)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can raise almost anything
         raise InputError(f"'{path}' cannot be read as an .npz file: {error}") from error
     for key, (_, dtype) in headers.items():
@@ -130,6 +143,9 @@ def _shape(path: Path, key: str, headers: Headers) -> tuple[int, int, int]:
         raise InputError(f"'{path}': {key} are {shape}, expected (n, h, w), (n, h, w, 1) or (n, h, w, 3)")
     if shape[1] != shape[2]:
         raise InputError(f"'{path}': {key} are {shape[1]} x {shape[2]} pixels, expected squares: crop or resize them")
+    if not 1 <= shape[1] <= LARGEST_SIDE:
+        limits = f"1 x 1 to {LARGEST_SIDE:,} x {LARGEST_SIDE:,}"
+        raise InputError(f"'{path}': {key} are {shape[1]} x {shape[2]} pixels, expected {limits}: resize them")
     return (shape[3] if len(shape) == 4 else 1), shape[1], shape[2]
 
 

@@ -1,5 +1,7 @@
 """A user's own images: a folder of image files, and arrays in a file."""
 
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,10 @@ FOLDER_CASES = {
     ),
     "an unprintable class": (lambda: photos(classes={"cat": 9, "d\no\ng": 9}), "a class with the name 'd\\no\\ng'"),
     "too few images of a class": (lambda: photos(classes={"cat": 1, "dog": 1}), "no training image of the class"),
+    "a link to a folder": (
+        lambda: [photos(), photos("more/deep"), Path("photos/cat/more").symlink_to(Path("more").resolve())],
+        "'photos/cat/more' is a link to a folder, in which no images are searched: put the folder in its place",
+    ),
     "a hold-out larger than a class": (lambda: photos(), "--data.val_size=44 leaves no training image of"),
 }
 
@@ -227,6 +233,23 @@ def test_a_run_on_arrays(capsys):
     assert cli.main(["data", "show", "--data=Arrays", "--data_dir=blood.npz", "--rows=2"]) == 0
 
 
+def twice(key: str) -> None:
+    """Write arrays, and beside one of them another one whose file lacks the ending, as a zip archive can hold it."""
+    with zipfile.ZipFile(arrays(), "a") as archive, archive.open(key, "w") as file:
+        np.lib.format.write_array(file, np.zeros((3, 10, 10)))
+
+
+def test_another_file_under_the_name_of_the_trained_one(capsys):
+    arrays()
+    run_of("fit", *MLP, *QUIET, "--data=Arrays", "--data.data_dir=my.npz")
+    arrays(**{f"{split}_images": np.zeros((n, 9, 9), np.uint8) for split, n in (("train", 30), ("test", 10))})
+    shapes = "my in 'my.npz' has images of 1 x 9 x 9, and "
+    assert shapes in refusal(capsys, "evaluate", "--ckpt=best", "--out=report")
+    assert shapes in refusal(capsys, "predict", "--test_set", notes=("note: ",))
+    assert "my has image_size 9, but the model of" in refusal(capsys, "test", "--ckpt=best")
+    assert not Path("report").exists()
+
+
 ZERO = np.zeros((30, 10, 10), np.uint8)
 ARRAY_CASES = {
     "other length": (lambda: arrays(train_labels=np.zeros(29, int)), "train_labels has 29 labels for 30 images"),
@@ -253,11 +276,18 @@ ARRAY_CASES = {
     "no squares": (lambda: arrays(train_images=np.zeros((30, 10, 12), np.uint8)), "10 x 12 pixels, expected squares"),
     "other channels": (lambda: arrays(train_images=np.zeros((30, 10, 10, 4), np.uint8)), "expected (n, h, w)"),
     "other sizes": (lambda: arrays(test_images=np.zeros((10, 9, 9), np.uint8)), "the images differ in their shape"),
+    "no pixels": (lambda: arrays(train_images=ZERO[:, :0, :0]), "0 x 0 pixels, expected 1 x 1 to 1,024 x 1,024"),
+    "too many pixels": (
+        lambda: arrays(train_images=np.zeros((30, 1025, 1025), np.uint8)),
+        "1025 x 1025 pixels, expected 1 x 1 to 1,024 x 1,024: resize them",
+    ),
+    "two arrays of a name": (lambda: twice("train_images"), "'my.npz' holds two arrays train_images"),
     "no labels": (lambda: arrays(train_labels=None), "has no array train_labels"),
     "no test labels": (lambda: arrays(test_labels=None), "has test_images without test_labels"),
     "other names": (lambda: np.savez("my.npz", x_train=ZERO, train_image=ZERO), "Did you mean 'train_image'?"),
     "no images": (lambda: arrays(train_images=ZERO[:0], train_labels=np.zeros(0, int)), "holds no images"),
     "no npz": (lambda: Path("my.npz").write_bytes(b"PK\3\4"), "cannot be read as an .npz file"),
+    "a pipe": (lambda: os.mkfifo("my.npz"), "--data.data_dir=my.npz is no file. Give an .npz file"),
     "no file": (lambda: arrays("mine.npz"), "--data.data_dir=my.npz is no file. Did you mean 'mine.npz'?"),
     "a folder": (lambda: Path("my.npz").mkdir(), "is a folder: name an .npz file (it holds none)"),
     "cut": (lambda: Path(arrays()).write_bytes(Path("my.npz").read_bytes()[:900]), "cannot be read as an .npz file"),
@@ -282,6 +312,9 @@ COMMANDS = {
     "fit --model=MLP --data=FasionMNIST": "unknown data set 'FasionMNIST'. Did you mean 'FashionMNIST'?",
     "fit --model=MLP --data=MNIST --config=synthetic": "--config synthetic, or data.source, stands in for CIFAR-10",
     "fit --model=MLP --data=MNIST --data.source=synthetic": "stands in for CIFAR-10 alone, not for MNIST",
+    "fit --model=MLP --data=Arrays --data.data_dir=my.npz --data.task=multiclass --data.one_class=1": (
+        "--data.task=multiclass contradicts --data.one_class=1, a binary task: leave one of them out"
+    ),
     "fit --model=MLP --data.labels=fine": "unknown option 'data.labels'",
     "fit --model=MLP --data=CIFAR100 --data.labels=corse": "--data.labels=corse: expected one of 'fine', 'coarse'",
     "fit --model=MLP --data=ImageFolder --data.data_dir=x --data.channels=2": "channels=2: expected one of 1, 3",

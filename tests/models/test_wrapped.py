@@ -194,6 +194,9 @@ TIMM, TORCHVISION, WRAPPED = ["--model=TimmModel"], ["--model=TorchvisionModel"]
         ([*TIMM, "--model.options={img_size: 64}"], "img_size follows from other options"),
         ([*TIMM, "--model.options={class_path: subprocess.Popen}"], "no option 'class_path'"),
         ([*TIMM, "--model.options=7"], "--model.options"),
+        ([*TIMM, "--model.options={7: 7}"], "--model.options: the name 7 is no text"),
+        ([*TORCHVISION, "--model.options={7: 7}"], "--model.options: the name 7 is no text"),
+        ([*TORCHVISION, "--model.name=inception_v3"], "cannot take images of 32 x 32 pixels"),  # without its warnings
         ([*TIMM, "--model.options={features_only: true}"], "returns a list"),
         ([*TIMM, f"--model.resize={LARGEST + 1}"], "is out of range: give a number of pixels from 1 to 1024"),
         ([*TIMM, "--model.options={checkpoint_path: x.pth}"], "checkpoint_path would load weights or other files"),
@@ -365,6 +368,41 @@ def test_a_file_never_names_a_network(capsys, evil, their_runs, name):
         assert f"model.net is {name}, which no file may choose" in refusal(capsys, *command), command
     own = refusal(capsys, "test", *ckpt, f"--model.net={NETS}.MyNet")
     assert "has no option 'cmd'" in own, "with the user's network, the file's options"
+
+
+@pytest.mark.parametrize("arguments", [{"options": {"layers": [999] * 4}}, {"options": {"stem_width": 4000}}])
+def test_a_file_of_timm_does_not_use_up_the_memory(capsys, their_runs, arguments):
+    run = changed(Path(shutil.copytree(their_runs["timm"], "theirs")), **arguments)
+    tensors = 0
+
+    def count(*_: Any) -> None:
+        nonlocal tensors
+        tensors += 1
+
+    with nn.modules.module.register_module_parameter_registration_hook(count):
+        for command in (["predict", "--test_set"], ["fit", "--trainer.max_epochs=2"]):
+            told = refusal(capsys, *command, "--ckpt", run)
+            assert "numbers, far more than the file can hold" in told
+    assert tensors < 20_000
+
+
+@pytest.mark.parametrize("size", [{"image_size": 10**5}, {"image_size": 0}, {"channels": 0}, {"channels": 10**9}])
+def test_a_file_of_images_of_impossible_sizes(capsys, their_runs, size):
+    run = changed(Path(shutil.copytree(their_runs["timm"], "theirs")), **size)
+    ((name, value),) = size.items()
+    assert f"TimmModel: {name}={value} is out of range" in refusal(capsys, "predict", "--test_set", "--ckpt", run)
+
+
+def test_a_file_of_weights_starts_no_download(monkeypatch):
+    metadata = {"model": "TimmModel", "arguments": json.dumps({"name": "test_resnet", "pretrained": True})}
+    Path("m.safetensors").write_bytes(safetensors.content(TimmModel("test_resnet").eval(), metadata))
+    asked, create = [], timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, pretrained, **o: asked.append(pretrained) or create(name, **o)
+    )
+    safetensors.probabilities("m.safetensors", random_images(2).numpy())
+    assert asked
+    assert not any(asked)
 
 
 @pytest.mark.parametrize(

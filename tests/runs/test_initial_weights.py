@@ -225,6 +225,8 @@ def test_refusals(source, capsys):
     torch.save(NumPyMLP([8]).state_dict(), "numpy.pt")
     torch.save({"net.0.weight": torch.full((32, 3, 3, 3), torch.nan)}, "nan.pt")
     torch.save({"net.0.weight": torch.zeros(32, 1, 3, 3)}, "gray.pt")
+    torch.save({"net.0.weight": torch.zeros(32, 3, 3, 3, dtype=torch.int8)}, "integer.pt")
+    torch.save({"net.0.weight": torch.zeros(32, 3, 3, 3, dtype=torch.complex64)}, "complex.pt")
     Path("cut.safetensors").write_bytes(b"\x00" * 9)
     runs, best = f"--runs_dir={Path('none')}", f"--init_from={source}"
     cases = {
@@ -238,6 +240,9 @@ def test_refusals(source, capsys):
         "--init_from=cut.safetensors": ["cut.safetensors has no readable weights"],
         "--init_from=numpy.pt": ["no weights fit CNN: it has layers.0.weight", "CNN has net.0.weight"],
         "--init_from=gray.pt": ["no weights fit CNN: net.0.weight is 32 x 1 x 3 x 3 there, and 32 x 3 x 3 x 3 here"],
+        "--init_from=integer.pt": ["net.0.weight has integer numbers there, and floating-point ones here"],
+        "--init_from=complex.pt": ["net.0.weight has complex numbers there, and floating-point ones here"],
+        "--init_from=": ["--init_from needs a value: best, last"],
         "--init_from=nan.pt": ["net.0.weight is not finite"],
         f"{best} --ckpt={source}": ["--ckpt goes on with a training", "give one of them"],
         f"{best} --resume={source}": ["--resume goes on with the run's own weights: leave out --init_from"],

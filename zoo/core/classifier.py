@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from datamodules.data_set import LARGEST_SIDE
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, did_you_mean
 from datamodules.loading import Batch
@@ -31,6 +32,7 @@ from zoo.core.schedules import Constant, Schedule
 warnings.filterwarnings("ignore", message="You have overridden `on_before_batch_transfer` in `LightningModule` but")
 
 Stage = Literal["train", "val", "test"]
+MOST_CHANNELS = 256  # a stranger's checkpoint must not use up the memory
 STAGES: tuple[Stage, ...] = ("train", "val", "test")
 
 
@@ -94,8 +96,8 @@ class Classifier(L.LightningModule, ABC):
     Args:
         num_classes: at least 2. Two classes have a single logit, whose sigmoid is the probability of class 1; more
             classes have one logit each.
-        channels: of an image.
-        image_size: height and width of an image in pixels.
+        channels: of an image, at most 256.
+        image_size: height and width of an image in pixels, at most 1024.
 
     The command line takes the three from the data.
 
@@ -125,6 +127,9 @@ class Classifier(L.LightningModule, ABC):
 
     def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
         super().__init__()
+        for name, value, largest in (("channels", channels, MOST_CHANNELS), ("image_size", image_size, LARGEST_SIDE)):
+            if not 1 <= value <= largest:
+                raise InputError(f"{type(self).__name__}: {name}={value} is out of range: give 1 to {largest:,}")
         # Of the subclass's __init__, too: it looks through the frames of its callers.
         self.save_hyperparameters(ignore=_undeclared(type(self)))
         self.num_classes, self.channels, self.image_size = num_classes, channels, image_size

@@ -29,6 +29,7 @@ def probabilities(path: str, images: np.ndarray, net: str | None = None) -> np.n
     from safetensors.torch import load_file
 
     from zoo.catalogue import registry
+    from zoo.core.about import AT_START
     from zoo.runs import trust
 
     with safe_open(path, "pt") as file:
@@ -37,6 +38,7 @@ def probabilities(path: str, images: np.ndarray, net: str | None = None) -> np.n
     if metadata["model"] not in registry.entries() and module not in sys.modules:  # a file must not choose code
         raise ImportError(f"its class is in {module}: where you trust that, import it first")
     model_class, arguments = registry.load(metadata["model"]), json.loads(metadata["arguments"])
+    arguments |= dict.fromkeys(arguments.keys() & AT_START, False)  # a file must not start a download
     for name in trust.import_paths(model_class):
         if net is None:
             raise ImportError(f"its network is {arguments.get(name)}: where you trust that, name it as `net`")

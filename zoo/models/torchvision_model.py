@@ -106,7 +106,7 @@ def _check_options(network: str, options: Collection[str], module: ModuleType) -
     """Check that the module of a network knows the options: some networks ignore others."""
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     known = {name for value in own if callable(value) for name in inspect.signature(value).parameters}
-    for option in options:
+    for option in filter(lambda option: isinstance(option, str), options):  # `build` refuses others
         if option not in known and not option.startswith(LOADING):
             raise InputError(f"{network} has no option '{option}'.{did_you_mean(option, known)}".removesuffix("."))
 

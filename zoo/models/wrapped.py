@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -70,11 +71,19 @@ class ForeignNetwork(TorchClassifier):
         """
         options = options or {}
         for option in options:
+            if not isinstance(option, str):
+                raise InputError(f"--model.options: the name {option} is no text")
             if option in given or option in follows:
                 raise InputError(f"--model.options: {option} follows from other options: leave it out")
             if option.startswith(LOADING):
                 raise InputError(f"--model.options: {option} would load weights or other files: leave it out")
-        make_sized, size, network = partial(make, **given, **options), self.network_size, None
+        size, network = self.network_size, None
+
+        def make_sized(size: int) -> Any:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of libraries, about their own future
+                return make(size, **given, **options)
+
         try:
             network = make_sized(size)
             if not isinstance(network, nn.Module):

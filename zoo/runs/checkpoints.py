@@ -1,15 +1,18 @@
 """Write checkpoints completely or not at all, and read them without trusting them."""
 
+import contextlib
 import io
 import pickle
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from datamodules.errors import InputError, RunError
 from zoo.core import files
@@ -19,6 +22,7 @@ Content = dict[str, Any]
 
 BEST, LAST = "best", "last"
 STATE_DICTS = ("state_dict", "model_state_dict", "model", "net")  # keys of a checkpoint that may hold the weights
+NUMBERS_PER_BYTE = 4  # of a checkpoint, that its model may have; float32 weights are a quarter of a number per byte
 MOST_NESTED = 2  # such keys within one another
 
 
@@ -142,6 +146,33 @@ def _progress(content: Content) -> dict[str, int]:
     return content["loops"]["fit_loop"]["epoch_progress"]["current"]
 
 
+@contextlib.contextmanager
+def bounded_by(path: Path | None) -> Iterator[None]:
+    """Refuse, while it is built, a model that is far larger than the file of its weights; None refuses none.
+
+    A stranger's file of a few kilobytes can give arguments of a model that uses up the memory, before `check_weights`
+    compares the two. NumPy networks are not counted.
+
+    Raises:
+        InputError: before the values of the parameter or the buffer that is too many are written.
+    """
+    # Files hold no compressed numbers. Some models build their network twice, or keep tables beside their weights.
+    most = 0 if path is None else NUMBERS_PER_BYTE * path.stat().st_size
+    count = 0
+
+    def add(module: nn.Module, name: str, value: Tensor | None) -> None:
+        nonlocal count
+        count += 0 if value is None or isinstance(value, nn.UninitializedParameter) else value.numel()
+        if count > most:
+            raise InputError(f"the model of {path} has over {most:,} numbers, far more than the file can hold")
+
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            stack.enter_context(hooks.register_module_parameter_registration_hook(add))
+            stack.enter_context(hooks.register_module_buffer_registration_hook(add))
+        yield
+
+
 def check_weights(path: Path, content: Content, model: nn.Module) -> None:
     """Check that a checkpoint's weights fit a model, by their shapes and their kinds of numbers."""
     saved, built = content["state_dict"], model.state_dict()
@@ -151,10 +182,11 @@ def check_weights(path: Path, content: Content, model: nn.Module) -> None:
         if shapes[0] != shapes[1]:
             why = "in the model, whose code may have changed since"
             raise InputError(f"{misfit}: {name} is {shapes[0]} there, and {shapes[1]} {why}")
-        kinds = [_kind(weights[name]) for weights in (saved, built)]
+        kinds = [kind(weights[name]) for weights in (saved, built)]
         if kinds[0] != kinds[1]:
             raise InputError(f"{misfit}: {name} has {kinds[0]} numbers there, and {kinds[1]} ones in the model")
 
 
-def _kind(tensor: torch.Tensor) -> str:
+def kind(tensor: torch.Tensor) -> str:
+    """Return the kind of a tensor's numbers; those of truth values count as integers."""
     return "complex" if tensor.is_complex() else "floating-point" if tensor.is_floating_point() else "integer"

@@ -1,8 +1,9 @@
 """`--init_from`: a training that starts with the weights of another one, as far as they fit the model.
 
-A tensor of the file fits a tensor of the model that has the same name and the same shape. The prefixes in `PREFIXES` do
-not count, at the start of either name. Two kinds of tensors are never loaded: the normalization, which belongs to the
-data or to the model, and the head if the file says that its classes are others than those of the data.
+A tensor of the file fits a tensor of the model that has the same name, the same shape and the same kind of numbers. The
+prefixes in `PREFIXES` do not count, at the start of either name. Two kinds of tensors are never loaded: the
+normalization, which belongs to the data or to the model, and the head if the file says that its classes are others than
+those of the data.
 """
 
 import json
@@ -45,6 +46,8 @@ def find(wanted: str, runs_dir: Path, model: str) -> Weights:
         runs_dir: where runs are kept.
         model: the class path of the model.
     """
+    if not wanted:
+        raise InputError("--init_from needs a value: best, last, a run's directory, or a file of weights")
     path = resume.checkpoint_path(wanted, runs_dir, model, "--init_from")
     if not path.is_file():
         kinds = "best, last, a run's directory, a checkpoint, a .safetensors file or a state dict of PyTorch"
@@ -90,6 +93,8 @@ def load(weights: Weights, model: Classifier, class_names: Sequence[str]) -> lis
             continue
         elif given[name].shape != own[target].shape:
             misfits.append(f"{printable(target)} is {_shape(given[name])} there, and {_shape(own[target])} here")
+        elif (kind := checkpoints.kind(given[name])) != (own_kind := checkpoints.kind(own[target])):
+            misfits.append(f"{printable(target)} has {kind} numbers there, and {own_kind} ones here")
         else:
             fitting[target] = given[name].to(own[target].dtype)
     parameters = {name for name, _ in model.named_parameters()}
@@ -105,7 +110,7 @@ def load(weights: Weights, model: Classifier, class_names: Sequence[str]) -> lis
     told = {"new for other classes": renewed, "left as they were": left, "not used": unused}
     parts = [f"{what}: {_named(names)}" for what, names in told.items() if names]
     first = f"Weights: loaded {len(fitting)} of {len(own)} tensors from {weights.path}"
-    more = [f"and {len(misfits) - MOST_NAMES} more of other shapes"] * (len(misfits) > MOST_NAMES)
+    more = [f"and {len(misfits) - MOST_NAMES} more that do not fit"] * (len(misfits) > MOST_NAMES)
     return ["; ".join([first, *parts]), *(f"  {line}" for line in [*misfits[:MOST_NAMES], *more])]
 
 

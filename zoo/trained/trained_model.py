@@ -53,6 +53,11 @@ class Trained(NamedTuple):
         if data.class_names != self.class_names:
             problem = f"{data_set.title} in '{data.data_dir}' has the classes {', '.join(data.class_names)}"
             raise InputError(f"{problem}, and the model of {self.path} {', '.join(self.class_names)}: other data?")
+        if data_set.shape != self.model.image_shape:
+            has, takes = (" x ".join(map(str, shape)) for shape in (data_set.shape, self.model.image_shape))
+            raise InputError(
+                f"{data_set.title} in '{data.data_dir}' has images of {has}, and {self.path} takes {takes}"
+            )
         if data_set.find(data.data_dir) is None:
             advice = f"name its place by --data_dir or {variable(data_set.name)}"
             advice += f", or download it by: {prepare_command(data_set)}" if data_set.archives else ""
@@ -84,7 +89,9 @@ def load(
     assert origin.config is not None
     chosen, data = origin.config["model"], origin.config["data"]
     try:
-        network = build(registry.load(chosen["class_path"]), chosen["init_args"])
+        model_class = registry.load(chosen["class_path"])
+        with checkpoints.bounded_by(origin.path):
+            network = build(model_class, chosen["init_args"])
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # another package's code can raise anything

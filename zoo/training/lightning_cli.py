@@ -103,8 +103,14 @@ class ZooCLI(LightningCLI):
         config.ckpt_path = str(self.origin.path.resolve()) if self.origin.path else None
         unused = option_checks.choose_devices(self.command_line, model, config.trainer)
         option_checks.check(config)
+        option_checks.check_task(self.command_line, config.data.init_args)
         if unused is not None:
             processes.say(unused)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer."""
+        with checkpoints.bounded_by(self.origin.path):
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the run's callbacks."""

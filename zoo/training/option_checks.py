@@ -67,6 +67,15 @@ def _check_profiler(config: Any) -> None:
         raise InputError(f"--trainer.profiler={path}: {why}")
 
 
+def check_task(command_line: CommandLine, data: Any) -> None:
+    """Check that the command line does not ask for all classes if `data`, the options, name the class of a task."""
+    one_class = data.get("one_class")
+    given = [word.value for word in command_line.options if word.option == "--data.task"]
+    if one_class is not None and given[-1:] == ["multiclass"]:
+        problem = f"--data.task=multiclass contradicts --data.one_class={one_class}, a binary task"
+        raise InputError(f"{problem}: leave one of them out")
+
+
 def check_seed(command_line: CommandLine) -> None:
     """Check the range of the seed, which is used before the parser returns."""
     seed = command_line.value("seed_everything")
