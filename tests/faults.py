@@ -500,7 +500,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/training/callbacks/early_stopping.py": [
         ("self.wait_count += 1", "pass"),
-        ('{**state_dict, "patience": self.patience}', "state_dict", "", ("tests/training/test_endings.py",)),
+        ('{**state_dict, "patience": self.patience}', "state_dict", "", ("tests/runs/test_resume.py",)),
     ],
     "zoo/training/callbacks/dead_units.py": [
         ("known |= fired", "known &= fired"),
