@@ -30,19 +30,21 @@ class SVHNDataSet(FilesDataSet):
         return path.read_bytes()
 
     def arrays(self, name: str, where: str, content: bytes) -> tuple[np.ndarray, ...]:
-        from scipy.io import loadmat  # optional, and slow to import
+        from scipy.io import loadmat, whosmat  # optional, and slow to import
 
-        try:
-            found = loadmat(io.BytesIO(content), variable_names=("X", "y"))
-        except Exception as error:  # a damaged file can raise almost anything
-            raise InputError(f"'{where}' is not a readable Matlab file: {error}") from error
         n, size = self.count_of(name), self.image_size
         shapes = {"X": (size, size, self.channels, n), "y": (n, 1)}
-        for key, shape in shapes.items():
-            value = found.get(key)
-            if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.shape != shape:
-                told = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-                raise InputError(f"'{where}': '{key}' is {told}, expected uint8 {shape}")
+        try:
+            # The shapes before the contents: a few packed kilobytes can hold gigabytes.
+            held = {key: f"{kind} {shape}" for key, shape, kind in whosmat(io.BytesIO(content))}
+            for key, shape in shapes.items():
+                if held.get(key) != f"uint8 {shape}":
+                    raise InputError(f"'{where}': '{key}' is {held.get(key, 'missing')}, expected uint8 {shape}")
+            found = loadmat(io.BytesIO(content), variable_names=tuple(shapes))
+        except InputError:
+            raise
+        except Exception as error:  # a damaged file can raise almost anything
+            raise InputError(f"'{where}' is not a readable Matlab file: {error}") from error
         digits = found["y"][:, 0].astype(np.int64)
         if (digits == 0).any():
             position = int(np.argmin(digits))

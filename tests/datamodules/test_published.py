@@ -198,7 +198,7 @@ def test_a_copy_of_fashion_mnist(monkeypatch, capsys):
 
 SVHN_CASES = {
     "no Matlab file": (lambda path: path.write_bytes(b"<html>"), "not a readable Matlab file"),
-    "no labels": (lambda path: scipy.io.savemat(path, {"X": np.zeros((32, 32, 3, 60), np.uint8)}), "'y' is NoneType"),
+    "no labels": (lambda path: scipy.io.savemat(path, {"X": np.zeros((32, 32, 3, 60), np.uint8)}), "'y' is missing"),
     "too few images": (
         lambda path: scipy.io.savemat(path, {"X": np.zeros((32, 32, 3, 9), np.uint8), "y": np.ones((9, 1), np.uint8)}),
         "'X' is uint8 (32, 32, 3, 9), expected uint8 (32, 32, 3, 60)",
@@ -210,6 +210,16 @@ SVHN_CASES = {
         "label 0 of image 0",
     ),
 }
+
+
+def test_svhn_pixels_are_unpacked_once_their_shape_is_known(monkeypatch, capsys):
+    """A few packed kilobytes can hold gigabytes."""
+    damage, expected = SVHN_CASES["too few images"]
+    folder = write_svhn(Path("data/svhn"))
+    take(monkeypatch, "SVHN", folder)
+    damage(folder / "train_32x32.mat")
+    monkeypatch.setattr(scipy.io, "loadmat", None)
+    assert expected in refusal(capsys, *FIT, "--data=SVHN", "--data.verify_checksums=false")
 
 
 @pytest.mark.parametrize("case", SVHN_CASES)
