@@ -31,6 +31,7 @@ HOME = Path(__file__).resolve().parents[2]  # the folder of the code that runs
 OUR_FILES = {f"{module}{end}" for module in ("cli", "zoo", "datamodules") for end in (".py", "/__init__.py")}
 # Packages that are often damaged and do not import torch. The check of torch imports those that do.
 IMPORTED = ("numpy", "matplotlib.figure", "jsonargparse", "tensorboard.summary.writer")
+EXTRAS = ("export", "timm", "svhn")  # for users; "test" is for developers
 MALICIOUS = [(name, upload) for name in ("lightning", "pytorch-lightning") for upload in ("2.6.2", "2.6.3")]
 ADVISORY = "https://github.com/Lightning-AI/pytorch-lightning/security/advisories/GHSA-w37p-236h-pfx3"
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container
@@ -78,12 +79,14 @@ def requirements() -> list[str]:
     """
     if (file := HOME / "pyproject.toml").is_file():
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        return project["dependencies"] + [f"{r}; extra == 'export'" for r in project["optional-dependencies"]["export"]]
+        extras = {extra: project["optional-dependencies"].get(extra, []) for extra in EXTRAS}
+        of_extras = [f"{text}; extra == '{extra}'" for extra, texts in extras.items() for text in texts]
+        return project["dependencies"] + of_extras
     return metadata.requires(DISTRIBUTION) or []
 
 
 def versions() -> Iterator[Finding]:
-    """Check the versions of the packages that this project and its extra `export` require."""
+    """Check the versions of the packages that this project and its extras require."""
     from packaging.requirements import Requirement
 
     for name in malicious():
@@ -91,13 +94,15 @@ def versions() -> Iterator[Finding]:
         fix = f"pip uninstall {name}, then {install_command()}; change every password, key and token of this machine"
         yield Finding(PROBLEM, name, text, fix)
     required = [Requirement(text) for text in requirements()]
-    for extra in ("", "export"):
+    for extra in ("", *EXTRAS):
         wrong, level = [], OK
-        for requirement in required:
-            applies = requirement.marker.evaluate({"extra": extra}) if requirement.marker else not extra
+        applying = [r for r in required if (r.marker.evaluate({"extra": extra}) if r.marker else not extra)]
+        if not applying:
+            continue
+        for requirement in applying:
             installed = version(requirement.name)
             fits = installed and requirement.specifier.contains(installed, prereleases=True)
-            if applies and not fits and requirement.name not in malicious():
+            if not fits and requirement.name not in malicious():
                 wrong.append(f"{requirement.name}{requirement.specifier} is needed, not {installed or 'installed'}")
                 level = PROBLEM if not extra else WARNING if installed else level  # an extra may be missing
         fix = install_command(extra and f"[{extra}]") if wrong else ""
