@@ -23,7 +23,7 @@ from tests.helpers import quiet_trainer, random_images, refusal, run_of, tiny_da
 from tests.models import foreign_nets
 from tests.models.test_every_model import check_compiled
 from zoo.exporting import check, onnx, pt2, safetensors
-from zoo.interpretation import attribution, class_activation
+from zoo.interpretation import attribution, class_activation, layer_outputs
 from zoo.models.timm_model import TimmModel
 from zoo.models.torchvision_model import TorchvisionModel
 from zoo.models.wrapped import LARGEST, Wrapped
@@ -53,9 +53,10 @@ SMALL = [
     case(TorchvisionModel, "squeezenet1_1"),
     case(TorchvisionModel, "mnasnet0_5"),
 ]
+SMALL_SWIN = {"depths": [1, 1, 1, 1], "embed_dim": 48}
 LARGE = [
     case(TimmModel, "convnext_atto", full=True, options={"drop_path_rate": 0.1}),
-    case(TimmModel, "swin_tiny_patch4_window7_224", full=True, options={"depths": [1, 1, 1, 1], "embed_dim": 48}),
+    case(TimmModel, "swin_tiny_patch4_window7_224", full=True, resize=64, options=SMALL_SWIN),
     case(TorchvisionModel, "regnet_y_400mf", full=True),
     case(TorchvisionModel, "googlenet", full=True, resize=64),
     case(TorchvisionModel, "densenet121", full=True, resize=64),
@@ -156,7 +157,7 @@ def test_programs_maps_and_compilation(model, arguments, tmp_path):
         assert check.compare(file, file_format.probabilities, built, images).difference < 1e-5
     pixels, classes = random_images(2), torch.tensor([3, 5])
     assert attribution.saliency(built, pixels, classes).shape == (2, 32, 32)
-    if any(isinstance(layer, nn.Conv2d) for layer in built.modules()):
+    if layer_outputs.last_convolution(built):
         assert class_activation.maps(built, pixels, classes).isfinite().all()
     check_compiled(built, "aot_eager")
 
