@@ -89,10 +89,6 @@ class DataSet(ABC):
     def title_of(self, official: bool) -> str:
         return self.title if official else f"{self.title} copy (not the official files)"
 
-    def task_classes(self, task: str, one_class: str | None = None) -> tuple[str, ...]:
-        """Return the class names of a task: all of them, or one class (by default the first) against the rest."""
-        return task_classes(self.class_names, task, one_class)
-
     def missing(self, data_dir: str | Path) -> str:
         """Return a message that `data_dir` lacks the data set, with what was found there instead."""
         from datamodules.readers import lookalikes  # imports the readers, which import this module
@@ -189,18 +185,6 @@ def check_training_images(what: str, class_names: Sequence[str], labels: np.ndar
     if (counts == 0).any():
         name = class_names[int(np.argmin(counts))]
         raise InputError(f"{what} has no training image of the class '{name}', or too few to cut test images from them")
-
-
-def task_classes(class_names: Sequence[str], task: str, one_class: str | None = None) -> tuple[str, ...]:
-    """Return the class names of a task: all of them, or one class (by default the first) against the rest.
-
-    Raises:
-        InputError: if there is no such class.
-    """
-    one = class_names[0] if one_class is None else one_class
-    if one not in class_names:
-        raise InputError(f"the class '{one}' of the binary task is not among {', '.join(class_names)}")
-    return tuple(class_names) if task == "multiclass" else (one, f"not {one}")
 
 
 def mean_color(mean: Sequence[float]) -> tuple[int, ...]:

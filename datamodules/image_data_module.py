@@ -33,7 +33,7 @@ from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
 from datamodules.paths import default_data_dir, user_path, variable
-from datamodules.tasks import TASKS, Task, task_title
+from datamodules.tasks import TASKS, Task, task_classes, task_title
 
 COPIED_IMAGES = 1000  # images that `setup` copies at once: 3 MB
 UNCHANGED = Augmentation()
@@ -155,7 +155,7 @@ class ImageDataModule(L.LightningDataModule):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels."""
-        return self.data_set.task_classes(self.task, self.one_class)
+        return task_classes(self.data_set.class_names, self.task, self.one_class)
 
     # What a model takes from the data, see `zoo.core.about.FROM_DATA`.
 

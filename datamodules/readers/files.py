@@ -99,10 +99,10 @@ class FilesDataSet(DataSet):
 
 
 def class_labels(where: str, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return class indices as int64 (n,); raise InputError, which calls the file `where`, if one is no class."""
+    """Return class indices as int64 (n,); raise InputError, which begins with `where`, for any other number."""
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         position = int(wrong[0])
         problem = f"label {labels[position]} of image {position} is not a class from 0 to {classes - 1}"
-        raise InputError(f"'{where}': {problem}")
+        raise InputError(f"{where}: {problem}")
     return labels.astype(np.int64)

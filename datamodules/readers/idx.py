@@ -50,7 +50,9 @@ class IDXDataSet(FilesDataSet):
         if values.size != np.prod(expected[1:]):
             wanted = f"expected {size + np.prod(expected[1:]):,}"
             raise InputError(f"'{where}' has {len(content):,} bytes, {wanted}: perhaps a truncated download")
-        return (values.reshape(expected[1:]) if is_images else class_labels(where, values, len(self.class_names)),)
+        return (
+            values.reshape(expected[1:]) if is_images else class_labels(f"'{where}'", values, len(self.class_names)),
+        )
 
     def join(self, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         images, labels = arrays

@@ -78,7 +78,9 @@ def describe(data_dir: str | Path, image_size: int, channels: int) -> ImageFolde
     root = user_path(data_dir)
     if not root.is_dir():
         hint = did_you_mean(root.name, [path.name for path in root.parent.glob("*") if path.is_dir()])
-        raise InputError(f"--data.data_dir={data_dir} is no folder.{hint} Give the folder that has one for each class")
+        raise InputError(
+            f"--data.data_dir={data_dir} is not a folder.{hint} Give the folder that has one for each class"
+        )
     try:
         folders = _folders(root)
         roots: dict[SplitName, Path] = {name: root / name for name in SPLITS if root / name in folders}

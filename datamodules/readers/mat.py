@@ -49,7 +49,7 @@ class SVHNDataSet(FilesDataSet):
         if (digits == 0).any():
             position = int(np.argmin(digits))
             raise InputError(f"'{where}': label 0 of image {position} is not a digit from 1 to 10 (10 stands for 0)")
-        return found["X"], class_labels(where, np.where(digits == 10, 0, digits), len(self.class_names))
+        return found["X"], class_labels(f"'{where}'", np.where(digits == 10, 0, digits), len(self.class_names))
 
     def join(self, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         pixels, labels = arrays

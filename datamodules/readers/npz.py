@@ -29,6 +29,7 @@ from datamodules.data_set import (
 )
 from datamodules.errors import InputError, did_you_mean
 from datamodules.paths import user_path
+from datamodules.readers.files import class_labels
 from datamodules.readers.image_folder import SPLITS, names_of
 
 MOST_CLASSES = 100_000
@@ -63,7 +64,7 @@ def describe(data_dir: str | Path) -> ArraysDataSet:
         raise InputError(f"--data.data_dir={data_dir} is a folder: name an .npz file ({found or 'it holds none'})")
     if not path.is_file():
         hint = did_you_mean(path.name, [file.name for file in path.parent.glob("*.npz") if file.is_file()])
-        raise InputError(f"--data.data_dir={data_dir} is no file.{hint} Give an .npz file of images and labels")
+        raise InputError(f"--data.data_dir={data_dir} is not a file.{hint} Give an .npz file of images and labels")
     headers = _headers(path)
     if lacking := [key for key in ("train_images", "train_labels") if key not in headers]:
         hint = did_you_mean(lacking[0], headers)
@@ -77,10 +78,7 @@ def describe(data_dir: str | Path) -> ArraysDataSet:
         raise InputError(f"'{path}': the images differ in their shape (channels, height, width): {told}")
     class_names = _class_names(path, headers, labels["train"])
     for split, values in labels.items():
-        wrong = np.flatnonzero((values < 0) | (values >= len(class_names)))
-        if len(wrong):
-            problem = f"label {values[wrong[0]]} of image {wrong[0]} is not a class from 0 to {len(class_names) - 1}"
-            raise InputError(f"'{path}': {split}_labels: {problem}")
+        class_labels(f"'{path}': {split}_labels", values, len(class_names))
 
     parts = {split: (f"{split}_images", np.arange(len(values)), values) for split, values in labels.items()}
     if "test" not in parts:

@@ -724,8 +724,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
 
 def test_where_no_report_can_lie(refusal):
     Path("file").write_text("a file")
-    assert "file' is no folder" in refusal("--out=file")
-    assert "file' is no folder" in refusal("--out=file/report")
+    assert "file' is not a folder" in refusal("--out=file")
+    assert "file' is not a folder" in refusal("--out=file/report")
     assert "cannot be looked at" in refusal(f"--out={'x' * 300}")
     assert Path("file").read_text() == "a file"
     assert "is the folder you are in" in refusal("--out=.")

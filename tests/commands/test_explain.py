@@ -266,8 +266,8 @@ CASES = {
     "--method features --layer net.9": ["no layer 'net.9'"],
     "--indices 99": ["--indices 99", "no val image of that number", "numbers of training images"],
     "--indices 40 --test_set": ["--indices 40", "no test image of that number, but 0, 1, 2, ... 39"],
-    "--out notes.txt": ["--out notes.txt", "is no folder"],
-    "--out notes.txt/a": ["--out notes.txt/a", "is no folder"],
+    "--out notes.txt": ["--out notes.txt", "is not a folder"],
+    "--out notes.txt/a": ["--out notes.txt/a", "is not a folder"],
     "--out photos": ["--out photos is there already, and not empty"],
     f"--out {'x' * 300}": ["--out xxx", "File name too long"],
     "--model CNN": ["MLP", "CNN"],
@@ -312,7 +312,7 @@ def test_no_data(run, capsys, monkeypatch):
 def test_a_file_where_the_run_keeps_its_pages(run, refusal):
     folder = run("mlp")
     (folder / "explain").touch()
-    assert "explain' is no folder" in refusal("--ckpt", folder, "--images=2")
+    assert "explain' is not a folder" in refusal("--ckpt", folder, "--images=2")
 
 
 def test_a_full_disk_leaves_nothing_behind(run, refusal, monkeypatch):

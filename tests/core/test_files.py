@@ -52,7 +52,7 @@ def test_what_is_no_file_stays_what_it_is(kind):
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         files.write(path, b"new")
     assert not path.is_file()
 

@@ -136,7 +136,7 @@ FOLDER_CASES = {
     ),
     "no images at all": (lambda: Path("photos").mkdir(), "'photos' holds nothing, and no folders"),
     "images without folders": (lambda: put("photos/1.png"), "'photos' holds 1 files, and no folders"),
-    "no folder": (lambda: Path("photo").mkdir(), "--data.data_dir=photos is no folder. Did you mean 'photo'?"),
+    "no folder": (lambda: Path("photo").mkdir(), "--data.data_dir=photos is not a folder. Did you mean 'photo'?"),
     "images of zero bytes": (
         lambda: [photos(), *(Path(f"photos/cat/{k:02}.png").write_bytes(b"") for k in range(5))],
         "5 of 45 files in the train images cannot be read: photos/cat/00.png (the file is empty)",
@@ -287,8 +287,8 @@ ARRAY_CASES = {
     "other names": (lambda: np.savez("my.npz", x_train=ZERO, train_image=ZERO), "Did you mean 'train_image'?"),
     "no images": (lambda: arrays(train_images=ZERO[:0], train_labels=np.zeros(0, int)), "holds no images"),
     "no npz": (lambda: Path("my.npz").write_bytes(b"PK\3\4"), "cannot be read as an .npz file"),
-    "a pipe": (lambda: os.mkfifo("my.npz"), "--data.data_dir=my.npz is no file. Give an .npz file"),
-    "no file": (lambda: arrays("mine.npz"), "--data.data_dir=my.npz is no file. Did you mean 'mine.npz'?"),
+    "a pipe": (lambda: os.mkfifo("my.npz"), "--data.data_dir=my.npz is not a file. Give an .npz file"),
+    "no file": (lambda: arrays("mine.npz"), "--data.data_dir=my.npz is not a file. Did you mean 'mine.npz'?"),
     "a folder": (lambda: Path("my.npz").mkdir(), "is a folder: name an .npz file (it holds none)"),
     "cut": (lambda: Path(arrays()).write_bytes(Path("my.npz").read_bytes()[:900]), "cannot be read as an .npz file"),
 }

@@ -159,7 +159,7 @@ IDX_CASES = {
     "an empty file": (lambda folder: rewritten(folder, "train-labels-idx1-ubyte", lambda c: b""), "has 0 bytes"),
     "too long": (lambda folder: rewritten(folder, "train-images-idx3-ubyte", lambda c: c + bytes(9)), "more than"),
     "no gzip": (lambda folder: (folder / "train-images-idx3-ubyte.gz").write_bytes(b"<html>"), "cannot be read"),
-    "a label that is no class": (
+    "a label out of range": (
         lambda folder: rewritten(folder, "train-labels-idx1-ubyte", lambda c: c[:-1] + b"\x0a"),
         "label 10 of image 59 is not a class from 0 to 9",
     ),
@@ -197,7 +197,7 @@ def test_a_copy_of_fashion_mnist(monkeypatch, capsys):
 
 
 SVHN_CASES = {
-    "no Matlab file": (lambda path: path.write_bytes(b"<html>"), "not a readable Matlab file"),
+    "not a Matlab file": (lambda path: path.write_bytes(b"<html>"), "not a readable Matlab file"),
     "no labels": (lambda path: scipy.io.savemat(path, {"X": np.zeros((32, 32, 3, 60), np.uint8)}), "'y' is missing"),
     "too few images": (
         lambda path: scipy.io.savemat(path, {"X": np.zeros((32, 32, 3, 9), np.uint8), "y": np.ones((9, 1), np.uint8)}),

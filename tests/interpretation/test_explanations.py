@@ -131,7 +131,7 @@ def score(model, images: Tensor, classes: Tensor) -> Tensor:
 def numpy_score(model: NumPyMLP, activation: str, floats: Tensor, classes: Tensor) -> Tensor:
     """A NumPy network's `score` by PyTorch, in float64, of float pixels (n, c, h, w)."""
     bend = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[activation]
-    scale, shift = model.pixel_normalization()
+    scale, shift = model.scale, model.shift
     found = floats.permute(0, 2, 3, 1).flatten(1) * scale.double() + shift.double()
     for position, layer in enumerate(model.network.layers):
         found = found @ torch.from_numpy(layer.weights).double() + torch.from_numpy(layer.bias).double()
@@ -286,7 +286,7 @@ class TestIntegratedGradients:
 
     def test_of_a_linear_network_is_the_gradient_times_the_difference(self):
         model = build(NumPyMLP, hidden_sizes=[], num_classes=2)
-        weights = torch.from_numpy(model.network.layers[0].weights[:, 0]) * model.pixel_normalization()[0]
+        weights = torch.from_numpy(model.network.layers[0].weights[:, 0]) * model.scale
         change = IMAGES.float() - attribution.baseline(model)
         expected = (change * weights.reshape(32, 32, 3).permute(2, 0, 1)).sum(1) * (2 * CLASSES - 1)[:, None, None]
         found = attribution.integrated_gradients(model, IMAGES, CLASSES)
@@ -587,8 +587,8 @@ class TestWriter:
         Path("full/theirs").touch()
         Path("empty").mkdir()
         for folder, problem in {
-            "file": "file' is no folder",
-            "file/a/b": "file' is no folder",
+            "file": "file' is not a folder",
+            "file/a/b": "file' is not a folder",
             "full": "not empty",
             "x" * 300: "cannot be looked at",
         }.items():

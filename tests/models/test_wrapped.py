@@ -195,8 +195,8 @@ TIMM, TORCHVISION, WRAPPED = ["--model=TimmModel"], ["--model=TorchvisionModel"]
         ([*TIMM, "--model.options={img_size: 64}"], "img_size follows from other options"),
         ([*TIMM, "--model.options={class_path: subprocess.Popen}"], "no option 'class_path'"),
         ([*TIMM, "--model.options=7"], "--model.options"),
-        ([*TIMM, "--model.options={7: 7}"], "--model.options: the name 7 is no text"),
-        ([*TORCHVISION, "--model.options={7: 7}"], "--model.options: the name 7 is no text"),
+        ([*TIMM, "--model.options={7: 7}"], "--model.options: the name 7 is not a string"),
+        ([*TORCHVISION, "--model.options={7: 7}"], "--model.options: the name 7 is not a string"),
         ([*TORCHVISION, "--model.name=inception_v3"], "cannot take images of 32 x 32 pixels"),  # without its warnings
         ([*TIMM, "--model.options={features_only: true}"], "returns a list"),
         ([*TIMM, f"--model.resize={LARGEST + 1}"], "is out of range: give a number of pixels from 1 to 1024"),

@@ -477,7 +477,7 @@ class TestLinks:
         assert cli.main(["compare", "theirs", "runs", "--format=csv"]) == 0
         said = capsys.readouterr()
         assert said.err == (
-            f"note: {pipe} is no regular file: a run holds files and folders of its own only, so remove it: "
+            f"note: {pipe} is not a regular file: a run holds files and folders of its own only, so remove it: "
             "this run is left out\n"
         )
         assert len(said.out.splitlines()) == 2
@@ -534,7 +534,7 @@ class TestLinks:
     def test_a_pipe(self, theirs, capsys):
         os.mkfifo(theirs / "metrics_1_epochs.json")
         assert cli.main(RESUME) == 2
-        assert "is no regular file" in capsys.readouterr().err
+        assert "is not a regular file" in capsys.readouterr().err
 
 
 def test_the_folder_beside_a_checkpoint_without_a_run(theirs):

@@ -69,9 +69,9 @@ def check_file(option: str, path: Path) -> None:
         # `write` follows links.
         above = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
         if not above.is_dir():
-            raise InputError(f"{option} {path} cannot be written: '{above}' is no folder")
+            raise InputError(f"{option} {path} cannot be written: '{above}' is not a folder")
         if path.exists() and not path.is_file():
-            raise InputError(f"{option} {path} cannot be written: it is no regular file")
+            raise InputError(f"{option} {path} cannot be written: it is not a regular file")
         with tempfile.TemporaryFile(dir=above):
             pass
     except OSError as error:

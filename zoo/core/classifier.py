@@ -112,14 +112,17 @@ class Classifier(L.LightningModule, ABC):
         frozen: parameters that do not learn now. A step takes place without their gradients.
         loaded: names of the parameters and buffers that `--init_from` has loaded.
         cpu_only: whether the model computes on the CPU alone.
-        scale, shift: normalization, float32 (image_size * channels,): pixel * scale + shift for a row of pixels.
-            Training takes them from the data module, and a checkpoint keeps them.
+        scale, shift: normalization, float32 (image_size * channels,): pixel * scale + shift for a row of pixels, or for
+            a whole image if `normalizes_whole_images`. Training takes them from the data module, and a checkpoint keeps
+            them.
+        normalizes_whole_images: whether `scale` and `shift` have a value for each pixel and channel of an image.
         results: metrics of the last pass over "val" and "test" (see `zoo.core.metrics.summarize`).
         logged_names: names of the metrics that the model has logged so far.
     """
 
     default_optimizer: ClassVar[dict[str, Any]] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}}
     cpu_only: ClassVar[bool] = False
+    normalizes_whole_images: ClassVar[bool] = False
     about: ClassVar[About] = About()
 
     scale: Tensor
@@ -146,8 +149,9 @@ class Classifier(L.LightningModule, ABC):
         # "train" alone is no valid key: modules have an attribute of that name.
         self.metrics = nn.ModuleDict({f"{stage}_metrics": ClassificationMetrics(num_classes) for stage in STAGES})
         self.example_input_array = torch.zeros(1, *self.image_shape, dtype=torch.uint8)  # for the model's summary
-        self.register_buffer("scale", torch.empty(image_size * channels))
-        self.register_buffer("shift", torch.empty(image_size * channels))
+        self._pixels_at_once = image_size * (image_size if self.normalizes_whole_images else 1)
+        self.register_buffer("scale", torch.empty(self._pixels_at_once * channels))
+        self.register_buffer("shift", torch.empty(self._pixels_at_once * channels))
         self.keeps_normalization = False
         self.set_normalization(*_usual_normalization(channels))
 
@@ -159,8 +163,8 @@ class Classifier(L.LightningModule, ABC):
     def set_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Standardize pixels by mean and standard deviation of each channel, on a scale of 0 to 1."""
         means, stds = torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
-        self.scale.copy_((1 / (255 * stds)).repeat(self.image_size))
-        self.shift.copy_((-means / stds).repeat(self.image_size))
+        self.scale.copy_((1 / (255 * stds)).repeat(self._pixels_at_once))
+        self.shift.copy_((-means / stds).repeat(self._pixels_at_once))
 
     def keep_normalization(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Standardize pixels by these values, whatever the data's are; (0, ...) and (1, ...) divide by 255 alone."""
@@ -193,7 +197,7 @@ class Classifier(L.LightningModule, ABC):
         """
         check_images(images, self.image_shape)
         side, channels = self.image_size, self.channels
-        rows = images.permute(0, 2, 3, 1).reshape(-1, side * channels).to(self.scale.dtype)
+        rows = images.permute(0, 2, 3, 1).reshape(-1, self._pixels_at_once * channels).to(self.scale.dtype)
         return torch.addcmul(self.shift, rows, self.scale).view(-1, side, side, channels).permute(0, 3, 1, 2)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:

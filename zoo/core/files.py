@@ -29,7 +29,7 @@ def write(path: Path, content: bytes | memoryview, replace: bool = True) -> None
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_behind(part(path, "?" * 8))
     beside = part(path, secrets.token_hex(4))
@@ -108,7 +108,7 @@ def check_folder(option: str, folder: Path) -> None:
     try:
         above = next(path for path in (real, *real.parents) if path.exists())
         if not above.is_dir():
-            raise InputError(f"{option} {folder}: '{above}' is no folder: give the name of one")
+            raise InputError(f"{option} {folder}: '{above}' is not a folder: give the name of one")
         above = real.parent if above == real else above  # the folder is written beside its place
         if not os.access(above, os.W_OK):
             raise InputError(f"{option} {folder} cannot be written: '{above}' is not yours to write to")

@@ -67,6 +67,7 @@ class NumPyClassifier(Classifier):
         "init_args": {"lr": 0.01},
     }
     cpu_only: ClassVar[bool] = True
+    normalizes_whole_images: ClassVar[bool] = True
     batches_per_call: ClassVar[int] = 50
     threads: ClassVar[int] = 1
 
@@ -138,11 +139,7 @@ class NumPyClassifier(Classifier):
         return [{"params": group} for group in groups]
 
     def torch_module(self) -> TorchTwin:
-        return TorchTwin(self.network, *self.pixel_normalization(), self.image_shape)
-
-    def pixel_normalization(self) -> tuple[Tensor, Tensor]:
-        """Return factor and summand of each of the network's inputs, float32 (`num_inputs`,)."""
-        return self.scale.repeat(self.image_size), self.shift.repeat(self.image_size)
+        return TorchTwin(self.network, self.scale, self.shift, self.image_shape)
 
     def compute_threads(self) -> int:
         """Return the number of threads of NumPy's matrix products."""
@@ -159,9 +156,7 @@ class NumPyClassifier(Classifier):
             with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside it
                 self._inputs = torch.empty(rows.shape)
         # PyTorch converts bytes to floats twice as fast as NumPy.
-        inputs = self._inputs[:n].copy_(rows)
-        inputs.view(n * self.image_size, -1).mul_(self.scale).add_(self.shift)  # row by row of the image
-        return inputs.numpy()
+        return self._inputs[:n].copy_(rows).mul_(self.scale).add_(self.shift).numpy()
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in `training_step`
     def forward(self, images: Tensor) -> Tensor:

@@ -25,8 +25,7 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
         other = f"{type(model).__name__} is none: take onnx, pt2 or safetensors"
         raise InputError(f"--format npz is for NumPy networks, and {other}")
     check_activations(model)
-    scale, shift = model.pixel_normalization()
-    arrays: dict[str, Any] = {"scale": scale.numpy(), "shift": shift.numpy()}
+    arrays: dict[str, Any] = {"scale": model.scale.numpy(), "shift": model.shift.numpy()}
     for k, layer in enumerate(model.network.layers):
         arrays |= {f"weights_{k}": layer.weights, f"bias_{k}": layer.bias}
         arrays[f"activation_{k}"] = type(layer.activation).__name__

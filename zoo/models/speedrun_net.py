@@ -18,6 +18,7 @@ from zoo.core import devices
 from zoo.core.about import About
 from zoo.core.classifier import Stage
 from zoo.core.metrics import ClassificationMetrics
+from zoo.core.networks import check_probability
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.core.torch_optimizers import BIASES, FILTERS, HEAD, WHITENING_BIAS
 
@@ -73,10 +74,7 @@ class SpeedrunNet(TorchClassifier):
         if convolutions not in (2, 3):
             raise InputError(f"--model.convolutions={convolutions} is out of range: give 2 or 3")
         for name, share in (("batch_norm_momentum", batch_norm_momentum), ("label_smoothing", label_smoothing)):
-            if not 0 <= share < 1:
-                raise InputError(
-                    f"--model.{name}={share} is out of range: give a number from 0 up to, not including, 1"
-                )
+            check_probability(name, share)
         if logit_scale is not None and not 0 < logit_scale < math.inf:
             raise InputError(f"--model.logit_scale={logit_scale} is out of range: give a number above 0")
         self.label_smoothing, self.tta = label_smoothing, tta

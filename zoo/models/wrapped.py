@@ -72,7 +72,7 @@ class ForeignNetwork(TorchClassifier):
         options = options or {}
         for option in options:
             if not isinstance(option, str):
-                raise InputError(f"--model.options: the name {option} is no text")
+                raise InputError(f"--model.options: the name {option} is not a string")
             if option in given or option in follows:
                 raise InputError(f"--model.options: {option} follows from other options: leave it out")
             if option.startswith(LOADING):

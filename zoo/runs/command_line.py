@@ -12,7 +12,7 @@ from datamodules.paths import user_path
 from zoo.catalogue import registry
 from zoo.runs import configs
 from zoo.runs.configs import Config
-from zoo.runs.options import CLASS_KEYS, SECTIONS
+from zoo.runs.options import CLASS_KEYS, NAMING_KEYS, SECTIONS
 
 HELP = ("-h", "--help")
 CONFIG = ("--config", "-c")
@@ -78,7 +78,7 @@ class CommandLine:
                 self.special[word.option] = word.value
             elif word.option in CONFIG:
                 self._configs.append(word)
-            elif word.option.startswith("--") and key in (*CLASS_KEYS, "data") and word.value is not None:
+            elif word.option.startswith("--") and key in NAMING_KEYS and word.value is not None:
                 self._classes.append((key, word.value))
             else:
                 self.options.append(word)

@@ -19,7 +19,7 @@ from jsonargparse import get_loader, set_parsing_settings
 from datamodules.errors import InputError, did_you_mean, one_line
 from datamodules.paths import user_path
 from zoo.catalogue import registry
-from zoo.runs.options import CLASS_KEYS, KEYS, SECTIONS, data_defaults
+from zoo.runs.options import CLASS_KEYS, KEYS, NAMING_KEYS, SECTIONS, data_defaults
 
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 OBJECTS = ("callbacks", "callbacks+", "logger")  # options of the trainer whose values name classes
@@ -101,7 +101,7 @@ def check(what: str, config: Any) -> Config:
             config[section] = {"class_path": config[section]}
         elif not isinstance(config.get(section, {}), dict):
             raise InputError(f"{what}: {section} is {config[section]!r}, expected its options")
-    for key in (*CLASS_KEYS, "data"):
+    for key in NAMING_KEYS:
         value = config.get(key)
         if not isinstance(value, (dict, str, NoneType)):
             raise InputError(f"{what}: {key} is {value!r}, expected a class_path and its init_args")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from datamodules.data_set import task_classes
 from datamodules.errors import InputError, first_of, printable
+from datamodules.tasks import task_classes
 from zoo.core.classifier import Classifier
 from zoo.runs import checkpoints, resume
 

@@ -167,6 +167,7 @@ OPTIONS = (
 TABLE = {option.name: option for option in OPTIONS}
 SECTIONS = ("data", "trainer")  # of a config: their keys are the arguments of a class; "data" may name it, too
 CLASS_KEYS = ("model", "optimizer", "lr_schedule")  # of a config: their values name a class
+NAMING_KEYS = (*CLASS_KEYS, "data")  # of a config: their values may name a class
 NO_KEYS = ("config", "resume", "ckpt", "print_config")  # options that no config has
 # The keys at the top of a config.
 KEYS = (*SECTIONS, *(n for n in TABLE if "." not in n and " " not in n and n not in (*NO_KEYS, *SECTIONS)))

@@ -373,7 +373,7 @@ def _section(config: Config, section: str) -> Config:
 def _trusted(config: Config, source: trust.Source, said: Config) -> Config:
     """Return the part of a stranger's config that the command line leaves, checked by `zoo.runs.trust`."""
     left = _without(config, said)
-    named = {key: _section(said, key).get("class_path") for key in (*options.CLASS_KEYS, "data")}
+    named = {key: _section(said, key).get("class_path") for key in options.NAMING_KEYS}
     for key, path in named.items():
         trained = _section(config, key).get("class_path")
         if path is None or trained is None:

@@ -79,7 +79,7 @@ def check_links(run: Path) -> None:
             path = Path(folder, name)
             try:
                 mode = path.lstat().st_mode
-                kind = f"a link to {os.readlink(path)}" if stat.S_ISLNK(mode) else "no regular file"
+                kind = f"a link to {os.readlink(path)}" if stat.S_ISLNK(mode) else "not a regular file"
             except FileNotFoundError:  # another process of the run has just renamed it
                 continue
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):

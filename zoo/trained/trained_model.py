@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
-from datamodules.data_set import task_classes
 from datamodules.data_sets import prepare_command
 from datamodules.errors import InputError
 from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import variable
+from datamodules.tasks import task_classes
 from zoo.catalogue import registry
 from zoo.core import devices
 from zoo.core.classifier import Classifier

@@ -21,7 +21,7 @@ from zoo.catalogue import registry
 from zoo.core.about import FROM_DATA
 from zoo.runs import configs, data_modules
 from zoo.runs.command_line import CommandLine
-from zoo.runs.options import CLASS_KEYS
+from zoo.runs.options import CLASS_KEYS, NAMING_KEYS
 
 T = TypeVar("T")
 # Types in plain words.
@@ -121,9 +121,7 @@ def explain(message: str, command_line: CommandLine, known: Collection[str], own
         return text
     key, problem = wrong.groups()
     # The parser of a class's arguments knows "dropout" for "model.dropout".
-    full_keys = [
-        f"{section}.{key}" for section in (*CLASS_KEYS, "data") if "." not in key and f"{section}.{key}" in known
-    ]
+    full_keys = [f"{section}.{key}" for section in NAMING_KEYS if "." not in key and f"{section}.{key}" in known]
     key = full_keys[0] if len(full_keys) == 1 else key
     if unloaded := re.search(r"Problem with given class_path '([^']+)': (.*?)(?= - | Given|$)", problem):
         return f"--{key}{_file_with(unloaded[1], command_line)}: {_unloaded(unloaded[1], unloaded[2])}"
