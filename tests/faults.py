@@ -174,7 +174,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("nn.init.zeros_(head.weight)", "pass"),
     ],
     "zoo/models/mlp_mixer.py": [
-        ("self.across_patches(self.norm1(x).transpose(1, 2))", "self.across_patches(x.transpose(1, 2))"),
+        ("self.across_patches(self.norm1(x))", "self.across_patches(x)"),
     ],
     "zoo/catalogue/anatomy.py": [
         ("sdpa_kernel(SDPBackend.MATH)", "sdpa_kernel(SDPBackend.FLASH_ATTENTION)", "FLOPs without attention"),

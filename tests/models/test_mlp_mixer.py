@@ -68,7 +68,7 @@ def test_weights_start_as_in_the_authors_code():
     net = MLPMixer().net
     assert not net[-1].weight.any()
     for layer in net[:-1].modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             assert not layer.bias.any()
             assert layer.weight.std().item() == pytest.approx(layer.weight[0].numel() ** -0.5, rel=0.05)
 

@@ -55,7 +55,7 @@ def initialize_he(net: nn.Module) -> None:
 def zero_biases(net: nn.Module) -> None:
     """Set the biases of convolutions and linear layers to 0."""
     for layer in net.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 

@@ -75,7 +75,7 @@ class MLPMixer(TorchClassifier):
             head := nn.Linear(width, self.num_outputs),
         )
         for layer in self.net.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+            if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
         networks.zero_biases(self.net)
         nn.init.zeros_(head.weight)
@@ -87,16 +87,17 @@ class Block(nn.Module):
     def __init__(self, patches: int, width: int, hidden_patches: int, hidden_channels: int, drop: float) -> None:
         super().__init__()
         self.norm1 = LayerNorm(width)
-        self.across_patches = _dense(patches, hidden_patches)
+        # A convolution with a kernel of 1 is a dense layer across the patches, with nothing to transpose.
+        self.across_patches = nn.Sequential(
+            nn.Conv1d(patches, hidden_patches, 1), nn.GELU(), nn.Conv1d(hidden_patches, patches, 1)
+        )
         self.norm2 = LayerNorm(width)
-        self.across_channels = _dense(width, hidden_channels)
+        self.across_channels = nn.Sequential(
+            nn.Linear(width, hidden_channels), nn.GELU(), nn.Linear(hidden_channels, width)
+        )
         self.drop = StochasticDepth(drop, "row")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the shape of x, (n, patches, width)."""
-        x = x + self.drop(self.across_patches(self.norm1(x).transpose(1, 2)).transpose(1, 2))
+        x = x + self.drop(self.across_patches(self.norm1(x)))
         return x + self.drop(self.across_channels(self.norm2(x)))
-
-
-def _dense(width: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
