@@ -1,7 +1,7 @@
 """Random crops, flips and cutout for whole batches of uint8 images.
 
-How a sample is augmented in an epoch is a function of (seed, epoch, sample index) alone: the random numbers come from a
-hash of these three. So they do not change with the batch, the number of processes or an interruption.
+How a sample is augmented in an epoch is a function of (seed, epoch, sample index) alone, see
+`datamodules.random_numbers`.
 """
 
 import math
@@ -13,15 +13,10 @@ from torch import Tensor
 from datamodules.checks import in_range, one_of
 from datamodules.data_set import DataSet
 from datamodules.data_sets import CIFAR10
+from datamodules.random_numbers import AUGMENTATION, integers, random_bits
 
 Border = Literal["zeros", "reflect"]
 Flip = bool | Literal["alternating"]
-
-_MASK64 = (1 << 64) - 1
-# The increment and the multipliers of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
-# generators", OOPSLA 2014, https://doi.org/10.1145/2714064.2660195; the reference code is in the public domain).
-_INCREMENT, _MULTIPLIERS = 0x9E3779B97F4A7C15, ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-_FIELD_BITS = 12
 
 
 class Augmentation(NamedTuple):
@@ -65,44 +60,6 @@ class Augmentation(NamedTuple):
         return ", ".join(parts) or "none"
 
 
-def _signed(value: int) -> int:
-    """Return the 64-bit pattern of `value` as the signed integer that torch.int64 holds."""
-    value &= _MASK64
-    return value - (1 << 64) if value >> 63 else value
-
-
-def mix(bits: Tensor) -> Tensor:
-    """Apply SplitMix64's finalizer elementwise to int64: every input bit changes every output bit."""
-    for shift, multiplier in _MULTIPLIERS:
-        # `>>` of a signed integer copies the sign into the high bits: mask them away.
-        bits = (bits ^ ((bits >> shift) & (_MASK64 >> shift))) * _signed(multiplier)
-    return bits ^ ((bits >> 31) & (_MASK64 >> 31))
-
-
-def _key(*numbers: int) -> int:
-    """Mix integers into one of 64 bits, as `mix` does."""
-    bits = 0
-    for number in numbers:
-        bits = (bits + (number + 1) * _INCREMENT) & _MASK64
-        for shift, multiplier in _MULTIPLIERS:
-            bits = ((bits ^ (bits >> shift)) * multiplier) & _MASK64
-        bits ^= bits >> 31
-    return _signed(bits)
-
-
-def random_bits(seed: int, epoch: int, indices: Tensor, stream: int = 0) -> Tensor:
-    """Return 64 random bits, int64 (n,), for each of the sample indices, int64 (n,); the same on every device.
-
-    Different streams give independent bits. Epochs count from 0.
-    """
-    return mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
-
-
-def _uniform(bits: Tensor, field: int, n: int) -> Tensor:
-    """Return integers uniform over 0..n-1 (n <= 64, to one part in 64), from 12 of the 64 bits."""
-    return (((bits >> (_FIELD_BITS * field)) & ((1 << _FIELD_BITS) - 1)) * n) >> _FIELD_BITS
-
-
 def pad(images: Tensor, padding: int, border: Border = "zeros") -> Tensor:
     """Put a border around images, uint8 (n, side, side, channels), in any memory order (see `Augmentation`).
 
@@ -133,11 +90,11 @@ def augment(
         indices: the samples' indices, which decide their random numbers, int64 (b,).
         augmentation: the changes; its `crop_padding` is the p of `padded`.
     """
-    bits = random_bits(seed, epoch, indices)
+    bits = random_bits(seed, epoch, indices, AUGMENTATION)
     _, padded_side, _, channels = padded.shape
     side = padded_side - 2 * augmentation.crop_padding
     choices = 2 * augmentation.crop_padding + 1
-    top, left = _uniform(bits, 0, choices), _uniform(bits, 1, choices)
+    top, left = integers(bits, 0, choices), integers(bits, 1, choices)
 
     # The pixels of a row are adjacent bytes, so a crop is `side` rows of an (overlapping) view of the bytes: one
     # index_select, several times faster than indexing with three index tensors or cropping image by image.
@@ -150,15 +107,15 @@ def augment(
     if augmentation.horizontal_flip:
         mirror = mirror_chosen if padded.device.type == "cpu" else mirror_without_waiting
         if augmentation.horizontal_flip == "alternating":
-            in_first_epoch = _uniform(random_bits(seed, 0, indices), 2, 2)
+            in_first_epoch = integers(random_bits(seed, 0, indices, AUGMENTATION), 2, 2)
             mirrored = (in_first_epoch + epoch) % 2
         else:
-            mirrored = _uniform(bits, 2, 2)
+            mirrored = integers(bits, 2, 2)
         mirror(images, mirrored.bool())
     if augmentation.cutout:
         # Which rows, field 3 of the bits, and columns, field 4, are inside of the square: bool (b, side).
         offsets = torch.arange(side, device=padded.device) + augmentation.cutout // 2
-        distances = (offsets - _uniform(bits, field, side)[:, None] for field in (3, 4))
+        distances = (offsets - integers(bits, field, side)[:, None] for field in (3, 4))
         rows_inside, columns_inside = ((d >= 0) & (d < augmentation.cutout) for d in distances)
         inside = rows_inside[:, :, None] & columns_inside[:, None, :]
         # Channel by channel: a tensor of the color would have to be copied to the device.

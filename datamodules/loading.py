@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from datamodules.augmentation import Augmentation, augment, random_bits
+from datamodules.augmentation import Augmentation, augment
 from datamodules.errors import InputError
+from datamodules.random_numbers import ORDER, random_bits
 
-# Stream 0 of `random_bits` belongs to augmentation.
-ORDER_STREAM = 1
 # Training images that are fetched at once, or one batch if that is more: 1.5 MB, which fits a processor's cache.
 FETCHED_IMAGES = 512
 # On a GPU the number of kernels counts, about 40 for each fetch of any size: 50 MB.
@@ -106,7 +105,7 @@ class EpochSampler(DistributedSampler):
     def order(self) -> Tensor:
         """Return the positions of this process's images in the epoch's order, int64 (n,), on the images' device."""
         positions = torch.arange(len(self.dataset), device=self.dataset.device)
-        order = random_bits(self.seed, self.epoch, positions, stream=ORDER_STREAM).argsort()
+        order = random_bits(self.seed, self.epoch, positions, ORDER).argsort()
         shared = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
         return shared[self.rank :: self.num_replicas]
 

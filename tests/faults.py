@@ -281,13 +281,19 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("if key in headers:", "if False:", "the pixels of another array than the one that was checked"),
     ],
     "datamodules/loading.py": [
-        ("ORDER_STREAM = 1", "ORDER_STREAM = 0", "an order correlated with the augmentation"),
         ('"images": len(self.dataset)}', '"images": 0}'),
         ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
         ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
     ],
-    "datamodules/augmentation.py": [
+    "datamodules/random_numbers.py": [
+        (
+            "AUGMENTATION, ORDER, STEPS = range(3)",
+            "AUGMENTATION = ORDER = STEPS = 0",
+            "an order correlated with the augmentation",
+        ),
         ("_key(stream, seed, epoch)", "_key(stream, seed + epoch)", "runs of several seeds that are not independent"),
+    ],
+    "datamodules/augmentation.py": [
         ("(in_first_epoch + epoch) % 2", "in_first_epoch % 2"),
         ("height - 1 : bottom - 1", "height : bottom", "a border that repeats the last row"),
     ],

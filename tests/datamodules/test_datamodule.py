@@ -19,12 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from datamodules import loading
-from datamodules.augmentation import Augmentation, augment, pad, random_bits
+from datamodules.augmentation import Augmentation, augment, pad
 from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from datamodules.image_data_module import SPLIT_SEED, ImageDataModule, stratified_order
 from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
+from datamodules.random_numbers import random_bits
 from datamodules.readers.cifar import CIFARDataSet
 from tests.other_data import GRAY
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from datamodules.augmentation import random_bits
+from datamodules.random_numbers import random_bits
 from zoo.training.callbacks.step_seed import StepSeed
 
 BATCHES = 5

@@ -5,10 +5,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from datamodules.augmentation import random_bits
+from datamodules.random_numbers import STEPS, random_bits
 from zoo.core import devices
-
-STEP_STREAM = 2  # of `random_bits`; stream 0 belongs to augmentation, stream 1 to the order of an epoch
 
 
 class StepSeed(L.Callback):
@@ -29,5 +27,5 @@ class StepSeed(L.Callback):
             self._epoch = trainer.current_epoch
             batches = torch.arange(max(batch_idx + 1, trainer.num_training_batches))
             numbers = batches * trainer.world_size + trainer.global_rank
-            self._seeds = random_bits(self.seed, self._epoch, numbers, stream=STEP_STREAM).tolist()
+            self._seeds = random_bits(self.seed, self._epoch, numbers, STEPS).tolist()
         devices.seed(trainer.strategy.root_device, self._seeds[batch_idx])
