@@ -371,7 +371,9 @@ class TestCard:
         facts |= {"data": {"train": 8, "source": text(), "task": "multiclass"}, "test/acc_per_class": {text(): 0.5}}
         Path("run", "checkpoints").mkdir(parents=True)
         Path("run", "metrics.json").write_text(json.dumps(facts))
-        Path("run", "config.yaml").write_text(yaml.safe_dump({"seed_everything": "a\n```\n<b>"}))
+        Path("run", "config.yaml").write_text(
+            yaml.safe_dump({"seed_everything": "a\n```\n<b>", "init_from": f"/me/{text()}"})
+        )
         Path("run", "config_<b>_epochs.yaml").touch()
         entry = registry.Entry("Net", f"`{code()}:Net", text())
         monkeypatch.setattr(card, "entry", lambda trained: entry)
@@ -395,6 +397,28 @@ class TestCard:
         Path("run", "metrics.json").write_text(json.dumps(facts | other))
         written = card.text(Trained(model, Path("run/checkpoints/best.ckpt"), config, ("a", "b"), 1, "x"), file)
         assert f"another checkpoint, {in_markdown(other['checkpoint'])}." in written
+
+    @pytest.mark.parametrize(
+        ("config", "start"),
+        [
+            ({}, None),
+            ({"model": {"class_path": "TimmModel", "init_args": {"pretrained": False}}}, None),
+            ({"model": {"class_path": "TimmModel", "init_args": {"pretrained": True}}}, "the pretrained ones"),
+            ({"init_from": "/home/me/runs/CNN/2026-01-01/checkpoints/best.ckpt"}, "those of CNN/2026-01-01/checkpo"),
+            ({"ckpt_path": "/home/me/net.ckpt"}, "net.ckpt"),
+        ],
+    )
+    def test_says_which_weights_the_training_started_with(self, checkpoint, config, start):
+        config = {"freeze": 2, "layer_decay": 1.0} | config
+        Path("run", "checkpoints").mkdir(parents=True)
+        Path("run", "config.yaml").write_text(yaml.safe_dump(config))
+        taken = trained.load(str(checkpoint(MLP)))._replace(path=Path("run/checkpoints/best.ckpt"))
+        file = card.File("net.npz", 1, "npz", "x", (), npz.probabilities, check.Checked(0.0, "images"))
+        written = card.text(taken, file)
+        assert ("- weights at the start: " in written) == (start is not None)
+        assert start is None or in_markdown(start) in written.partition("weights at the start: ")[2]
+        assert "freeze: 2" in written
+        assert "layer_decay" not in written
 
     def test_its_code_takes_any_name_of_a_file(self, export, checkpoint, capfd):
         name = "a \"'`\\.npz"

@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -22,8 +23,8 @@ from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
 from zoo.runs import configs, finished_runs, metrics_json, options, run_directory
 from zoo.trained.trained_model import Trained
 
-# The parts of a run's config that decide what is learned, without places and machines.
-SECTIONS = ("seed_everything", "data", "optimizer", "lr_schedule", "early_stopping")
+# The parts of a run's config that decide what is learned, beside seed, data and trainer.
+SECTIONS = options.names("", kept="fit", learning=True)
 PLACES = ("data_dir", "download", "mirrors", "verify_checksums", "eval_batch_size", "device")
 METRICS = {
     "test/acc": "accuracy",
@@ -97,10 +98,11 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         data = "{train:,} images of {source}, {task}".format(**facts["data"] | {"task": task})
         metrics = {name: facts.get(key) for key, name in METRICS.items()}
         metrics |= {f"accuracy on {name}": value for name, value in facts["test/acc_per_class"].items()}
-    run, config = run_directory.home(trained.path), None
+    run, config, started_with = run_directory.home(trained.path), None, None
     if (run / run_directory.CONFIG).is_file():
-        essential = _essential(configs.read(run / run_directory.CONFIG))
-        config = yaml.safe_dump(essential, sort_keys=False, allow_unicode=True)
+        whole = configs.read(run / run_directory.CONFIG)
+        config = yaml.safe_dump(_essential(whole), sort_keys=False, allow_unicode=True)
+        started_with = _started_with(whole)
     return {
         "name": kind.__name__,
         "summary": (kind.__doc__ or "").strip().partition("\n")[0],
@@ -120,6 +122,7 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         "data": data,
         "task": task,
         "config": config,
+        "started_with": started_with,
         "earlier": sorted(path.name for path in run.glob("config_*_epochs.yaml")),
         "facts": facts,
         "is_same_checkpoint": (run / str(facts.get("checkpoint"))).resolve() == trained.path.resolve(),
@@ -134,10 +137,21 @@ def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of a run's config that decide what is learned, without the trainer's defaults."""
     default = inspect.signature(L.Trainer).parameters
     trainer, kept = config.get("trainer", {}).items(), options.names("trainer", kept="fit")
-    essential = {name: config.get(name) for name in SECTIONS}
+    essential: dict[str, Any] = {"seed_everything": config.get("seed_everything")}
     essential["data"] = {name: value for name, value in config.get("data", {}).items() if name not in PLACES}
+    given = {name: config.get(name) for name in SECTIONS}
+    essential |= {name: value for name, value in given.items() if value != options.TABLE[name].default}
     essential["trainer"] = {k: v for k, v in trainer if k in kept and v != default[k].default}
     return _given(essential)
+
+
+def _started_with(config: Mapping[str, Any]) -> str | None:
+    """Return which weights a run started with; None for random ones. A file is told by its name within `runs_dir`."""
+    arguments = (config.get("model") or {}).get("init_args") or {}
+    if any(arguments.get(name) for name in about.AT_START):
+        return "the pretrained ones of its library"
+    paths = [config[name] for name in finished_runs.STARTS if config.get(name)]
+    return f"those of {'/'.join(Path(paths[0]).parts[-4:])}" if paths else None
 
 
 def _given(value: Any) -> Any:
