@@ -787,7 +787,7 @@ def test_answers_that_are_no_numbers(refusal, runs):
 
 def test_a_checkpoint_with_sizes_that_are_none(refusal, runs):
     ckpt = changed(runs, lambda content: content["config"]["data"].update(val_size="many"))
-    assert "are invalid (val_size 'many'" in refusal("--out=report", ckpt=ckpt)
+    assert "cannot be had: --data.val_size=many: give a whole number" in refusal("--out=report", ckpt=ckpt)
 
 
 @pytest.mark.parametrize("content", ["data,epoch,val/acc\nsynthetic,one,0.5\n", "data,epoch\nsynthetic,\n", "\xff"])

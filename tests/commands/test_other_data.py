@@ -249,3 +249,20 @@ def test_a_checkpoint_whose_data_are_not_installed_keeps_the_names_of_its_classe
     assert trained.data_title == GRAY.title
     with pytest.raises(InputError, match="other data"):
         trained.data()
+
+
+def test_images_that_have_moved(tmp_path, monkeypatch, capsys):
+    """The old place is told, with what lies near it; the new one goes on."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(40):
+        path = Path("photos", "ab"[number % 2], f"{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(path)
+    fit = ["fit", "--model=MLP", "--data=ImageFolder", "--data.data_dir=photos", "--data.image_size=8"]
+    assert cli.main([*fit, "--data.batch_size=8", "--trainer.max_epochs=1"]) == 0
+    (run,) = Path("runs").glob("*/*")
+    Path("photos").rename("photo")
+    told = "--data.data_dir=photos is not a folder. Did you mean 'photo'?"
+    for command in (["test", f"--ckpt={run}"], ["evaluate", f"--ckpt={run}"], ["fit", f"--resume={run}"]):
+        assert told in refusal(capsys, *command)
+    assert cli.main(["test", f"--ckpt={run}", "--data.data_dir=photo"]) == 0

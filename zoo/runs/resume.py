@@ -314,13 +314,18 @@ def _other_model(class_path: object, named: str) -> str:
 
 
 def _has_data(data: Config) -> bool:
-    """Whether the folder in a config holds its data. Otherwise nothing may be downloaded to it."""
+    """Whether the folder in a config holds its data. Otherwise nothing may be downloaded to it.
+
+    A folder of a user's own images may have moved: building the data module, now and later, tells that it is missing.
+    """
     data_dir, path = data.get("data_dir"), data.get("class_path", configs.DATA_MODULE)
     if not isinstance(data_dir, str) or path not in trust.paths("data"):
         return False
     try:
         return data_modules.build(data).data_set.find(data_dir) is not None
-    except (InputError, TypeError):
+    except InputError:
+        return True
+    except TypeError:
         return False
 
 

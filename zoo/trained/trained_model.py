@@ -47,8 +47,7 @@ class Trained(NamedTuple):
         try:
             data = data_modules.build(config, verify_checksums=False, data_dir=str(given) if given else None)
         except (InputError, TypeError) as error:  # a stranger's checkpoint can hold any value
-            told = ", ".join(f"{name} {config[name]!r}" for name in data_modules.SIZES if config.get(name) is not None)
-            raise InputError(f"the data in {self.path} are invalid ({told}): {error}") from error
+            raise InputError(f"the data of {self.path} cannot be had: {error}") from error
         data_set = data.data_set
         if data.class_names != self.class_names:
             problem = f"{data_set.title} in '{data.data_dir}' has the classes {', '.join(data.class_names)}"
