@@ -12,6 +12,7 @@ from zoo.runs import configs
 from zoo.runs.command_line import CommandLine
 
 RESULTS = measured_results.results()
+DATA = ("CIFAR-10", "JPEG copy", "synthetic", "Fashion-MNIST", "digits", "JPEG copy, five classes")
 
 
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.command)
@@ -19,7 +20,7 @@ def test_a_result_says_all_that_it_needs(result):
     config = configs.expand(configs.read(configs.find(result.config)))
     assert config["model"]["class_path"] == registry.find(result.model).class_path
     assert config.get("data", {}).get("task", "multiclass") == result.task
-    assert result.data in ("CIFAR-10", "JPEG copy", "synthetic")
+    assert result.data in DATA
     assert result.runs == (result.n or len(set(result.seeds)))
     assert result.runs > 0
     assert result.metrics
@@ -73,7 +74,7 @@ def repeated_words(results: list[Result]) -> set[str]:
 def test_a_header_has_the_results_of_its_command(name):
     text = header(name)
     for result in RESULTS:
-        if result.config == name and (result.source or not result.options):
+        if result.config == name and result.data in DATA[:3] and (result.source or not result.options):
             for metric in {"acc", "acc_tta"} & set(result.metrics):
                 percent = f"{100 * result.metrics[metric]:.{max(0, -2 - result.metrics[metric].as_tuple().exponent)}f}"
                 spread = f" +- {(100 * result.std[metric]).normalize():f}" if metric in result.std else ""
