@@ -92,6 +92,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/core/numpy_optimizers.py": [
         ("setattr(rule, name, group[name])", "pass", "options of a resumed run"),
+        ("if before is None or not _follows(before, parameter):", "if before is None:", "biases in a group of weights"),
     ],
     "zoo/core/torch_twin.py": [
         ("torch.tensor(layer.weights.T)", "torch.tensor(layer.weights.T) * 1.001"),
@@ -115,6 +116,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "an infinite loss",
             ("tests/training/test_finite.py",),
         ),
+    ],
+    "zoo/core/regularization.py": [
+        ("module.parameters(recurse=False)", "()", "layer norm over height and width"),
+        ("torch._foreach_sign(learning)", "learning"),
+        ('"params": spared, "weight_decay": 0.0', '"params": spared'),
     ],
     "zoo/core/torch_classifier.py": [
         (

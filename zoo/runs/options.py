@@ -68,6 +68,9 @@ INDIFFERENT = (
 )  # fmt: skip
 WEIGHTS = "start with the weights of a run, a checkpoint or another file, as far as they fit"
 LAYER_DECAY = "multiply the learning rate by X from each layer to the layer before it"
+L1 = "add X |w| for each weight w to the loss that training lowers, which pulls useless weights to 0"
+L2 = "likewise X/2 w², which shrinks large weights; biases and normalization are left out"
+DECAY_NORMS = "let the optimizer's weight decay shrink biases and normalization, too"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
@@ -126,6 +129,9 @@ OPTIONS = (
         ),
         Option("freeze", "N", "train the head alone for the first N epochs", 0, least=0, kept="fit", type=int),
         Option("layer_decay", "X", LAYER_DECAY, 1.0, share=True, kept="fit", type=float),
+        Option("l1", "X", L1, 0.0, least=0, kept="fit", type=float),
+        Option("l2", "X", L2, 0.0, least=0, kept="fit", type=float),
+        Option("decay_norms", "true", DECAY_NORMS, False, kept="fit", type=bool),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),

@@ -136,6 +136,7 @@ class ZooCLI(LightningCLI):
         model.make_optimizer = lambda parameters: built.optimizer(parameters)
         model.lr_schedule = built.lr_schedule
         model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
+        model.l1, model.l2, model.decay_norms = config.l1, config.l2, config.decay_norms
         if model.frozen_epochs and self.command_line.command == "fit":
             epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
             self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")
@@ -146,6 +147,10 @@ class ZooCLI(LightningCLI):
         if model.layer_decay != 1 and any("lr_scale" not in group for group in optimizer.param_groups):
             name = type(optimizer).__name__
             raise InputError(f"--layer_decay={model.layer_decay}: {name} does not keep groups of parameters apart")
+        is_scaled = trainer.precision == "16-mixed" and getattr(optimizer, "_step_supports_amp_scaling", False)
+        if (model.l1 or model.l2) and is_scaled:
+            why = f"the fused {type(optimizer).__name__} unscales the gradients of 16-mixed precision itself"
+            raise InputError(f"--l1 and --l2 cannot add to gradients: {why}: leave out --optimizer.fused")
         model.check_trainer(trainer)
         processes.check(trainer, built.trainer)
         if self.origin.path is not None and self.origin.content is not None:
