@@ -88,6 +88,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("left.append(trainer.max_steps - steps)", "pass"),
         ("        scheduler.step()\n", ""),
         ("self.clip_gradients(self.trainer.optimizers[0], *self._clip)", "pass"),
+        ("network.parameters[:] = before", "pass", "a step from the neighbor"),
+        ("cast(Tensor, parameter.grad).zero_()", "pass", "frozen weights that climb"),
         ("            parameter.grad = own_gradient\n", "            pass\n", "the epochs after frozen ones"),
     ],
     "zoo/core/numpy_optimizers.py": [
@@ -121,6 +123,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("module.parameters(recurse=False)", "()", "layer norm over height and width"),
         ("torch._foreach_sign(learning)", "learning"),
         ('"params": spared, "weight_decay": 0.0', '"params": spared'),
+    ],
+    "zoo/training/callbacks/sharpness_aware.py": [
+        ("kept = [*weights, *pl_module.buffers()]", "kept = [*weights]", "statistics of the second pass"),
+        ("pl_module.counts = False", "pass", "metrics count each batch twice"),
+        ("distance / (norm + EPSILON)", "distance"),
     ],
     "zoo/core/torch_classifier.py": [
         (

@@ -109,6 +109,9 @@ class Classifier(L.LightningModule, ABC):
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
         layer_decay: factor of the learning rate from a layer to the one before it (see `zoo.core.fine_tuning`).
         decay_norms: whether an optimizer's weight decay acts on biases and normalization, too.
+        sam: distance from the weights at which gradients are taken; 0 takes them at the weights (see
+            `zoo.training.callbacks.sharpness_aware`).
+        counts: whether `count` adds batches to the metrics.
         l1, l2: strengths of the penalties on weights (see `zoo.core.regularization`); the loss leaves them out.
         frozen_epochs: epochs at the start of training in which the head alone learns.
         frozen: parameters that do not learn now. A step takes place without their gradients.
@@ -141,7 +144,8 @@ class Classifier(L.LightningModule, ABC):
         self.make_optimizer: Callable[[Any], Optimizer] = self._make_default_optimizer
         self.lr_schedule: Schedule = Constant()
         self.layer_decay, self.frozen_epochs, self.decay_norms = 1.0, 0, False
-        self.l1, self.l2 = 0.0, 0.0
+        self.l1, self.l2, self.sam = 0.0, 0.0, 0.0
+        self.counts = True
         self.frozen: list[nn.Parameter] = []
         self.loaded: frozenset[str] = frozenset()
         self.results: dict[str, dict[str, Any]] = {}
@@ -268,6 +272,12 @@ class Classifier(L.LightningModule, ABC):
 
     def check_trainer(self, trainer: L.Trainer) -> None:
         """Raise InputError if the model cannot be trained with the trainer's options."""
+        if self.sam and not self.automatic_optimization:
+            name = type(self).__name__
+            raise InputError(f"--sam={self.sam}: {name} makes its optimizer steps itself: leave --sam out")
+        if self.sam and any(batches != 1 for _, batches in _accumulation_schedule(trainer)):
+            remedy = "leave out one of --sam and --trainer.accumulate_grad_batches, or give a larger --data.batch_size"
+            raise InputError(f"--sam={self.sam} takes the gradient of each batch at weights of its own: {remedy}")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.build_optimizer()
@@ -380,6 +390,8 @@ class Classifier(L.LightningModule, ABC):
 
         The loss is added in float32: bfloat16 has no number between 2.297 and 2.313.
         """
+        if not self.counts:
+            return
         self.stage_metrics(stage).update(self.predict_classes(logits), labels, (loss.float() * len(labels)).reshape(1))
 
     def stage_metrics(self, stage: Stage) -> ClassificationMetrics:

@@ -256,6 +256,11 @@ class NumPyClassifier(Classifier):
         network, inputs, labels = self.network, self.normalized(batch.images), batch.labels.numpy()
         logits = network.forward(inputs)
         classes, loss = predictions(logits), self._differentiate(logits, labels)
+        if self.sam:
+            before = network.parameters.copy()
+            self._climb()
+            self._differentiate(network.forward(inputs), labels)
+            network.parameters[:] = before
         for regularizer in self.regularizers():
             for layer in network.layers:
                 regularizer.add_gradient(layer.weights, layer.weights_gradient)
@@ -280,6 +285,16 @@ class NumPyClassifier(Classifier):
             torch.distributed.all_reduce(torch.from_numpy(self.network.gradients))
             self.network.gradients /= self.trainer.world_size
         return loss
+
+    def _climb(self) -> None:
+        """Move the weights to those at which sharpness-aware minimization takes the gradient.
+
+        See `zoo.training.callbacks.sharpness_aware`.
+        """
+        for parameter in self.frozen:
+            cast(Tensor, parameter.grad).zero_()
+        gradients = self.network.gradients
+        self.network.parameters += self.sam / (np.linalg.norm(gradients) + 1e-12) * gradients
 
     def regularizers(self) -> list[Regularizer]:
         """Return the penalties of strengths `l1` and `l2` on the weights of every layer."""

@@ -71,6 +71,7 @@ LAYER_DECAY = "multiply the learning rate by X from each layer to the layer befo
 L1 = "add X |w| for each weight w to the loss that training lowers, which pulls useless weights to 0"
 L2 = "likewise X/2 w², which shrinks large weights; biases and normalization are left out"
 DECAY_NORMS = "let the optimizer's weight decay shrink biases and normalization, too"
+SAM = "take gradients at the worst weights within distance RHO, such as 0.05; steps take twice as long"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
@@ -132,6 +133,7 @@ OPTIONS = (
         Option("l1", "X", L1, 0.0, least=0, kept="fit", type=float),
         Option("l2", "X", L2, 0.0, least=0, kept="fit", type=float),
         Option("decay_norms", "true", DECAY_NORMS, False, kept="fit", type=bool),
+        Option("sam", "RHO", SAM, 0.0, least=0, kept="fit", type=float),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),

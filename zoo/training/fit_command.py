@@ -27,6 +27,7 @@ from zoo.training.callbacks.freezing import Freezing
 from zoo.training.callbacks.model_origin import ModelOrigin
 from zoo.training.callbacks.optimizer_state import OptimizerState
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
+from zoo.training.callbacks.sharpness_aware import SharpnessAware
 from zoo.training.callbacks.speed import Speed
 from zoo.training.callbacks.step_seed import StepSeed
 from zoo.training.callbacks.unfinished_epoch import UnfinishedEpoch
@@ -59,6 +60,7 @@ class Fit(TrainerCommand):
             LambdaCallback(setup=self._open_run, on_train_epoch_end=self.check_run_is_there),
             *([compilation.CompiledSteps()] if config.compile else []),
             *([Freezing(stops_backward=not config.compile)] if config.freeze else []),
+            *([SharpnessAware()] if config.sam and cli.model.automatic_optimization else []),
             *super().callbacks(cli, others),
             LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
             ModelOrigin(),

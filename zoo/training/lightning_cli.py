@@ -136,7 +136,7 @@ class ZooCLI(LightningCLI):
         model.make_optimizer = lambda parameters: built.optimizer(parameters)
         model.lr_schedule = built.lr_schedule
         model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
-        model.l1, model.l2, model.decay_norms = config.l1, config.l2, config.decay_norms
+        model.l1, model.l2, model.decay_norms, model.sam = config.l1, config.l2, config.decay_norms, config.sam
         if model.frozen_epochs and self.command_line.command == "fit":
             epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
             self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")
