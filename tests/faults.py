@@ -124,6 +124,18 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("torch._foreach_sign(learning)", "learning"),
         ('"params": spared, "weight_decay": 0.0', '"params": spared'),
     ],
+    "zoo/training/callbacks/averages.py": [
+        ("(1 + updates) / (10 + updates)", "1"),
+        ("return 1 / updates", "return 1 / (updates + 1)"),
+        ("weights | self._trained", "weights", "a checkpoint saved between validation and next batch"),
+        ("            _copy(self._trained, averaged(pl_module))\n", "", "training goes on from the average"),
+        (
+            "            self._average = {}\n        weights",
+            "            pass\n        weights",
+            "a longer resumed run",
+        ),
+        ("torch.promote_types(weight.dtype, torch.float32)", "weight.dtype"),
+    ],
     "zoo/training/callbacks/sharpness_aware.py": [
         ("kept = [*weights, *pl_module.buffers()]", "kept = [*weights]", "statistics of the second pass"),
         ("pl_module.counts = False", "pass", "metrics count each batch twice"),

@@ -17,6 +17,7 @@ from zoo.runs.checkpoints import BEST, LAST
 from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
 from zoo.training import callback_checks, compilation, model_checks, processes, restoring, run_logger, slurm
+from zoo.training.callbacks.averages import EMA, SWA
 from zoo.training.callbacks.batch_log import BatchLog
 from zoo.training.callbacks.curves import Curves
 from zoo.training.callbacks.early_stopping import EpochEarlyStopping
@@ -40,6 +41,8 @@ from zoo.training.tensorboard.pr_curves import PRCurves
 from zoo.training.tensorboard.run_summary import RunSummary
 from zoo.training.trainer_command import TrainerCommand
 
+NUMPY_STEPS = 10  # from one update of an average to the next: the steps between them are made in one call
+
 
 class Fit(TrainerCommand):
     """Trains a model."""
@@ -62,6 +65,8 @@ class Fit(TrainerCommand):
             *([Freezing(stops_backward=not config.compile)] if config.freeze else []),
             *([SharpnessAware()] if config.sam and cli.model.automatic_optimization else []),
             *super().callbacks(cli, others),
+            # After callbacks that change the weights, and before those that save them.
+            *self._averages(cli),
             LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
             ModelOrigin(),
             OptimizerState(),
@@ -93,6 +98,13 @@ class Fit(TrainerCommand):
             callbacks.append(EpochEarlyStopping(config.early_stopping))
         # After the callbacks that may end the run: the last epoch has plots.
         return [*callbacks, Pictures(), LambdaCallback(on_train_start=self._begin)]
+
+    def _averages(self, cli: ZooCLI) -> list[Callback]:
+        """Return the callback that averages the weights, as a list of one or none."""
+        config, every_n_steps = cli.config_init, 1 if cli.model.automatic_optimization else NUMPY_STEPS
+        if config.ema is not None:
+            return [EMA(config.ema, every_n_steps)]
+        return [] if config.swa is None else [SWA(config.swa, every_n_steps)]
 
     def prepare(self) -> None:
         """Read all data and check everything, then make the run's directory: an InputError leaves no files."""

@@ -159,8 +159,10 @@ class ZooCLI(LightningCLI):
             self.notes += initial_weights.load(self._weights, model, self.datamodule.class_names)
             self._weights = None
         trains_without_end = trainer.max_epochs in (None, -1) and trainer.max_steps < 0
-        if trains_without_end and self.command_line.command == "fit" and not isinstance(model.lr_schedule, Constant):
-            raise InputError("--lr_schedule needs an end: give --trainer.max_epochs or --trainer.max_steps")
+        needs_end = {"lr_schedule": not isinstance(model.lr_schedule, Constant), "swa": config.swa is not None}
+        for option in (name for name, needs in needs_end.items() if needs):
+            if trains_without_end and self.command_line.command == "fit":
+                raise InputError(f"--{option} needs an end: give --trainer.max_epochs or --trainer.max_steps")
 
 
 def _complete(command_line: CommandLine) -> None:
