@@ -22,8 +22,6 @@ from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
 from zoo.runs import configs, finished_runs, metrics_json, options, run_directory
 from zoo.trained.trained_model import Trained
 
-# The parts of a run's config that decide what is learned, without places and machines.
-SECTIONS = ("seed_everything", "data", "optimizer", "lr_schedule", "early_stopping")
 PLACES = ("data_dir", "download", "mirrors", "verify_checksums", "eval_batch_size", "device")
 METRICS = {
     "test/acc": "accuracy",
@@ -131,10 +129,12 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
 
 
 def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a run's config that decide what is learned, without the trainer's defaults."""
+    """Return the parts of a run's config that decide what is learned, without places, machines and most defaults."""
     default = inspect.signature(L.Trainer).parameters
     trainer, kept = config.get("trainer", {}).items(), options.names("trainer", kept="fit")
-    essential = {name: config.get(name) for name in SECTIONS}
+    own = {name: config.get(name) for name in options.names("", kept="fit", learning=True)}
+    essential: dict[str, Any] = {"seed_everything": config.get("seed_everything"), "data": {}}
+    essential |= {name: value for name, value in own.items() if value != options.TABLE[name].default}
     essential["data"] = {name: value for name, value in config.get("data", {}).items() if name not in PLACES}
     essential["trainer"] = {k: v for k, v in trainer if k in kept and v != default[k].default}
     return _given(essential)
