@@ -88,10 +88,13 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("left.append(trainer.max_steps - steps)", "pass"),
         ("        scheduler.step()\n", ""),
         ("self.clip_gradients(self.trainer.optimizers[0], *self._clip)", "pass"),
+        ("network.parameters[:] = before", "pass", "a step from the neighbor"),
+        ("cast(Tensor, parameter.grad).zero_()", "pass", "frozen weights that climb"),
         ("            parameter.grad = own_gradient\n", "            pass\n", "the epochs after frozen ones"),
     ],
     "zoo/core/numpy_optimizers.py": [
         ("setattr(rule, name, group[name])", "pass", "options of a resumed run"),
+        ("if before is None or not _follows(before, parameter):", "if before is None:", "biases in a group of weights"),
     ],
     "zoo/core/torch_twin.py": [
         ("torch.tensor(layer.weights.T)", "torch.tensor(layer.weights.T) * 1.001"),
@@ -115,6 +118,28 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "an infinite loss",
             ("tests/training/test_finite.py",),
         ),
+    ],
+    "zoo/core/regularization.py": [
+        ("module.parameters(recurse=False)", "()", "layer norm over height and width"),
+        ("torch._foreach_sign(learning)", "learning"),
+        ('"params": spared, "weight_decay": 0.0', '"params": spared'),
+    ],
+    "zoo/training/callbacks/averages.py": [
+        ("(1 + updates) / (10 + updates)", "1"),
+        ("return 1 / updates", "return 1 / (updates + 1)"),
+        ("weights | self._trained", "weights", "a checkpoint saved between validation and next batch"),
+        ("            _copy(self._trained, averaged(pl_module))\n", "", "training goes on from the average"),
+        (
+            "            self._average = {}\n        weights",
+            "            pass\n        weights",
+            "a longer resumed run",
+        ),
+        ("torch.promote_types(weight.dtype, torch.float32)", "weight.dtype"),
+    ],
+    "zoo/training/callbacks/sharpness_aware.py": [
+        ("kept = [*weights, *pl_module.buffers()]", "kept = [*weights]", "statistics of the second pass"),
+        ("pl_module.counts = False", "pass", "metrics count each batch twice"),
+        ("distance / (norm + EPSILON)", "distance"),
     ],
     "zoo/core/torch_classifier.py": [
         (

@@ -131,7 +131,12 @@ def run_dir(tmp_path_factory) -> Path:
         patch.chdir(tmp_path_factory.mktemp("runs"))
         sizes = {"train_size": 64, "val_size": 32, "test_size": 40, "batch_size": 16}
         options = [f"--data.{name}={value}" for name, value in sizes.items()]
-        options += ["--trainer.max_epochs=2", "--trainer.enable_model_summary=false", "--seed_everything=7"]
+        options += [
+            "--trainer.max_epochs=2",
+            "--trainer.enable_model_summary=false",
+            "--seed_everything=7",
+            "--l2=1e-3",
+        ]
         assert cli.main(["fit", "--model=MLP", "--data.source=synthetic", *options]) == 0
         (path,) = Path("runs").resolve().glob("*/2*")
         return path
@@ -356,6 +361,8 @@ class TestCard:
         assert f"- epochs: {facts['best_epoch']}" in card
         assert "- data: 64 images of synthetic, multiclass" in card
         assert "max_epochs: 2" in card
+        assert "l2: 0.001\n" in card
+        assert not re.search(r"^(l1|ema|sam|layer_decay|decay_norms):", card, re.MULTILINE), "defaults"
         assert "On 40 test images of synthetic, multiclass. It is one run, of seed 7" in card
         assert f"| accuracy | {facts['test/acc']:.4f} |" in card
         assert "on 108 synthetic images" in card

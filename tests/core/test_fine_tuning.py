@@ -151,7 +151,7 @@ def test_against_groups_by_hand(optimizer):
     torch.manual_seed(0)
     model = CNN()
     net = copy.deepcopy(model.net)
-    batches = trained(model, optimizer, layer_decay=0.5, lr_schedule=Cosine(warmup=0))
+    batches = trained(model, optimizer, layer_decay=0.5, lr_schedule=Cosine(warmup=0), decay_norms=True)
 
     lr = optimizer.keywords["lr"]
     layers = [net[i] for i in (9, 7, 3, 0)]
@@ -182,7 +182,7 @@ def test_numpy_networks_against_groups_by_hand(ours, theirs):
     torch.manual_seed(0)
     model = NumPyMLP([8, 6])
     other = copy.deepcopy(model)
-    trained(model, ours, layer_decay=0.5)
+    trained(model, ours, layer_decay=0.5, decay_norms=True)
 
     def by_hand(parameters):
         lr = theirs.keywords["lr"]

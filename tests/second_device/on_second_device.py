@@ -157,15 +157,27 @@ class TestTraining:
             assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
     @pytest.mark.parametrize(
-        "options", [LOOKAHEAD, ["--config=mlp", f"--trainer.callbacks+={EMA}"]], ids=["Lookahead", "EMAWeightAveraging"]
+        "options",
+        [
+            LOOKAHEAD,
+            ["--config=mlp", f"--trainer.callbacks+={EMA}"],
+            ["--config=improved_cnn", "--ema=0.9", "--sam=0.05", "--l1=1e-4", "--l2=1e-3"],
+            ["--config=mlp", "--swa=0.5"],
+        ],
+        ids=["Lookahead", "EMAWeightAveraging", "EMA", "SWA"],
     )
     def test_weights_are_averaged(self, options):
-        found = []
+        """No step with an average of ours, a penalty or a second gradient waits for the device."""
+        found, epochs = [], Steps.epochs
         for where in (ON_DEVICE, ["--trainer.accelerator=cpu"]):
-            assert cli.main([*FIT, *options, *where]) == 0
+            with pytest.MonkeyPatch.context() as patch:
+                if where is ON_DEVICE and options[1].startswith(("--ema", "--swa")):
+                    patch.setattr(ZooCLI, "instantiate_trainer", _with_steps)
+                assert cli.main([*FIT, *options, *where]) == 0
             (run,) = Path("runs").glob("*/*")
             found.append(results(run.rename(Path(f"{len(found)}")))["test/loss"])
         assert found[0] == pytest.approx(found[1], rel=1e-3)
+        Steps.epochs = epochs  # `runs` counts its own
 
 
 class TestTrainedModels:

@@ -127,6 +127,24 @@ def test_frozen_weights_stay_and_rates_fall_by_layer(options):
     assert all(torch.equal(found[name], expected[name]) for name in below)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        [*CNN, "--optimizer.weight_decay=0.1", "--ema=0.8"],
+        ["--model=NumPyMLP", "--model.hidden_sizes=[8]", "--optimizer.lr=1e-3", "--swa=0.9"],
+    ],
+    ids=["torch", "numpy"],
+)
+def test_penalties_sharpness_aware_steps_and_averages(options):
+    """As in one process with twice the batch: of whole gradients, before they are clipped."""
+    command = [*FIT, *options, "--sam=0.1", "--l1=1e-3", "--l2=0.01", "--trainer.gradient_clip_val=0.5"]
+    done = run(*command, "--data.batch_size=4", "--runs_dir=two", *DDP)
+    assert done.returncode == 0, done.stderr
+    assert cli.main([*command, "--data.batch_size=8", "--runs_dir=one"]) == 0
+    (both,), (one,) = Path("two").glob("*/*"), Path("one").glob("*/*")
+    assert_learnt_the_same(both, one, rel=1e-4, atol=1e-5, rtol=1e-3)
+
+
 def test_speaks_once(two):
     _, done = two
     assert done.stdout.count("epoch 1/2") == done.stdout.count("Data: ") == done.stdout.count("accuracy   ") == 1
@@ -163,9 +181,12 @@ def test_every_image_is_counted_once(two, images):
 
 
 def test_a_signal_to_one_process_stops_both_and_the_run_goes_on(two):
-    """With dropout and batch norm, in the middle of an epoch: they agree on the step to stop after, the next of ten."""
+    """With dropout, batch norm, an average and SAM, in the middle of an epoch.
+
+    The processes agree on the step to stop after, the next of ten.
+    """
     stop = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 22, "rank": 1}}'
-    command = [*FIT, "--model=ImprovedCNN", "--data.batch_size=4", *DDP]
+    command = [*FIT, "--model=ImprovedCNN", "--data.batch_size=4", "--ema=0.9", "--sam=0.05", *DDP]
     cut = stop_and_resume(command, stop, "stopped by SIGTERM after step 30: go on with")
     assert cut.stderr.count("\n") == 1
 

@@ -93,7 +93,8 @@ def test_the_head_alone_learns_at_first(name):
 )
 def test_the_head_alone_learns_at_first_in_numpy(optimizer):
     """With a penalty on the weights and clipped gradients, in calls of several steps."""
-    model, record = NumPyMLP([8, 6], l2=0.1), Epochs()
+    model, record = NumPyMLP([8, 6]), Epochs()
+    model.l2 = 0.1
     record.every_n_steps = None  # for calls of several steps
     start, first, second = fit(model, optimizer, record=record, gradient_clip_val=0.5).states
     head = {"layers.2.weight", "layers.2.bias"}
@@ -118,7 +119,8 @@ def test_against_a_linear_layer_on_features(stops_backward):
     model.frozen_epochs, model.make_optimizer = 1, partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
     trainer = quiet_trainer(callbacks=[Freezing(stops_backward), record], gradient_clip_val=0.5)
     trainer.fit(model, tiny_data())
-    reference = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    groups = [{"params": [head.weight], "weight_decay": 0.1}, {"params": [head.bias]}]
+    reference = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
     assert len(record.batches) == 4
     for images, labels in record.batches:
         with torch.no_grad():

@@ -21,7 +21,7 @@ from zoo.training import restoring
 from zoo.training.callbacks import optimizer_state
 
 TINY = ["--data.source=synthetic", "--data.train_size=16", "--data.val_size=8", "--data.test_size=8"]
-EMA = '--trainer.callbacks=[{"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging"}]'
+EMA = "--ema=0.9"
 FIT = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", "--early_stopping=9", "--lr_schedule=Cosine", EMA, *TINY]
 FIT += ["--trainer.enable_model_summary=false", "--data.batch_size=8"]
 DELETED = object()
@@ -109,7 +109,9 @@ JUNK: dict[tuple[str, str], tuple[Any, str]] = {
     ("integer weights", "state_dict > net.1.weight"): (lambda weight: weight.to(torch.int64), "integer"),
     ("averaged weights", "current_model_state > net.1.weight"): (other_shape, "net.1.weight"),
     ("no averaged weights", "current_model_state"): (5, "weights of the model"),
-    ("the average", "averaging_state"): ({"x": 5}, "weights of the model"),
+    ("Lightning's average", "averaging_state"): ({"x": 5}, "weights of the model"),
+    ("the average", "callbacks > EMA > updates"): ("x", "EMA"),
+    ("its updates", "callbacks > EMA > updates"): (-1, "updates is -1, expected a count"),
     ("the model's arguments", "hyper_parameters > hidden_sizes"): ([10**5000], "no"),
 }  # fmt: skip
 LOOP = "loops > fit_loop"
@@ -223,7 +225,7 @@ def test_sound_states_of_every_optimizer_are_taken(name):
     for steps in (0, 2):
         model.make_optimizer = lambda parameters: cls(parameters, lr=0.01)
         content: dict = {}
-        optimizer = model.make_optimizer(model.parameter_groups())
+        optimizer = model.build_optimizer()
         schedule = EveryStepLR(optimizer, [partial(float) for _ in optimizer.param_groups])
         content["optimizer"] = optimizer_state.describe(model)
         for _ in range(steps):

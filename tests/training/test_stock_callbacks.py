@@ -32,7 +32,7 @@ REFUSED = {
     ("GradientAccumulationScheduler", "NumPyMLP"): ({"scheduling": {"0": 2}}, ["NumPyMLP", "leave"]),
     ("ModelPruning", "NumPyMLP"): ({"pruning_fn": "l1_unstructured"}, ["NumPyMLP", "leave"]),
     ("ModelPruning", "CNN"): ({"pruning_fn": "l1_unstructured"}, ["CNN", "channels_last"]),
-    ("StochasticWeightAveraging", "MLP"): ({"swa_lrs": 0.1}, ["EMAWeightAveraging"]),
+    ("StochasticWeightAveraging", "MLP"): ({"swa_lrs": 0.1}, ["--swa 0.25"]),
 }
 
 

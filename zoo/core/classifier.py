@@ -22,7 +22,7 @@ from datamodules.data_set import LARGEST_SIDE
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, did_you_mean
 from datamodules.loading import Batch
-from zoo.core import fine_tuning
+from zoo.core import fine_tuning, regularization
 from zoo.core.about import FROM_DATA, About
 from zoo.core.inputs import as_batch, check_images
 from zoo.core.metrics import ClassificationMetrics
@@ -108,6 +108,11 @@ class Classifier(L.LightningModule, ABC):
         make_optimizer: builds the optimizer from the parameters, or from groups of them (`parameter_groups`).
         lr_schedule: factor of the optimizer's learning rate as a function of the fraction of training done.
         layer_decay: factor of the learning rate from a layer to the one before it (see `zoo.core.fine_tuning`).
+        decay_norms: whether an optimizer's weight decay acts on biases and normalization, too.
+        sam: distance from the weights at which gradients are taken; 0 takes them at the weights (see
+            `zoo.training.callbacks.sharpness_aware`).
+        counts: whether `count` adds batches to the metrics.
+        l1, l2: strengths of the penalties on weights (see `zoo.core.regularization`); the loss leaves them out.
         frozen_epochs: epochs at the start of training in which the head alone learns.
         frozen: parameters that do not learn now. A step takes place without their gradients.
         loaded: names of the parameters and buffers that `--init_from` has loaded.
@@ -138,7 +143,9 @@ class Classifier(L.LightningModule, ABC):
         self.num_classes, self.channels, self.image_size = num_classes, channels, image_size
         self.make_optimizer: Callable[[Any], Optimizer] = self._make_default_optimizer
         self.lr_schedule: Schedule = Constant()
-        self.layer_decay, self.frozen_epochs = 1.0, 0
+        self.layer_decay, self.frozen_epochs, self.decay_norms = 1.0, 0, False
+        self.l1, self.l2, self.sam = 0.0, 0.0, 0.0
+        self.counts = True
         self.frozen: list[nn.Parameter] = []
         self.loaded: frozenset[str] = frozenset()
         self.results: dict[str, dict[str, Any]] = {}
@@ -265,6 +272,12 @@ class Classifier(L.LightningModule, ABC):
 
     def check_trainer(self, trainer: L.Trainer) -> None:
         """Raise InputError if the model cannot be trained with the trainer's options."""
+        if self.sam and not self.automatic_optimization:
+            name = type(self).__name__
+            raise InputError(f"--sam={self.sam}: {name} makes its optimizer steps itself: leave --sam out")
+        if self.sam and any(batches != 1 for _, batches in _accumulation_schedule(trainer)):
+            remedy = "leave out one of --sam and --trainer.accumulate_grad_batches, or give a larger --data.batch_size"
+            raise InputError(f"--sam={self.sam} takes the gradient of each batch at weights of its own: {remedy}")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.build_optimizer()
@@ -273,17 +286,23 @@ class Classifier(L.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def build_optimizer(self) -> Optimizer:
-        """Build the optimizer, with parameter groups for each layer if learning rates fall by layer."""
+        """Build the optimizer, with further parameter groups if rates fall by layer or some parameters do not decay."""
+        optimizer = self.make_optimizer(self._groups_by_layer())
+        if self.decay_norms or not any(group.get("weight_decay") for group in optimizer.param_groups):
+            return optimizer
+        return self.make_optimizer(regularization.without_decay(self._groups_by_layer(), regularization.weights(self)))
+
+    def _groups_by_layer(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
         groups = self.parameter_groups()
-        if self.layer_decay != 1:
-            layers = fine_tuning.layers(self, self.get_submodule(self.head_path()))
-            groups = fine_tuning.falling_rates(groups, layers, self.layer_decay)
-        return self.make_optimizer(groups)
+        if self.layer_decay == 1:
+            return groups
+        layers = fine_tuning.layers(self, self.get_submodule(self.head_path()))
+        return fine_tuning.falling_rates(groups, layers, self.layer_decay)
 
     def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
         """Return the optimizer's parameters: all of the model's, or groups of those that learn.
 
-        A group is a dictionary with the key "params" and further keys for the optimizer, such as "role".
+        A group is a new dictionary with the key "params" and further keys for the optimizer, such as "role".
         """
         return self.parameters()
 
@@ -371,6 +390,8 @@ class Classifier(L.LightningModule, ABC):
 
         The loss is added in float32: bfloat16 has no number between 2.297 and 2.313.
         """
+        if not self.counts:
+            return
         self.stage_metrics(stage).update(self.predict_classes(logits), labels, (loss.float() * len(labels)).reshape(1))
 
     def stage_metrics(self, stage: Stage) -> ClassificationMetrics:

@@ -37,6 +37,12 @@ def _layers(module: nn.Module, is_entry: bool) -> list[list[nn.Parameter]]:
     return [[*own, *first], *found[1:]]
 
 
+def as_groups(parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return an optimizer's parameters as groups: parameters that are in none make one."""
+    entries: list[Any] = list(parameters)
+    return entries if isinstance(entries[0], dict) else [{"params": entries}]
+
+
 def falling_rates(
     groups: Iterable[nn.Parameter] | Iterable[dict[str, Any]], layers: list[list[nn.Parameter]], decay: float
 ) -> list[dict[str, Any]]:
@@ -48,8 +54,7 @@ def falling_rates(
     """
     depths = {parameter: depth for depth, layer in enumerate(reversed(layers)) for parameter in layer}
     divided: list[dict[str, Any]] = []
-    entries: list[Any] = list(groups)
-    for group in entries if isinstance(entries[0], dict) else [{"params": entries}]:
+    for group in as_groups(groups):
         by_depth: dict[int, list[nn.Parameter]] = {}
         for parameter in group["params"]:
             by_depth.setdefault(depths[parameter], []).append(parameter)

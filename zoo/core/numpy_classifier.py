@@ -4,7 +4,7 @@ Parameters and gradients are tensors that share memory with the network's arrays
 that checkpoints, schedules, gradient clipping, several processes and metrics work as for every model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, cast
 
 import lightning as L
@@ -27,7 +27,7 @@ from zoo.core.numpy_optimizers import views
 from zoo.core.torch_twin import TorchTwin
 from zoo.scratch.losses import Loss
 from zoo.scratch.network import Network
-from zoo.scratch.regularizers import Regularizer
+from zoo.scratch.regularizers import L1, L2, Regularizer
 from zoo.scratch.training import predictions
 
 BATCH_HOOKS = (
@@ -56,7 +56,6 @@ class NumPyClassifier(Classifier):
         network: maps normalized pixels, float32 (n, `num_inputs`), ordered by row, column and channel, to logits,
             float32 (n, `num_outputs`).
         num_inputs: pixels of an image times its channels.
-        regularizers: penalties on the weights of every layer; the reported losses leave them out.
         batches_per_call: the most steps that one call of `training_step` makes.
         threads: limit for NumPy and PyTorch. A second thread gains little for products of this size, and waiting for it
             on a busy machine takes many times as long as the work.
@@ -73,7 +72,6 @@ class NumPyClassifier(Classifier):
 
     network: Network
     objective: Loss
-    regularizers: Sequence[Regularizer]
 
     def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
         super().__init__(num_classes, channels, image_size)
@@ -89,9 +87,9 @@ class NumPyClassifier(Classifier):
         """Return a NumPy generator for the weights, seeded by PyTorch's generator and so by the run's seed."""
         return np.random.default_rng(int(torch.randint(2**63 - 1, ())))
 
-    def set_network(self, network: Network, objective: Loss, regularizers: Sequence[Regularizer] = ()) -> None:
+    def set_network(self, network: Network, objective: Loss) -> None:
         """Set the network, of float32, and what it minimizes."""
-        self.network, self.objective, self.regularizers = network, objective, regularizers
+        self.network, self.objective = network, objective
         self.layers = nn.ModuleList(
             nn.ParameterDict([("weight", torch.from_numpy(layer.weights)), ("bias", torch.from_numpy(layer.bias))])
             for layer in network.layers
@@ -255,17 +253,17 @@ class NumPyClassifier(Classifier):
 
     def learn(self, batch: Batch, step: Callable[[], Any], scheduler: LRScheduler) -> tuple[np.ndarray, Tensor, float]:
         """Make a step; return the predictions before it, the labels, and the mean loss before it."""
-        network = self.network
-        logits = network.forward(self.normalized(batch.images))
-        loss, gradient = self.objective.value_and_gradient(logits, batch.labels.numpy())
-        network.backward(gradient)
-        for regularizer in self.regularizers:
+        network, inputs, labels = self.network, self.normalized(batch.images), batch.labels.numpy()
+        logits = network.forward(inputs)
+        classes, loss = predictions(logits), self._differentiate(logits, labels)
+        if self.sam:
+            before = network.parameters.copy()
+            self._climb()
+            self._differentiate(network.forward(inputs), labels)
+            network.parameters[:] = before
+        for regularizer in self.regularizers():
             for layer in network.layers:
                 regularizer.add_gradient(layer.weights, layer.weights_gradient)
-        if self.trainer.world_size > 1:
-            # The mean over the processes, whose batches have the same size.
-            torch.distributed.all_reduce(torch.from_numpy(network.gradients))
-            network.gradients /= self.trainer.world_size
         own_gradients = [parameter.grad for parameter in self.frozen]  # they share memory with the network
         for parameter in self.frozen:
             parameter.grad = None
@@ -276,7 +274,31 @@ class NumPyClassifier(Classifier):
             parameter.grad = own_gradient
         self.keep_lr(self.trainer.optimizers[0])  # `update` calls no hooks
         scheduler.step()
-        return predictions(logits), batch.labels, loss
+        return classes, batch.labels, loss
+
+    def _differentiate(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Write the gradients of the loss of all processes, and return the loss of this one."""
+        loss, gradient = self.objective.value_and_gradient(logits, labels)
+        self.network.backward(gradient)
+        if self.trainer.world_size > 1:
+            # The mean over the processes, whose batches have the same size.
+            torch.distributed.all_reduce(torch.from_numpy(self.network.gradients))
+            self.network.gradients /= self.trainer.world_size
+        return loss
+
+    def _climb(self) -> None:
+        """Move the weights to those at which sharpness-aware minimization takes the gradient.
+
+        See `zoo.training.callbacks.sharpness_aware`.
+        """
+        for parameter in self.frozen:
+            cast(Tensor, parameter.grad).zero_()
+        gradients = self.network.gradients
+        self.network.parameters += self.sam / (np.linalg.norm(gradients) + 1e-12) * gradients
+
+    def regularizers(self) -> list[Regularizer]:
+        """Return the penalties of strengths `l1` and `l2` on the weights of every layer."""
+        return [kind(strength) for kind, strength in ((L1, self.l1), (L2, self.l2)) if strength]
 
 
 def _further_batches(module: NumPyClassifier, n: int) -> Iterator[Batch]:

@@ -14,10 +14,10 @@ from zoo.scratch import optimizers as rules
 class _NumPyOptimizer(Optimizer):
     """A PyTorch optimizer that leaves the update to a rule of `zoo.scratch.optimizers`, whose arguments it takes.
 
-    Each group of parameters has a rule of its own. As with PyTorch's optimizers, a group without gradients is left as
-    it is. `state_dict` has PyTorch's format: the rules' arrays are cut into one piece per parameter. The attribute
-    `state` stays empty, because Lightning would move its contents to the trainer's device. The parameters are those of
-    one `NumPyClassifier`, those of a group in order.
+    The parameters are those of one `NumPyClassifier`. Each run of a group's parameters that lie one behind the other in
+    memory has a rule of its own. As with PyTorch's optimizers, parameters without gradients stay as they are: all of a
+    run, or none. `state_dict` has PyTorch's format: the rules' arrays are cut into one piece per parameter. The
+    attribute `state` stays empty, because Lightning would move its contents to the trainer's device.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], rule: type[rules.Optimizer], lr: float, **settings: Any) -> None:
@@ -25,11 +25,16 @@ class _NumPyOptimizer(Optimizer):
             raise ValueError(f"lr={lr} is negative: give a number of at least 0")
         super().__init__(params, {"lr": lr, **settings})
         self._settings = tuple(settings)
-        self._rules = [self._make_rule(rule, group) for group in self.param_groups]
+        self._rules = [  # the group's number, the run, its rule
+            (number, run, self._make_rule(rule, group, run))
+            for number, group in enumerate(self.param_groups)
+            for run in _runs(group["params"])
+        ]
 
-    def _make_rule(self, rule: type[rules.Optimizer], group: dict[str, Any]) -> rules.Optimizer:
-        name, parameters = type(self).__name__, group["params"]
-        gradients = [parameter.grad for parameter in parameters]
+    def _make_rule(
+        self, rule: type[rules.Optimizer], group: dict[str, Any], parameters: list[nn.Parameter]
+    ) -> rules.Optimizer:
+        name, gradients = type(self).__name__, [parameter.grad for parameter in parameters]
         settings = {setting: group[setting] for setting in self._settings}
         return rule(_shared_array(parameters, name), _shared_array(gradients, name), **settings)
 
@@ -40,8 +45,9 @@ class _NumPyOptimizer(Optimizer):
 
     def update(self) -> None:
         """Make a step without the profiler and the counter that PyTorch wraps around `step`."""
-        for group, rule in zip(self.param_groups, self._rules, strict=True):
-            if group["params"][0].grad is None:
+        for number, parameters, rule in self._rules:
+            group = self.param_groups[number]
+            if parameters[0].grad is None:
                 continue
             for name in self._settings:
                 setattr(rule, name, group[name])
@@ -49,15 +55,15 @@ class _NumPyOptimizer(Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients to 0. Removing them would break the sharing of memory."""
-        for rule in self._rules:
+        for _, _, rule in self._rules:
             rule.gradients[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, whose tensors share the optimizer's memory."""
         states: list[dict[str, Any]] = []
-        for group, rule in zip(self.param_groups, self._rules, strict=True):
-            pieces = {name: views(array, group["params"]) for name, array in rule.state.items()}
-            for index in range(len(group["params"])):
+        for _, parameters, rule in self._rules:
+            pieces = {name: views(array, parameters) for name, array in rule.state.items()}
+            for index in range(len(parameters)):
                 states.append({"step": rule.step_count} | {name: tensors[index] for name, tensors in pieces.items()})
         return super().state_dict() | {"state": dict(enumerate(states))}
 
@@ -66,8 +72,8 @@ class _NumPyOptimizer(Optimizer):
         states = [state_dict["state"][index] for index in sorted(state_dict["state"])]
         if not states or "step" not in states[0]:
             raise ValueError(f"the state is of another optimizer than {type(self).__name__}")
-        for group, rule in zip(self.param_groups, self._rules, strict=True):
-            own, states = states[: len(group["params"])], states[len(group["params"]) :]
+        for _, parameters, rule in self._rules:
+            own, states = states[: len(parameters)], states[len(parameters) :]
             names = [name for name in own[0] if name != "step"]
             flat = {name: torch.cat([state[name].flatten() for state in own]).numpy() for name in names}
             rule.load_state_dict({"step_count": own[0]["step"], **flat})  # raises before the rule has changed
@@ -135,6 +141,22 @@ def views(array: np.ndarray, parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return consecutive views into a flat array, one of the shape of each parameter."""
     pieces = torch.from_numpy(array).split([parameter.numel() for parameter in parameters])
     return [piece.view(parameter.shape) for piece, parameter in zip(pieces, parameters, strict=True)]
+
+
+def _runs(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Divide parameters where one does not follow the one before it in memory."""
+    runs: list[list[nn.Parameter]] = []
+    for parameter in parameters:
+        before = runs[-1][-1] if runs else None
+        if before is None or not _follows(before, parameter):
+            runs.append([])
+        runs[-1].append(parameter)
+    return runs
+
+
+def _follows(before: Tensor, tensor: Tensor) -> bool:
+    is_shared = tensor.untyped_storage().data_ptr() == before.untyped_storage().data_ptr()
+    return is_shared and bool(tensor.storage_offset() == before.storage_offset() + before.numel())
 
 
 def _shared_array(tensors: Sequence[Tensor | None], optimizer: str) -> np.ndarray:

@@ -5,8 +5,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from datamodules.loading import Batch
+from zoo.core import regularization
 from zoo.core.classifier import Classifier
 
 
@@ -46,6 +48,11 @@ class TorchClassifier(Classifier):
         loss = self.loss(logits, batch.labels)
         self.count("train", logits, batch.labels, loss)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Add the penalties' gradients to those of the loss: accumulated, averaged over processes, not clipped yet."""
+        if self.l1 or self.l2:
+            regularization.add_penalties(regularization.weights(self), self.l1, self.l2)
 
     def training_states(self) -> Iterator[None]:
         """Put the network into each state that it trains in: `torch.compile` compiles it once per state."""

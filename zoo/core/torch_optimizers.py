@@ -15,28 +15,31 @@ from torch.optim import SGD, Optimizer
 FILTERS, HEAD, BIASES, WHITENING_BIAS = ROLES = ("filters", "head", "biases", "whitening bias")
 IMAGES = 1024  # that the rate of DecoupledSGD is for
 BY_DIMENSIONS = {4: FILTERS, 2: HEAD}
+KEPT = ("lr_scale", "weight_decay")  # options of a group
 
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def by_role(params: Parameters) -> list[dict[str, Any]]:
-    """Return the parameters that learn, or groups of them, in groups by "role" and "lr_scale"; refuse an unknown role.
+    """Return the parameters that learn, or groups of them, in groups by "role"; refuse an unknown role.
 
-    The groups are in the order of `ROLES`, and those of a role in the order of `params`.
+    A group keeps the options in `KEPT` that it comes with. The groups are in the order of `ROLES`, and those of a role
+    in the order of `params`.
     """
-    found: dict[str, dict[float, list[nn.Parameter]]] = {role: {} for role in ROLES}
+    found: dict[str, dict[tuple[tuple[str, float], ...], list[nn.Parameter]]] = {role: {} for role in ROLES}
     for entry in params:
         group: dict[str, Any] = entry if isinstance(entry, dict) else {"params": [entry]}
+        kept = tuple((name, group[name]) for name in KEPT if name in group)
         for parameter in group["params"]:
             role = group.get("role", BY_DIMENSIONS.get(parameter.ndim, BIASES))
             if role not in found:
                 raise ValueError(f"the role '{role}' is unknown, there are: {', '.join(ROLES)}")
             if parameter.requires_grad:
-                found[role].setdefault(group.get("lr_scale", 1.0), []).append(parameter)
+                found[role].setdefault(kept, []).append(parameter)
     return [
-        {"params": parameters, "role": role, "lr_scale": lr_scale}
-        for role, by_scale in found.items()
-        for lr_scale, parameters in by_scale.items()
+        {"params": parameters, "role": role, "lr_scale": 1.0} | dict(kept)
+        for role, by_options in found.items()
+        for kept, parameters in by_options.items()
     ]
 
 
@@ -83,12 +86,12 @@ class MuonSGD(Optimizer):
         groups: list[dict[str, Any]] = []
         for group in by_role(params):
             role = group["role"]
-            group |= {"lr": rates[role], "momentum": momentum, "weight_decay": 0.0}
+            options: dict[str, Any] = {"lr": rates[role], "momentum": momentum, "weight_decay": 0.0}
             if role != FILTERS:
-                group |= {"momentum": sgd_momentum, "weight_decay": _per_rate(weight_decay, rates[role])}
+                options |= {"momentum": sgd_momentum, "weight_decay": _per_rate(weight_decay, rates[role])}
             if role == WHITENING_BIAS:
-                group |= {"ends_at": whitening_share, "stops_at": whitening_share}
-            groups.append(group)
+                options |= {"ends_at": whitening_share, "stops_at": whitening_share}
+            groups.append(options | group)
         super().__init__(groups, {"lr": lr})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -173,10 +176,10 @@ class DecoupledSGD(SGD):
             role = group["role"]
             rate = lr_of_sum * (bias_scaler if role == BIASES else 1)
             decay = _per_rate(weight_decay / growth, rate)
-            group |= {"lr": rate, "weight_decay": decay}
+            options = {"lr": rate, "weight_decay": decay}
             if role == WHITENING_BIAS:
-                group["stops_at"] = whitening_share
-            groups.append(group)
+                options["stops_at"] = whitening_share
+            groups.append(options | group)
         # Without momentum, Nesterov's is plain SGD, which PyTorch wants to hear.
         super().__init__(groups, lr=lr_of_sum, momentum=momentum, nesterov=momentum > 0)
 

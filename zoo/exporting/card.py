@@ -23,8 +23,6 @@ from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
 from zoo.runs import configs, finished_runs, metrics_json, options, run_directory
 from zoo.trained.trained_model import Trained
 
-# The parts of a run's config that decide what is learned, beside seed, data and trainer.
-SECTIONS = options.names("", kept="fit", learning=True)
 PLACES = ("data_dir", "download", "mirrors", "verify_checksums", "eval_batch_size", "device")
 METRICS = {
     "test/acc": "accuracy",
@@ -134,13 +132,13 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
 
 
 def _essential(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a run's config that decide what is learned, without the trainer's defaults."""
+    """Return the parts of a run's config that decide what is learned, without places, machines and most defaults."""
     default = inspect.signature(L.Trainer).parameters
     trainer, kept = config.get("trainer", {}).items(), options.names("trainer", kept="fit")
-    essential: dict[str, Any] = {"seed_everything": config.get("seed_everything")}
+    own = {name: config.get(name) for name in options.names("", kept="fit", learning=True)}
+    essential: dict[str, Any] = {"seed_everything": config.get("seed_everything"), "data": {}}
+    essential |= {name: value for name, value in own.items() if value != options.TABLE[name].default}
     essential["data"] = {name: value for name, value in config.get("data", {}).items() if name not in PLACES}
-    given = {name: config.get(name) for name in SECTIONS}
-    essential |= {name: value for name, value in given.items() if value != options.TABLE[name].default}
     essential["trainer"] = {k: v for k, v in trainer if k in kept and v != default[k].default}
     return _given(essential)
 

@@ -11,7 +11,6 @@ from zoo.scratch.initializers import glorot, he, small_normal
 from zoo.scratch.layers import Dense
 from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy, NotebookBinaryCrossEntropy
 from zoo.scratch.network import Network
-from zoo.scratch.regularizers import L1, L2
 
 ACTIVATIONS: dict[str, type[Activation]] = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU}
 INITIALIZERS = {"small_normal": small_normal, "glorot": glorot, "he": he}
@@ -30,8 +29,6 @@ class NumPyMLP(NumPyClassifier):
         loss: "cross_entropy", or "notebook_cross_entropy" with the notebooks' gradient for two classes (see
             `zoo.scratch.losses.NotebookBinaryCrossEntropy`).
         pixels: "standardized" per channel, or "unit": divided by 255, as in the notebooks.
-        l1: strength of the L1 regularization of the weights, see `zoo.scratch.regularizers`.
-        l2: strength of the L2 regularization of the weights.
     """
 
     about: ClassVar[About] = About(
@@ -49,8 +46,6 @@ class NumPyMLP(NumPyClassifier):
         initializer: Literal["small_normal", "glorot", "he"] = "he",
         loss: Literal["cross_entropy", "notebook_cross_entropy"] = "cross_entropy",
         pixels: Literal["standardized", "unit"] = "standardized",
-        l1: float = 0.0,
-        l2: float = 0.0,
         num_classes: int = 10,
         channels: int = 3,
         image_size: int = 32,
@@ -59,9 +54,6 @@ class NumPyMLP(NumPyClassifier):
         hidden_sizes = [64] if hidden_sizes is None else hidden_sizes
         if any(size < 1 for size in hidden_sizes):
             raise InputError(f"--model.hidden_sizes={hidden_sizes}: a layer needs at least 1 unit")
-        for name, strength in (("l1", l1), ("l2", l2)):
-            if strength < 0:
-                raise InputError(f"--model.{name}={strength} would reward large weights: give a number of at least 0")
         if loss == "notebook_cross_entropy" and self.num_outputs > 1:
             raise InputError(
                 "--model.loss=notebook_cross_entropy is for two classes (--data.task binary): for more classes "
@@ -77,7 +69,6 @@ class NumPyMLP(NumPyClassifier):
             Dense(inputs, outputs, function, INITIALIZERS[initializer], rng)
             for (inputs, outputs), function in zip(pairwise(sizes), activations, strict=True)
         ]
-        regularizers = [kind(strength) for kind, strength in ((L1, l1), (L2, l2)) if strength]
         binary_loss = NotebookBinaryCrossEntropy if loss == "notebook_cross_entropy" else BinaryCrossEntropy
         objective = binary_loss() if self.num_outputs == 1 else CategoricalCrossEntropy()
-        self.set_network(Network(layers), objective, regularizers)
+        self.set_network(Network(layers), objective)

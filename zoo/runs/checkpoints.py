@@ -21,6 +21,7 @@ from zoo.runs import checkpoint_content
 Content = dict[str, Any]
 
 BEST, LAST = "best", "last"
+TRAINED = "current_model_state"  # key of the trained weights, if the others are averages; the name is Lightning's
 STATE_DICTS = ("state_dict", "model_state_dict", "model", "net")  # keys of a checkpoint that may hold the weights
 NUMBERS_PER_BYTE = 4  # of a checkpoint, that its model may have; float32 weights are a quarter of a number per byte
 MOST_NESTED = 2  # such keys within one another

@@ -27,6 +27,7 @@ class Option(NamedTuple):
         default: in place of Lightning's default; or the default of an option that Lightning does not have.
         least: the smallest value; -1 means no limit.
         share: whether the value is a share: above 0, and at most 1.
+        part: whether the value is None, or above 0 and below 1.
         kept: the commands that take the value over from a checkpoint: "always" includes `validate` and `test`.
         learning: whether the value can change what is learned or how well that is tested. Runs that differ in other
             options alone are repetitions to `compare`.
@@ -41,6 +42,7 @@ class Option(NamedTuple):
     default: Any = None
     least: int | None = None
     share: bool = False
+    part: bool = False
     kept: Literal["always", "fit", "never"] = "never"
     learning: bool = True
     evaluation: bool = False
@@ -68,6 +70,12 @@ INDIFFERENT = (
 )  # fmt: skip
 WEIGHTS = "start with the weights of a run, a checkpoint or another file, as far as they fit"
 LAYER_DECAY = "multiply the learning rate by X from each layer to the layer before it"
+L1 = "add X |w| for each weight w to the loss that training lowers, which pulls useless weights to 0"
+L2 = "likewise X/2 w², which shrinks large weights; biases and normalization are left out"
+DECAY_NORMS = "let the optimizer's weight decay shrink biases and normalization, too"
+SAM = "take gradients at the worst weights within distance RHO, such as 0.05; steps take twice as long"
+EMA = "validate, test and save the exponential moving average of the weights; DECAY is near 1, such as 0.999"
+SWA = "validate, test and save the mean of the weights over the last SHARE of training, such as 0.25"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
@@ -126,6 +134,12 @@ OPTIONS = (
         ),
         Option("freeze", "N", "train the head alone for the first N epochs", 0, least=0, kept="fit", type=int),
         Option("layer_decay", "X", LAYER_DECAY, 1.0, share=True, kept="fit", type=float),
+        Option("l1", "X", L1, 0.0, least=0, kept="fit", type=float),
+        Option("l2", "X", L2, 0.0, least=0, kept="fit", type=float),
+        Option("decay_norms", "true", DECAY_NORMS, False, kept="fit", type=bool),
+        Option("sam", "RHO", SAM, 0.0, least=0, kept="fit", type=float),
+        Option("ema", "DECAY", EMA, part=True, kept="fit", type=float | None),
+        Option("swa", "SHARE", SWA, part=True, kept="fit", type=float | None),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),

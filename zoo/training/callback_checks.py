@@ -56,8 +56,7 @@ def _problem(callback: L.Callback, model: Classifier) -> str | None:
     """Return why a callback cannot work in a run; None if it can."""
     name = type(model).__name__
     if isinstance(callback, StochasticWeightAveraging):
-        ema = "lightning.pytorch.callbacks.EMAWeightAveraging"
-        return f" is not supported: its averages would be in no checkpoint; use {ema}"
+        return " is not supported: its averages would be in no checkpoint; give --swa 0.25 in its place"
     if isinstance(callback, LearningRateFinder):
         rates = filter(None, (callback._attr_name, *RATES))
         if not any(hasattr(model, rate) or rate in model.hparams for rate in rates):

@@ -17,6 +17,7 @@ from zoo.runs.checkpoints import BEST, LAST
 from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
 from zoo.training import callback_checks, compilation, model_checks, processes, restoring, run_logger, slurm
+from zoo.training.callbacks.averages import EMA, SWA
 from zoo.training.callbacks.batch_log import BatchLog
 from zoo.training.callbacks.curves import Curves
 from zoo.training.callbacks.early_stopping import EpochEarlyStopping
@@ -27,6 +28,7 @@ from zoo.training.callbacks.freezing import Freezing
 from zoo.training.callbacks.model_origin import ModelOrigin
 from zoo.training.callbacks.optimizer_state import OptimizerState
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
+from zoo.training.callbacks.sharpness_aware import SharpnessAware
 from zoo.training.callbacks.speed import Speed
 from zoo.training.callbacks.step_seed import StepSeed
 from zoo.training.callbacks.unfinished_epoch import UnfinishedEpoch
@@ -38,6 +40,8 @@ from zoo.training.tensorboard.pictures import Pictures
 from zoo.training.tensorboard.pr_curves import PRCurves
 from zoo.training.tensorboard.run_summary import RunSummary
 from zoo.training.trainer_command import TrainerCommand
+
+NUMPY_STEPS = 10  # from one update of an average to the next: the steps between them are made in one call
 
 
 class Fit(TrainerCommand):
@@ -59,7 +63,10 @@ class Fit(TrainerCommand):
             LambdaCallback(setup=self._open_run, on_train_epoch_end=self.check_run_is_there),
             *([compilation.CompiledSteps()] if config.compile else []),
             *([Freezing(stops_backward=not config.compile)] if config.freeze else []),
+            *([SharpnessAware()] if config.sam and cli.model.automatic_optimization else []),
             *super().callbacks(cli, others),
+            # After callbacks that change the weights, and before those that save them.
+            *self._averages(cli),
             LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
             ModelOrigin(),
             OptimizerState(),
@@ -91,6 +98,13 @@ class Fit(TrainerCommand):
             callbacks.append(EpochEarlyStopping(config.early_stopping))
         # After the callbacks that may end the run: the last epoch has plots.
         return [*callbacks, Pictures(), LambdaCallback(on_train_start=self._begin)]
+
+    def _averages(self, cli: ZooCLI) -> list[Callback]:
+        """Return the callback that averages the weights, as a list of one or none."""
+        config, every_n_steps = cli.config_init, 1 if cli.model.automatic_optimization else NUMPY_STEPS
+        if config.ema is not None:
+            return [EMA(config.ema, every_n_steps)]
+        return [] if config.swa is None else [SWA(config.swa, every_n_steps)]
 
     def prepare(self) -> None:
         """Read all data and check everything, then make the run's directory: an InputError leaves no files."""

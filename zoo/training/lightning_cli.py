@@ -136,6 +136,7 @@ class ZooCLI(LightningCLI):
         model.make_optimizer = lambda parameters: built.optimizer(parameters)
         model.lr_schedule = built.lr_schedule
         model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
+        model.l1, model.l2, model.decay_norms, model.sam = config.l1, config.l2, config.decay_norms, config.sam
         if model.frozen_epochs and self.command_line.command == "fit":
             epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
             self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")
@@ -146,6 +147,10 @@ class ZooCLI(LightningCLI):
         if model.layer_decay != 1 and any("lr_scale" not in group for group in optimizer.param_groups):
             name = type(optimizer).__name__
             raise InputError(f"--layer_decay={model.layer_decay}: {name} does not keep groups of parameters apart")
+        is_scaled = trainer.precision == "16-mixed" and getattr(optimizer, "_step_supports_amp_scaling", False)
+        if (model.l1 or model.l2) and is_scaled:
+            why = f"the fused {type(optimizer).__name__} unscales the gradients of 16-mixed precision itself"
+            raise InputError(f"--l1 and --l2 cannot add to gradients: {why}: leave out --optimizer.fused")
         model.check_trainer(trainer)
         processes.check(trainer, built.trainer)
         if self.origin.path is not None and self.origin.content is not None:
@@ -154,8 +159,10 @@ class ZooCLI(LightningCLI):
             self.notes += initial_weights.load(self._weights, model, self.datamodule.class_names)
             self._weights = None
         trains_without_end = trainer.max_epochs in (None, -1) and trainer.max_steps < 0
-        if trains_without_end and self.command_line.command == "fit" and not isinstance(model.lr_schedule, Constant):
-            raise InputError("--lr_schedule needs an end: give --trainer.max_epochs or --trainer.max_steps")
+        needs_end = {"lr_schedule": not isinstance(model.lr_schedule, Constant), "swa": config.swa is not None}
+        for option in (name for name, needs in needs_end.items() if needs):
+            if trains_without_end and self.command_line.command == "fit":
+                raise InputError(f"--{option} needs an end: give --trainer.max_epochs or --trainer.max_steps")
 
 
 def _complete(command_line: CommandLine) -> None:

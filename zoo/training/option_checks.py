@@ -48,6 +48,11 @@ def check(config: Any) -> None:
     for name in (option.name for option in OPTIONS if option.share):
         if not 0 < config[name] <= 1:
             raise InputError(f"--{name}={config[name]} is out of range: give a number above 0, and at most 1")
+    for name in (option.name for option in OPTIONS if option.part):
+        if config[name] is not None and not 0 < config[name] < 1:
+            raise InputError(f"--{name}={config[name]} is out of range: give a number above 0 and below 1")
+    if config.ema is not None and config.swa is not None:
+        raise InputError(f"--ema={config.ema} and --swa={config.swa} are two averages of the weights: give one of them")
     _check_profiler(config)
     _check_processes(config.trainer)
 

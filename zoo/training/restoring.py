@@ -41,7 +41,7 @@ def check(path: Path, content: Content, trainer: L.Trainer, model: Classifier, d
     Raises:
         InputError: names the part that cannot be restored.
     """
-    if "current_model_state" in content:  # from a callback that averages weights
+    if checkpoints.TRAINED in content:
         _try("the weights of the model", path, partial(_check_averaged, path, content, model))
     _try("the progress of the loops", path, partial(_check_progress, content, trainer, data))
     _try("the metrics", path, partial(_check_metrics, content, model))
@@ -65,8 +65,9 @@ def _try(what: str, path: Path, restore: Callable[[], None]) -> None:
 
 
 def _check_averaged(path: Path, content: Content, model: Classifier) -> None:
-    checkpoints.check_weights(path, {"state_dict": content["current_model_state"]}, model)
-    check_like({"n_averaged": 0}, content["averaging_state"], "averaging_state")
+    checkpoints.check_weights(path, {"state_dict": content[checkpoints.TRAINED]}, model)
+    if "averaging_state" in content:  # of Lightning's WeightAveraging
+        check_like({"n_averaged": 0}, content["averaging_state"], "averaging_state")
 
 
 def _check_progress(content: Content, trainer: L.Trainer, data: ImageDataModule) -> None:
