@@ -27,6 +27,7 @@ class Option(NamedTuple):
         default: in place of Lightning's default; or the default of an option that Lightning does not have.
         least: the smallest value; -1 means no limit.
         share: whether the value is a share: above 0, and at most 1.
+        below_1: whether the value is at least 0 and below 1.
         kept: the commands that take the value over from a checkpoint: "always" includes `validate` and `test`.
         learning: whether the value can change what is learned or how well that is tested. Runs that differ in other
             options alone are repetitions to `compare`.
@@ -41,6 +42,7 @@ class Option(NamedTuple):
     default: Any = None
     least: int | None = None
     share: bool = False
+    below_1: bool = False
     kept: Literal["always", "fit", "never"] = "never"
     learning: bool = True
     evaluation: bool = False
@@ -68,6 +70,7 @@ INDIFFERENT = (
 )  # fmt: skip
 WEIGHTS = "start with the weights of a run, a checkpoint or another file, as far as they fit"
 LAYER_DECAY = "multiply the learning rate by X from each layer to the layer before it"
+SMOOTHING = "train on labels with a share of X spread evenly over all classes"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
@@ -104,6 +107,8 @@ OPTIONS = (
         _data("crop_border", "KIND", "fill the border with zeros, or reflect the image"),
         _data("horizontal_flip", "KIND", FLIP),
         _data("cutout", "N", "cover a random square of N by N pixels"),
+        _data("mixup", "ALPHA", "mix images by weights of Beta(ALPHA, ALPHA); 0 is off"),
+        _data("cutmix", "ALPHA", "paste a box of another image, of area 1 - Beta(ALPHA, ALPHA)"),
         _data("download", kept="never", learning=False),
         _data("mirrors", kept="never", learning=False),
         _data("verify_checksums", learning=False),
@@ -126,6 +131,7 @@ OPTIONS = (
         ),
         Option("freeze", "N", "train the head alone for the first N epochs", 0, least=0, kept="fit", type=int),
         Option("layer_decay", "X", LAYER_DECAY, 1.0, share=True, kept="fit", type=float),
+        Option("label_smoothing", "X", SMOOTHING, 0.0, below_1=True, kept="fit", type=float),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),

@@ -48,6 +48,9 @@ def check(config: Any) -> None:
     for name in (option.name for option in OPTIONS if option.share):
         if not 0 < config[name] <= 1:
             raise InputError(f"--{name}={config[name]} is out of range: give a number above 0, and at most 1")
+    for name in (option.name for option in OPTIONS if option.below_1):
+        if not 0 <= config[name] < 1:
+            raise InputError(f"--{name}={config[name]} is out of range: give a number from 0 up to, not including, 1")
     _check_profiler(config)
     _check_processes(config.trainer)
 
