@@ -1,9 +1,10 @@
 """Load batches: a dataset in memory, the order of an epoch, and a loader that a checkpoint can resume."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import repeat
 from threading import Thread
 from typing import NamedTuple
 
@@ -31,13 +32,12 @@ class Batch(NamedTuple):
     partners: Partners | None = None  # what the samples are mixed with, by mixup and CutMix
 
     def split(self, size: int) -> "Iterator[Batch]":
-        """Yield the batch in parts of `size` samples; the last one can be smaller."""
-        own = zip(*(tensor.split(size) for tensor in self[:3]), strict=True)
-        if self.partners is None:
-            yield from (Batch(*part) for part in own)
-        else:
-            partners = zip(*(tensor.split(size) for tensor in self.partners), strict=True)
-            yield from (Batch(*part, Partners(*others)) for part, others in zip(own, partners, strict=True))
+        """Return the batch in parts of `size` samples; the last one can be smaller."""
+        partners: Iterable[Partners | None] = repeat(None)
+        if self.partners is not None:
+            partners = map(Partners._make, zip(*(tensor.split(size) for tensor in self.partners), strict=True))
+        own = (tensor.split(size) for tensor in (self.images, self.labels, self.indices))
+        return map(Batch._make, zip(*own, partners, strict=False))
 
 
 @contextmanager

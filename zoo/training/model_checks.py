@@ -122,9 +122,14 @@ def _check_step(model: Classifier, mixes_images: bool) -> None:
         return
     name = type(model).__name__
     outputs: list[Any] = []
-    mixed: list[Tensor] = []
+    mixed: list[Batch] = []
     labels = model.training_labels
-    vars(model)["training_labels"] = lambda batch: mixed.append(labels(batch)) or mixed[-1]
+
+    def training_labels(batch: Batch) -> Tensor:
+        mixed.append(batch)
+        return labels(batch)
+
+    vars(model)["training_labels"] = training_labels
     try:
         model.configure_model()
         model.train().register_forward_hook(lambda module, inputs, output: outputs.append(output))
