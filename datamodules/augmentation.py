@@ -1,4 +1,4 @@
-"""Random crops, flips and cutout for whole batches of uint8 images.
+"""Random crops, flips and cutout for whole batches of uint8 images. `datamodules.mixing` has mixup and CutMix.
 
 How a sample is augmented in an epoch is a function of (seed, epoch, sample index) alone, see
 `datamodules.random_numbers`.
@@ -10,13 +10,14 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from datamodules.checks import in_range, one_of
+from datamodules.checks import in_range, number_in_range, one_of
 from datamodules.data_set import DataSet
 from datamodules.data_sets import CIFAR10
 from datamodules.random_numbers import AUGMENTATION, integers, random_bits
 
 Border = Literal["zeros", "reflect"]
 Flip = bool | Literal["alternating"]
+LARGEST_ALPHA = 1000  # of mixup and CutMix: all weights are within 0.1 of 1/2
 
 
 class Augmentation(NamedTuple):
@@ -31,6 +32,8 @@ class Augmentation(NamedTuple):
             2024, https://arxiv.org/abs/2404.00498).
         cutout: side, in pixels, of a square at a random place that is filled with the mean color (DeVries and Taylor
             2017, https://arxiv.org/abs/1708.04552); part of the square may be outside of the image.
+        mixup: the alpha of mixup, see `datamodules.mixing.Mixing`; 0 is off.
+        cutmix: the alpha of CutMix, likewise.
         mean_color: of the data set, in bytes; normalization turns it into (nearly) zero.
     """
 
@@ -38,11 +41,17 @@ class Augmentation(NamedTuple):
     crop_border: Border = "zeros"
     horizontal_flip: Flip = False
     cutout: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     mean_color: tuple[int, ...] = CIFAR10.mean_color
 
     @property
     def changes_images(self) -> bool:
-        return bool(self.crop_padding or self.horizontal_flip or self.cutout)
+        return bool(self.crop_padding or self.horizontal_flip or self.cutout) or self.mixes_images
+
+    @property
+    def mixes_images(self) -> bool:
+        return bool(self.mixup or self.cutmix)
 
     def checked(self, data_set: DataSet) -> "Augmentation":
         """Return the augmentation of a data set's images; raise InputError if a value is out of its range."""
@@ -50,6 +59,8 @@ class Augmentation(NamedTuple):
         one_of("crop_border", self.crop_border, get_args(Border))
         one_of("horizontal_flip", self.horizontal_flip, (False, True, "alternating"))
         in_range("cutout", self.cutout, 0, data_set.image_size)
+        number_in_range("mixup", self.mixup, 0, LARGEST_ALPHA)
+        number_in_range("cutmix", self.cutmix, 0, LARGEST_ALPHA)
         return self._replace(mean_color=data_set.mean_color)
 
     def describe(self) -> str:
@@ -57,6 +68,7 @@ class Augmentation(NamedTuple):
         parts = [f"crop {self.crop_padding}" + " (reflect)" * (self.crop_border == "reflect")] * bool(self.crop_padding)
         parts += ["mirror" + " (alternating)" * (self.horizontal_flip == "alternating")] * bool(self.horizontal_flip)
         parts += [f"cutout {self.cutout}"] * bool(self.cutout)
+        parts += [f"mixup {self.mixup:g}"] * bool(self.mixup) + [f"CutMix {self.cutmix:g}"] * bool(self.cutmix)
         return ", ".join(parts) or "none"
 
 

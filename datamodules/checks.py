@@ -18,6 +18,13 @@ def in_range(name: str, value: int, low: int, high: int | None = None) -> int:
     return value
 
 
+def number_in_range(name: str, value: float, low: float, high: float) -> float:
+    """Return `value`; raise InputError unless it is a number from `low` to `high`."""
+    if not low <= value <= high:
+        raise InputError(f"--data.{name}={value} is out of range: give a number from {low} to {high}")
+    return value
+
+
 def one_of(name: str, value: T, choices: tuple[T, ...]) -> T:
     """Return `value`; raise InputError unless it is one of `choices`."""
     if value not in choices:

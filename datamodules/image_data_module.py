@@ -88,6 +88,8 @@ class ImageDataModule(L.LightningDataModule):
         crop_border: see `Augmentation`.
         horizontal_flip: see `Augmentation`.
         cutout: see `Augmentation`; at most the image's side.
+        mixup: the alpha of mixup, see `datamodules.mixing.Mixing`; 0 is off.
+        cutmix: the alpha of CutMix, likewise.
         drop_last: leave out the last batch of an epoch if it is smaller than the others.
         verify_checksums: reject files that are not the official ones.
         download: download the data if `data_dir` lacks them.
@@ -123,6 +125,8 @@ class ImageDataModule(L.LightningDataModule):
         crop_border: Border = "zeros",
         horizontal_flip: Flip = False,
         cutout: int = 0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
         drop_last: bool = False,
         verify_checksums: bool = True,
         download: bool = True,
@@ -141,7 +145,8 @@ class ImageDataModule(L.LightningDataModule):
         self.val_size = None if val_size is None else in_range("val_size", val_size, 0)
         self.train_size = None if train_size is None else in_range("train_size", train_size, 1)
         self.test_size = None if test_size is None else in_range("test_size", test_size, 1)
-        self.augmentation = Augmentation(crop_padding, crop_border, horizontal_flip, cutout).checked(self.data_set)
+        augmentation = Augmentation(crop_padding, crop_border, horizontal_flip, cutout, mixup, cutmix)
+        self.augmentation = augmentation.checked(self.data_set)
         self.device = one_of("device", device, ("auto", "cpu"))
         self.drop_last, self.verify_checksums = drop_last, verify_checksums
         self.download, self.mirrors = download, mirrors or []

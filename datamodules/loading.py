@@ -1,9 +1,10 @@
 """Load batches: a dataset in memory, the order of an epoch, and a loader that a checkpoint can resume."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import repeat
 from threading import Thread
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.augmentation import Augmentation, augment
 from datamodules.errors import InputError
+from datamodules.mixing import Mixing, Partners
 from datamodules.random_numbers import ORDER, random_bits
 
 # Training images that are fetched at once, or one batch if that is more: 1.5 MB, which fits a processor's cache.
@@ -27,6 +29,15 @@ class Batch(NamedTuple):
     images: Tensor  # uint8 pixels (n, channels, side, side), in channels_last memory
     labels: Tensor  # int64 (n,)
     indices: Tensor  # int64 (n,), each sample's position in its split
+    partners: Partners | None = None  # what the samples are mixed with, by mixup and CutMix
+
+    def split(self, size: int) -> "Iterator[Batch]":
+        """Return the batch in parts of `size` samples; the last one can be smaller."""
+        partners: Iterable[Partners | None] = repeat(None)
+        if self.partners is not None:
+            partners = map(Partners._make, zip(*(tensor.split(size) for tensor in self.partners), strict=True))
+        own = (tensor.split(size) for tensor in (self.images, self.labels, self.indices))
+        return map(Batch._make, zip(*own, partners, strict=False))
 
 
 @contextmanager
@@ -54,6 +65,10 @@ class ImageDataset(Dataset[Batch]):
     ) -> None:
         self.images, self.labels, self.indices = images, labels, indices
         self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+        self._mixing: Mixing | None = None
+        if augmentation is not None and augmentation.mixes_images:
+            side = images.shape[1] - 2 * augmentation.crop_padding
+            self._mixing = Mixing(augmentation.mixup, augmentation.cutmix, side)
 
     @property
     def device(self) -> torch.device:
@@ -68,6 +83,8 @@ class ImageDataset(Dataset[Batch]):
     def to(self, device: torch.device) -> None:
         self.images, self.labels = self.images.to(device), self.labels.to(device)
         self.indices = self.indices.to(device)
+        if self._mixing is not None:
+            self._mixing.to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,6 +98,14 @@ class ImageDataset(Dataset[Batch]):
     @_one_thread()
     def fetch(self, positions: Tensor) -> Batch:
         """Return the images at `positions`, int64 (n,), as a batch on the images' device."""
+        batch, mixing = self._samples(positions), self._mixing
+        if mixing is None:
+            return batch
+        partners, weights, boxes = mixing.draw(self.seed, self.epoch, batch.indices, len(self))
+        images, labels, *_ = self._samples(partners)
+        return batch._replace(partners=Partners(images, labels, weights, boxes))
+
+    def _samples(self, positions: Tensor) -> Batch:
         indices = self.indices.index_select(0, positions)
         if self.augmentation:
             images = augment(self.images, positions, indices, self.augmentation, self.seed, self.epoch)
@@ -137,9 +162,9 @@ class TrainLoader(DataLoader[Batch]):
         blocks = (dataset.fetch(order[start : start + at_once]) for start in range(0, len(order), at_once))
         core_is_free = on_cpu and torch.get_num_threads() < (os.cpu_count() or 1)
         for block in _prefetched(blocks) if core_is_free else blocks:
-            for batch in zip(*(tensor.split(size) for tensor in block), strict=True):
+            for batch in block.split(size):
                 self._batches += 1
-                yield Batch(*batch)
+                yield batch
 
     def _order(self) -> dict[str, int]:
         """Return what the order of the batches depends on, without the epoch."""

@@ -6,13 +6,12 @@ So they do not change with the batch, the number of processes or an interruption
 from torch import Tensor
 
 # Streams of `random_bits` that are independent of each other.
-AUGMENTATION, ORDER, STEPS = range(3)
+AUGMENTATION, ORDER, STEPS, MIXING, BOXES = range(5)
 
 _MASK64 = (1 << 64) - 1
 # The increment and the multipliers of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 # generators", OOPSLA 2014, https://doi.org/10.1145/2714064.2660195; the reference code is in the public domain).
 _INCREMENT, _MULTIPLIERS = 0x9E3779B97F4A7C15, ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-_FIELD_BITS = 12
 
 
 def _signed(value: int) -> int:
@@ -48,6 +47,6 @@ def random_bits(seed: int, epoch: int, indices: Tensor, stream: int) -> Tensor:
     return mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
 
 
-def integers(bits: Tensor, field: int, n: int) -> Tensor:
-    """Return integers uniform over 0..n-1 (n <= 64, to one part in 64), from 12 of the 64 bits."""
-    return (((bits >> (_FIELD_BITS * field)) & ((1 << _FIELD_BITS) - 1)) * n) >> _FIELD_BITS
+def integers(bits: Tensor, field: int, n: int, width: int = 12) -> Tensor:
+    """Return integers uniform over 0..n-1, to n parts in 2^width, from the field of `width` of the 64 bits."""
+    return (((bits >> (width * field)) & ((1 << width) - 1)) * n) >> width

@@ -63,6 +63,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("(a - y) / len(logits)", "(a - y)", "a sum, not a mean"),
         ("np.log1p(np.exp(-np.abs(logits)))", "np.log1p(np.exp(-logits))"),
         ("gradient * sigmoid.derivative(", "gradient * (", "the notebooks' gradient"),
+        ("if not (sums_to_1 and", "if not ("),
     ],
     "zoo/scratch/network.py": [
         ("self.bind(self.parameters, self.gradients)\n\n    def forward", "\n    def forward"),
@@ -83,10 +84,13 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # NumPy networks under Lightning.
     "zoo/core/numpy_classifier.py": [
+        ("        others *= 1 - shares\n", ""),
         ("network.gradients /= self.trainer.world_size", "pass", "", ("tests/training/test_ddp.py",)),
         ("loop._batches_that_stepped += n", "pass"),
         ("left.append(trainer.max_steps - steps)", "pass"),
         ("        scheduler.step()\n", ""),
+        ("values * (1 - share) + share / self.num_classes", "values"),
+        ("smoothed[:, -self.num_outputs :]", "smoothed[:, : self.num_outputs]"),
         ("self.clip_gradients(self.trainer.optimizers[0], *self._clip)", "pass"),
         ("network.parameters[:] = before", "pass", "a step from the neighbor"),
         ("cast(Tensor, parameter.grad).zero_()", "pass", "frozen weights that climb"),
@@ -105,6 +109,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # All models.
     "zoo/core/classifier.py": [
+        ("self.label_smoothing if self.training else 0.0", "self.label_smoothing"),
+        ("targets * (1 - smoothing) + smoothing / 2", "targets * (1 - smoothing) + smoothing"),
         ("confusion.sum()) * self.trainer.world_size", "confusion.sum())", "images of all processes"),
         ("-(-batches // accumulated)", "batches // accumulated", "the last step of an epoch"),
         ("(loss.float() * len(labels))", "(loss * len(labels))", "a sum in half precision"),
@@ -142,6 +148,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("distance / (norm + EPSILON)", "distance"),
     ],
     "zoo/core/torch_classifier.py": [
+        ("self.logits(batch.partners.mix(", "(lambda inputs: self(batch.images))(batch.partners.mix("),
+        ("own.forward is not TorchClassifier.forward", "False", "a forward that mixing would pass by"),
         (
             "return normalized.clone(memory_format=torch.contiguous_format)",
             "return normalized",
@@ -153,6 +161,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("_mean(recall[true > 0])", "_mean(recall)"),
         ("return result if result.dtype == state.dtype else state.to(result.device)", "return result"),
         ("cells = labels * self.num_classes + predictions", "cells = predictions * self.num_classes + labels"),
+        ('summary["acc"] += self.soft_hits', 'summary["acc"] += 0 * self.soft_hits', "the accuracy on mixed images"),
     ],
     "zoo/models/cnn.py": [
         ("nn.Dropout(dropout)", "nn.Dropout(0.0)"),
@@ -255,12 +264,20 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("norm.weight.requires_grad_(False)", "norm.weight = None", "sync_batchnorm converts parameters"),
         ("(values + WHITENING_EPS).sqrt()", "(values + WHITENING_EPS)"),
         ("(self.net(view) + self.net(view.flip(3)))", "2 * self.net(view)"),
-        ("self.label_smoothing if self.training else 0.0", "self.label_smoothing"),
     ],
     "zoo/commands/speedrun.py": [
         ("statistics.stdev(values)", "statistics.pstdev(values)"),
     ],
     # Data.
+    "datamodules/mixing.py": [
+        ("masked_fill(top < bottom, 1.0)", "masked_fill(top < bottom, 0.5)", "the pixels around a box"),
+        ("(1 - weights) * (self.labels", "weights * (self.labels"),
+        ("integers(bits, 1, images, width=32)", "integers(bits, 1, len(indices), width=32)", "partners of the batch"),
+        ("np.sqrt(1 - beta_quantiles(cutmix))", "np.sqrt(beta_quantiles(cutmix))"),
+        (".clamp(0, self.side)", ""),
+        ("(pixels - (bottom - top) * (right - left))", "(pixels - 4 * self._halves.index_select(0, place) ** 2)"),
+        ("random_bits(seed, epoch, indices, MIXING)", "random_bits(seed, 0, indices, MIXING)"),
+    ],
     "datamodules/image_data_module.py": [
         (
             "stratified_order(labels, np.random.default_rng(SPLIT_SEED))[:size]",
@@ -311,14 +328,15 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("if key in headers:", "if False:", "the pixels of another array than the one that was checked"),
     ],
     "datamodules/loading.py": [
+        ("self._samples(partners)", "self._samples(positions)", "each image mixed with itself"),
         ('"images": len(self.dataset)}', '"images": 0}'),
         ("shared[self.rank :: self.num_replicas]", "shared[: len(shared) // self.num_replicas]"),
         ("random_bits(self.seed, self.epoch, positions", "random_bits(self.seed, 0, positions"),
     ],
     "datamodules/random_numbers.py": [
         (
-            "AUGMENTATION, ORDER, STEPS = range(3)",
-            "AUGMENTATION = ORDER = STEPS = 0",
+            "AUGMENTATION, ORDER, STEPS, MIXING, BOXES = range(5)",
+            "AUGMENTATION, ORDER, STEPS, MIXING, BOXES = 0, 0, 0, 3, 4",
             "an order correlated with the augmentation",
         ),
         ("_key(stream, seed, epoch)", "_key(stream, seed + epoch)", "runs of several seeds that are not independent"),
@@ -564,6 +582,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # Before a run.
     "zoo/training/model_checks.py": [
+        ("if mixes_images and not mixed:", "if False:"),
         (
             "model.train().register_forward_hook",
             "model.eval().register_forward_hook",

@@ -3,7 +3,8 @@
 The loader of `fit` against torchvision's CIFAR10 and transforms in a DataLoader, without worker processes and with;
 and against the steps that learn from its batches. The loader of `fit` fetches with one thread on a processor, as
 torchvision does; each worker is a process with one thread of its own; the steps have as many threads as PyTorch takes
-by itself. The images are noise: nothing here depends on what they show.
+by itself. The images are noise: nothing here depends on what they show. With mixup or CutMix, a batch ends as mixed
+images of floats and mixed labels: `fit` draws a weight for each image, torchvision one for each batch.
 """
 
 import signal
@@ -14,9 +15,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, default_collate
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
+from torchvision.transforms import v2
 
 from datamodules.augmentation import Augmentation, pad
 from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
@@ -25,20 +28,25 @@ from tests.benchmarks.stopwatch import Contestant, Stopwatch
 from zoo.core.devices import synchronize
 from zoo.models.cnn import CNN, ImprovedCNN
 
-PADDING = 4
+PADDING, CLASSES = 4, 10
 BATCH_SIZES, WORKERS = (128, 512), (0, 1, 2)
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 SUBJECTS = (Subject(ImprovedCNN, "improved_cnn", 2), Subject(CNN, "cnn", 2))
+# Arguments of `Augmentation`, and torchvision's own; both are measured in batches of the first size.
+MIXED: dict[str, tuple[dict[str, float], type[v2.MixUp | v2.CutMix]]] = {
+    "mixup": ({"mixup": 0.2}, v2.MixUp),
+    "CutMix": ({"cutmix": 1.0}, v2.CutMix),
+}
 # Torchvision is slow: its turn is a part of an epoch, of which each worker has as many batches as the others.
 TORCHVISION_IMAGES = 2048
 
 
-def _fit(batch_size: int, device: str) -> str:
-    return f"loader of fit, batch {batch_size}, {device}"
+def _fit(batch_size: int, device: str, mixed: str = "") -> str:
+    return f"loader of fit{mixed and f' with {mixed}'}, batch {batch_size}, {device}"
 
 
-def _torchvision(batch_size: int, workers: int) -> str:
-    return f"torchvision, batch {batch_size}, {workers} workers"
+def _torchvision(batch_size: int, workers: int, mixed: str = "") -> str:
+    return f"torchvision{mixed and f' with {mixed}'}, batch {batch_size}, {workers} workers"
 
 
 def _step(subject: Subject, device: str) -> str:
@@ -55,6 +63,14 @@ COMPARISONS = [
 COMPARISONS += [
     (_fit(subject.batch_size, device), _step(subject, device)) for device in DEVICES for subject in SUBJECTS
 ]
+COMPARISONS += [
+    (_torchvision(BATCH_SIZES[0], WORKERS[-1], mixed), _fit(BATCH_SIZES[0], device, mixed))
+    for device in DEVICES
+    for mixed in MIXED
+]
+COMPARISONS += [
+    (_fit(SUBJECTS[0].batch_size, device, mixed), _step(SUBJECTS[0], device)) for device in DEVICES for mixed in MIXED
+]
 
 
 def measure(rounds: int, images: int) -> Stopwatch:
@@ -69,7 +85,7 @@ def measure(rounds: int, images: int) -> Stopwatch:
     """
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, images)
+    labels = rng.integers(0, CLASSES, images)
     stopwatch = Stopwatch(images)
     with ExitStack() as stack:
         contestants = {
@@ -77,14 +93,23 @@ def measure(rounds: int, images: int) -> Stopwatch:
             for size in BATCH_SIZES
             for workers in WORKERS
         }
-        for device in DEVICES:
-            dataset = ImageDataset(
-                pad(torch.from_numpy(pixels), PADDING),
-                torch.from_numpy(labels),
-                torch.arange(images),
-                Augmentation(crop_padding=PADDING, horizontal_flip=True),
-            )
+        for mixed, (_, mix) in MIXED.items():
+            loader = torchvision_loader(pixels, labels, BATCH_SIZES[0], WORKERS[-1], mix(num_classes=CLASSES))
+            contestants[_torchvision(BATCH_SIZES[0], WORKERS[-1], mixed)] = stack.enter_context(loader)
+
+        padded = pad(torch.from_numpy(pixels), PADDING)
+
+        def dataset_on(device: str, **options: float) -> ImageDataset:
+            augmentation = Augmentation(PADDING, horizontal_flip=True, **options)
+            dataset = ImageDataset(padded, torch.from_numpy(labels), torch.arange(images), augmentation)
             dataset.to(torch.device(device))
+            return dataset
+
+        for device in DEVICES:
+            dataset = dataset_on(device)
+            for mixed, (options, _) in MIXED.items():
+                for size in (BATCH_SIZES[0], SUBJECTS[0].batch_size):
+                    contestants[_fit(size, device, mixed)] = loader_of_fit(dataset_on(device, **options), size)
             for size in sorted({*BATCH_SIZES, *(subject.batch_size for subject in SUBJECTS)}):
                 contestants[_fit(size, device)] = loader_of_fit(dataset, size)
             for subject in SUBJECTS:
@@ -95,7 +120,9 @@ def measure(rounds: int, images: int) -> Stopwatch:
 
 
 @contextmanager
-def torchvision_loader(pixels: np.ndarray, labels: np.ndarray, batch_size: int, workers: int) -> Iterator[Contestant]:
+def torchvision_loader(
+    pixels: np.ndarray, labels: np.ndarray, batch_size: int, workers: int, mix: nn.Module | None = None
+) -> Iterator[Contestant]:
     """Give torchvision's way, as its documentation has it, with bytes for a result.
 
     Which images a turn has is drawn beforehand: to shuffle all of them belongs to a whole epoch. The workers live
@@ -106,7 +133,13 @@ def torchvision_loader(pixels: np.ndarray, labels: np.ndarray, batch_size: int, 
         labels: int64 (n,).
         batch_size: images of a batch.
         workers: processes beside this one.
+        mix: torchvision's mixup or CutMix.
     """
+
+    def collate_and_mix(samples: list[Any]) -> Any:
+        images, targets = default_collate(samples)
+        return mix(images.float(), targets) if mix is not None else (images, targets)
+
     dataset = CIFAR10.__new__(CIFAR10)  # without its __init__, which reads files
     dataset.data, dataset.targets, dataset.target_transform = pixels, labels.tolist(), None
     dataset.transform = transforms.Compose(
@@ -119,6 +152,7 @@ def torchvision_loader(pixels: np.ndarray, labels: np.ndarray, batch_size: int, 
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_parent,
+        collate_fn=None if mix is None else collate_and_mix,
     )
     # Workers have their sockets in a folder of this process, which it removes as it ends; one of their own, made just
     # when they are told to end, would be left behind.
@@ -143,7 +177,12 @@ def loader_of_fit(dataset: ImageDataset, batch_size: int) -> Contestant:
 
     def epoch() -> float:
         sampler.set_epoch(sampler.epoch + 1)
-        done = sum(len(batch.labels) for batch in loader)
+        done = 0
+        for batch in loader:
+            done += len(batch.labels)
+            if batch.partners is not None:  # what the model does with them, without the normalization of both
+                batch.partners.mix(batch.images.float(), batch.partners.images.float())
+                batch.partners.soft_labels(batch.labels, CLASSES)
         synchronize(dataset.device)
         return done
 

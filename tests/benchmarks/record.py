@@ -146,6 +146,7 @@ class Recipe:
         self.data.setup("fit")
         assert self.data.train is not None
         self.model = _Model(**config["model"]["init_args"])
+        self.model.label_smoothing = config["label_smoothing"]
         self.model.configure_model()
         self.model.whiten(self.data.train)
         self.model.steps = config["trainer"]["max_epochs"] * EPOCH

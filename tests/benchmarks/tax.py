@@ -138,4 +138,4 @@ def bare_loop(subject: Subject, add: through_fit.Add) -> Callable[[], None]:
 
 def _moved(batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
-        yield Batch(*(tensor.to(DEVICE) for tensor in batch))
+        yield Batch(*(tensor.to(DEVICE) for tensor in batch[:3]))

@@ -50,12 +50,15 @@ def test_what_takes_turns_is_what_its_name_says(monkeypatch):
     """And seconds are for all images: every turn takes a second of a clock that counts its readings."""
     made = {}
 
-    def torchvision_loader(pixels, labels, batch_size, workers):
-        made[f"torchvision, batch {batch_size}, {workers} workers"] = len(pixels)
+    def torchvision_loader(pixels, labels, batch_size, workers, mix=None):
+        kind = {"": "", "MixUp": " with mixup", "CutMix": " with CutMix"}[type(mix).__name__ if mix else ""]
+        made[f"torchvision{kind}, batch {batch_size}, {workers} workers"] = len(pixels)
         return nullcontext(lambda: 256)
 
     def loader_of_fit(dataset, batch_size):
-        made[f"loader of fit, batch {batch_size}, {dataset.device}"] = (len(dataset), dataset.augmentation)
+        augmentation = dataset.augmentation
+        kind = " with mixup" * bool(augmentation.mixup) + " with CutMix" * bool(augmentation.cutmix)
+        made[f"loader of fit{kind}, batch {batch_size}, {dataset.device}"] = (len(dataset), augmentation)
         return lambda: 512
 
     def steps(model, images, labels, count):
@@ -70,7 +73,10 @@ def test_what_takes_turns_is_what_its_name_says(monkeypatch):
     whole = (512, Augmentation(crop_padding=4, horizontal_flip=True))
     assert made == {
         **{f"torchvision, batch {size}, {workers} workers": 512 for size in (128, 512) for workers in (0, 1, 2)},
+        **{f"torchvision with {kind}, batch 128, 2 workers": 512 for kind in ("mixup", "CutMix")},
         **{f"loader of fit, batch {size}, cpu": whole for size in (64, 128, 512)},
+        **{f"loader of fit with mixup, batch {n}, cpu": (512, whole[1]._replace(mixup=0.2)) for n in (64, 128)},
+        **{f"loader of fit with CutMix, batch {n}, cpu": (512, whole[1]._replace(cutmix=1.0)) for n in (64, 128)},
         "step of ImprovedCNN, batch 64, cpu": ((64, 3, 32, 32), 2),
         "step of CNN, batch 128, cpu": ((128, 3, 32, 32), 2),
     }

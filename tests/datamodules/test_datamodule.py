@@ -213,7 +213,11 @@ def test_processes_share_the_order(images, processes):
     assert set(together) == set(alone)
 
 
-AUGMENTED = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8}
+AUGMENTED = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8, "mixup": 0.4, "cutmix": 1.0}
+
+
+def tensors(batch) -> list[torch.Tensor]:
+    return [*batch[:3], *(batch.partners or ())]
 
 
 def looks(data, number):
@@ -247,7 +251,7 @@ def test_batches_fetched_together(monkeypatch, at_once, busy):
     makers = set()
     monkeypatch.setattr(ImageDataset, "fetch", watched(ImageDataset.fetch, makers))
     for batch, other in zip(loader, expected, strict=True):
-        assert all(torch.equal(one, two) for one, two in zip(batch, other, strict=True))
+        assert all(torch.equal(one, two) for one, two in zip(tensors(batch), tensors(other), strict=True))
         assert loader.state_dict()["batches"] > 0
     assert (threading.current_thread() in makers) == busy
 
@@ -411,6 +415,7 @@ def fake_dataset(augmentation) -> ImageDataset:
         None,
         Augmentation(crop_padding=4, horizontal_flip=True, cutout=8),
         Augmentation(crop_padding=2, crop_border="reflect", horizontal_flip="alternating"),
+        Augmentation(crop_padding=2, mixup=0.4, cutmix=1.0),
     ],
 )
 def test_an_epoch_on_a_gpu_waits_for_nothing(monkeypatch, augmentation, fetched):
@@ -422,7 +427,7 @@ def test_an_epoch_on_a_gpu_waits_for_nothing(monkeypatch, augmentation, fetched)
         with NoCopies():
             batches = list(loader)
         assert [len(batch.labels) for batch in batches] == [64, 64, 64, 64, 44]
-        assert {tensor.device.type for batch in batches for tensor in batch} == {"cuda"}
+        assert {tensor.device.type for batch in batches for tensor in tensors(batch)} == {"cuda"}
         assert batches[0].images.shape == (64, 3, 32, 32)
 
 
@@ -453,7 +458,7 @@ def test_device_of_the_training_images():
         model = SimpleNamespace(device=torch.device(model_device))
         data.trainer = SimpleNamespace(world_size=1, global_rank=0, lightning_module=model)
         first = next(iter(data.train_dataloader()))
-        assert {tensor.device for tensor in first} == {data.train.device}
+        assert {tensor.device for tensor in tensors(first)} == {data.train.device}
         assert {data.val.device.type, data.test.device.type} == {"cpu"}
         return data.train.device.type
 
@@ -468,7 +473,7 @@ def test_a_fetch_has_one_thread_and_leaves_them_as_before(monkeypatch):
     def seeing(function):
         return lambda *args, **options: seen.append(torch.get_num_threads()) or function(*args, **options)
 
-    for name in ("augment", "random_bits"):  # a batch's images, and an epoch's order
+    for name in ("augment", "random_bits"):  # images and partners of a batch, and an epoch's order
         monkeypatch.setattr(f"datamodules.loading.{name}", seeing(getattr(loading, name)))
     data = open_module(**AUGMENTED)
     torch.set_num_threads(3)
@@ -477,7 +482,7 @@ def test_a_fetch_has_one_thread_and_leaves_them_as_before(monkeypatch):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
-    assert seen == [1, 1]
+    assert seen == [1, 1, 1]
 
 
 def test_source_is_never_replaced(tmp_path):

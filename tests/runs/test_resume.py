@@ -29,9 +29,15 @@ from zoo.runs import resume as resumption
 ROOT = Path(cli.__file__).parent
 # Five batches an epoch, the last one smaller.
 DATA = ["--data.source=synthetic", "--data.train_size=36", "--data.val_size=20", "--data.test_size=20"]
-DATA += ["--data.batch_size=8", "--data.crop_padding=2", "--data.horizontal_flip=true"]
+DATA += [
+    "--data.batch_size=8",
+    "--data.crop_padding=2",
+    "--data.horizontal_flip=true",
+    "--data.mixup=0.4",
+    "--data.cutmix=1",
+]
 FIT = ["fit", "--model=SmallNet", *DATA, "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1"]
-FIT += ["--lr_schedule=Cosine", "--trainer.enable_model_summary=false"]
+FIT += ["--lr_schedule=Cosine", "--label_smoothing=0.1", "--trainer.enable_model_summary=false"]
 MLP = ["fit", "--model=MLP", *DATA, "--trainer.max_epochs=2", "--trainer.enable_model_summary=false"]
 STEPS = 15
 
@@ -670,7 +676,8 @@ def test_early_stopping_goes_on_counting(capsys):
 
 
 NUMPY = ["fit", "--model=NumPyMLP", "--model.hidden_sizes=[6]", *DATA, "--trainer.max_epochs=3"]
-NUMPY += ["--trainer.log_every_n_steps=2", "--lr_schedule=Cosine", "--trainer.enable_model_summary=false"]
+NUMPY += ["--trainer.log_every_n_steps=2", "--lr_schedule=Cosine", "--label_smoothing=0.1"]
+NUMPY += ["--trainer.enable_model_summary=false"]
 
 
 @pytest.fixture(scope="module", params=["NumPyMomentum", "NumPyAdam"])

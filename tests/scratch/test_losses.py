@@ -79,6 +79,35 @@ def test_categorical_cross_entropy_is_torchs(dtype, labels):
     assert gradient.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy_of_probabilities_is_torchs(dtype):
+    logits = np.stack([EXTREMES, -EXTREMES, EXTREMES / 100]).astype(dtype)
+    labels = np.random.default_rng(0).dirichlet(np.ones(7), size=3).astype(dtype)
+    value, gradient = CategoricalCrossEntropy().value_and_gradient(logits, labels)
+    z = torch.tensor(logits, requires_grad=True)
+    expected = functional.cross_entropy(z, torch.from_numpy(labels))
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-4, atol=1e-7)
+    column = labels[0][:, None]
+    value, gradient = BinaryCrossEntropy().value_and_gradient(logits[0][:, None], column)
+    z = torch.tensor(logits[0][:, None], requires_grad=True)
+    expected = functional.binary_cross_entropy_with_logits(z, torch.from_numpy(column))
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-4, atol=1e-7)
+    assert gradient.dtype == dtype
+
+
+@pytest.mark.parametrize(("loss", "classes"), [(CategoricalCrossEntropy(), 3), *((loss, 1) for loss in BINARY)])
+@pytest.mark.parametrize("label", [-0.1, 1.1, math.nan])
+def test_what_is_no_probability(loss, classes, label):
+    labels = np.full((2, classes), (1 - label) / (classes - 1) if classes > 1 else label)
+    labels[1, 0] = label
+    with pytest.raises(ValueError, match="no probabilities: give rows of 0 to 1 that sum to 1"):
+        loss.value_and_gradient(np.zeros((2, classes)), labels)
+
+
 def test_certainty():
     loss = CategoricalCrossEntropy()
     assert loss.value_and_gradient(np.array([[1000.0, -1000.0]]), np.array([0]))[0] == 0

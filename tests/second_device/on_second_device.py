@@ -36,7 +36,7 @@ LOOKAHEAD = ["--config=speedrun95", SMALL, "--data.drop_last=false"]
 EMA = '{"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}'
 RUNS = {
     "CNN": ["--config=cnn", "--config=histograms"],
-    "ImprovedCNN": ["--config=improved_cnn"],
+    "ImprovedCNN": ["--config=improved_cnn", "--data.mixup=0.4", "--data.cutmix=1"],
     "MLP": ["--config=mlp"],
     "SpeedrunNet": ["--config=speedrun94", SMALL],
 }
@@ -57,7 +57,7 @@ class Steps(L.Callback):
     _before: Counts
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        assert {tensor.device.type for tensor in batch} == {NAME}
+        assert {tensor.device.type for tensor in (*batch[:3], *(batch.partners or ()))} == {NAME}
         if batch_idx == 0:
             self._before = counts()
             second_device.trap(True)

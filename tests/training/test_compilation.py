@@ -26,6 +26,7 @@ ROOT = Path(cli.__file__).parent
 MODEL = ["--model", "tests.training.test_compilation.Net"]
 DATA = ["--data.source=synthetic", "--data.train_size=40", "--data.val_size=20", "--data.test_size=30"]
 FIT = ["fit", *MODEL, *DATA, "--data.batch_size=16", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
+FIT += ["--data.mixup=0.4", "--data.cutmix=1"]
 CALLBACKS = ("zoo.training.callbacks.dead_units.DeadUnits", "tests.training.test_compilation.CountGraphs")
 WATCHED = [f"--trainer.callbacks={json.dumps([{'class_path': name} for name in CALLBACKS])}"]
 

@@ -134,13 +134,17 @@ class TestWhichPictures:
         assert how_many(found["images/predictions"][1], images) == pictures.EXAMPLES
         assert pictures.choose(trainer.datamodule).kind == "training"
 
-    def test_augmented_images_are_those_that_the_first_epoch_trains_on(self):
-        augmentation = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8}
+    @pytest.mark.parametrize("mixing", [{}, {"mixup": 1.0, "cutmix": 1.0}], ids=["plain", "mixed"])
+    def test_augmented_images_are_those_that_the_first_epoch_trains_on(self, mixing):
+        augmentation = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8, **mixing}
         trained_on = {}
 
         class Watch(L.Callback):
             def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-                trained_on.update(zip(batch.indices.tolist(), batch.images.numpy().copy(), strict=True))
+                images, partners = batch.images, batch.partners
+                if mixing:
+                    images = partners.mix(images.float(), partners.images.float()).round().byte()
+                trained_on.update(zip(batch.indices.tolist(), images.numpy().copy(), strict=True))
 
         fit(CNN(), Pictures(), Watch(), data=augmentation)
         assert how_many(drawn()["images/augmented"][0], trained_on.values()) == pictures.EXAMPLES

@@ -224,6 +224,7 @@ class TestHParams:
             ({"crop_padding": 4}, "crop 4"),
             ({"horizontal_flip": True}, "mirror"),
             ({"crop_padding": 2, "horizontal_flip": True, "cutout": 8}, "crop 2, mirror, cutout 8"),
+            ({"mixup": 0.2, "cutmix": 1.0}, "mixup 0.2, CutMix 1"),
         ],
     )
     def test_augmentation(self, augmentation, expected):

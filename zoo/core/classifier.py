@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from datamodules.data_set import LARGEST_SIDE
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, did_you_mean
+from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import Batch
 from zoo.core import fine_tuning, regularization
 from zoo.core.about import FROM_DATA, About
@@ -89,8 +90,11 @@ class Classifier(L.LightningModule, ABC):
     - keeps what it learns in parameters, each of which gets a gradient or is frozen, and everything else that it
       computes with in its arguments and buffers. Checkpoints and copies hold nothing else.
     - has a `default_optimizer` that trains it, and leaves `configure_optimizers` as it is.
-    - passes every training batch to `count` if it has a `training_step` of its own, and leaves logging, validation and
-      test to this class. If it computes gradients itself, it averages them over the processes.
+    - takes the logits of a batch from `training_logits` and its labels from `training_labels` if it has a
+      `training_step` of its own, because mixup and CutMix mix images and labels; passes every batch to `count`; and
+      leaves logging, validation and test to this class. If it computes gradients itself, it averages them over the
+      processes.
+    - has a method `logits` for normalized images, in place of a `forward`, if it does more than calling its `net`.
     - does not normalize twice, move itself to a device, or draw random numbers outside PyTorch's generator.
 
     Args:
@@ -114,6 +118,8 @@ class Classifier(L.LightningModule, ABC):
         counts: whether `count` adds batches to the metrics.
         l1, l2: strengths of the penalties on weights (see `zoo.core.regularization`); the loss leaves them out.
         frozen_epochs: epochs at the start of training in which the head alone learns.
+        label_smoothing: share of a training label that is spread evenly over all classes, 0 <= share < 1 (Szegedy et
+            al. 2016, https://arxiv.org/abs/1512.00567, section 7).
         frozen: parameters that do not learn now. A step takes place without their gradients.
         loaded: names of the parameters and buffers that `--init_from` has loaded.
         cpu_only: whether the model computes on the CPU alone.
@@ -144,7 +150,7 @@ class Classifier(L.LightningModule, ABC):
         self.make_optimizer: Callable[[Any], Optimizer] = self._make_default_optimizer
         self.lr_schedule: Schedule = Constant()
         self.layer_decay, self.frozen_epochs, self.decay_norms = 1.0, 0, False
-        self.l1, self.l2, self.sam = 0.0, 0.0, 0.0
+        self.l1, self.l2, self.sam, self.label_smoothing = 0.0, 0.0, 0.0, 0.0
         self.counts = True
         self.frozen: list[nn.Parameter] = []
         self.loaded: frozenset[str] = frozenset()
@@ -180,9 +186,12 @@ class Classifier(L.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Take over the normalization of the training images."""
-        normalization = getattr(getattr(self.trainer, "datamodule", None), "normalization", None)
+        data = getattr(self.trainer, "datamodule", None)
+        normalization = getattr(data, "normalization", None)
         if stage == "fit" and normalization is not None and not self.keeps_normalization:
             self.set_normalization(*normalization)
+        if stage == "fit" and isinstance(data, ImageDataModule):
+            self.check_data(data)
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -207,11 +216,24 @@ class Classifier(L.LightningModule, ABC):
         rows = images.permute(0, 2, 3, 1).reshape(-1, self._pixels_at_once * channels).to(self.scale.dtype)
         return torch.addcmul(self.shift, rows, self.scale).view(-1, side, side, channels).permute(0, 3, 1, 2)
 
+    def training_labels(self, batch: Batch) -> Tensor:
+        """Return the labels of a training batch, as `loss` takes them: soft ones for images that are mixed."""
+        return batch.labels if batch.partners is None else batch.partners.soft_labels(batch.labels, self.num_classes)
+
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (n, `num_outputs`) against labels, int64 (n,)."""
+        """Return the mean cross-entropy of logits (n, `num_outputs`) against labels, smoothed in training mode.
+
+        Labels are classes, int64 (n,), or soft: the probability of each class, float (n, `num_classes`).
+        """
+        smoothing = self.label_smoothing if self.training else 0.0
+        if labels.ndim == 2:
+            labels = labels.to(logits.dtype)
         if self.num_outputs == 1:
-            return F.binary_cross_entropy_with_logits(logits.squeeze(1), labels.to(logits.dtype))
-        return F.cross_entropy(logits, labels)
+            targets = labels[:, 1] if labels.ndim == 2 else labels.to(logits.dtype)
+            if smoothing:
+                targets = targets * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits.squeeze(1), targets)
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def predict_classes(self, logits: Tensor) -> Tensor:
         """Return the most probable classes, int64 (n,), of logits (n, `num_outputs`)."""
@@ -267,6 +289,9 @@ class Classifier(L.LightningModule, ABC):
         if trainer is None or batch is self.example_input_array or trainer.state.finished:
             return batch
         return as_batch(batch, self.image_shape, needs_labels=not trainer.predicting)
+
+    def check_data(self, data: ImageDataModule) -> None:
+        """Raise InputError if the model cannot learn from the data's batches."""
 
     # Optimizer and schedule.
 
@@ -386,7 +411,7 @@ class Classifier(L.LightningModule, ABC):
 
     @torch.no_grad()
     def count(self, stage: Stage, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Add a batch to the stage's metrics: logits (n, `num_outputs`), labels (n,), mean loss.
+        """Add a batch to the stage's metrics: logits (n, `num_outputs`), labels as `loss` takes them, mean loss.
 
         The loss is added in float32: bfloat16 has no number between 2.297 and 2.313.
         """

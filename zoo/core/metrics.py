@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 POSITIVE = 1  # of the binary task: the rest, such as "not airplane", as in the notebooks
+UNIT = 2**20  # weights of labels are summed as integers, in any order and on any device the same
 
 
 class ClassificationMetrics(Metric):
@@ -15,17 +16,22 @@ class ClassificationMetrics(Metric):
 
     The sum stays float32 when the model is cast to another type: the losses of an epoch exceed float16's largest
     number, 65,504, and bfloat16's 8 bits lose most of each batch.
+
+    An image with a soft label, mixed from two, counts under the class with the largest weight. The accuracy takes the
+    weight of the predicted class in the label, in place of 0 or 1.
     """
 
     full_state_update = False
     confusion: Tensor  # (k, k), int64: a row per label, a column per prediction
     loss_sum: Tensor  # (), float32: over all samples
+    soft_hits: Tensor  # (), int64: what soft labels add to the hits of `confusion`, times `UNIT`; can be negative
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("soft_hits", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         """Move the states as `fn` does, but keep their types; `to`, `half` and `double` call this."""
@@ -39,8 +45,12 @@ class ClassificationMetrics(Metric):
     def update(self, predictions: Tensor, labels: Tensor, loss_sums: Tensor) -> None:
         """Add b batches: predictions and labels, int64 (n,), and the sum of each batch's losses, float32 (b,).
 
-        The sums are added one by one, so that the rounded total does not depend on the number of batches per call.
+        Labels can also be soft, float (n, k). The sums are added one by one, so that the rounded total does not depend
+        on the number of batches per call.
         """
+        if labels.ndim == 2:
+            weights, labels = labels.gather(1, predictions[:, None]).squeeze(1), labels.argmax(1)
+            self.soft_hits += ((weights.float() - (labels == predictions).float()) * UNIT).round().long().sum()
         cells = labels * self.num_classes + predictions
         self.confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))  # bincount would wait for a GPU
         for loss_sum in loss_sums:
@@ -48,8 +58,9 @@ class ClassificationMetrics(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return the mean "loss", and the metrics of `summarize`."""
-        summary = summarize(self.confusion)
-        return {"loss": self.loss_sum.item() / max(1, int(self.confusion.sum())), **summary}
+        summary, images = summarize(self.confusion), max(1, int(self.confusion.sum()))
+        summary["acc"] += self.soft_hits.item() / (UNIT * images)
+        return {"loss": self.loss_sum.item() / images, **summary}
 
 
 def summarize(confusion: Tensor) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from zoo.core.numpy_optimizers import views
 from zoo.core.torch_twin import TorchTwin
 from zoo.scratch.losses import Loss
 from zoo.scratch.network import Network
+from zoo.scratch.one_hot import one_hot
 from zoo.scratch.regularizers import L1, L2, Regularizer
 from zoo.scratch.training import predictions
 
@@ -253,13 +254,13 @@ class NumPyClassifier(Classifier):
 
     def learn(self, batch: Batch, step: Callable[[], Any], scheduler: LRScheduler) -> tuple[np.ndarray, Tensor, float]:
         """Make a step; return the predictions before it, the labels, and the mean loss before it."""
-        network, inputs, labels = self.network, self.normalized(batch.images), batch.labels.numpy()
-        logits = network.forward(inputs)
-        classes, loss = predictions(logits), self._differentiate(logits, labels)
+        network, inputs, labels = self.network, self.mixed(batch), self.training_labels(batch)
+        targets, logits = self.probabilities(labels), network.forward(inputs)
+        classes, loss = predictions(logits), self._differentiate(logits, targets)
         if self.sam:
             before = network.parameters.copy()
             self._climb()
-            self._differentiate(network.forward(inputs), labels)
+            self._differentiate(network.forward(inputs), targets)
             network.parameters[:] = before
         for regularizer in self.regularizers():
             for layer in network.layers:
@@ -274,7 +275,7 @@ class NumPyClassifier(Classifier):
             parameter.grad = own_gradient
         self.keep_lr(self.trainer.optimizers[0])  # `update` calls no hooks
         scheduler.step()
-        return classes, batch.labels, loss
+        return classes, labels, loss
 
     def _differentiate(self, logits: np.ndarray, labels: np.ndarray) -> float:
         """Write the gradients of the loss of all processes, and return the loss of this one."""
@@ -299,6 +300,28 @@ class NumPyClassifier(Classifier):
     def regularizers(self) -> list[Regularizer]:
         """Return the penalties of strengths `l1` and `l2` on the weights of every layer."""
         return [kind(strength) for kind, strength in ((L1, self.l1), (L2, self.l2)) if strength]
+
+    def mixed(self, batch: Batch) -> np.ndarray:
+        """Return a batch's images as `normalized` does, mixed with their partners if they have any."""
+        partners = batch.partners
+        if partners is None:
+            return self.normalized(batch.images)
+        own, others = np.split(self.normalized(torch.cat([batch.images, partners.images])), 2)  # (n, num_inputs) each
+        shares = np.repeat(partners.shares().numpy().reshape(len(own), -1), self.channels, axis=1)  # (n, num_inputs)
+        own *= shares
+        others *= 1 - shares
+        own += others
+        return own
+
+    def probabilities(self, labels: Tensor) -> np.ndarray:
+        """Return labels as `objective` takes them: classes; if soft or smoothed, probabilities."""
+        values, share = labels.numpy(), self.label_smoothing
+        if values.ndim == 1:
+            if not share:
+                return values
+            values = one_hot(values, self.num_classes)
+        smoothed = values * (1 - share) + share / self.num_classes  # (n, num_classes)
+        return smoothed[:, -self.num_outputs :]  # for two classes, the probability of class 1
 
 
 def _further_batches(module: NumPyClassifier, n: int) -> Iterator[Batch]:

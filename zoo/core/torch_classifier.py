@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from datamodules.errors import InputError
+from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import Batch
 from zoo.core import regularization
 from zoo.core.classifier import Classifier
@@ -25,7 +27,11 @@ class TorchClassifier(Classifier):
     net: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(self.normalize(images))
+        return self.logits(self.normalize(images))
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits, float (n, `num_outputs`), of normalized images (n, channels, image_size, image_size)."""
+        return self.net(inputs)
 
     def normalize(self, images: Tensor) -> Tensor:
         normalized = super().normalize(images)
@@ -42,17 +48,32 @@ class TorchClassifier(Classifier):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the mean loss of the batch; float32 for a model in half precision."""
-        logits = self(batch.images)
+        logits, labels = self.training_logits(batch), self.training_labels(batch)
         if logits.dtype.itemsize < torch.float32.itemsize:
             logits = logits.float()
-        loss = self.loss(logits, batch.labels)
-        self.count("train", logits, batch.labels, loss)
+        loss = self.loss(logits, labels)
+        self.count("train", logits, labels, loss)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Add the penalties' gradients to those of the loss: accumulated, averaged over processes, not clipped yet."""
         if self.l1 or self.l2:
             regularization.add_penalties(regularization.weights(self), self.l1, self.l2)
+
+    def training_logits(self, batch: Batch) -> Tensor:
+        """Return the logits of a batch's images, which are mixed with their partners if they have any."""
+        if batch.partners is None:
+            return self(batch.images)
+        return self.logits(batch.partners.mix(self.normalize(batch.images), self.normalize(batch.partners.images)))
+
+    def check_data(self, data: ImageDataModule) -> None:
+        """Refuse to mix images for a model whose `forward` hides how it computes with normalized images."""
+        own = type(self)
+        is_hidden = own.forward is not TorchClassifier.forward and own.logits is TorchClassifier.logits
+        if data.augmentation.mixes_images and is_hidden:
+            problem = f"images are mixed after normalization, and {own.__name__} has a forward of its own"
+            fix = "in its place, give it a method logits(self, inputs) for normalized images"
+            raise InputError(f"--data.mixup and --data.cutmix: {problem}: {fix}")
 
     def training_states(self) -> Iterator[None]:
         """Put the network into each state that it trains in: `torch.compile` compiles it once per state."""

@@ -42,7 +42,6 @@ class SpeedrunNet(TorchClassifier):
         widths: channels of the three blocks, 64, 256 and 256 by default.
         convolutions: in each block, 2 or 3; the third has a residual connection over the last two.
         batch_norm_momentum: share of batch norm's running mean and variance that a step keeps; 0 <= momentum < 1.
-        label_smoothing: share of the training target that is spread over all classes; 0 <= smoothing < 1.
         logit_scale: factor of the logits; None divides them by the last width, and starts the linear layer with weights
             of standard deviation 1.
         tta: whether a test also averages six views of each image: mirrored, and shifted by a pixel along the diagonal.
@@ -60,7 +59,6 @@ class SpeedrunNet(TorchClassifier):
         widths: list[int] | None = None,
         convolutions: int = 2,
         batch_norm_momentum: float = 0.6,
-        label_smoothing: float = 0.2,
         logit_scale: float | None = None,
         tta: bool = True,
         num_classes: int = 10,
@@ -73,11 +71,10 @@ class SpeedrunNet(TorchClassifier):
             raise InputError(f"--model.widths={widths}: give the channels of three blocks, each at least 1")
         if convolutions not in (2, 3):
             raise InputError(f"--model.convolutions={convolutions} is out of range: give 2 or 3")
-        for name, share in (("batch_norm_momentum", batch_norm_momentum), ("label_smoothing", label_smoothing)):
-            check_probability(name, share)
+        check_probability("batch_norm_momentum", batch_norm_momentum)
         if logit_scale is not None and not 0 < logit_scale < math.inf:
             raise InputError(f"--model.logit_scale={logit_scale} is out of range: give a number above 0")
-        self.label_smoothing, self.tta = label_smoothing, tta
+        self.tta = tta
         self.whitening_seconds = self.test_seconds = 0.0  # of the last fit; of the last test, without start and report
         self._test_started = 0.0
         self.tta_metrics = ClassificationMetrics(num_classes)
@@ -99,14 +96,6 @@ class SpeedrunNet(TorchClassifier):
     @property
     def whitening(self) -> "Whitening":
         return cast(Whitening, cast(nn.Sequential, self.net)[0])
-
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy, a scalar; in training, of smoothed labels."""
-        smoothing = self.label_smoothing if self.training else 0.0
-        if self.num_outputs == 1:
-            targets = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-            return F.binary_cross_entropy_with_logits(logits.squeeze(1), targets)
-        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def logits_of_views(self, images: Tensor) -> Tensor:
         """Return the logits, float (n, `num_outputs`), of uint8 images (n, c, h, w), averaged over six views."""

@@ -147,8 +147,8 @@ class ForeignNetwork(TorchClassifier):
             mean, std = [fmean(mean)] * self.channels, [fmean(std)] * self.channels
         self.keep_normalization(mean, std)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(self.prepare(self.normalize(images)))
+    def logits(self, inputs: Tensor) -> Tensor:
+        return self.net(self.prepare(inputs))
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return normalized images as the network gets them: bilinearly resized, antialiased if that shrinks them."""

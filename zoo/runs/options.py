@@ -28,6 +28,7 @@ class Option(NamedTuple):
         least: the smallest value; -1 means no limit.
         share: whether the value is a share: above 0, and at most 1.
         part: whether the value is None, or above 0 and below 1.
+        below_1: whether the value is at least 0 and below 1.
         kept: the commands that take the value over from a checkpoint: "always" includes `validate` and `test`.
         learning: whether the value can change what is learned or how well that is tested. Runs that differ in other
             options alone are repetitions to `compare`.
@@ -43,6 +44,7 @@ class Option(NamedTuple):
     least: int | None = None
     share: bool = False
     part: bool = False
+    below_1: bool = False
     kept: Literal["always", "fit", "never"] = "never"
     learning: bool = True
     evaluation: bool = False
@@ -76,6 +78,7 @@ DECAY_NORMS = "let the optimizer's weight decay shrink biases and normalization,
 SAM = "take gradients at the worst weights within distance RHO, such as 0.05; steps take twice as long"
 EMA = "validate, test and save the exponential moving average of the weights; DECAY is near 1, such as 0.999"
 SWA = "validate, test and save the mean of the weights over the last SHARE of training, such as 0.25"
+SMOOTHING = "train on labels with a share of X spread evenly over all classes"
 CHECKPOINT = "best or last of the newest run, a file, or a run's directory"
 OPTIMIZERS = "any of torch.optim, or NumPySGD, NumPyMomentum, NumPyAdam (default: the model's)"
 PRECISIONS = "32-true, bf16-mixed, 16-mixed (default 32-true)"
@@ -112,6 +115,8 @@ OPTIONS = (
         _data("crop_border", "KIND", "fill the border with zeros, or reflect the image"),
         _data("horizontal_flip", "KIND", FLIP),
         _data("cutout", "N", "cover a random square of N by N pixels"),
+        _data("mixup", "ALPHA", "mix images by weights of Beta(ALPHA, ALPHA); 0 is off"),
+        _data("cutmix", "ALPHA", "paste a box of another image, of area 1 - Beta(ALPHA, ALPHA)"),
         _data("download", kept="never", learning=False),
         _data("mirrors", kept="never", learning=False),
         _data("verify_checksums", learning=False),
@@ -140,6 +145,7 @@ OPTIONS = (
         Option("sam", "RHO", SAM, 0.0, least=0, kept="fit", type=float),
         Option("ema", "DECAY", EMA, part=True, kept="fit", type=float | None),
         Option("swa", "SHARE", SWA, part=True, kept="fit", type=float | None),
+        Option("label_smoothing", "X", SMOOTHING, 0.0, below_1=True, kept="fit", type=float),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),

@@ -109,7 +109,7 @@ class Fit(TrainerCommand):
     def prepare(self) -> None:
         """Read all data and check everything, then make the run's directory: an InputError leaves no files."""
         config = self.config
-        model_checks.check(self.model)
+        model_checks.check(self.model, self.data.augmentation.mixes_images)
         if config.compile:
             compilation.check_model(self.model)
             compilation.check_compiler(self.trainer.strategy.root_device)

@@ -132,11 +132,13 @@ class ZooCLI(LightningCLI):
             self.datamodule.seed = config.seed_everything
         resume.check_data(self.origin, self.datamodule)
         _check_shape(model, self.datamodule)
+        model.check_data(self.datamodule)
         # A function, which copies of the model share. The parser's own object holds the parser and cannot be copied.
         model.make_optimizer = lambda parameters: built.optimizer(parameters)
         model.lr_schedule = built.lr_schedule
         model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
         model.l1, model.l2, model.decay_norms, model.sam = config.l1, config.l2, config.decay_norms, config.sam
+        model.label_smoothing = config.label_smoothing
         if model.frozen_epochs and self.command_line.command == "fit":
             epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
             self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")

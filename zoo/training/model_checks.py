@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from datamodules.errors import InputError, one_line
 from datamodules.loading import Batch
+from datamodules.mixing import Partners
 from zoo.core.classifier import Classifier
 from zoo.trained import inference, trained_model
 
@@ -32,8 +33,10 @@ CONTIGUOUS = (
 )
 
 
-def check(model: Classifier) -> None:
+def check(model: Classifier, mixes_images: bool = False) -> None:
     """Check that a new model on the CPU can classify images, make a training step, and read its state.
+
+    `mixes_images` makes the step one with mixup.
 
     Raises:
         InputError: names the first check that fails, and the line of the model's code.
@@ -55,7 +58,7 @@ def check(model: Classifier) -> None:
         _check_plain(model)
         shapes = _shapes(second)
         _check_reading(second, model.state_dict())
-        _check_step(second)
+        _check_step(second, mixes_images)
         _check_shapes(second, shapes)
 
 
@@ -113,16 +116,24 @@ def _check_logits(model: Classifier) -> None:
 # A training step.
 
 
-def _check_step(model: Classifier) -> None:
+def _check_step(model: Classifier, mixes_images: bool) -> None:
     """Check that a training step computes a loss that can be differentiated."""
     if not model.automatic_optimization:  # its steps need the optimizers of a trainer
         return
     name = type(model).__name__
     outputs: list[Any] = []
+    mixed: list[Batch] = []
+    labels = model.training_labels
+
+    def training_labels(batch: Batch) -> Tensor:
+        mixed.append(batch)
+        return labels(batch)
+
+    vars(model)["training_labels"] = training_labels
     try:
         model.configure_model()
         model.train().register_forward_hook(lambda module, inputs, output: outputs.append(output))
-        loss = _loss(model)
+        loss = _loss(model, mixes_images)
     except (Exception, SystemExit) as error:
         if "is not attached to a `Trainer`" in str(error):  # the step needs a trainer
             return
@@ -132,31 +143,40 @@ def _check_step(model: Classifier) -> None:
                 f"return them alone, or give the class a training_step of its own ({cause(error, model)})"
             ) from error
         raise InputError(f"{name} cannot be trained: {cause(error, model)}{_place(_frames(error), model)}") from error
+    if mixes_images and not mixed:
+        fix = "take logits from self.training_logits(batch) and labels from self.training_labels(batch)"
+        raise InputError(
+            f"--data.mixup and --data.cutmix: {name}'s training_step leaves out what images are mixed with: {fix}"
+        )
     if loss is None:
         return
     try:
         loss.backward()
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{name} cannot be trained: {cause(error, model)}{_place(_forward_frames(model), model)}"
+            f"{name} cannot be trained: {cause(error, model)}{_place(_forward_frames(model, mixes_images), model)}"
         ) from error
 
 
-def _loss(model: Classifier) -> Tensor | None:
+def _loss(model: Classifier, mixes_images: bool) -> Tensor | None:
     """Return the loss of a training step; None if the step skips the batch."""
     channels, height, width = model.image_shape
     pixels = torch.arange(2 * channels * height * width).remainder(251).to(torch.uint8)
     pixels = pixels.view(2, height, width, channels)
-    output = model.training_step(Batch(pixels.permute(0, 3, 1, 2), torch.arange(2), torch.arange(2)), 0)
+    batch = Batch(pixels.permute(0, 3, 1, 2), torch.arange(2), torch.arange(2))
+    if mixes_images:
+        partners = Partners(batch.images.flip(0), batch.labels.flip(0), torch.full((2,), 0.5), torch.zeros(2, 4).long())
+        batch = batch._replace(partners=partners)
+    output = model.training_step(batch, 0)
     return output["loss"] if isinstance(output, Mapping) else output
 
 
-def _forward_frames(model: Classifier) -> list[tuple[str, int]]:
+def _forward_frames(model: Classifier, mixes_images: bool) -> list[tuple[str, int]]:
     """Return the frames, (file, line), of the operation in a training step that is not differentiable."""
     with warnings.catch_warnings(record=True) as caught, torch.autograd.detect_anomaly(check_nan=False):
         warnings.simplefilter("always")
         try:
-            loss = _loss(model)
+            loss = _loss(model, mixes_images)
             assert loss is not None
             loss.backward()
         except Exception:

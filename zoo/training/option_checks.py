@@ -53,6 +53,9 @@ def check(config: Any) -> None:
             raise InputError(f"--{name}={config[name]} is out of range: give a number above 0 and below 1")
     if config.ema is not None and config.swa is not None:
         raise InputError(f"--ema={config.ema} and --swa={config.swa} are two averages of the weights: give one of them")
+    for name in (option.name for option in OPTIONS if option.below_1):
+        if not 0 <= config[name] < 1:
+            raise InputError(f"--{name}={config[name]} is out of range: give a number from 0 up to, not including, 1")
     _check_profiler(config)
     _check_processes(config.trainer)
 

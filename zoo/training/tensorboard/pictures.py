@@ -149,11 +149,14 @@ def _augmented(data: ImageDataModule) -> Plots:
     dataset = cast(ImageDataset, data.train)
     chosen = torch.from_numpy(in_turn(dataset.labels.cpu().numpy())[:EXAMPLES])
     batch = dataset.fetch(chosen.to(dataset.device))
-    images, labels = batch.images.cpu().numpy(), batch.labels.cpu().numpy()
+    images, labels = batch.images, batch.labels.cpu().numpy()
+    explanation = f"Augmentation: {data.augmentation.describe()}."
+    if batch.partners is not None:
+        images = batch.partners.mix(images.float(), batch.partners.images.float()).round().to(torch.uint8)
+        explanation += " The labels are those before the mixing."
     order = _by_class(labels)
     title = f"Training images as the first epoch has them: {data.source_name}"
-    explanation = f"Augmentation: {data.augmentation.describe()}."
-    drawn = predictions.draw_labelled(images[order], labels[order], data.class_names, title, explanation)
+    drawn = predictions.draw_labelled(images.cpu().numpy()[order], labels[order], data.class_names, title, explanation)
     yield "images/augmented", drawn
 
 
