@@ -102,6 +102,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     # All models.
     "zoo/core/classifier.py": [
+        (
+            '(stage == "test" or self.trainer.state.fn == "validate")',
+            "True",
+            "validations of a training that take six times as long",
+        ),
         ("confusion.sum()) * self.trainer.world_size", "confusion.sum())", "images of all processes"),
         ("-(-batches // accumulated)", "batches // accumulated", "the last step of an epoch"),
         ("(loss.float() * len(labels))", "(loss * len(labels))", "a sum in half precision"),
@@ -206,6 +211,21 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ("tuple(before) == tuple(now)", "len(before) == len(now)"),
     ],
+    # Test-time augmentation.
+    "zoo/core/views.py": [
+        ("SHIFTS = ((0, 0.5), (-1, 0.25), (1, 0.25))", "SHIFTS = ((0, 0.5), (-1, 0.25), (2, 0.25))"),
+        ("(seen + network(view.flip(3)).float()) / 2", "(seen + network(view.flip(2)).float()) / 2"),
+        ('border, "reflect")', "border)", "a black border"),
+    ],
+    "zoo/trained/trained_model.py": [
+        ('tta or origin.config.get("tta", views.NO_VIEWS)', "tta or views.NO_VIEWS", "forgets how a run was tested"),
+    ],
+    "zoo/training/tensorboard/pr_curves.py": [
+        ("logits if self._logits is None else self._logits", "logits", "curves of the last view"),
+    ],
+    "zoo/exporting/program.py": [
+        ("mean_logits(self.network, images, self._tta)", "self.network(images)"),
+    ],
     # Optimizers and schedules.
     "zoo/core/torch_optimizers.py": [
         ("update = gradient.add(velocity, alpha=momentum)", "update = velocity"),
@@ -224,7 +244,6 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/models/speedrun_net.py": [
         ("norm.weight.requires_grad_(False)", "norm.weight = None", "sync_batchnorm converts parameters"),
         ("(values + WHITENING_EPS).sqrt()", "(values + WHITENING_EPS)"),
-        ("(self.net(view) + self.net(view.flip(3)))", "2 * self.net(view)"),
         ("self.label_smoothing if self.training else 0.0", "self.label_smoothing"),
     ],
     "zoo/commands/speedrun.py": [

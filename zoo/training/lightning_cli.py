@@ -137,6 +137,7 @@ class ZooCLI(LightningCLI):
         model.lr_schedule = built.lr_schedule
         model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
         if model.frozen_epochs and self.command_line.command == "fit":
+        model.set_tta(config.tta)
             epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
             self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")
         try:
