@@ -233,8 +233,9 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("growth = 1 + 1 / (1 - momentum)", "growth = 1 / (1 - momentum)"),
     ],
     "zoo/core/schedules.py": [
-        ("return fraction / self.warmup", "return 1.0"),
-        ("1 - (1 - self.final) * _after", "1 - _after"),
+        ("return self.start + (1 - self.start) * fraction / self.warmup", "return 1.0"),
+        ("1 - (1 - self.final) * self.decayed", "1 - self.decayed"),
+        ("growth ** (k - restarts)", "growth**-k", "cycles that shrink"),
     ],
     "zoo/training/callbacks/lookahead.py": [
         ("self.keep * (step / steps) ** 3", "self.keep"),

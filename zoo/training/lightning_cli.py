@@ -155,7 +155,8 @@ class ZooCLI(LightningCLI):
             self.notes += initial_weights.load(self._weights, model, self.datamodule.class_names)
             self._weights = None
         trains_without_end = trainer.max_epochs in (None, -1) and trainer.max_steps < 0
-        if trains_without_end and self.command_line.command == "fit" and not isinstance(model.lr_schedule, Constant):
+        is_constant = isinstance(model.lr_schedule, Constant) and model.lr_schedule.warmup == 0
+        if trains_without_end and self.command_line.command == "fit" and not is_constant:
             raise InputError("--lr_schedule needs an end: give --trainer.max_epochs or --trainer.max_steps")
 
 
