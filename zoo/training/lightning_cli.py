@@ -15,6 +15,7 @@ from datamodules.errors import InputError
 from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import user_path
 from zoo.catalogue import registry
+from zoo.core import torch_optimizers
 from zoo.core.about import FROM_DATA
 from zoo.core.classifier import Classifier
 from zoo.core.schedules import Constant, Schedule
@@ -136,14 +137,14 @@ class ZooCLI(LightningCLI):
         model.make_optimizer = lambda parameters: built.optimizer(parameters)
         model.lr_schedule = built.lr_schedule
         model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
-        if model.frozen_epochs and self.command_line.command == "fit":
         model.set_tta(config.tta)
+        if model.frozen_epochs and self.command_line.command == "fit":
             epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
             self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")
         try:
             optimizer = model.build_optimizer()
         except (TypeError, ValueError) as error:
-            raise InputError(f"--optimizer: {error}") from error
+            raise torch_optimizers.refusal(config.optimizer.class_path.rpartition(".")[2], str(error)) from error
         if model.layer_decay != 1 and any("lr_scale" not in group for group in optimizer.param_groups):
             name = type(optimizer).__name__
             raise InputError(f"--layer_decay={model.layer_decay}: {name} does not keep groups of parameters apart")

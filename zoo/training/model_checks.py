@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from datamodules.errors import InputError, one_line
 from datamodules.loading import Batch
+from zoo.core import torch_optimizers
 from zoo.core.classifier import Classifier
 from zoo.trained import inference, trained_model
 
@@ -56,6 +58,7 @@ def check(model: Classifier) -> None:
         shapes = _shapes(second)
         _check_reading(second, model.state_dict())
         _check_step(second)
+        _check_optimizer(second, model.make_optimizer)
         _check_shapes(second, shapes)
 
 
@@ -139,6 +142,21 @@ def _check_step(model: Classifier) -> None:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{name} cannot be trained: {cause(error, model)}{_place(_forward_frames(model), model)}"
+        ) from error
+
+
+def _check_optimizer(model: Classifier, make_optimizer: Callable[[Any], Optimizer]) -> None:
+    """Check that the optimizer can make a step with the gradients of a training step."""
+    optimizer = make_optimizer(model.parameter_groups())
+    try:
+        if model.automatic_optimization:
+            optimizer.step(lambda: 0.0)
+        else:
+            optimizer.step()  # as the model does
+    except Exception as error:
+        name = type(optimizer).__name__
+        raise torch_optimizers.refusal(
+            name, f"{name} cannot train {type(model).__name__}: {one_line(error)}"
         ) from error
 
 
