@@ -111,6 +111,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/core/classifier.py": [
         ("self.label_smoothing if self.training else 0.0", "self.label_smoothing"),
         ("targets * (1 - smoothing) + smoothing / 2", "targets * (1 - smoothing) + smoothing"),
+        (
+            '(stage == "test" or self.trainer.state.fn == "validate")',
+            "True",
+            "validations of a training that take six times as long",
+        ),
         ("confusion.sum()) * self.trainer.world_size", "confusion.sum())", "images of all processes"),
         ("-(-batches // accumulated)", "batches // accumulated", "the last step of an epoch"),
         ("(loss.float() * len(labels))", "(loss * len(labels))", "a sum in half precision"),
@@ -245,6 +250,21 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ),
         ("tuple(before) == tuple(now)", "len(before) == len(now)"),
     ],
+    # Test-time augmentation.
+    "zoo/core/views.py": [
+        ("SHIFTS = ((0, 0.5), (-1, 0.25), (1, 0.25))", "SHIFTS = ((0, 0.5), (-1, 0.25), (2, 0.25))"),
+        ("(seen + network(view.flip(3)).float()) / 2", "(seen + network(view.flip(2)).float()) / 2"),
+        ('border, "reflect")', "border)", "a black border"),
+    ],
+    "zoo/trained/trained_model.py": [
+        ('tta or origin.config.get("tta", views.NO_VIEWS)', "tta or views.NO_VIEWS", "forgets how a run was tested"),
+    ],
+    "zoo/training/tensorboard/pr_curves.py": [
+        ("logits if self._logits is None else self._logits", "logits", "curves of the last view"),
+    ],
+    "zoo/exporting/program.py": [
+        ("mean_logits(self.network, images, self._tta)", "self.network(images)"),
+    ],
     # Optimizers and schedules.
     "zoo/core/torch_optimizers.py": [
         ("update = gradient.add(velocity, alpha=momentum)", "update = velocity"),
@@ -252,8 +272,9 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("growth = 1 + 1 / (1 - momentum)", "growth = 1 / (1 - momentum)"),
     ],
     "zoo/core/schedules.py": [
-        ("return fraction / self.warmup", "return 1.0"),
-        ("1 - (1 - self.final) * _after", "1 - _after"),
+        ("return self.start + (1 - self.start) * fraction / self.warmup", "return 1.0"),
+        ("1 - (1 - self.final) * self.decayed", "1 - self.decayed"),
+        ("growth ** (k - restarts)", "growth**-k", "cycles that shrink"),
     ],
     "zoo/training/callbacks/lookahead.py": [
         ("self.keep * (step / steps) ** 3", "self.keep"),
@@ -263,7 +284,6 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "zoo/models/speedrun_net.py": [
         ("norm.weight.requires_grad_(False)", "norm.weight = None", "sync_batchnorm converts parameters"),
         ("(values + WHITENING_EPS).sqrt()", "(values + WHITENING_EPS)"),
-        ("(self.net(view) + self.net(view.flip(3)))", "2 * self.net(view)"),
     ],
     "zoo/commands/speedrun.py": [
         ("statistics.stdev(values)", "statistics.pstdev(values)"),

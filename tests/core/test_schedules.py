@@ -19,6 +19,41 @@ def test_cosine_is_torchs():
         theirs.step()
 
 
+@pytest.mark.parametrize(("restarts", "growth"), [(0, 1), (3, 1), (1, 2), (3, 2), (2, 3)])
+def test_restarts_are_torchs(restarts, growth):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=16, T_mult=growth, eta_min=0.1)
+    ours, steps = Cosine(0.0, 0.1, restarts, growth), 16 * sum(growth**k for k in range(restarts + 1))
+    for step in range(steps):
+        # A moment later, because rounding may put a restart on either side of its step.
+        assert ours(step / steps + 1e-9) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
+        optimizer.step()
+        theirs.step()
+    assert ours(1.0) == pytest.approx(0.1)
+
+
+def test_restarts_follow_the_warmup():
+    schedule = Cosine(warmup=0.2, restarts=1)
+    points = {0.1: 0.5, 0.2: 1.0, 0.4: 0.5, 0.599: 0.0, 0.601: 1.0, 0.8: 0.5, 1.0: 0.0}
+    assert [schedule(fraction) for fraction in points] == pytest.approx(list(points.values()), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(Constant, {}), (Step, {"milestones": [0.5]}), (Cosine, {}), (Linear, {})]
+)
+def test_every_schedule_has_a_warmup(kind, options):
+    """It rises as torch's LinearLR does; Constant and Step are then what they are without it."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1e-9, total_iters=25)
+    ours = kind(warmup=0.25, **options)
+    for step in range(26):
+        assert ours(step / 100) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)
+        optimizer.step()
+        theirs.step()
+    if kind in (Constant, Step):
+        assert [ours(k / 100) for k in range(25, 101)] == [kind(**options)(k / 100) for k in range(25, 101)]
+
+
 def test_linear_is_torchs_triangle():
     """OneCycleLR with linear annealing from 0.1 to the peak and back to 0."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -83,6 +118,12 @@ def test_constant():
         (lambda: Linear(warmup=math.nan), "warmup=nan"),
         (lambda: Cosine(final=math.inf), "final=inf"),
         (lambda: Step(milestones=[math.nan]), "milestones=nan"),
+        (lambda: Constant(warmup=-0.1), "warmup=-0.1"),
+        (lambda: Step(warmup=1.1), "warmup=1.1"),
+        (lambda: Cosine(restarts=-1), "restarts=-1"),
+        (lambda: Cosine(restarts=101), "restarts=101"),
+        (lambda: Cosine(growth=0.5), "growth=0.5"),
+        (lambda: Cosine(growth=math.nan), "growth=nan"),
     ],
 )
 def test_out_of_range(build, culprit):

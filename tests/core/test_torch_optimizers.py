@@ -2,18 +2,23 @@
 
 import inspect
 import math
+import re
+from pathlib import Path
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from datamodules.errors import InputError
-from tests.helpers import quiet_trainer, tiny_data
+from tests.helpers import quiet_trainer, refusal, run_of, tiny_data, weights
 from zoo.core.schedules import Linear
-from zoo.core.torch_optimizers import DecoupledSGD, MuonSGD, by_role, orthogonalized
+from zoo.core.torch_classifier import TorchClassifier
+from zoo.core.torch_optimizers import INSTEAD, DecoupledSGD, MuonSGD, by_role, orthogonalized
 from zoo.models.mlp import MLP
 from zoo.models.speedrun_net import SpeedrunNet
+from zoo.training import model_checks
 from zoo.training.callbacks.lookahead import Lookahead
 
 
@@ -303,3 +308,60 @@ def test_lookahead_has_to_know_the_end():
     trainer = quiet_trainer(callbacks=[Lookahead()], max_epochs=-1)
     with pytest.raises(InputError, match=r"Lookahead has to know the end: give --trainer.max_epochs"):
         trainer.fit(small_net(), tiny_data())
+
+
+# All of torch.optim.
+
+
+class Tiny(TorchClassifier):
+    """A convolution and a linear layer: parameters of four, two and one dimensions."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10))
+
+
+OF_TORCH = sorted(
+    name
+    for name, value in vars(torch.optim).items()
+    if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+)
+REFUSED = {
+    "LBFGS": "LBFGS cannot train Tiny: view size is not compatible .*: take SGD or AdamW",
+    "Muon": "Muon only supports 2D parameters .*: take MuonSGD, which makes steps of Muon for filters",
+    "SparseAdam": "SparseAdam cannot train Tiny: SparseAdam does not support dense gradients.*: take AdamW",
+}
+
+
+@pytest.mark.parametrize("name", [*OF_TORCH, "MuonSGD"])
+def test_an_optimizer_of_torch_trains_or_is_refused(name, capsys):
+    """By the command, before a run is made."""
+    command = ["fit", "--model=tests.core.test_torch_optimizers.Tiny", "--config=synthetic", "--data.train_size=32"]
+    command += ["--data.val_size=8", "--data.test_size=8", "--data.batch_size=16", "--trainer.max_epochs=1"]
+    command += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", f"--optimizer={name}"]
+    if name in REFUSED:
+        assert re.search(REFUSED[name], refusal(capsys, *command))
+        assert not list(Path().iterdir())
+        return
+    run = run_of(*command)
+    torch.manual_seed(0)
+    start, end = Tiny().state_dict(), weights(run)
+    assert all(value.isfinite().all() for value in end.values())
+    assert any(not torch.equal(start[key], end[key]) for key in start if key.startswith("net."))
+
+
+def test_lbfgs_trains_a_network_without_convolutions():
+    torch.manual_seed(0)
+    model = MLP([4])
+    model.make_optimizer = torch.optim.LBFGS
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    model_checks.check(model)
+    quiet_trainer(max_steps=2).fit(model, tiny_data())
+    assert not any(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "SparseAdam", "Muon"])
+def test_an_optimizer_that_cannot_train_a_numpy_model_is_refused(name, capsys):
+    command = ["fit", "--model=NumPyMLP", "--config=synthetic", f"--optimizer={name}"]
+    assert re.search(f"--optimizer: .*: take {INSTEAD[name]}", refusal(capsys, *command))
+    assert not list(Path().iterdir())

@@ -245,57 +245,6 @@ def test_a_step_of_two_batches_is_as_long_as_lightning_makes_it():
     assert losses.loss == pytest.approx(8 * model.train_metrics()["train/loss"])
 
 
-def test_right_answers_with_views_are_counted_exactly_in_any_precision(images, monkeypatch):
-    model = SpeedrunNet(widths=WIDTHS).bfloat16()
-    monkeypatch.setattr(model, "predict_classes", lambda logits: torch.arange(len(logits)) % 10)
-    for _ in range(100):
-        model.test_step(batch_of(images), 0)
-    wrong = batch_of(images)
-    model.test_step(wrong._replace(labels=(wrong.labels + 1) % 10), 0)
-    assert model.further_metrics("test") == {"acc_tta": pytest.approx(600 / 606, abs=1e-9)}
-
-
-def test_views_by_hand(images):
-    torch.manual_seed(0)
-    model = SpeedrunNet(widths=WIDTHS).eval()
-    for parameter in model.parameters():  # the largest pixels, which are all that the start looks at, do not move
-        torch.nn.init.normal_(parameter)
-    x = model.normalize(images).contiguous().numpy()
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
-    views = {0.5: [x], 0.25: [padded[:, :, :32, :32], padded[:, :, 2:, 2:]]}
-    expected = 0
-    for weight, shifted in views.items():
-        for view in shifted:
-            for side in (view, view[..., ::-1]):
-                expected = expected + weight / 2 * model.net(torch.from_numpy(side.copy())).detach()
-    torch.testing.assert_close(model.logits_of_views(images), expected, atol=1e-5, rtol=1e-4)
-
-
-def test_a_test_tells_the_accuracy_with_and_without_views():
-    torch.manual_seed(0)
-    model, data = SpeedrunNet(widths=WIDTHS), tiny_data(test_size=50, eval_batch_size=20)
-    trainer = quiet_trainer()
-    trainer.test(model, data, verbose=False)
-    batch = data.test.__getitems__(list(range(50)))
-
-    def accuracy(logits):
-        return pytest.approx((logits.argmax(1) == batch.labels).double().mean().item())
-
-    model.eval()
-    assert model.results["test"]["acc"] == accuracy(model(batch.images))
-    assert model.results["test"]["acc_tta"] == accuracy(model.logits_of_views(batch.images))
-    assert trainer.callback_metrics["test/acc_tta"].item() == pytest.approx(model.results["test"]["acc_tta"])
-
-    torch.nn.init.normal_(model.net[-1].weight)
-    before = model.results["test"]["acc_tta"]
-    trainer.test(model, data, verbose=False)
-    assert before != model.results["test"]["acc_tta"] == accuracy(model.eval().logits_of_views(batch.images))
-
-    model.tta = False
-    trainer.test(model, data, verbose=False)
-    assert "acc_tta" not in model.results["test"]
-
-
 def recipe(optimizer) -> SpeedrunNet:
     torch.manual_seed(0)
     model = SpeedrunNet(widths=WIDTHS)
@@ -595,4 +544,4 @@ def test_bad_input_is_one_line(command, capsys):
 @pytest.mark.parametrize("name", speedrun.TARGETS)
 def test_a_recipe_is_a_shipped_config(name):
     found = configs.read(configs.find(name))
-    assert (found["model"]["class_path"], found["data"]["val_size"]) == ("SpeedrunNet", 0)
+    assert (found["model"]["class_path"], found["data"]["val_size"], found["tta"]) == ("SpeedrunNet", 0, "both")

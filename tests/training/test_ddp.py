@@ -38,6 +38,7 @@ def assert_learnt_the_same(found: Path, expected: Path, rel: float, **tolerance:
         assert row == pytest.approx(expected_row, rel=rel)
     assert results(found)["test/confusion"] == results(expected)["test/confusion"]
     assert results(found)["test/loss"] == pytest.approx(results(expected)["test/loss"], rel=rel)
+    assert results(found).get("test/acc_tta") == results(expected).get("test/acc_tta")
 
 
 def stop_and_resume(command: list[str], callback: str, stopped: str) -> subprocess.CompletedProcess:
@@ -71,7 +72,7 @@ def two(tmp_path_factory):
     """A run of CNN with two processes, and what it printed."""
     folder = tmp_path_factory.mktemp("two")
     cpu = ["--config=ddp", "--trainer.accelerator=cpu", "--trainer.devices=2"]
-    done = run(*FIT, *CNN, "--data.batch_size=8", f"--runs_dir={folder}", *cpu)
+    done = run(*FIT, *CNN, "--data.batch_size=8", "--tta=both", f"--runs_dir={folder}", *cpu)
     assert done.returncode == 0, done.stderr
     (run_dir,) = folder.glob("*/*")  # one, not one for each process
     return run_dir, done
@@ -79,8 +80,9 @@ def two(tmp_path_factory):
 
 def test_learns_the_same_as_one_process_with_twice_the_batch(two):
     run_dir, _ = two
-    assert cli.main([*FIT, *CNN, "--data.batch_size=16"]) == 0
+    assert cli.main([*FIT, *CNN, "--data.batch_size=16", "--tta=both"]) == 0
     (one,) = Path("runs").glob("*/*")
+    assert "test/acc_tta" in results(one)
     assert_learnt_the_same(run_dir, one, rel=1e-5, atol=1e-6, rtol=1e-4)
 
 

@@ -3,14 +3,19 @@
 import csv
 import errno
 import json
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
+import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cli
-from tests.helpers import quiet_trainer, run_of, scalars, tiny_data
+from tests.helpers import quiet_trainer, refusal, rows, run_of, scalars, tiny_data, weights
 from zoo.models.mlp import MLP
 from zoo.training.callbacks.batch_log import BatchLog
 
@@ -114,4 +119,106 @@ def test_strategies_that_pickle_are_refused_before_anything_is_made(strategy, ca
     assert error.startswith(f"error: --trainer.strategy={strategy} uses multiprocessing")
     assert "use --trainer.strategy=ddp" in error
     assert error.count("\n") == 1, error
+    assert not list(Path().iterdir())
+
+
+# Several loggers, and what they keep of a run beside its metrics.
+
+CSV_AND_BOARD = ["--trainer.logger+=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=csv"]
+CSV_AND_BOARD += ["--trainer.logger+=lightning.pytorch.loggers.TensorBoardLogger", "--trainer.logger.save_dir=board"]
+WANDB = ["--trainer.logger+=lightning.pytorch.loggers.WandbLogger", "--trainer.logger.offline=true"]
+
+
+class WandbRun:
+    """Keeps what it gets, as a run of W&B does."""
+
+    id, name = "1", "one"
+
+    def __init__(self):
+        self.config = type("Config", (dict,), {"update": lambda self, values, **_: dict.update(self, values)})()
+        self.tags, self.logged, self.artifacts, self.times_finished = ("mine",), [], {}, 0
+
+    def log(self, metrics):
+        self.logged.append(metrics)
+
+    def log_artifact(self, path, type):
+        self.artifacts[Path(path).name] = type, Path(path).read_bytes()
+
+    def finish(self):
+        self.times_finished += 1
+
+
+@pytest.fixture
+def wandb(monkeypatch) -> list[WandbRun]:
+    """A stand-in for the package; returns its runs."""
+    made: list[WandbRun] = []
+    modules = {name: ModuleType(name) for name in ("wandb", "wandb.sdk", "wandb.sdk.lib", "wandb.wandb_run")}
+    modules["wandb"].run = None
+    modules["wandb"].init = lambda **options: made.append(WandbRun()) or made[-1]
+    modules["wandb.sdk.lib"].RunDisabled = modules["wandb.wandb_run"].Run = type("Other", (), {})
+    for name, module in modules.items():
+        module.__spec__ = ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", True)
+    monkeypatch.setenv("WANDB_MODE", "")  # which the logger sets
+    return made
+
+
+def test_three_loggers_side_by_side(wandb):
+    """The run's own curves do not change. Each of the others has all metrics."""
+    alone, run = run_of(*FIT), run_of(*FIT, *CSV_AND_BOARD, *WANDB)
+    assert scalars(run) == scalars(alone)
+    assert rows(run) == rows(alone)
+    (tracked,) = wandb
+    by_csv = of_csv(Path("csv"))
+    (events,) = {path.parent for path in Path("board").rglob("events*")}
+    by_board = EventAccumulator(str(events)).Reload()
+    for name in (*STAGES, "test/acc", "batch/loss", "lr", "perf/images_per_second"):
+        values = [metrics[name] for metrics in tracked.logged if name in metrics]
+        assert by_csv[name] == pytest.approx(values, rel=1e-6), name
+        assert [event.value for event in by_board.Scalars(name)] == pytest.approx(values, rel=1e-6), name
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (path,) = Path("csv").rglob("hparams.yaml")
+    for kept in (tracked.config, yaml.safe_load(path.read_text())):
+        for key in ("model", "data", "optimizer", "lr_schedule", "seed_everything", "trainer"):
+            assert kept[key] == config[key], key
+
+
+def test_wandb_keeps_tags_and_files(wandb):
+    """Two runs of a process are two runs of W&B."""
+    made = [run_of(*FIT, *WANDB) for _ in range(2)]
+    for run, tracked in zip(made, wandb, strict=True):
+        assert tracked.tags == ("mine", "MLP", "synthetic", "torch")
+        names = ("config.yaml", "metrics.json", "confusion_matrix.png", "learning_curves.png")
+        expected = {name: ("result", (run / name).read_bytes()) for name in names}
+        expected["best.ckpt"] = "model", (run / "checkpoints/best.ckpt").read_bytes()
+        assert tracked.artifacts == expected
+        assert tracked.times_finished == 1
+
+
+def test_loggers_change_nothing_that_is_learned(wandb):
+    """Stopped in the middle of an epoch, with all loggers, and resumed with them: bit for bit the run without them."""
+    stop = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 3}}'
+    command = [*FIT, "--save_every_n_steps=1"]
+    whole = run_of(*command)
+    cut = run_of(*command, *CSV_AND_BOARD, *WANDB, f"--trainer.callbacks=[{stop}]", code=143)
+    assert wandb[0].times_finished == 1
+    assert cli.main(["fit", f"--resume={cut}", f"--config={cut}/config.yaml"]) == 0
+    assert all(torch.equal(value, weights(cut)[name]) for name, value in weights(whole).items())
+    assert rows(cut) == rows(whole)
+    assert len(wandb[1].artifacts) == 5
+
+
+def test_wandb_that_is_not_installed_is_told_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("zoo.training.option_checks.find_spec", lambda name: None)
+    line = refusal(capsys, *FIT, *WANDB)
+    problem = "WandbLogger needs wandb, which is not installed: pip install 'cifar10-zoo[loggers]'"
+    assert line == f"error: --trainer.logger: {problem}"
+    assert not list(Path().iterdir())
+
+
+def test_wandb_that_cannot_upload_is_told_in_one_line(wandb, capsys):
+    line = refusal(capsys, *FIT, *WANDB, "--trainer.logger.log_model=true")
+    assert "log_model=True and offline=True" in line
+    assert not wandb
     assert not list(Path().iterdir())

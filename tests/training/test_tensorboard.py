@@ -62,10 +62,10 @@ SMALL = ["fit", "--model=MLP", "--model.hidden_sizes=[4]", *DATA]
 
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory):
-    """Runs of NumPyMLP, of MLP on two classes, and of CNN with histograms."""
+    """Runs of NumPyMLP, of MLP on two classes, and of CNN with histograms and a test of several views."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("runs"))
-        return [run_of(*NUMPY), run_of(*BINARY), run_of(*CNN, "--config=histograms")]
+        return [run_of(*NUMPY), run_of(*BINARY), run_of(*CNN, "--config=histograms", "--tta=both")]
 
 
 class Board:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from datamodules.errors import Ended, InputError, did_you_mean
 from datamodules.paths import user_path
+from zoo.core.views import VIEWS
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,8 +52,14 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     add("--accelerator", metavar="KIND", default="auto", help=device)
 
 
-def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
-    """Raise InputError, with the nearest choice, unless an option has one of its values."""
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """Add the option for test-time augmentation; `check_choice("--tta", options.tta, VIEWS)` checks its value."""
+    views = f"average the predictions over views of each image: {', '.join(VIEWS)} (default: as the run was tested)"
+    parser.add_argument("--tta", metavar="VIEWS", help=views)
+
+
+def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None:
+    """Raise InputError, with the nearest choice, unless an option has one of its values, or is not given."""
     names = list(choices)
-    if value not in names:
+    if value is not None and value not in names:
         raise InputError(f"{option} {value} is unknown.{did_you_mean(value, names)} Known are: {', '.join(names)}")

@@ -31,7 +31,7 @@ HOME = Path(__file__).resolve().parents[2]  # the folder of the code that runs
 OUR_FILES = {f"{module}{end}" for module in ("cli", "zoo", "datamodules") for end in (".py", "/__init__.py")}
 # Packages that are often damaged and do not import torch. The check of torch imports those that do.
 IMPORTED = ("numpy", "matplotlib.figure", "jsonargparse", "tensorboard.summary.writer")
-EXTRAS = ("export", "timm", "svhn")  # for users; "test" is for developers
+EXTRAS = ("export", "timm", "svhn", "loggers")  # for users; "test" is for developers
 MALICIOUS = [(name, upload) for name in ("lightning", "pytorch-lightning") for upload in ("2.6.2", "2.6.3")]
 ADVISORY = "https://github.com/Lightning-AI/pytorch-lightning/security/advisories/GHSA-w37p-236h-pfx3"
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container

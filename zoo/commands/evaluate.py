@@ -8,8 +8,9 @@ from pathlib import Path
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice
+from zoo.commands.arguments import Parser, add_checkpoint, add_views, check_choice
 from zoo.core.installation import check_torch
+from zoo.core.views import VIEWS
 from zoo.runs.run_directory import REPORT, folder_of
 
 STAGES = ("test", "val")
@@ -29,9 +30,10 @@ def main(argv: list[str]) -> int:
 
     if options.out is not None:
         report_writer.check_free(options.out, options.overwrite)
-    first = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator, options.net)
+    chosen = options.ckpt, options.runs_dir, options.model, options.accelerator, options.net, options.tta
+    first = trained_model.load(*chosen)
     against = options.against, options.runs_dir, options.against_model, options.accelerator, options.against_net
-    other = trained_model.load(*against) if options.against else None
+    other = trained_model.load(*against, options.tta) if options.against else None
     out = options.out or output.from_here(folder_of(first.path, REPORT))
     report_writer.check_free(out, options.overwrite)
     for name in ("cifar10_c", "cifar10_1"):
@@ -59,6 +61,7 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py evaluate", description=__doc__)
     add_checkpoint(parser)
+    add_views(parser)
     add = parser.add_argument
     add("--against", metavar="CHECKPOINT", help="another one, B: is it better than A, that of --ckpt?")
     add("--against_model", metavar="MODEL", help="the class of B if it is not in the zoo")
@@ -89,6 +92,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
 
     check_choice("--stage", options.stage, STAGES)
+    check_choice("--tta", options.tta, VIEWS)
     if options.corruption_images < 0:
         raise InputError(f"--corruption_images {options.corruption_images} is out of range: give at least 0")
     if options.cifar10_c and not options.corruption_images:

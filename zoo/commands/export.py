@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 
 from datamodules.errors import InputError
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice
+from zoo.commands.arguments import Parser, add_checkpoint, add_views, check_choice
 from zoo.core.installation import check_torch
+from zoo.core.views import NO_VIEWS, VIEWS
 from zoo.runs.run_directory import EXPORT, folder_of
 
 # A module of `zoo.exporting` each, and the packages that it needs beside those of every installation.
@@ -20,6 +21,7 @@ FORMATS = {
     "safetensors": ("safetensors",),
     "npz": (),
 }
+WEIGHTS = ("safetensors", "npz")  # formats without the computation, and so without views
 
 
 def main(argv: list[str]) -> int:
@@ -37,7 +39,10 @@ def main(argv: list[str]) -> int:
     from zoo.trained import trained_model
 
     kind = import_module(f"zoo.exporting.{options.format}")
-    origin = trained_model.load(options.ckpt, options.runs_dir, options.model, net=options.net)
+    origin = trained_model.load(options.ckpt, options.runs_dir, options.model, net=options.net, tta=options.tta)
+    if options.format in WEIGHTS and origin.model.tta != NO_VIEWS:
+        output.note(f"{options.format} holds weights alone: the file's predictions are of one view, the image itself")
+        origin.model.set_tta(NO_VIEWS)
     device = devices.of_model(type(origin.model), options.accelerator)  # for the check; files are written on the CPU
     output.note_unused_gpu(origin, options.accelerator)
     name = f"{type(origin.model).__name__}.{options.format}"
@@ -74,12 +79,17 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python cli.py export", description=__doc__)
     add_checkpoint(parser)
+    add_views(parser)
     parser.add_argument("--format", metavar="FORMAT", required=True, help=f"one of {', '.join(FORMATS)}")
     out = f"where to write to (default: {EXPORT}/MODEL.FORMAT in the run's directory)"
     parser.add_argument("--out", metavar="FILE", type=Path, help=out)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     options = parser.parse_args(argv)
     check_choice("--format", options.format, FORMATS)
+    check_choice("--tta", options.tta, VIEWS)
+    if options.format in WEIGHTS and options.tta not in (None, NO_VIEWS):
+        problem = f"{options.format} holds weights alone, without views: take --format onnx or pt2, or leave it out"
+        raise InputError(f"--tta {options.tta}: {problem}")
     if options.out is not None and options.out.suffix[1:] in {*FORMATS} - {options.format}:
         raise InputError(f"--out {options.out} has the ending of another format than --format {options.format}")
     return options

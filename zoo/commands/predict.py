@@ -19,9 +19,10 @@ from tqdm import tqdm
 from datamodules.errors import InputError, first_of, one_line, printable
 from datamodules.readers import image_files
 from zoo.commands import output
-from zoo.commands.arguments import Parser, add_checkpoint, check_choice
+from zoo.commands.arguments import Parser, add_checkpoint, add_views, check_choice
 from zoo.core import text_table
 from zoo.core.installation import check_torch
+from zoo.core.views import VIEWS
 
 if TYPE_CHECKING:
     from zoo.trained.trained_model import Trained
@@ -48,7 +49,8 @@ def main(argv: list[str]) -> int:
     check_torch()
     from zoo.trained import trained_model
 
-    model = trained_model.load(options.ckpt, options.runs_dir, options.model, options.accelerator, options.net)
+    chosen = options.ckpt, options.runs_dir, options.model, options.accelerator, options.net, options.tta
+    model = trained_model.load(*chosen)
     _check_outputs(options, {model.path: "is the checkpoint"})
     output.note(model.describe())
     output.note_unused_gpu(model, options.accelerator)
@@ -72,6 +74,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("pictures", metavar="PICTURE", nargs="*", help="a file, a folder, or a quoted pattern")
     add_checkpoint(parser)
+    add_views(parser)
     add("--top", metavar="K", type=int, default=3, help="how many next classes the table names (default: %(default)s)")
     add("--format", help=f"{', '.join(FORMATS)} (default: table; csv for the test set)")
     add("--out", metavar="FILE", type=Path, help="write the predictions to a file instead of printing them")
@@ -91,6 +94,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise InputError(f"--data_dir {options.data_dir} is where the test set lies: add --test_set, or leave it out")
     options.format = options.format or ("csv" if options.test_set else "table")
     check_choice("--format", options.format, FORMATS)
+    check_choice("--tta", options.tta, VIEWS)
     if options.top < 0:
         raise InputError(f"--top {options.top} is out of range: give a number of at least 0")
     return options
@@ -137,7 +141,7 @@ def _probabilities(model: "Trained", images: np.ndarray) -> list[list[float]]:
     """Return the probabilities, (n, classes), of uint8 images (n, channels, size, size)."""
     from zoo.trained import inference  # torch takes seconds to import
 
-    probabilities = inference.probabilities(model.model, images)
+    probabilities = inference.probabilities(model.model, images, model.model.tta)
     if not probabilities.isfinite().all():
         raise InputError(f"the probabilities of {model.path} are not finite numbers: its training diverged")
     return probabilities.tolist()

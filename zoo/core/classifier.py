@@ -23,7 +23,7 @@ from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, did_you_mean
 from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import Batch
-from zoo.core import fine_tuning, regularization
+from zoo.core import fine_tuning, regularization, views
 from zoo.core.about import FROM_DATA, About
 from zoo.core.inputs import as_batch, check_images
 from zoo.core.metrics import ClassificationMetrics
@@ -120,6 +120,7 @@ class Classifier(L.LightningModule, ABC):
         frozen_epochs: epochs at the start of training in which the head alone learns.
         label_smoothing: share of a training label that is spread evenly over all classes, 0 <= share < 1 (Szegedy et
             al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+        tta: the views that are averaged in tests and predictions, by their name in `zoo.core.views`.
         frozen: parameters that do not learn now. A step takes place without their gradients.
         loaded: names of the parameters and buffers that `--init_from` has loaded.
         cpu_only: whether the model computes on the CPU alone.
@@ -127,7 +128,8 @@ class Classifier(L.LightningModule, ABC):
             a whole image if `normalizes_whole_images`. Training takes them from the data module, and a checkpoint keeps
             them.
         normalizes_whole_images: whether `scale` and `shift` have a value for each pixel and channel of an image.
-        results: metrics of the last pass over "val" and "test" (see `zoo.core.metrics.summarize`).
+        results: metrics of the last pass over "val" and "test" (see `zoo.core.metrics.summarize`), of the images
+            themselves; "acc_tta" is the accuracy of averaged views.
         logged_names: names of the metrics that the model has logged so far.
     """
 
@@ -151,6 +153,7 @@ class Classifier(L.LightningModule, ABC):
         self.lr_schedule: Schedule = Constant()
         self.layer_decay, self.frozen_epochs, self.decay_norms = 1.0, 0, False
         self.l1, self.l2, self.sam, self.label_smoothing = 0.0, 0.0, 0.0, 0.0
+        self.tta = views.NO_VIEWS
         self.counts = True
         self.frozen: list[nn.Parameter] = []
         self.loaded: frozenset[str] = frozenset()
@@ -160,7 +163,8 @@ class Classifier(L.LightningModule, ABC):
         self._accumulation = [(0, 1)]  # see `_accumulation_schedule`
         self._last_lr: float | None = None
         # "train" alone is no valid key: modules have an attribute of that name.
-        self.metrics = nn.ModuleDict({f"{stage}_metrics": ClassificationMetrics(num_classes) for stage in STAGES})
+        names = (f"{name}_metrics" for name in (*STAGES, "tta"))
+        self.metrics = nn.ModuleDict({name: ClassificationMetrics(num_classes) for name in names})
         self.example_input_array = torch.zeros(1, *self.image_shape, dtype=torch.uint8)  # for the model's summary
         self._pixels_at_once = image_size * (image_size if self.normalizes_whole_images else 1)
         self.register_buffer("scale", torch.empty(self._pixels_at_once * channels))
@@ -245,6 +249,11 @@ class Classifier(L.LightningModule, ABC):
             positive = torch.sigmoid(logits)
             return torch.cat([1 - positive, positive], dim=1)
         return torch.softmax(logits, dim=1)
+
+    def set_tta(self, tta: str) -> None:
+        """Choose the views that are averaged; raise InputError if there are none of this name for the model."""
+        views.check(tta, self.image_size)
+        self.tta = tta
 
     def torch_module(self) -> L.LightningModule:
         """Return the network as a PyTorch module from pixels to logits, for hooks, autograd and export."""
@@ -419,7 +428,8 @@ class Classifier(L.LightningModule, ABC):
             return
         self.stage_metrics(stage).update(self.predict_classes(logits), labels, (loss.float() * len(labels)).reshape(1))
 
-    def stage_metrics(self, stage: Stage) -> ClassificationMetrics:
+    def stage_metrics(self, stage: Stage | Literal["tta"]) -> ClassificationMetrics:
+        """Return the metrics of a stage, or those of averaged views."""
         return cast(ClassificationMetrics, self.metrics[f"{stage}_metrics"])
 
     def train_metrics(self) -> dict[str, float]:
@@ -434,10 +444,6 @@ class Classifier(L.LightningModule, ABC):
     def train_loss_is_finite(self) -> bool:
         """Return whether every loss of the epoch so far was finite in this process. Waits for the device."""
         return bool(self.stage_metrics("train").loss_sum.isfinite())
-
-    def further_metrics(self, stage: Stage) -> dict[str, float]:
-        """Return metrics, by name, that only this model measures in a pass over `stage`."""
-        return {}
 
     def named_results(self, stage: Stage) -> dict[str, float]:
         """Return the numbers of a stage's `results` by their names in logs: "val/acc", "val_per_class/cat", ..."""
@@ -472,8 +478,8 @@ class Classifier(L.LightningModule, ABC):
         self._count(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the probabilities of the classes, float32 (n, `num_classes`)."""
-        return self.predict_probabilities(self(batch.images).float())
+        """Return the probabilities of the classes, float32 (n, `num_classes`), with test-time augmentation."""
+        return self.predict_probabilities(views.mean_logits(self, batch.images, self.tta))
 
     def on_validation_epoch_end(self) -> None:
         self._report("val")
@@ -484,13 +490,23 @@ class Classifier(L.LightningModule, ABC):
     def _count(self, batch: Batch, stage: Stage) -> None:
         logits = self(batch.images).float()
         self.count(stage, logits, batch.labels, self.loss(logits, batch.labels))
+        if self._averages_views(stage):
+            mean = views.mean_logits(self, batch.images, self.tta, logits)
+            # Their loss is not reported.
+            self.stage_metrics("tta").update(self.predict_classes(mean), batch.labels, mean.new_zeros(1))
+
+    def _averages_views(self, stage: Stage) -> bool:
+        """Whether a pass over `stage` counts the predictions of averaged views, too. Validations in `fit` do not."""
+        return self.tta != views.NO_VIEWS and (stage == "test" or self.trainer.state.fn == "validate")
 
     def _report(self, stage: Stage) -> None:
         metrics = self.stage_metrics(stage)
         if not self.trainer.sanity_checking:  # which runs a few batches only
-            self.results[stage] = metrics.compute() | self.further_metrics(stage) | {"epoch": self.current_epoch}
+            averaged = {"acc_tta": self.stage_metrics("tta").compute()["acc"]} if self._averages_views(stage) else {}
+            self.results[stage] = metrics.compute() | averaged | {"epoch": self.current_epoch}
             self.log_metrics(self.named_results(stage))
         metrics.reset()
+        self.stage_metrics("tta").reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the path of the class, unless a callback has added that of the registry."""

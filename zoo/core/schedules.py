@@ -7,15 +7,37 @@ from datamodules.errors import InputError
 
 
 class Schedule(ABC):
-    @abstractmethod
+    """Rises linearly from `start` to 1 over `warmup`, a fraction of training; a subclass says what follows."""
+
+    def __init__(self, warmup: float, start: float = 0.0) -> None:
+        self.warmup, self.start = _share("warmup", warmup), _share("start", start)
+
     def __call__(self, fraction: float) -> float:
         """Return the factor of the learning rate when a fraction of training, 0..1, is done."""
+        if fraction < self.warmup:
+            return self.start + (1 - self.start) * fraction / self.warmup
+        return self.after_warmup(fraction)
+
+    @abstractmethod
+    def after_warmup(self, fraction: float) -> float:
+        """Return the factor when a fraction of training, `warmup`..1, is done."""
+
+    def decayed(self, fraction: float) -> float:
+        """Return the fraction, 0..1, of the training after the warm-up that is done."""
+        return (fraction - self.warmup) / (1 - self.warmup) if self.warmup < 1 else 1.0
 
 
 class Constant(Schedule):
-    """Keeps the learning rate: factor 1."""
+    """Rises linearly from 0 over `warmup`, then keeps the learning rate: factor 1.
 
-    def __call__(self, fraction: float) -> float:
+    Args:
+        warmup: fraction of training, 0..1.
+    """
+
+    def __init__(self, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
+
+    def after_warmup(self, fraction: float) -> float:
         return 1.0
 
 
@@ -32,31 +54,43 @@ class Linear(Schedule):
     """
 
     def __init__(self, warmup: float = 0.2, final: float = 0.0, start: float = 0.0) -> None:
-        self.warmup, self.final, self.start = _share("warmup", warmup), _share("final", final), _share("start", start)
+        super().__init__(warmup, start)
+        self.final = _share("final", final)
 
-    def __call__(self, fraction: float) -> float:
-        if fraction < self.warmup:
-            return self.start + (1 - self.start) * fraction / self.warmup
-        return 1 - (1 - self.final) * _after(self.warmup, fraction)
+    def after_warmup(self, fraction: float) -> float:
+        return 1 - (1 - self.final) * self.decayed(fraction)
 
 
 class Cosine(Schedule):
-    """Rises linearly from 0 over `warmup`, then falls along half a cosine to `final`.
+    """Rises linearly from 0 over `warmup`, then falls along half a cosine to `final`, once or several times.
 
-    Loshchilov and Hutter 2017, without restarts (https://arxiv.org/abs/1608.03983).
+    Loshchilov and Hutter 2017 (https://arxiv.org/abs/1608.03983): a restart sets the factor to 1 again. They start with
+    cycles of 10 epochs, and double the length with each restart: `growth` 2 is their T_mult.
 
     Args:
         warmup: fraction of training, 0..1.
-        final: factor at the end, 0..1.
+        final: factor at the end of each cycle, 0..1.
+        restarts: number of restarts, 0..100; there is a cycle more.
+        growth: length of a cycle, divided by that of the cycle before it; 1..10.
     """
 
-    def __init__(self, warmup: float = 0.05, final: float = 0.0) -> None:
-        self.warmup, self.final = _share("warmup", warmup), _share("final", final)
+    def __init__(self, warmup: float = 0.05, final: float = 0.0, restarts: int = 0, growth: float = 1.0) -> None:
+        super().__init__(warmup)
+        self.final = _share("final", final)
+        for name, value, least, most in (("restarts", restarts, 0, 100), ("growth", growth, 1, 10)):
+            if not least <= value <= most:
+                problem = f"--lr_schedule.{name}={value} is out of range"
+                raise InputError(f"{problem}: give a number from {least} to {most}")
+        self.restarts, self.growth = restarts, growth
+        self._lengths = [growth ** (k - restarts) for k in range(restarts + 1)]  # of the cycles: the last one has 1
 
-    def __call__(self, fraction: float) -> float:
-        if fraction < self.warmup:
-            return fraction / self.warmup
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * _after(self.warmup, fraction))) / 2
+    def after_warmup(self, fraction: float) -> float:
+        done = self.decayed(fraction) * sum(self._lengths)
+        cycle = 0
+        while cycle < self.restarts and done >= self._lengths[cycle]:
+            done -= self._lengths[cycle]
+            cycle += 1
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(1.0, done / self._lengths[cycle]))) / 2
 
 
 class Step(Schedule):
@@ -65,21 +99,18 @@ class Step(Schedule):
     Args:
         milestones: fractions of training, each 0..1.
         factor: at least 0.
+        warmup: fraction of training, 0..1, in which the learning rate rises linearly from 0.
     """
 
-    def __init__(self, milestones: list[float] | None = None, factor: float = 0.1) -> None:
+    def __init__(self, milestones: list[float] | None = None, factor: float = 0.1, warmup: float = 0.0) -> None:
+        super().__init__(warmup)
         self.milestones = [_share("milestones", m) for m in (milestones if milestones is not None else [0.5, 0.75])]
         if not 0 <= factor < math.inf:
             raise InputError(f"--lr_schedule.factor={factor} is out of range: give a number of at least 0")
         self.factor = factor
 
-    def __call__(self, fraction: float) -> float:
+    def after_warmup(self, fraction: float) -> float:
         return self.factor ** sum(fraction >= milestone for milestone in self.milestones)
-
-
-def _after(warmup: float, fraction: float) -> float:
-    """Return the fraction, 0..1, of the training after the warm-up that is done."""
-    return (fraction - warmup) / (1 - warmup) if warmup < 1 else 1.0
 
 
 def _share(name: str, value: float) -> float:

@@ -12,12 +12,28 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from datamodules.errors import InputError
+
 FILTERS, HEAD, BIASES, WHITENING_BIAS = ROLES = ("filters", "head", "biases", "whitening bias")
 IMAGES = 1024  # that the rate of DecoupledSGD is for
 BY_DIMENSIONS = {4: FILTERS, 2: HEAD}
 KEPT = ("lr_scale", "weight_decay")  # options of a group
 
+# What trains every network, in place of optimizers of torch.optim that do not. LBFGS needs weights in contiguous memory
+# and a closure, SparseAdam sparse gradients, and Muon matrices.
+INSTEAD = {
+    "LBFGS": "SGD or AdamW",
+    "Muon": "MuonSGD, which makes steps of Muon for filters and of SGD for everything else",
+    "SparseAdam": "AdamW",
+}
+
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+
+
+def refusal(optimizer: str, problem: str) -> InputError:
+    """Return the message for a problem of the optimizer of this name, with another optimizer if there is one."""
+    way_out = f": take {INSTEAD[optimizer]}" if optimizer in INSTEAD else ""
+    return InputError(f"--optimizer: {problem}{way_out}")
 
 
 def by_role(params: Parameters) -> list[dict[str, Any]]:

@@ -42,12 +42,12 @@ class Predictions:
 
 
 def class_logits(model: Classifier, images: torch.Tensor | np.ndarray) -> np.ndarray:
-    """Return a logit for each class, float64 (n, k), of uint8 images (n, c, h, w).
+    """Return a logit for each class, float64 (n, k), of uint8 images (n, c, h, w), with test-time augmentation.
 
     A model of two classes has one logit z, and sigmoid(z) is the probability of class 1. The logits 0 and z have the
     same probability under softmax.
     """
-    logits = inference.logits(model, images).double().numpy()
+    logits = inference.logits(model, images, model.tta).double().numpy()
     return logits if model.num_outputs > 1 else np.hstack([np.zeros_like(logits), logits])
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.core import devices
 from zoo.core.classifier import Classifier
+from zoo.core.views import mean_logits
 from zoo.trained import inference
 
 TURNS = {"batch": 7, "single": 100}  # whose median is reported
@@ -28,7 +29,7 @@ class Latency(NamedTuple):
 
 
 def measure(model: Classifier, images: np.ndarray) -> Latency:
-    """Measure a model, normalization included, on images, uint8 (n, c, h, w), once they are on its device."""
+    """Measure a model, from pixels on its device to logits averaged over views, on images, uint8 (n, c, h, w)."""
     many = torch.from_numpy(images[np.arange(inference.BATCH_SIZE) % len(images)]).to(model.device)
     with inference.evaluating(model), torch.inference_mode():
         batch, single = _median_seconds("batch", model, many), _median_seconds("single", model, many[:1])
@@ -37,7 +38,7 @@ def measure(model: Classifier, images: np.ndarray) -> Latency:
 
 def _median_seconds(name: str, model: Classifier, images: Tensor) -> float:
     def run() -> None:
-        model(images)
+        mean_logits(model, images, model.tta)
         devices.synchronize(images.device)
 
     for _ in range(WARM_UP):

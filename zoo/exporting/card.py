@@ -16,7 +16,7 @@ from datamodules.errors import InputError, one_line
 from datamodules.tasks import task_title
 from zoo.catalogue import registry
 from zoo.catalogue.registry import DISTRIBUTION
-from zoo.core import about
+from zoo.core import about, views
 from zoo.core.classifier import count_parameters
 from zoo.core.markup import code, code_block, escaped
 from zoo.exporting.check import BATCH_SIZES, TOLERANCE, Checked
@@ -26,6 +26,7 @@ from zoo.trained.trained_model import Trained
 PLACES = ("data_dir", "download", "mirrors", "verify_checksums", "eval_batch_size", "device")
 METRICS = {
     "test/acc": "accuracy",
+    "test/acc_tta": "accuracy with test-time augmentation",
     "test/balanced_acc": "balanced accuracy (mean recall of the two classes)",
     "test/majority_acc": "accuracy of always answering the commonest class",
     "test/f1": "F1",
@@ -53,7 +54,8 @@ def metadata(trained: Trained) -> dict[str, str]:
 
     Returns:
         "model": name in the zoo, or dotted path; "class": dotted path; "arguments": of the class, by name;
-        "class_names": in the order of the probabilities; "epochs": of training; "versions": of the exporting packages.
+        "class_names": in the order of the probabilities; "epochs": of training; "tta": views, see `zoo.core.views`;
+        "versions": of the exporting packages.
     """
     return {
         "model": entry(trained).name,
@@ -61,6 +63,7 @@ def metadata(trained: Trained) -> dict[str, str]:
         "arguments": json.dumps(trained.config["model"]["init_args"]),
         "class_names": json.dumps(trained.class_names),
         "epochs": str(trained.epochs),
+        "tta": trained.model.tta,
         "versions": json.dumps(metrics_json.versions()),
     }
 
@@ -114,6 +117,7 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         "kind": "gray" if shape[0] == 1 else "color",
         "channels": "gray" if shape[0] == 1 else "red, green, blue",
         "epochs": trained.epochs,
+        "views": views.VIEWS[trained.model.tta].number,
         "file": file,
         "source": inspect.getsource(file.probabilities).strip(),
         "project": DISTRIBUTION,

@@ -12,6 +12,7 @@ from datamodules.errors import InputError, RunError, one_line
 from datamodules.image_data_module import ImageDataModule
 from datamodules.synthetic import DrawnDataSet
 from zoo.core.classifier import Classifier
+from zoo.core.views import mean_logits
 from zoo.exporting.program import quiet
 from zoo.trained.trained_model import Trained
 
@@ -70,7 +71,7 @@ def compare(
     for pixels in np.split(images.pixels, np.cumsum(BATCH_SIZES)[:-1]):
         # Without this, CUDA would round the inputs of convolutions to 10 bits (TF32).
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            logits = model(torch.from_numpy(pixels).to(model.device))
+            logits = mean_logits(model, torch.from_numpy(pixels).to(model.device), model.tta)
             expected = model.predict_probabilities(logits).float().cpu().numpy()
         if not np.isfinite(expected).all():
             raise InputError(f"{name} gives no finite probabilities, as its training diverged: nothing to export")

@@ -17,6 +17,7 @@ from datamodules.errors import InputError
 from zoo.core import torch_twin
 from zoo.core.classifier import Classifier
 from zoo.core.inputs import black_images
+from zoo.core.views import mean_logits
 from zoo.scratch.activations import Activation
 
 INPUT, OUTPUT = "images", "probabilities"
@@ -24,17 +25,17 @@ LONGEST_CAUSE = 300  # characters; an error of PyTorch can fill pages
 
 
 class Program(nn.Module):
-    """A model in evaluation mode, from pixels to probabilities; the PyTorch model is not copied."""
+    """A model in evaluation mode, from pixels to probabilities, views included; the PyTorch model is not copied."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.network = model.torch_module()
-        self._to_probabilities = model.predict_probabilities
+        self._to_probabilities, self._tta = model.predict_probabilities, model.tta
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the probabilities of the classes, float32 (n, K), of uint8 images (n, c, h, w)."""
-        return self._to_probabilities(self.network(images)).float()
+        return self._to_probabilities(mean_logits(self.network, images, self._tta)).float()
 
 
 def check_activations(model: Classifier) -> None:

@@ -16,16 +16,12 @@ from datamodules.image_data_module import ImageDataModule
 from datamodules.loading import Batch, ImageDataset
 from zoo.core import devices
 from zoo.core.about import About
-from zoo.core.classifier import Stage
-from zoo.core.metrics import ClassificationMetrics
 from zoo.core.networks import check_probability
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.core.torch_optimizers import BIASES, FILTERS, HEAD, WHITENING_BIAS
 
 WHITENED_IMAGES = 5000  # training images from which the whitening is computed
 WHITENING_EPS = 5e-4  # for pixels of variance 1
-# The views of test-time augmentation: shift along the diagonal in pixels, and weight. Each comes with its mirror image.
-VIEWS = ((0, 0.5), (-1, 0.25), (1, 0.25))
 
 
 class SpeedrunNet(TorchClassifier):
@@ -36,15 +32,12 @@ class SpeedrunNet(TorchClassifier):
     learn fast. The first layer does not learn: it is computed from training images when a fit starts (see `Whitening`).
     Convolutions start as the identity on their inputs (`torch.nn.init.dirac_`), and batch norm has no scale.
 
-    After a test, `results["test"]["acc_tta"]` is the accuracy with test-time augmentation.
-
     Args:
         widths: channels of the three blocks, 64, 256 and 256 by default.
         convolutions: in each block, 2 or 3; the third has a residual connection over the last two.
         batch_norm_momentum: share of batch norm's running mean and variance that a step keeps; 0 <= momentum < 1.
         logit_scale: factor of the logits; None divides them by the last width, and starts the linear layer with weights
             of standard deviation 1.
-        tta: whether a test also averages six views of each image: mirrored, and shifted by a pixel along the diagonal.
     """
 
     about: ClassVar[About] = About(
@@ -60,7 +53,6 @@ class SpeedrunNet(TorchClassifier):
         convolutions: int = 2,
         batch_norm_momentum: float = 0.6,
         logit_scale: float | None = None,
-        tta: bool = True,
         num_classes: int = 10,
         channels: int = 3,
         image_size: int = 32,
@@ -74,10 +66,8 @@ class SpeedrunNet(TorchClassifier):
         check_probability("batch_norm_momentum", batch_norm_momentum)
         if logit_scale is not None and not 0 < logit_scale < math.inf:
             raise InputError(f"--model.logit_scale={logit_scale} is out of range: give a number above 0")
-        self.tta = tta
         self.whitening_seconds = self.test_seconds = 0.0  # of the last fit; of the last test, without start and report
         self._test_started = 0.0
-        self.tta_metrics = ClassificationMetrics(num_classes)
         side = (image_size - 1) // 8  # after the whitening and three poolings
         if side < 1:
             raise InputError(f"SpeedrunNet halves an image three times: {image_size} x {image_size} pixels are too few")
@@ -96,16 +86,6 @@ class SpeedrunNet(TorchClassifier):
     @property
     def whitening(self) -> "Whitening":
         return cast(Whitening, cast(nn.Sequential, self.net)[0])
-
-    def logits_of_views(self, images: Tensor) -> Tensor:
-        """Return the logits, float (n, `num_outputs`), of uint8 images (n, c, h, w), averaged over six views."""
-        padded = F.pad(self.normalize(images), (1, 1, 1, 1), mode="reflect")
-        logits = torch.zeros((), device=images.device)
-        for shift, weight in VIEWS:
-            start, end = 1 + shift, 1 + shift + self.image_size
-            view = padded[:, :, start:end, start:end]
-            logits = logits + weight / 2 * (self.net(view) + self.net(view.flip(3)))
-        return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the sum of the losses over all images of an optimizer step, for which the learning rates are made.
@@ -157,21 +137,9 @@ class SpeedrunNet(TorchClassifier):
         devices.synchronize(self.device)
         self._test_started = time.perf_counter()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        super().test_step(batch, batch_idx)
-        if self.tta:
-            logits = self.logits_of_views(batch.images).float()
-            losses = self.loss(logits, batch.labels) * len(batch.labels)
-            self.tta_metrics.update(self.predict_classes(logits), batch.labels, losses.reshape(1))
-
-    def further_metrics(self, stage: Stage) -> dict[str, float]:
-        """Return the test accuracy with test-time augmentation as "acc_tta"."""
-        if stage != "test" or not self.tta:
-            return {}
-        accuracy = self.tta_metrics.compute()["acc"]  # waits for a GPU, before the time is read
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()  # waits for a GPU, before the time is read
         self.test_seconds = time.perf_counter() - self._test_started
-        self.tta_metrics.reset()
-        return {"acc_tta": accuracy}
 
 
 class Whitening(nn.Conv2d):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import datamodules
+from zoo.core.views import NO_VIEWS, VIEWS
 
 GROUPS = ("Model", "Data", "Training", "Hardware", "Runs and resuming", "Trying things out")
 MODEL, DATA, TRAINING, MACHINE, RUN, TRIALS = GROUPS
@@ -87,6 +88,7 @@ DEVICE = "keep training images out of GPU memory (default auto: where the model 
 SAVE = "save last.ckpt every N steps too, not only after epochs"
 DATA_SET = "CIFAR10 (the default), or another one: python cli.py list --data"
 DATA_DIR = "folder or file (default: CIFAR10_DIR, MNIST_DIR, ... or data)"
+TTA = "flip, shift or both: test the mean of predictions for mirrored or shifted images, too"
 OWN_IMAGE_SIZE = "of ImageFolder: height and width in pixels (default 32)"
 FLIP = "true mirrors half of the images; alternating mirrors each in every second epoch"
 VAL_SIZE = "images held out to select the best checkpoint (default 5000, or a tenth of your own images)"
@@ -146,6 +148,7 @@ OPTIONS = (
         Option("ema", "DECAY", EMA, part=True, kept="fit", type=float | None),
         Option("swa", "SHARE", SWA, part=True, kept="fit", type=float | None),
         Option("label_smoothing", "X", SMOOTHING, 0.0, below_1=True, kept="fit", type=float),
+        Option("tta", "VIEWS", TTA, NO_VIEWS, kept="always", evaluation=True, type=Literal[tuple(VIEWS)]),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),
     ),

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from zoo.core.classifier import Classifier
 from zoo.core.inputs import black_images
+from zoo.core.views import NO_VIEWS, mean_logits
 
 BATCH_SIZE = 100
 
@@ -38,15 +39,18 @@ def black_image_logits(model: Classifier, n: int = 2) -> Tensor:
         return model(black_images(model, n))
 
 
-def logits(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
-    """Return the logits, float32 (n, `num_outputs`) on the CPU, of uint8 images (n, c, h, w)."""
+def logits(model: Classifier, images: Tensor | np.ndarray, tta: str = NO_VIEWS) -> Tensor:
+    """Return the logits, float32 (n, `num_outputs`) on the CPU, of uint8 images (n, c, h, w).
+
+    With `tta`, they are the means over the views of an image (see `zoo.core.views`).
+    """
     with evaluating(model), torch.inference_mode():
-        return torch.cat([model(batch).float().cpu() for batch in batches(model, images)])
+        return torch.cat([mean_logits(model, batch, tta).cpu() for batch in batches(model, images)])
 
 
-def probabilities(model: Classifier, images: Tensor | np.ndarray) -> Tensor:
-    """Return class probabilities, float32 (n, `num_classes`) on the CPU, of uint8 images (n, c, h, w)."""
-    return model.predict_probabilities(logits(model, images))
+def probabilities(model: Classifier, images: Tensor | np.ndarray, tta: str = NO_VIEWS) -> Tensor:
+    """Return class probabilities, float32 (n, `num_classes`) on the CPU; the arguments are those of `logits`."""
+    return model.predict_probabilities(logits(model, images, tta))
 
 
 def batches(model: Classifier, images: Tensor | np.ndarray) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import variable
 from datamodules.tasks import task_classes
 from zoo.catalogue import registry
-from zoo.core import devices
+from zoo.core import devices, views
 from zoo.core.classifier import Classifier
 from zoo.runs import checkpoints, data_modules, resume
 
@@ -29,7 +29,9 @@ class Trained(NamedTuple):
 
     def describe(self) -> str:
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-        return f"{type(self.model).__name__} of {self.path}, trained on {self.data_title} images for {epochs}"
+        averaged = "" if self.model.tta == views.NO_VIEWS else f"; predictions are {views.describe(self.model.tta)}"
+        trained = f"trained on {self.data_title} images for {epochs}"
+        return f"{type(self.model).__name__} of {self.path}, {trained}{averaged}"
 
     @property
     def val_size(self) -> int | None:
@@ -70,6 +72,7 @@ def load(
     model: str | None = None,
     accelerator: str = "cpu",
     net: str | None = None,
+    tta: str | None = None,
 ) -> Trained:
     """Build the model of a checkpoint, perhaps a stranger's, with its weights; raise InputError if that fails.
 
@@ -80,6 +83,7 @@ def load(
             name code to run.
         accelerator: kind of the model's device, see `zoo.core.devices.of_model`.
         net: dotted path of the network, for a checkpoint of the model `Wrapped`, which cannot name it either.
+        tta: views whose predictions are averaged (see `zoo.core.views`); None for those of the training.
     """
     devices.check(accelerator, f"--accelerator {accelerator}")
     origin = resume.checkpoint_origin(str(wanted), runs_dir, model, net)
@@ -95,6 +99,10 @@ def load(
         raise
     except (Exception, SystemExit) as error:  # another package's code can raise anything
         raise InputError(f"the model of {origin.path} cannot be built: {type(error).__name__}: {error}") from error
+    try:
+        network.set_tta(tta or origin.config.get("tta", views.NO_VIEWS))
+    except InputError as error:
+        raise InputError(f"{origin.path}: {error}") from error
     checkpoints.check_weights(origin.path, origin.content, network)
     network.load_state_dict(origin.content["state_dict"])
     _, state = resume.data_state(origin.content)

@@ -12,11 +12,22 @@ from lightning.pytorch.callbacks import Callback, LambdaCallback
 
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError, RunError
+from zoo.core import about
 from zoo.runs import checkpoints, metrics_csv, metrics_json, run_directory
 from zoo.runs.checkpoints import BEST, LAST
 from zoo.runs.command_line import CommandLine
 from zoo.runs.resume import Origin
-from zoo.training import callback_checks, compilation, model_checks, processes, restoring, run_logger, slurm
+from zoo.training import (
+    callback_checks,
+    compilation,
+    model_checks,
+    other_loggers,
+    processes,
+    restoring,
+    run_logger,
+    slurm,
+    stage_results,
+)
 from zoo.training.callbacks.averages import EMA, SWA
 from zoo.training.callbacks.batch_log import BatchLog
 from zoo.training.callbacks.curves import Curves
@@ -224,6 +235,10 @@ class Fit(TrainerCommand):
         self.run_config.set_aside(self.run_dir / metrics_json.FILE)
         self.run_config.save(self.run_dir)
         slurm.mark(self.run_dir, self.command_line.argv)
+        kind = type(self.model)
+        other_loggers.begin(
+            self.trainer, self.run_config.plain, [kind.__name__, self.data.data_set.name, *about.read(kind).tags]
+        )
         start = ", which has no checkpoint yet: it starts again" if self.origin.run else ""
         processes.say(f"Run: {self.run_dir}{f', from {self.origin.path}' if self.origin.path else start}")
 
@@ -251,6 +266,10 @@ class Fit(TrainerCommand):
         self.trainer.test(self.model, self.data, verbose=False)
         if processes.is_first() and "test" in self.model.results:
             self.report("test", path, self.run_dir, facts)
+            if self.run_dir is not None:
+                names = (run_directory.CONFIG, metrics_json.FILE, *stage_results.PLOTS)
+                checkpoint = [] if path is None else [Path(path)]
+                other_loggers.keep(self.trainer, [*(self.run_dir / name for name in names), *checkpoint])
 
     def discard(self) -> None:
         """Remove the directory of a run that did not begin, and new folders above it."""
@@ -262,7 +281,9 @@ class Fit(TrainerCommand):
             self.run_dir = None
 
     def close(self) -> None:
-        """Release the lock of the run."""
+        """End other loggers, and release the lock of the run."""
+        if self.has_begun:
+            other_loggers.finish(self.trainer)
         if self._lock is not None:
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()

@@ -15,6 +15,7 @@ from datamodules.errors import InputError
 from datamodules.image_data_module import ImageDataModule
 from datamodules.paths import user_path
 from zoo.catalogue import registry
+from zoo.core import torch_optimizers
 from zoo.core.about import FROM_DATA
 from zoo.core.classifier import Classifier
 from zoo.core.schedules import Constant, Schedule
@@ -139,13 +140,14 @@ class ZooCLI(LightningCLI):
         model.frozen_epochs, model.layer_decay = config.freeze, config.layer_decay
         model.l1, model.l2, model.decay_norms, model.sam = config.l1, config.l2, config.decay_norms, config.sam
         model.label_smoothing = config.label_smoothing
+        model.set_tta(config.tta)
         if model.frozen_epochs and self.command_line.command == "fit":
             epochs = f"the first {model.frozen_epochs} epochs" if model.frozen_epochs > 1 else "the first epoch"
             self.notes.append(f"Frozen: all but {model.head_path()}, in {epochs}")
         try:
             optimizer = model.build_optimizer()
         except (TypeError, ValueError) as error:
-            raise InputError(f"--optimizer: {error}") from error
+            raise torch_optimizers.refusal(config.optimizer.class_path.rpartition(".")[2], str(error)) from error
         if model.layer_decay != 1 and any("lr_scale" not in group for group in optimizer.param_groups):
             name = type(optimizer).__name__
             raise InputError(f"--layer_decay={model.layer_decay}: {name} does not keep groups of parameters apart")
@@ -161,7 +163,8 @@ class ZooCLI(LightningCLI):
             self.notes += initial_weights.load(self._weights, model, self.datamodule.class_names)
             self._weights = None
         trains_without_end = trainer.max_epochs in (None, -1) and trainer.max_steps < 0
-        needs_end = {"lr_schedule": not isinstance(model.lr_schedule, Constant), "swa": config.swa is not None}
+        is_constant = isinstance(model.lr_schedule, Constant) and model.lr_schedule.warmup == 0
+        needs_end = {"lr_schedule": not is_constant, "swa": config.swa is not None}
         for option in (name for name, needs in needs_end.items() if needs):
             if trains_without_end and self.command_line.command == "fit":
                 raise InputError(f"--{option} needs an end: give --trainer.max_epochs or --trainer.max_steps")

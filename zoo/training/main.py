@@ -94,8 +94,11 @@ class FinishedRun:
     class_names: tuple[str, ...]
 
     def predict(self, images: Tensor | np.ndarray) -> Tensor:
-        """Return the probabilities of the classes, float32 (n, classes), for uint8 images (n, c, h, w)."""
-        return inference.probabilities(self.model, images)
+        """Return the probabilities of the classes, float32 (n, classes), for uint8 images (n, c, h, w).
+
+        With the option `tta`, the model's logits are averaged, as in the test.
+        """
+        return inference.probabilities(self.model, images, self.model.tta)
 
 
 def fit(*configs: str | Path | Mapping[str, Any]) -> FinishedRun:

@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from datamodules.errors import InputError, one_line
 from datamodules.loading import Batch
 from datamodules.mixing import Partners
+from zoo.core import torch_optimizers
 from zoo.core.classifier import Classifier
 from zoo.trained import inference, trained_model
 
@@ -59,6 +61,7 @@ def check(model: Classifier, mixes_images: bool = False) -> None:
         shapes = _shapes(second)
         _check_reading(second, model.state_dict())
         _check_step(second, mixes_images)
+        _check_optimizer(second, model.make_optimizer)
         _check_shapes(second, shapes)
 
 
@@ -155,6 +158,21 @@ def _check_step(model: Classifier, mixes_images: bool) -> None:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{name} cannot be trained: {cause(error, model)}{_place(_forward_frames(model, mixes_images), model)}"
+        ) from error
+
+
+def _check_optimizer(model: Classifier, make_optimizer: Callable[[Any], Optimizer]) -> None:
+    """Check that the optimizer can make a step with the gradients of a training step."""
+    optimizer = make_optimizer(model.parameter_groups())
+    try:
+        if model.automatic_optimization:
+            optimizer.step(lambda: 0.0)
+        else:
+            optimizer.step()  # as the model does
+    except Exception as error:
+        name = type(optimizer).__name__
+        raise torch_optimizers.refusal(
+            name, f"{name} cannot train {type(model).__name__}: {one_line(error)}"
         ) from error
 
 

@@ -20,6 +20,7 @@ from zoo.runs.command_line import CommandLine
 from zoo.runs.options import OPTIONS, TRAINER_DEFAULTS
 
 LARGEST_SEED = 2**32 - 1  # of NumPy
+INSTALL_LOGGERS = "pip install 'cifar10-zoo[loggers]'"
 LONGEST_NAME = 200  # bytes: file systems take 255, and "-synthetic" may follow
 # Programs that start a process for each device.
 LAUNCHERS: tuple[type[environments.ClusterEnvironment], ...] = (
@@ -57,6 +58,7 @@ def check(config: Any) -> None:
         if not 0 <= config[name] < 1:
             raise InputError(f"--{name}={config[name]} is out of range: give a number from 0 up to, not including, 1")
     _check_profiler(config)
+    _check_loggers(config.trainer.logger)
     _check_processes(config.trainer)
 
 
@@ -73,6 +75,14 @@ def _check_profiler(config: Any) -> None:
     if config.trainer.fast_dev_run and arguments.get("dump_stats") and not arguments.get("dirpath"):
         why = "dump_stats needs a folder, and --trainer.fast_dev_run makes none: give dirpath"
         raise InputError(f"--trainer.profiler={path}: {why}")
+
+
+def _check_loggers(loggers: Any) -> None:
+    """Check that the package of W&B's logger is there."""
+    for logger in configs.as_list(loggers):
+        name = getattr(logger, "class_path", "").rpartition(".")[2]
+        if name == "WandbLogger" and find_spec("wandb") is None:
+            raise InputError(f"--trainer.logger: {name} needs wandb, which is not installed: {INSTALL_LOGGERS}")
 
 
 def check_task(command_line: CommandLine, data: Any) -> None:

@@ -13,6 +13,8 @@ from zoo.core.classifier import Classifier, Stage, count_parameters
 from zoo.runs import metrics_csv, metrics_json
 from zoo.training import run_logger
 
+CONFUSION_MATRIX, LEARNING_CURVES = PLOTS = ("confusion_matrix.png", "learning_curves.png")
+
 
 def show(model: Classifier, data: ImageDataModule, stage: Stage) -> None:
     """Print the metrics of the model's last pass over `stage`."""
@@ -65,12 +67,12 @@ def _draw(
     from zoo.plots import confusion_matrix, learning_curves, png  # matplotlib takes a second to import
 
     plot = png.encode(confusion_matrix.pixels(summary["confusion"], data.class_names, title))
-    files.write(directory / "confusion_matrix.png", plot)
+    files.write(directory / CONFUSION_MATRIX, plot)
     for logger in run_logger.run_loggers(trainer):
         logger.log_picture(f"{stage}/confusion_matrix", plot, run_logger.epochs_done(trainer))
     if columns := metrics_csv.read(directory / metrics_csv.FILE):
         curves = learning_curves.draw(columns, title.split(", ")[0])
-        files.write(directory / "learning_curves.png", png.render(curves))
+        files.write(directory / LEARNING_CURVES, png.render(curves))
 
 
 def hardware(trainer: L.Trainer) -> str:

@@ -3,7 +3,7 @@
 import torch
 
 from datamodules.errors import printable
-from zoo.core import metrics
+from zoo.core import metrics, views
 from zoo.evaluation import calibration_error
 from zoo.evaluation.document import Fact, Facts, Section, Text
 from zoo.evaluation.sections.common import KINDS, accuracy
@@ -34,6 +34,8 @@ def section(subject: Subject) -> Section:
 
 def _about(subject: Subject) -> dict[str, Fact]:
     names = subject.class_names
+    tta = subject.trained.model.tta
+    averaged = {} if tta == views.NO_VIEWS else {"tta": Fact("Test-time augmentation", tta, note=views.describe(tta))}
     classes = f"{len(names)} classes" if subject.data.task == "multiclass" else f"{names[0]} against the rest"
     return {
         "model": Fact("Model", subject.name),
@@ -43,6 +45,7 @@ def _about(subject: Subject) -> dict[str, Fact]:
         "stage": Fact("Set", KINDS[subject.stage]),
         "images": Fact("Number of images", len(subject.predictions.labels), ","),
         "task": Fact("Task", subject.data.task, note=classes),
+        **averaged,
     }
 
 
