@@ -1,6 +1,6 @@
 """Checks of a data module's arguments, which are the options `--data.NAME`."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TypeVar
 
 from datamodules.errors import InputError, did_you_mean
@@ -15,6 +15,13 @@ def in_range(name: str, value: int, low: int, high: int | None = None) -> int:
     if value < low or (high is not None and value > high):
         bounds = f"at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"--data.{name}={value} is out of range: give a number {bounds}")
+    return value
+
+
+def share(name: str, value: float) -> float:
+    """Return `value`; raise InputError unless it is a number from 0 to 1."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise InputError(f"--data.{name}={value} is out of range: give a number from 0 to 1")
     return value
 
 

@@ -6,7 +6,7 @@ So they do not change with the batch, the number of processes or an interruption
 from torch import Tensor
 
 # Streams of `random_bits` that are independent of each other.
-AUGMENTATION, ORDER, STEPS = range(3)
+AUGMENTATION, ORDER, STEPS, POLICY, JITTER, ERASING = range(6)
 
 _MASK64 = (1 << 64) - 1
 # The increment and the multipliers of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
@@ -48,6 +48,14 @@ def random_bits(seed: int, epoch: int, indices: Tensor, stream: int) -> Tensor:
     return mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
 
 
-def integers(bits: Tensor, field: int, n: int) -> Tensor:
-    """Return integers uniform over 0..n-1 (n <= 64, to one part in 64), from 12 of the 64 bits."""
+def integers(bits: Tensor, field: int, n: int | Tensor) -> Tensor:
+    """Return integers uniform over 0..n-1 (n <= 64, to one part in 64), from 12 of the 64 bits.
+
+    `n` is one for all, or int64 (n,), one for each.
+    """
     return (((bits >> (_FIELD_BITS * field)) & ((1 << _FIELD_BITS) - 1)) * n) >> _FIELD_BITS
+
+
+def uniform(bits: Tensor, field: int) -> Tensor:
+    """Return numbers uniform over 0 to 1, float32 (n,), from 12 of the 64 bits: the middles of 4,096 equal parts."""
+    return (integers(bits, field, 1 << _FIELD_BITS) + 0.5) / (1 << _FIELD_BITS)
