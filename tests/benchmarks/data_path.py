@@ -95,7 +95,9 @@ def measure(rounds: int, images: int) -> Stopwatch:
 
 
 @contextmanager
-def torchvision_loader(pixels: np.ndarray, labels: np.ndarray, batch_size: int, workers: int) -> Iterator[Contestant]:
+def torchvision_loader(
+    pixels: np.ndarray, labels: np.ndarray, batch_size: int, workers: int, to_bytes: Any = None
+) -> Iterator[Contestant]:
     """Give torchvision's way, as its documentation has it, with bytes for a result.
 
     Which images a turn has is drawn beforehand: to shuffle all of them belongs to a whole epoch. The workers live
@@ -106,12 +108,12 @@ def torchvision_loader(pixels: np.ndarray, labels: np.ndarray, batch_size: int, 
         labels: int64 (n,).
         batch_size: images of a batch.
         workers: processes beside this one.
+        to_bytes: the transform of PIL images after crops and flips, by default `PILToTensor`.
     """
     dataset = CIFAR10.__new__(CIFAR10)  # without its __init__, which reads files
     dataset.data, dataset.targets, dataset.target_transform = pixels, labels.tolist(), None
-    dataset.transform = transforms.Compose(
-        [transforms.RandomCrop(32, padding=PADDING), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
-    )
+    crop, flip = transforms.RandomCrop(32, padding=PADDING), transforms.RandomHorizontalFlip()
+    dataset.transform = transforms.Compose([crop, flip, to_bytes or transforms.PILToTensor()])
     loader = DataLoader(
         dataset,
         batch_size=batch_size,
