@@ -16,7 +16,6 @@ from zoo.training.tensorboard import run_summary
 DDP = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
 DATA = ["--data.source=synthetic", "--data.train_size=128", "--data.val_size=33", "--data.test_size=41"]
 DATA += ["--data.crop_padding=2", "--data.horizontal_flip=true"]
-DATA += ["--data.policy=autoaugment", "--data.color_jitter=0.4", "--data.random_erasing=0.5"]
 FIT = ["fit", *DATA, "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", "--trainer.enable_model_summary=false"]
 # SGD, because its steps are proportional to the gradient. The first steps of Adam have the size of the learning rate,
 # however small the gradient is: where rounding flips the sign of a tiny gradient, the weight moves the other way.
