@@ -1,6 +1,6 @@
 """Checks of a data module's arguments, which are the options `--data.NAME`."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TypeVar
 
 from datamodules.errors import InputError, did_you_mean
@@ -20,7 +20,7 @@ def in_range(name: str, value: int, low: int, high: int | None = None) -> int:
 
 def number_in_range(name: str, value: float, low: float, high: float) -> float:
     """Return `value`; raise InputError unless it is a number from `low` to `high`."""
-    if not low <= value <= high:
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
         raise InputError(f"--data.{name}={value} is out of range: give a number from {low} to {high}")
     return value
 

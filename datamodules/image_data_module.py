@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 
-from datamodules.augmentation import Augmentation, Border, Flip, pad
+from datamodules.augmentation import UNCHANGED, Augmentation, Border, Flip, pad
 from datamodules.checks import in_range, one_of
 from datamodules.data_set import (
     SPLIT_SEED,
@@ -33,10 +33,10 @@ from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
 from datamodules.paths import default_data_dir, user_path, variable
+from datamodules.policies import Policy
 from datamodules.tasks import TASKS, Task, task_classes, task_title
 
 COPIED_IMAGES = 1000  # images that `setup` copies at once: 3 MB
-UNCHANGED = Augmentation()
 # Devices that do not hold the training images. Apple's GPUs share the computer's memory, and TPUs are slow at gathering
 # single bytes.
 NOT_HOLDING = ("cpu", "mps", "xla")
@@ -87,7 +87,10 @@ class ImageDataModule(L.LightningDataModule):
         crop_padding: see `Augmentation`; at most half of the image's side.
         crop_border: see `Augmentation`.
         horizontal_flip: see `Augmentation`.
+        policy: see `Augmentation`.
+        color_jitter: see `Augmentation`; 0 to 1.
         cutout: see `Augmentation`; at most the image's side.
+        random_erasing: see `Augmentation`; 0 to 1.
         mixup: the alpha of mixup, see `datamodules.mixing.Mixing`; 0 is off.
         cutmix: the alpha of CutMix, likewise.
         drop_last: leave out the last batch of an epoch if it is smaller than the others.
@@ -124,7 +127,10 @@ class ImageDataModule(L.LightningDataModule):
         crop_padding: int = 0,
         crop_border: Border = "zeros",
         horizontal_flip: Flip = False,
+        policy: Policy | None = None,
+        color_jitter: float = 0.0,
         cutout: int = 0,
+        random_erasing: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         drop_last: bool = False,
@@ -145,8 +151,10 @@ class ImageDataModule(L.LightningDataModule):
         self.val_size = None if val_size is None else in_range("val_size", val_size, 0)
         self.train_size = None if train_size is None else in_range("train_size", train_size, 1)
         self.test_size = None if test_size is None else in_range("test_size", test_size, 1)
-        augmentation = Augmentation(crop_padding, crop_border, horizontal_flip, cutout, mixup, cutmix)
-        self.augmentation = augmentation.checked(self.data_set)
+        augmentation = Augmentation(
+            crop_padding, crop_border, horizontal_flip, policy, color_jitter, cutout, random_erasing, mixup, cutmix
+        )
+        self.augmentation = augmentation.checked(data_set)
         self.device = one_of("device", device, ("auto", "cpu"))
         self.drop_last, self.verify_checksums = drop_last, verify_checksums
         self.download, self.mirrors = download, mirrors or []

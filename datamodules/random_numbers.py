@@ -6,7 +6,7 @@ So they do not change with the batch, the number of processes or an interruption
 from torch import Tensor
 
 # Streams of `random_bits` that are independent of each other.
-AUGMENTATION, ORDER, STEPS, MIXING, BOXES = range(5)
+AUGMENTATION, ORDER, STEPS, MIXING, BOXES, POLICY, JITTER, ERASING = range(8)
 
 _MASK64 = (1 << 64) - 1
 # The increment and the multipliers of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
@@ -47,6 +47,14 @@ def random_bits(seed: int, epoch: int, indices: Tensor, stream: int) -> Tensor:
     return mix((indices + 1) * _signed(_INCREMENT) + _key(stream, seed, epoch))
 
 
-def integers(bits: Tensor, field: int, n: int, width: int = 12) -> Tensor:
-    """Return integers uniform over 0..n-1, to n parts in 2^width, from the field of `width` of the 64 bits."""
+def integers(bits: Tensor, field: int, n: int | Tensor, width: int = 12) -> Tensor:
+    """Return integers uniform over 0..n-1, to n parts in 2^width, from the field of `width` of the 64 bits.
+
+    `n` is one for all, or int64 (n,), one for each.
+    """
     return (((bits >> (width * field)) & ((1 << width) - 1)) * n) >> width
+
+
+def uniform(bits: Tensor, field: int) -> Tensor:
+    """Return numbers uniform over 0 to 1, float32 (n,), from 12 of the 64 bits: the middles of 4,096 equal parts."""
+    return (integers(bits, field, 4096) + 0.5) / 4096

@@ -355,13 +355,27 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "datamodules/random_numbers.py": [
         (
-            "AUGMENTATION, ORDER, STEPS, MIXING, BOXES = range(5)",
-            "AUGMENTATION, ORDER, STEPS, MIXING, BOXES = 0, 0, 0, 3, 4",
+            "AUGMENTATION, ORDER, STEPS, MIXING, BOXES, POLICY, JITTER, ERASING = range(8)",
+            "AUGMENTATION = ORDER = STEPS = MIXING = BOXES = POLICY = JITTER = ERASING = 0",
             "an order correlated with the augmentation",
         ),
         ("_key(stream, seed, epoch)", "_key(stream, seed + epoch)", "runs of several seeds that are not independent"),
     ],
+    "datamodules/image_operations.py": [
+        ("bordered.view(n, outer, outer * channels)[:] = fill.repeat(outer)", "bordered.zero_()", "a black border"),
+        ("magnitudes.trunc())[..., 0], fill)", "magnitudes.round())[..., 0], fill)", "shifts by another pixel"),
+        ("at_most - counts + step // 2", "at_most + step // 2", "an equalization that counts a value itself"),
+        ("darkest.masked_fill(flat, 0), ", "darkest, ", "images of one color become black"),
+    ],
+    "datamodules/policies.py": [
+        ("grouped.index_select(0, order.argsort())", "grouped", "images of other labels"),
+        ('(("ShearY", 5, 8), ("TranslateY", 7, 9))', '(("ShearY", 5, 7), ("TranslateY", 7, 9))'),
+        ("signed_levels if self.signed else levels", "signed_levels", "magnitudes of the wrong sign"),
+        ("levels.gather(1, operations[:, None]).squeeze(1)", "levels[:, 0]", "one factor for all of a color jitter"),
+    ],
     "datamodules/augmentation.py": [
+        ("width * erased)", "width)"),
+        ("draw = mix(draw)", "draw = bits", "a rectangle that is never drawn anew"),
         ("(in_first_epoch + epoch) % 2", "in_first_epoch % 2"),
         ("height - 1 : bottom - 1", "height : bottom", "a border that repeats the last row"),
     ],

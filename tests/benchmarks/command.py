@@ -22,17 +22,19 @@ RECORD = "record"  # whose `measure` gets a script, too
 ABOUT = """\
 Time a part of the project beside its peers, in one run in which they take turns, and show medians and ratios:
 
-  numpy  the NumPy nets, beside PyTorch and scikit-learn
-  data   images into augmented batches, beside torchvision's transforms
-  step   a training step of the CNNs in variants, beside its convolutions and products alone
-  fit    the CNNs through fit, beside a bare loop
-  start  start-up and memory, beside a plain LightningCLI and a plain script
-  record a training step of a record recipe, beside its author's script (--script)"""
+  numpy    the NumPy nets, beside PyTorch and scikit-learn
+  data     images into augmented batches, beside torchvision's transforms
+  augment  each augmentation, beside torchvision's transforms
+  step     a training step of the CNNs in variants, beside its convolutions and products alone
+  fit      the CNNs through fit, beside a bare loop
+  start    start-up and memory, beside a plain LightningCLI and a plain script
+  record   a training step of a record recipe, beside its author's script (--script)"""
 # Modules of tests.benchmarks, the first by default. Each has a TITLE; `measure(rounds, images)`, which lets contestants
 # take turns and returns a Stopwatch; and COMPARISONS, the pairs of contestants whose ratios are shown.
 BENCHMARKS = {
     "numpy": "numpy_nets",
     "data": "data_path",
+    "augment": "augmentations",
     "step": "steps",
     "fit": "tax",
     "start": "start",

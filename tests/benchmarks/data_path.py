@@ -121,7 +121,12 @@ def measure(rounds: int, images: int) -> Stopwatch:
 
 @contextmanager
 def torchvision_loader(
-    pixels: np.ndarray, labels: np.ndarray, batch_size: int, workers: int, mix: nn.Module | None = None
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    workers: int,
+    mix: nn.Module | None = None,
+    to_bytes: Any = None,
 ) -> Iterator[Contestant]:
     """Give torchvision's way, as its documentation has it, with bytes for a result.
 
@@ -134,6 +139,7 @@ def torchvision_loader(
         batch_size: images of a batch.
         workers: processes beside this one.
         mix: torchvision's mixup or CutMix.
+        to_bytes: the transform of PIL images after crops and flips, by default `PILToTensor`.
     """
 
     def collate_and_mix(samples: list[Any]) -> Any:
@@ -142,9 +148,8 @@ def torchvision_loader(
 
     dataset = CIFAR10.__new__(CIFAR10)  # without its __init__, which reads files
     dataset.data, dataset.targets, dataset.target_transform = pixels, labels.tolist(), None
-    dataset.transform = transforms.Compose(
-        [transforms.RandomCrop(32, padding=PADDING), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
-    )
+    crop, flip = transforms.RandomCrop(32, padding=PADDING), transforms.RandomHorizontalFlip()
+    dataset.transform = transforms.Compose([crop, flip, to_bytes or transforms.PILToTensor()])
     loader = DataLoader(
         dataset,
         batch_size=batch_size,

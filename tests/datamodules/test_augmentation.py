@@ -1,22 +1,27 @@
 """Augmentation against a plain reference, image by image."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from datamodules import policies
 from datamodules.augmentation import (
+    ERASING_DRAWS,
     Augmentation,
     augment,
+    erased_boxes,
     mirror_chosen,
     mirror_without_waiting,
     pad,
 )
-from datamodules.random_numbers import random_bits
+from datamodules.random_numbers import ERASING, JITTER, POLICY, mix, random_bits
 
 MASK = (1 << 64) - 1
+MEAN_COLOR = (125, 123, 114)  # of CIFAR-10
 
 
 def field(bits: int, k: int, n: int) -> int:
@@ -42,8 +47,26 @@ def reference_image(image: np.ndarray, index: int, augmentation: Augmentation, s
         row, column = (field(bits, k, 32) - augmentation.cutout // 2 for k in (3, 4))
         for r in range(max(0, row), min(32, row + augmentation.cutout)):
             for c in range(max(0, column), min(32, column + augmentation.cutout)):
-                out[r, c] = (125, 123, 114)  # CIFAR-10's mean
+                out[r, c] = MEAN_COLOR
+    bits = random_bits(seed, epoch, torch.tensor([index]), ERASING).item()
+    if (field(bits & MASK, 0, 4096) + 0.5) / 4096 < augmentation.random_erasing:
+        top, left, height, width = reference_rectangle(bits)
+        out[top : top + height, left : left + width] = MEAN_COLOR
     return out
+
+
+def reference_rectangle(bits: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the rectangle of random erasing, by the paper's formula (algorithm 1)."""
+    height = width = 0
+    draw = bits
+    for _ in range(ERASING_DRAWS):
+        draw = mix(torch.tensor([draw])).item()
+        share, log_ratio = ((field(draw & MASK, k, 4096) + 0.5) / 4096 for k in (0, 1))
+        area = (0.02 + (0.33 - 0.02) * share) * 32 * 32
+        ratio = math.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * log_ratio)
+        if (h := round(math.sqrt(area * ratio))) < 32 and (w := round(math.sqrt(area / ratio))) < 32:
+            height, width = h, w
+    return field(bits & MASK, 1, 32 - height + 1), field(bits & MASK, 2, 32 - width + 1), height, width
 
 
 @pytest.fixture
@@ -62,7 +85,9 @@ def images() -> torch.Tensor:
         Augmentation(horizontal_flip="alternating"),
         Augmentation(cutout=8),
         Augmentation(cutout=7),
-        Augmentation(crop_padding=2, horizontal_flip=True, cutout=16),
+        Augmentation(random_erasing=1.0),
+        Augmentation(random_erasing=0.5),
+        Augmentation(crop_padding=2, horizontal_flip=True, cutout=16, random_erasing=0.5),
         Augmentation(crop_padding=2, crop_border="reflect", horizontal_flip="alternating", cutout=16),
     ],
 )
@@ -85,6 +110,38 @@ def test_borders_are_those_of_pytorch(images, padding):
         padded = pad(planes.permute(0, 2, 3, 1), padding, border)
         assert torch.equal(padded.permute(0, 3, 1, 2).float(), expected)
         assert padded.is_contiguous()
+
+
+def test_rectangles_of_random_erasing():
+    """Shares and ratios are those of the paper's ranges, and the rectangles lie inside of the images."""
+    n = 20_000
+    bits = random_bits(0, 0, torch.arange(n), ERASING)
+    top, left, height, width = erased_boxes(bits, 1.0, 32)
+    assert (height > 0).all(), "one in 6 million stays whole"
+    first = [list(reference_rectangle(value)) for value in bits[:200].tolist()]
+    assert torch.stack([top, left, height, width], 1)[:200].tolist() == first
+    assert min(top.min(), left.min()) == 0
+    assert max((top + height).max(), (left + width).max()) == 32
+    share = (height * width / 1024).mean().item()
+    assert share == pytest.approx(0.174, abs=0.005), "nearly the middle of 0.02 and 0.33: long ones are drawn anew"
+    assert (height > width).float().mean().item() == pytest.approx(0.5, abs=0.03)
+    erased = (erased_boxes(bits, 0.25, 32).width > 0).float().mean().item()
+    assert erased == pytest.approx(0.25, abs=0.015)
+
+
+def test_policy_and_jitter_come_after_crop_and_flip_and_before_the_squares(images):
+    positions, indices = torch.arange(40), torch.arange(40) + 7
+    first = Augmentation(crop_padding=4, horizontal_flip=True)
+    padded = pad(images, 4)
+    expected = augment(padded, positions, indices, first, seed=5, epoch=2)
+    fill = torch.tensor(MEAN_COLOR, dtype=torch.uint8)
+    draws = policies.trivialaugment(random_bits(5, 2, indices, POLICY), 32)
+    expected = policies.apply(expected, *draws, fill)
+    expected = policies.apply(expected, *policies.color_jitter(random_bits(5, 2, indices, JITTER), 0.4), fill)
+    squares = Augmentation(cutout=8, random_erasing=0.5)
+    expected = augment(expected, positions, indices, squares, seed=5, epoch=2)
+    together = first._replace(policy="trivialaugment", color_jitter=0.4, cutout=8, random_erasing=0.5)
+    assert torch.equal(augment(padded, positions, indices, together, seed=5, epoch=2), expected)
 
 
 def mirrored(horizontal_flip, seed: int, epoch: int) -> torch.Tensor:

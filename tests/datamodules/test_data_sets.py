@@ -82,7 +82,7 @@ def test_other_files_of_the_same_format_need_a_description_alone(tmp_path):
 @pytest.mark.parametrize(("side", "channels"), [(28, 1), (9, 3)])
 def test_augmentation_of_images_of_other_shapes(side, channels):
     images = torch.randint(0, 256, (20, side, side, channels), dtype=torch.uint8)
-    everything, every = torch.arange(20), Augmentation(3, "reflect", True, 4, (7,) * channels)
+    everything, every = torch.arange(20), Augmentation(3, "reflect", True, cutout=4, mean_color=(7,) * channels)
     changed = augment(pad(images, 3, "reflect"), everything, everything, every, seed=0, epoch=0)
     assert changed.shape == images.shape
     assert (changed == 7).flatten(1).sum(1).min() >= 4 * channels, "a quarter of the square, at the least"

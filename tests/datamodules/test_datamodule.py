@@ -6,6 +6,7 @@ import re
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from datamodules.image_data_module import SPLIT_SEED, ImageDataModule, stratified_order
 from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
+from datamodules.policies import Policy
 from datamodules.random_numbers import random_bits
 from datamodules.readers.cifar import CIFARDataSet
 from tests.other_data import GRAY
@@ -213,7 +215,10 @@ def test_processes_share_the_order(images, processes):
     assert set(together) == set(alone)
 
 
-AUGMENTED = {"crop_padding": 4, "horizontal_flip": True, "cutout": 8, "mixup": 0.4, "cutmix": 1.0}
+AUGMENTED = {
+    "crop_padding": 4, "horizontal_flip": True, "policy": "randaugment", "color_jitter": 0.4, "cutout": 8,
+    "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1.0,
+}  # fmt: skip
 
 
 def tensors(batch) -> list[torch.Tensor]:
@@ -225,12 +230,14 @@ def looks(data, number):
     return dict(zip(joined(batches, "indices").tolist(), joined(batches, "images"), strict=True))
 
 
-def test_a_sample_looks_the_same_in_any_batch_and_process():
-    one = looks(open_module(batch_size=32, **AUGMENTED), 3)
-    other = looks(open_module(batch_size=50, **AUGMENTED), 3)
+@pytest.mark.parametrize("policy", get_args(Policy))
+def test_a_sample_looks_the_same_in_any_batch_and_process(policy):
+    options = AUGMENTED | {"policy": policy}
+    one = looks(open_module(batch_size=32, **options), 3)
+    other = looks(open_module(batch_size=50, **options), 3)
     assert all(torch.equal(one[index], other[index]) for index in one)
 
-    data = open_module(**AUGMENTED)
+    data = open_module(**options)
     for rank in (0, 1):
         sampler = EpochSampler(data.train, num_replicas=2, rank=rank, seed=0)
         sampler.set_epoch(3)
@@ -416,6 +423,9 @@ def fake_dataset(augmentation) -> ImageDataset:
         Augmentation(crop_padding=4, horizontal_flip=True, cutout=8),
         Augmentation(crop_padding=2, crop_border="reflect", horizontal_flip="alternating"),
         Augmentation(crop_padding=2, mixup=0.4, cutmix=1.0),
+        Augmentation(policy="randaugment", color_jitter=0.4, random_erasing=0.5),
+        Augmentation(policy="trivialaugment"),
+        Augmentation(policy="autoaugment"),
     ],
 )
 def test_an_epoch_on_a_gpu_waits_for_nothing(monkeypatch, augmentation, fetched):
@@ -508,6 +518,11 @@ def test_data_dir_from_the_environment(official_layout, monkeypatch):
         ({"test_size": 0}, "test_size=0"),
         ({"crop_padding": 17}, "crop_padding=17"),
         ({"cutout": 33}, "cutout=33"),
+        ({"policy": "randaugmnt"}, "policy=randaugmnt is unknown. Did you mean 'randaugment'?"),
+        ({"color_jitter": 1.5}, "color_jitter=1.5 is out of range: give a number from 0 to 1"),
+        ({"color_jitter": float("nan")}, "color_jitter=nan is out of range"),
+        ({"random_erasing": -0.1}, "random_erasing=-0.1 is out of range: give a number from 0 to 1"),
+        ({"random_erasing": True}, "random_erasing=True is out of range"),
         ({"batch_size": 1.5}, "batch_size=1.5: give a whole number"),
         ({"val_size": True}, "val_size=True: give a whole number"),
         ({"crop_padding": "4"}, "crop_padding=4: give a whole number"),
@@ -524,6 +539,14 @@ def test_data_dir_from_the_environment(official_layout, monkeypatch):
 def test_out_of_range(options, culprit):
     with pytest.raises(InputError, match=re.escape(f"--data.{culprit}")):
         module(**options)
+
+
+@pytest.mark.parametrize("option", ["policy=autoaugment", "color_jitter=0.4"])
+def test_what_needs_colors(option):
+    name, value = option.split("=")
+    infrared = replace(GRAY, title="Infrared", channels=4)
+    with pytest.raises(InputError, match=f"--data.{option} is for gray and color images, and Infrared has .* 4 "):
+        ImageDataModule(infrared, **{name: 0.4 if name == "color_jitter" else value})
 
 
 @pytest.mark.parametrize(

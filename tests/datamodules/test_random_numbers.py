@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from datamodules.random_numbers import mix, random_bits
+from datamodules.random_numbers import integers, mix, random_bits, uniform
 
 MASK = (1 << 64) - 1
 
@@ -41,3 +41,14 @@ def test_bits_are_balanced_and_independent():
         for b in range(a):
             assert (binary[a] * binary[b]).mean(0).abs().max() < 0.035, f"{chosen[a]} and {chosen[b]} are correlated"
     assert (binary[:, 1:] * binary[:, :-1]).mean(1).abs().max() < 0.035, "neighbours are correlated"
+
+
+def test_uniform_numbers():
+    """The middles of 4,096 parts, of the same bits as `integers`; their mean has a standard deviation of 0.002."""
+    bits = random_bits(0, 0, torch.arange(20_000), 0)
+    for field in range(5):
+        numbers = uniform(bits, field)
+        assert torch.equal((numbers * 4096 - 0.5).long(), integers(bits, field, 4096))
+        assert 0 < numbers.min() < 0.001
+        assert 0.999 < numbers.max() < 1
+        assert numbers.mean().item() == pytest.approx(0.5, abs=0.01)

@@ -29,13 +29,9 @@ from zoo.runs import resume as resumption
 ROOT = Path(cli.__file__).parent
 # Five batches an epoch, the last one smaller.
 DATA = ["--data.source=synthetic", "--data.train_size=36", "--data.val_size=20", "--data.test_size=20"]
-DATA += [
-    "--data.batch_size=8",
-    "--data.crop_padding=2",
-    "--data.horizontal_flip=true",
-    "--data.mixup=0.4",
-    "--data.cutmix=1",
-]
+DATA += ["--data.batch_size=8", "--data.crop_padding=2", "--data.horizontal_flip=true"]
+DATA += ["--data.policy=randaugment", "--data.color_jitter=0.4", "--data.random_erasing=0.5"]
+DATA += ["--data.mixup=0.4", "--data.cutmix=1"]
 FIT = ["fit", "--model=SmallNet", *DATA, "--trainer.max_epochs=3", "--trainer.log_every_n_steps=1"]
 FIT += ["--lr_schedule=Cosine", "--label_smoothing=0.1", "--trainer.enable_model_summary=false"]
 MLP = ["fit", "--model=MLP", *DATA, "--trainer.max_epochs=2", "--trainer.enable_model_summary=false"]

@@ -29,6 +29,7 @@ ON_DEVICE = [f"--trainer.accelerator={NAME}", f"--trainer.strategy={NAME}"]
 DATA = [
     "--data.source=synthetic", "--data.train_size=64", "--data.val_size=20", "--data.test_size=30",
     "--data.batch_size=16", "--data.crop_padding=2", "--data.horizontal_flip=true", "--data.cutout=8",
+    "--data.policy=randaugment", "--data.color_jitter=0.4", "--data.random_erasing=0.5",
 ]  # fmt: skip
 FIT = ["fit", *DATA, "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]
 SMALL = "--model.widths=[8,8,8]"

@@ -225,6 +225,10 @@ class TestHParams:
             ({"horizontal_flip": True}, "mirror"),
             ({"crop_padding": 2, "horizontal_flip": True, "cutout": 8}, "crop 2, mirror, cutout 8"),
             ({"mixup": 0.2, "cutmix": 1.0}, "mixup 0.2, CutMix 1"),
+            (
+                {"policy": "autoaugment", "color_jitter": 0.4, "random_erasing": 0.25},
+                "autoaugment, color jitter 0.4, random erasing 0.25",
+            ),
         ],
     )
     def test_augmentation(self, augmentation, expected):

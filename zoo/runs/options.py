@@ -90,6 +90,7 @@ DATA_SET = "CIFAR10 (the default), or another one: python cli.py list --data"
 DATA_DIR = "folder or file (default: CIFAR10_DIR, MNIST_DIR, ... or data)"
 TTA = "flip, shift or both: test the mean of predictions for mirrored or shifted images, too"
 OWN_IMAGE_SIZE = "of ImageFolder: height and width in pixels (default 32)"
+POLICY = "random operations for each image: randaugment, trivialaugment or autoaugment"
 FLIP = "true mirrors half of the images; alternating mirrors each in every second epoch"
 VAL_SIZE = "images held out to select the best checkpoint (default 5000, or a tenth of your own images)"
 ZOO_MODEL = "a model of the zoo (python cli.py list), or my_module.MyNet"
@@ -116,7 +117,10 @@ OPTIONS = (
         _data("crop_padding", "N", "random crops of images with a border of N pixels"),
         _data("crop_border", "KIND", "fill the border with zeros, or reflect the image"),
         _data("horizontal_flip", "KIND", FLIP),
+        _data("policy", "NAME", POLICY),
+        _data("color_jitter", "X", "change brightness, contrast and saturation by up to X, 0 to 1"),
         _data("cutout", "N", "cover a random square of N by N pixels"),
+        _data("random_erasing", "P", "cover a random rectangle with a probability of P"),
         _data("mixup", "ALPHA", "mix images by weights of Beta(ALPHA, ALPHA); 0 is off"),
         _data("cutmix", "ALPHA", "paste a box of another image, of area 1 - Beta(ALPHA, ALPHA)"),
         _data("download", kept="never", learning=False),
