@@ -220,7 +220,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "sdpa_kernel(SDPBackend.MATH)",
             "sdpa_kernel(SDPBackend.FLASH_ATTENTION)",
             "FLOPs without attention",
-            "tests/models/test_vit.py",
+            ("tests/models/test_vit.py",),
         ),
     ],
     "zoo/core/inputs.py": [
