@@ -118,6 +118,6 @@ def test_a_share_out_of_range_is_one_line(value, capsys):
     line = refusal(capsys, *FIT, "--model=MLP", f"--label_smoothing={value}")
     assert "label_smoothing" in line
     if value in ("1", "-0.1"):
-        expected = f"--label_smoothing={float(value)} is out of range: give a number from 0 up to, not including, 1"
+        expected = f"--label_smoothing={float(value)} is out of range: give a number of at least 0 and below 1"
         assert expected in line
     assert contents(Path()) == before

@@ -248,7 +248,7 @@ def test_refusals(source, capsys):
         f"{best} --resume={source}": ["--resume goes on with the run's own weights: leave out --init_from"],
         "--freeze=-1": ["--freeze=-1 is out of range: give a finite number of at least 0"],
         "--freeze=x": ["--freeze=x: expected a whole number"],
-        "--layer_decay=0": ["--layer_decay=0.0 is out of range: give a number above 0, and at most 1"],
+        "--layer_decay=0": ["--layer_decay=0.0 is out of range: give a number above 0 and at most 1"],
         "--layer_decay=1.5": ["--layer_decay=1.5 is out of range"],
         "--layer_decay=-0.5": ["--layer_decay=-0.5 is out of range"],
         "--layer_decay=0.5 --optimizer=LBFGS": ["--optimizer: LBFGS doesn't support per-parameter options"],

@@ -27,9 +27,7 @@ class Option(NamedTuple):
         text: what the help says; "" hides the option from the short help.
         default: in place of Lightning's default; or the default of an option that Lightning does not have.
         least: the smallest value; -1 means no limit.
-        share: whether the value is a share: above 0, and at most 1.
-        part: whether the value is None, or above 0 and below 1.
-        below_1: whether the value is at least 0 and below 1.
+        share: the interval of a value that is a share, such as "(0, 1]": above 0, and at most 1; "" for other values.
         kept: the commands that take the value over from a checkpoint: "always" includes `validate` and `test`.
         learning: whether the value can change what is learned or how well that is tested. Runs that differ in other
             options alone are repetitions to `compare`.
@@ -43,9 +41,7 @@ class Option(NamedTuple):
     text: str = ""
     default: Any = None
     least: int | None = None
-    share: bool = False
-    part: bool = False
-    below_1: bool = False
+    share: Literal["", "(0, 1]", "(0, 1)", "[0, 1)"] = ""
     kept: Literal["always", "fit", "never"] = "never"
     learning: bool = True
     evaluation: bool = False
@@ -144,14 +140,14 @@ OPTIONS = (
             type=int | None,
         ),
         Option("freeze", "N", "train the head alone for the first N epochs", 0, least=0, kept="fit", type=int),
-        Option("layer_decay", "X", LAYER_DECAY, 1.0, share=True, kept="fit", type=float),
+        Option("layer_decay", "X", LAYER_DECAY, 1.0, share="(0, 1]", kept="fit", type=float),
         Option("l1", "X", L1, 0.0, least=0, kept="fit", type=float),
         Option("l2", "X", L2, 0.0, least=0, kept="fit", type=float),
         Option("decay_norms", "true", DECAY_NORMS, False, kept="fit", type=bool),
         Option("sam", "RHO", SAM, 0.0, least=0, kept="fit", type=float),
-        Option("ema", "DECAY", EMA, part=True, kept="fit", type=float | None),
-        Option("swa", "SHARE", SWA, part=True, kept="fit", type=float | None),
-        Option("label_smoothing", "X", SMOOTHING, 0.0, below_1=True, kept="fit", type=float),
+        Option("ema", "DECAY", EMA, share="(0, 1)", kept="fit", type=float | None),
+        Option("swa", "SHARE", SWA, share="(0, 1)", kept="fit", type=float | None),
+        Option("label_smoothing", "X", SMOOTHING, 0.0, share="[0, 1)", kept="fit", type=float),
         Option("tta", "VIEWS", TTA, NO_VIEWS, kept="always", evaluation=True, type=Literal[tuple(VIEWS)]),
         Option("trainer.gradient_clip_val", "X", "scale down gradients with a larger norm", least=0, kept="fit"),
         Option("seed_everything", "SEED", "seed of weights, order and augmentation", 0, kept="always", learning=False),

@@ -46,20 +46,21 @@ def check(config: Any) -> None:
         if config[name] is not None and not least <= config[name] < math.inf:
             choices = "at least 0, or -1 for no limit" if least == -1 else f"at least {least}"
             raise InputError(f"--{name}={config[name]} is out of range: give a finite number of {choices}")
-    for name in (option.name for option in OPTIONS if option.share):
-        if not 0 < config[name] <= 1:
-            raise InputError(f"--{name}={config[name]} is out of range: give a number above 0, and at most 1")
-    for name in (option.name for option in OPTIONS if option.part):
-        if config[name] is not None and not 0 < config[name] < 1:
-            raise InputError(f"--{name}={config[name]} is out of range: give a number above 0 and below 1")
+    for name, share in ((option.name, option.share) for option in OPTIONS if option.share):
+        if config[name] is not None and not _is_within(config[name], share):
+            low, high = "of at least" if share[0] == "[" else "above", "at most" if share[-1] == "]" else "below"
+            raise InputError(f"--{name}={config[name]} is out of range: give a number {low} 0 and {high} 1")
     if config.ema is not None and config.swa is not None:
         raise InputError(f"--ema={config.ema} and --swa={config.swa} are two averages of the weights: give one of them")
-    for name in (option.name for option in OPTIONS if option.below_1):
-        if not 0 <= config[name] < 1:
-            raise InputError(f"--{name}={config[name]} is out of range: give a number from 0 up to, not including, 1")
     _check_profiler(config)
     _check_loggers(config.trainer.logger)
     _check_processes(config.trainer)
+
+
+def _is_within(value: float, share: str) -> bool:
+    """Whether a number lies in an interval from 0 to 1, as `Option.share` writes it."""
+    above = value >= 0 if share[0] == "[" else value > 0
+    return above and (value <= 1 if share[-1] == "]" else value < 1)
 
 
 def _check_profiler(config: Any) -> None:
