@@ -177,7 +177,12 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("self.across_patches(self.norm1(x))", "self.across_patches(x)"),
     ],
     "zoo/catalogue/anatomy.py": [
-        ("sdpa_kernel(SDPBackend.MATH)", "sdpa_kernel(SDPBackend.FLASH_ATTENTION)", "FLOPs without attention"),
+        (
+            "sdpa_kernel(SDPBackend.MATH)",
+            "sdpa_kernel(SDPBackend.FLASH_ATTENTION)",
+            "FLOPs without attention",
+            ("tests/models/test_vit.py",),
+        ),
     ],
     "zoo/core/inputs.py": [
         ("and images.shape[1:] == shape", "and images.ndim == 4"),

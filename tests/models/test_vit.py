@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from datamodules.errors import InputError
 from tests.helpers import random_images
 from tests.models.networks import flops, on_meta, parameters
+from zoo.catalogue import anatomy
 from zoo.models.vit import VARIANTS, ViT
 
 # Million parameters: Touvron et al. 2020, table 1; Dosovitskiy et al. 2020, table 1.
@@ -50,6 +51,7 @@ def test_flops():
     places = 64 * 48 * width + depth * tokens * (dense + attention) + 10 * width
     with sdpa_kernel(SDPBackend.MATH):
         assert flops(on_meta(ViT).net) == 2 * places
+    assert anatomy.measure(ViT).flops == 2 * places
 
 
 def in_our_order(net: nn.Module) -> Iterator[Tensor]:
