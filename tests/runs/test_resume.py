@@ -415,11 +415,12 @@ class TestFromAStranger:
         assert "evil" not in sys.modules
 
     @pytest.mark.parametrize("command", [["test"], ["fit", "--trainer.max_epochs=9"], ["predict", "--test_set"]])
-    def test_it_names_no_place_to_download_to(self, content, command, monkeypatch):
+    def test_it_neither_names_a_place_to_download_to_nor_forbids_it(self, content, command, monkeypatch):
         Path("theirs").mkdir()
         state = content["CIFAR10DataModule"] | {"class_names": list(CIFAR10.class_names)}
         content = content | {"CIFAR10DataModule": state}
-        self.save(content, "config/data", {"source": "cifar10", "task": "multiclass", "data_dir": "theirs"})
+        data = {"source": "cifar10", "task": "multiclass", "data_dir": "theirs", "download": False}
+        self.save(content, "config/data", data)
         asked: list[str] = []
 
         def fetch(data_set, data_dir, *args, **options):
