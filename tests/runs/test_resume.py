@@ -420,6 +420,7 @@ class TestFromAStranger:
         state = content["CIFAR10DataModule"] | {"class_names": list(CIFAR10.class_names)}
         content = content | {"CIFAR10DataModule": state}
         data = {"source": "cifar10", "task": "multiclass", "data_dir": "theirs", "download": False}
+        data["val_size"] = "many"  # with which no data module can be built, until the command line says another
         self.save(content, "config/data", data)
         asked: list[str] = []
 
@@ -428,7 +429,8 @@ class TestFromAStranger:
             raise InputError("no network")
 
         monkeypatch.setattr("datamodules.image_data_module.fetch", fetch)
-        assert cli.main([*command, "--ckpt=theirs.ckpt"]) == 2
+        sizes = [] if command[0] == "predict" else ["--data.val_size=4"]
+        assert cli.main([*command, *sizes, "--ckpt=theirs.ckpt"]) == 2
         assert asked == ([] if command[0] == "predict" else ["data"])
 
     @pytest.mark.parametrize("command", [["test"], ["predict", "a.png"], ["export", "--format=npz"]])
