@@ -334,8 +334,18 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("images[:, None].copy()", "images[:, None, ::-1].copy()", "images upside down"),
     ],
     "datamodules/readers/mat.py": [
-        ("np.where(digits == 10, 0, digits)", "digits - 1", "the digit 1 as class 0"),
-        ("pixels.transpose(3, 2, 0, 1)", "pixels.transpose(3, 2, 1, 0)", "rows and columns swapped"),
+        (
+            "np.where(digits == 10, 0, digits)",
+            "digits - 1",
+            "the digit 1 as class 0",
+            ("tests/datamodules/test_published.py",),
+        ),
+        (
+            "pixels.transpose(3, 2, 0, 1)",
+            "pixels.transpose(3, 2, 1, 0)",
+            "rows and columns swapped",
+            ("tests/datamodules/test_published.py",),
+        ),
     ],
     "datamodules/readers/image_folder.py": [
         ("if problems:", "if False:", "unreadable images are trained on"),

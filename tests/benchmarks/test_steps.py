@@ -289,7 +289,7 @@ def test_nothing_is_left_of_a_fit(simulated):
 )
 def test_an_interrupted_fit_tells_of_no_folder_that_is_gone(monkeypatch, code, message):
     def main(command_line):
-        text = "stopped by SIGINT: go on with: fit --resume /tmp/gone" if code > 1 else "no space: make room"
+        text = "stopped by SIGINT: go on with: fit --resume runs/gone" if code > 1 else "no space: make room"
         raise RunError(text, code)
 
     monkeypatch.setattr("zoo.training.main.run_command", main)

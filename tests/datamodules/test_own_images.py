@@ -124,7 +124,8 @@ def test_a_run_on_a_folder_of_images(capsys):
     model = trained_model.load(run).model
     assert model.image_shape == (1, 8, 8)
     message = refusal(capsys, "predict", "--test_set", notes=("note: ",))
-    assert "or by --data_dir where a command has that" in message
+    assert "--data.data_dir=my photos! is not a folder" in message
+    assert message.endswith("or name another place by --data_dir")
     assert cli.main(["predict", "--test_set", "--data_dir=elsewhere"]) == 0
 
 

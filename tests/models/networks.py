@@ -28,13 +28,16 @@ def flops(net: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> int:
     return counter.get_total_flops()
 
 
-def assert_same_function(net: nn.Module, other: nn.Module, order: Iterable[Tensor] | None = None) -> None:
+def assert_same_function(
+    net: nn.Module, other: nn.Module, order: Iterable[Tensor] | None = None, rounding: float = 1e-6
+) -> None:
     """Give `net` the weights of `other`, and compare logits, gradients and batch norm's statistics.
 
     Args:
         net: of a model of ours.
         other: the network of another library. Convolutions with a kernel of 1 may be its linear layers.
         order: the parameters of `other` in the order in which `net` has its own, if that is another.
+        rounding: the largest norm of an error of a gradient that is 0, but for the rounding of large sums.
     """
     theirs = list(other.parameters() if order is None else order)
     assert len(theirs) == len(list(other.parameters()))
@@ -50,8 +53,6 @@ def assert_same_function(net: nn.Module, other: nn.Module, order: Iterable[Tenso
     torch.testing.assert_close(net.eval()(images), other.eval()(images), rtol=1e-3, atol=1e-4)
     for output in (logits, expected):
         output.square().sum().backward()
-    # Biases whose gradient is 0, for a norm takes out what they add, have but rounding errors.
-    rounding = 1e-6 * max(parameter.grad.norm() for parameter in theirs)
     for mine, parameter in zip(net.parameters(), theirs, strict=True):
         assert (mine.grad - parameter.grad.view_as(mine)).norm() <= 0.01 * parameter.grad.norm() + rounding
 

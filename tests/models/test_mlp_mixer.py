@@ -42,7 +42,8 @@ def test_the_function_is_timms():
     ratios = (hidden[0] / width, hidden[1] / width)
     other = mlp_mixer.MlpMixer(10, 32, patch_size=4, num_blocks=depth, embed_dim=width, mlp_ratio=ratios)
     nn.init.normal_(other.head.weight)
-    assert_same_function(MLPMixer(stochastic_depth=0.0).net, other)
+    # A norm takes out what the last bias across the patches adds, so that its gradient is 0.
+    assert_same_function(MLPMixer(stochastic_depth=0.0).net, other, rounding=1e-4)
 
 
 def test_the_logits_of_an_image_do_not_depend_on_its_batch():

@@ -112,7 +112,8 @@ def test_logits_are_those_of_the_network_on_normalized_and_resized_images(resize
     images = random_images(3)
     x = T.normalize(images.float() / 255, [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
     x = x if resize is None else T.resize(x, [resize, resize], T.InterpolationMode.BILINEAR, antialias=True)
-    torch.testing.assert_close(model(images), network(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.prepare(model.normalize(images)), x, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(images), network(x), rtol=1e-4, atol=1e-4)  # which hardly differ between images
 
 
 def test_a_gray_image_is_shown_to_torchvisions_networks_in_three_equal_channels():

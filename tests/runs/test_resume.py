@@ -417,11 +417,13 @@ class TestFromAStranger:
         assert "evil" not in sys.modules
 
     @pytest.mark.parametrize("command", [["test"], ["fit", "--trainer.max_epochs=9"], ["predict", "--test_set"]])
-    def test_it_names_no_place_to_download_to(self, content, command, monkeypatch):
+    def test_it_neither_names_a_place_to_download_to_nor_forbids_it(self, content, command, monkeypatch):
         Path("theirs").mkdir()
         state = content["CIFAR10DataModule"] | {"class_names": list(CIFAR10.class_names)}
         content = content | {"CIFAR10DataModule": state}
-        self.save(content, "config/data", {"source": "cifar10", "task": "multiclass", "data_dir": "theirs"})
+        data = {"source": "cifar10", "task": "multiclass", "data_dir": "theirs", "download": False}
+        data["val_size"] = "many"  # with which no data module can be built, until the command line says another
+        self.save(content, "config/data", data)
         asked: list[str] = []
 
         def fetch(data_set, data_dir, *args, **options):
@@ -429,7 +431,8 @@ class TestFromAStranger:
             raise InputError("no network")
 
         monkeypatch.setattr("datamodules.image_data_module.fetch", fetch)
-        assert cli.main([*command, "--ckpt=theirs.ckpt"]) == 2
+        sizes = [] if command[0] == "predict" else ["--data.val_size=4"]
+        assert cli.main([*command, *sizes, "--ckpt=theirs.ckpt"]) == 2
         assert asked == ([] if command[0] == "predict" else ["data"])
 
     @pytest.mark.parametrize("command", [["test"], ["predict", "a.png"], ["export", "--format=npz"]])

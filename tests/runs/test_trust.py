@@ -388,7 +388,7 @@ class TestAModelWithOptions:
         {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"dirpath": "elsewhere"}},
         {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"dirpath": "~/x"}},
         {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "../../x"}},
-        {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "/tmp/x"}},
+        {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"filename": "/elsewhere/x"}},
         {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "elsewhere"}},
         {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "theirs", "name": "../x"}},
         {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "file:///tmp"}},

@@ -20,6 +20,7 @@ from datamodules.data_set import LONGEST_NAME, check_names
 from datamodules.data_sets import SOURCES
 from datamodules.errors import InputError, first_of, one_line
 from datamodules.image_data_module import ImageDataModule
+from datamodules.own_images import Arrays, ImageFolder
 from datamodules.paths import user_path
 from datamodules.tasks import TASKS
 from zoo.catalogue import registry
@@ -324,7 +325,7 @@ def _has_data(data: Config) -> bool:
     try:
         return data_modules.build(data).data_set.find(data_dir) is not None
     except InputError:
-        return True
+        return issubclass(data_modules.find(data), (Arrays, ImageFolder))  # which are never downloaded
     except TypeError:
         return False
 

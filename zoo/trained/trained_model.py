@@ -49,7 +49,8 @@ class Trained(NamedTuple):
         try:
             data = data_modules.build(config, verify_checksums=False, data_dir=str(given) if given else None)
         except (InputError, TypeError) as error:  # a stranger's checkpoint can hold any value
-            raise InputError(f"the data of {self.path} cannot be had: {error}") from error
+            way_out = "or name another place by --data_dir"
+            raise InputError(f"the data of {self.path} cannot be had: {error}, {way_out}") from error
         data_set = data.data_set
         if data.class_names != self.class_names:
             problem = f"{data_set.title} in '{data.data_dir}' has the classes {', '.join(data.class_names)}"
