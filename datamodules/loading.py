@@ -19,7 +19,7 @@ from datamodules.random_numbers import ORDER, random_bits
 
 # Training images that are fetched at once, or one batch if that is more: 1.5 MB, which fits a processor's cache.
 FETCHED_IMAGES = 512
-# On a GPU the number of kernels counts, about 40 for each fetch of any size: 50 MB.
+# On a GPU the number of kernels counts, about 40 for each fetch of any size, and hundreds with a policy: 50 MB.
 FETCHED_ON_GPU = 16_384
 
 

@@ -174,6 +174,8 @@ def apply(images: Tensor, ranges: Ranges, rounds: Iterable[Round], fill: Tensor)
 
     `fill` is the color, uint8 (channels,), of what comes from outside of an image.
     """
+    if not len(images):
+        return images
     apply_round = _apply_to_groups if images.device.type == "cpu" else _apply_without_waiting
     for this in rounds:
         images = apply_round(images, ranges, this, fill)

@@ -25,6 +25,7 @@ from datamodules.cifar10 import CIFAR10DataModule
 from datamodules.data_sets import CIFAR10
 from datamodules.errors import InputError
 from datamodules.image_data_module import SPLIT_SEED, ImageDataModule, stratified_order
+from datamodules.image_operations import constants
 from datamodules.loading import EpochSampler, ImageDataset, TrainLoader
 from datamodules.policies import Policy
 from datamodules.random_numbers import random_bits
@@ -409,6 +410,7 @@ class NoCopies(TorchDispatchMode):
 
 
 def fake_dataset(augmentation) -> ImageDataset:
+    constants.cache_clear()  # of another mode's fake tensors
     images = pad(torch.zeros(300, 32, 32, 3, dtype=torch.uint8), augmentation.crop_padding if augmentation else 0)
     dataset = ImageDataset(images, torch.zeros(300, dtype=torch.long), torch.arange(300), augmentation)
     dataset.to(torch.device("cuda"))
