@@ -14,9 +14,12 @@ from zoo.core import regularization
 from zoo.core.numpy_optimizers import NumPyAdam, NumPyMomentum, NumPySGD
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.core.torch_optimizers import DecoupledSGD, MuonSGD
+from zoo.models.convnext import ConvNeXt
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.models.speedrun_net import SpeedrunNet
+from zoo.models.timm_model import TimmModel
+from zoo.models.vit import ViT
 
 
 class Net(TorchClassifier):
@@ -63,6 +66,22 @@ def test_weights_are_neither_biases_nor_of_norms():
     model = Net()
     named = {parameter: name for name, parameter in model.named_parameters()}
     assert [named[weight] for weight in regularization.weights(model)] == OF_NET
+
+
+@pytest.mark.parametrize(
+    ("model", "left_out"),
+    [
+        (ViT, {"net.0.class_token", "net.0.positions"}),
+        (ConvNeXt, {f"net.{place}.scale" for place in (4, 5)}),
+        (partial(TimmModel, "vit_tiny_patch16_224"), {"net.cls_token", "net.pos_embed"}),
+    ],
+)
+def test_a_module_can_name_others_that_are_left_out(model, left_out):
+    model = model()
+    weights = set(regularization.weights(model))
+    found = {name for name, parameter in model.named_parameters() if parameter.ndim >= 2 and parameter not in weights}
+    assert found >= left_out
+    assert all("norm" in name or name.endswith(("scale", "token", "positions", "embed")) for name in found)
 
 
 # Penalties.

@@ -13,14 +13,18 @@ NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 def weights(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of two or more dimensions that do not belong to a normalization: no biases, no scales."""
-    of_norms = {
-        parameter
-        for module in network.modules()
-        if isinstance(module, NORMS)
-        for parameter in module.parameters(recurse=False)
-    }
-    return [parameter for parameter in network.parameters() if parameter.ndim >= 2 and parameter not in of_norms]
+    """Return the parameters of two or more dimensions that do not belong to a normalization: no biases, no scales.
+
+    A module can name others of its parameters that are left out by a method `no_weight_decay()`, as those of timm do.
+    """
+    left_out: set[nn.Parameter] = set()
+    for module in network.modules():
+        if isinstance(module, NORMS):
+            left_out.update(module.parameters(recurse=False))
+        elif callable(method := getattr(module, "no_weight_decay", None)):
+            names = method()
+            left_out.update(parameter for name, parameter in module.named_parameters() if name in names)
+    return [parameter for parameter in network.parameters() if parameter.ndim >= 2 and parameter not in left_out]
 
 
 @torch.no_grad()

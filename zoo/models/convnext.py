@@ -110,6 +110,9 @@ class Block(nn.Module):
         """Return the shape of x, (n, width, side, side)."""
         return x + self.drop(self.scale * self.layers(x))
 
+    def no_weight_decay(self) -> set[str]:
+        return {"scale"}
+
 
 def _norm(width: int) -> list[nn.Module]:
     """Layer norm over the channels of each place."""

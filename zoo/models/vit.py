@@ -96,6 +96,9 @@ class Tokens(nn.Module):
         patches = self.patches(x).flatten(2).transpose(1, 2)
         return torch.cat([self.class_token.expand(x.shape[0], -1, -1), patches], dim=1) + self.positions
 
+    def no_weight_decay(self) -> set[str]:
+        return {"class_token", "positions"}
+
 
 class Block(nn.Module):
     """Attention among the tokens, then two dense layers for each; each with layer norm before it, and a shortcut.
