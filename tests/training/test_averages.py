@@ -12,7 +12,7 @@ from tests.helpers import quiet_trainer, refusal, rows, run_of, tiny_data, weigh
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.runs.checkpoints import TRAINED
-from zoo.training.callbacks.averages import EMA, SWA
+from zoo.training.callbacks.averages import EMA, SWA, TrainedWeights
 
 
 class Net(TorchClassifier):
@@ -74,7 +74,7 @@ def fitted(callback, ckpt_path: str | None = None, **options) -> tuple[Record, N
     """Train for epochs of four steps."""
     torch.manual_seed(0)
     model, record = Net(), Record()
-    trainer = quiet_trainer(callbacks=[callback, record], **{"max_epochs": 4} | options)
+    trainer = quiet_trainer(callbacks=[callback, TrainedWeights(), record], **{"max_epochs": 4} | options)
     trainer.fit(model, tiny_data(), ckpt_path=ckpt_path, weights_only=True)
     return record, model
 
@@ -156,6 +156,20 @@ def test_another_kind_of_average_starts_from_the_trained_weights():
     assert_state(state(model), by_hand(record.steps[2:], lambda n: 1 / n), record.steps[-1])
 
 
+def test_without_an_average_the_trained_weights_go_on():
+    record, _ = fitted(EMA(0.7), max_epochs=2)
+    longer, _ = fitted(TrainedWeights(), ckpt_path="1.ckpt")
+    assert_state(longer.starts[0], {}, record.steps[-1])
+
+
+def test_a_resumed_mean_goes_on_with_accumulated_gradients():
+    options = {"accumulate_grad_batches": 2, "max_epochs": 6}
+    _, whole = fitted(SWA(0.7), **options)
+    _, resumed = fitted(SWA(0.7), ckpt_path="3.ckpt", **options)
+    for key, value in state(whole).items():
+        assert torch.equal(value, state(resumed)[key]), key
+
+
 # By the command line.
 
 FIT = ["fit", "--data.source=synthetic", "--data.train_size=36", "--data.val_size=20", "--data.test_size=20"]
@@ -213,6 +227,13 @@ REFUSED = {
     "--ema=0.9 --swa=0.5": "--ema=0.9 and --swa=0.5 are two averages of the weights: give one of them",
     "--swa=0.5 --trainer.max_epochs=-1": "--swa needs an end: give --trainer.max_epochs or --trainer.max_steps",
 }
+
+
+@pytest.mark.parametrize("average", ["--ema=0.9", "--swa=0.5"])
+def test_pruning_is_refused(average, capsys):
+    pruning = {"class_path": "lightning.pytorch.callbacks.ModelPruning", "init_args": {"pruning_fn": "l1_unstructured"}}
+    line = refusal(capsys, *FIT, "--model=MLP", average, f"--trainer.callbacks={json.dumps([pruning])}")
+    assert "ModelPruning renames the weights that --ema and --swa average: leave one of them out" in line
 
 
 @pytest.mark.parametrize("options", REFUSED)

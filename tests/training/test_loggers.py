@@ -136,7 +136,7 @@ class WandbRun:
 
     def __init__(self):
         self.config = type("Config", (dict,), {"update": lambda self, values, **_: dict.update(self, values)})()
-        self.tags, self.logged, self.artifacts, self.times_finished = ("mine",), [], {}, 0
+        self.tags, self.logged, self.artifacts, self.exit_codes = ("mine",), [], {}, []
 
     def log(self, metrics):
         self.logged.append(metrics)
@@ -144,8 +144,8 @@ class WandbRun:
     def log_artifact(self, path, type):
         self.artifacts[Path(path).name] = type, Path(path).read_bytes()
 
-    def finish(self):
-        self.times_finished += 1
+    def finish(self, exit_code):
+        self.exit_codes.append(exit_code)
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_wandb_keeps_tags_and_files(wandb):
         expected = {name: ("result", (run / name).read_bytes()) for name in names}
         expected["best.ckpt"] = "model", (run / "checkpoints/best.ckpt").read_bytes()
         assert tracked.artifacts == expected
-        assert tracked.times_finished == 1
+        assert tracked.exit_codes == [0]
 
 
 def test_loggers_change_nothing_that_is_learned(wandb):
@@ -202,7 +202,7 @@ def test_loggers_change_nothing_that_is_learned(wandb):
     command = [*FIT, "--save_every_n_steps=1"]
     whole = run_of(*command)
     cut = run_of(*command, *CSV_AND_BOARD, *WANDB, f"--trainer.callbacks=[{stop}]", code=143)
-    assert wandb[0].times_finished == 1
+    assert wandb[0].exit_codes == [1], "a stopped run"
     assert cli.main(["fit", f"--resume={cut}", f"--config={cut}/config.yaml"]) == 0
     assert all(torch.equal(value, weights(cut)[name]) for name, value in weights(whole).items())
     assert rows(cut) == rows(whole)
@@ -214,6 +214,20 @@ def test_wandb_that_is_not_installed_is_told_in_one_line(capsys, monkeypatch):
     line = refusal(capsys, *FIT, *WANDB)
     problem = "WandbLogger needs wandb, which is not installed: pip install 'cifar10-zoo[loggers]'"
     assert line == f"error: --trainer.logger: {problem}"
+    assert not list(Path().iterdir())
+
+
+def test_wandb_without_a_login_is_told_in_one_line(wandb, capsys, monkeypatch):
+    class UsageError(Exception):
+        __module__ = "wandb.errors.errors"
+
+    def refuse(**options):
+        raise UsageError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
+    assert cli.main([*FIT, *WANDB]) == 2
+    error = capsys.readouterr().err
+    assert error == "error: --trainer.logger: No API key configured. Use `wandb login` to log in.\n"
     assert not list(Path().iterdir())
 
 

@@ -21,6 +21,7 @@ from datamodules.errors import InputError, RunError, did_you_mean, one_line
 from zoo.core.classifier import Classifier
 from zoo.core.metrics import summarize
 from zoo.runs.checkpoints import BEST, LAST
+from zoo.training.callbacks.averages import WeightAverage
 from zoo.training.callbacks.dead_units import DeadUnits
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
 
@@ -37,6 +38,9 @@ def check(callbacks: Sequence[L.Callback], model: Classifier, class_names: Seque
     `validates` tells whether the run validates. The metrics of the data's classes can be monitored by `class_names`.
     """
     known = _metrics(model, class_names, validates)
+    kinds = {kind for kind in (ModelPruning, WeightAverage) if any(isinstance(c, kind) for c in callbacks)}
+    if len(kinds) == 2:
+        raise InputError("ModelPruning renames the weights that --ema and --swa average: leave one of them out")
     for callback in callbacks:
         if problem := _problem(callback, model):
             raise InputError(f"{type(callback).__name__}{problem}")

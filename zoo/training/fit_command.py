@@ -28,7 +28,7 @@ from zoo.training import (
     slurm,
     stage_results,
 )
-from zoo.training.callbacks.averages import EMA, SWA
+from zoo.training.callbacks.averages import EMA, SWA, TrainedWeights
 from zoo.training.callbacks.batch_log import BatchLog
 from zoo.training.callbacks.curves import Curves
 from zoo.training.callbacks.early_stopping import EpochEarlyStopping
@@ -78,6 +78,7 @@ class Fit(TrainerCommand):
             *super().callbacks(cli, others),
             # After callbacks that change the weights, and before those that save them.
             *self._averages(cli),
+            TrainedWeights(),
             LambdaCallback(on_save_checkpoint=self._on_save_checkpoint),
             ModelOrigin(),
             OptimizerState(),
@@ -283,7 +284,7 @@ class Fit(TrainerCommand):
     def close(self) -> None:
         """End other loggers, and release the lock of the run."""
         if self.has_begun:
-            other_loggers.finish(self.trainer)
+            other_loggers.finish(self.trainer, exit_code=int(self.has_failed))
         if self._lock is not None:
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()

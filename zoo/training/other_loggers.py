@@ -29,10 +29,10 @@ def keep(trainer: L.Trainer, paths: Iterable[Path]) -> None:
             logger.experiment.log_artifact(str(path), type="model" if path.suffix == ".ckpt" else "result")
 
 
-def finish(trainer: L.Trainer) -> None:
+def finish(trainer: L.Trainer, exit_code: int) -> None:
     """End the runs of W&B: the next run of this process would otherwise go on with them."""
     for logger in _wandb(trainer):
-        logger.experiment.finish()
+        logger.experiment.finish(exit_code=exit_code)
 
 
 def _others(trainer: L.Trainer) -> list[Logger]:

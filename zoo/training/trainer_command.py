@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, ModelSummary
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 
-from datamodules.errors import Ended, InputError, RunError
+from datamodules.errors import Ended, InputError, RunError, one_line
 from datamodules.image_data_module import ImageDataModule
 from zoo.core.classifier import Classifier, Stage
 from zoo.core.signals import Stopped, stopping_at_once
@@ -44,6 +44,7 @@ class TrainerCommand:
         run_dir: the directory of the run; None if there is none (yet).
         last: keeps a last checkpoint; None if the command keeps none.
         has_begun: whether anything was learned or written that an error must not remove.
+        has_failed: whether an error or a signal ended the command.
     """
 
     def __init__(self, command_line: CommandLine, origin: Origin) -> None:
@@ -51,7 +52,7 @@ class TrainerCommand:
         self.history, self.graceful_stop = History(), GracefulStop()
         self.run_dir: Path | None = None
         self.last: RunCheckpoint | None = None
-        self.has_begun = False
+        self.has_begun = self.has_failed = False
         self.cli = ZooCLI(command_line, origin, self.callbacks)
         self.config: Namespace = self.cli.config
         self.trainer: ZooTrainer = self.cli.trainer  # type: ignore[assignment]
@@ -106,6 +107,7 @@ class TrainerCommand:
             with errors_in_main_thread(), stopping_at_once(requeue), others:
                 yield
         except BaseException as error:
+            self.has_failed = True
             if not self.has_begun:
                 self.discard()
             if (explained := self._explain(error)) is not None:
@@ -129,6 +131,8 @@ class TrainerCommand:
         refusal = callback_checks.refusal(error, self.trainer)
         if isinstance(error, OSError) and error.filename is not None and not self.has_begun:
             refusal = InputError(f"{_unusable(error)}: give another place")
+        if type(error).__module__.partition(".")[0] == "wandb" and not self.has_begun:
+            refusal = InputError(f"--trainer.logger: {one_line(error)}")
         if refusal is not None and not processes.is_first():
             raise Ended(2) from None
         if refusal is not None:

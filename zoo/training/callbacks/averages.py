@@ -13,6 +13,14 @@ from zoo.runs.checkpoints import TRAINED, kind
 RUNNING_STATISTICS = ("running_mean", "running_var")
 
 
+class TrainedWeights(L.Callback):
+    """Goes on with the trained weights of a checkpoint that has an average, whether the average goes on or not."""
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == "fit" and TRAINED in checkpoint:
+            pl_module.load_state_dict(checkpoint[TRAINED])
+
+
 class WeightAverage(L.Callback, ABC):
     """Averages the weights of training steps.
 
@@ -21,7 +29,8 @@ class WeightAverage(L.Callback, ABC):
     validated and saved, never weights that have learned nothing.
 
     From a validation to the next training batch, and after training, the model holds the average. Checkpoints have the
-    average as "state_dict", and the trained weights, with which a resumed run goes on, as `TRAINED`.
+    average as "state_dict", and the trained weights, with which a resumed run goes on (see `TrainedWeights`), as
+    `TRAINED`.
 
     Lightning's `WeightAveraging` waits for the device in every step, and validates and saves a copy of the first
     weights until the average starts.
@@ -36,7 +45,9 @@ class WeightAverage(L.Callback, ABC):
         self.updates = 0
         self._average: dict[str, Tensor] = {}
         self._trained: dict[str, Tensor] = {}  # the trained weights while the model holds the average
+        self._weights: dict[str, Tensor] = {}  # the model's own, which training changes in place
         self._step = 0
+        self._has_begun = False
 
     @abstractmethod
     def includes(self, step: int, steps: float) -> bool:
@@ -62,24 +73,27 @@ class WeightAverage(L.Callback, ABC):
             checkpoint["state_dict"] = weights | self._average
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Classifier, checkpoint: dict[str, Any]) -> None:
-        """Go on with the trained weights, and with the average if it is of the same kind."""
-        if trainer.state.fn == "fit" and TRAINED in checkpoint:
-            if self.state_key in checkpoint.get("callbacks", {}):
-                self._average = {name: checkpoint["state_dict"][name] for name in averaged(pl_module)}
-            pl_module.load_state_dict(checkpoint[TRAINED])
+        """Go on with the average if it is of the same kind."""
+        is_same = self.state_key in checkpoint.get("callbacks", {})
+        if trainer.state.fn == "fit" and TRAINED in checkpoint and is_same:
+            self._average = {name: checkpoint["state_dict"][name] for name in averaged(pl_module)}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        """Drop the average of a resumed run that is longer now, so that its average has not started yet."""
-        self._step = trainer.global_step
-        if not self.includes(self._step, pl_module.training_steps()):
-            self._average = {}
-        weights = averaged(pl_module)
-        self._average = {name: average.to(weights[name].device) for name, average in self._average.items()}
+        self._step, self._has_begun, self._weights = trainer.global_step, False, averaged(pl_module)
+        self._average = {name: average.to(self._weights[name].device) for name, average in self._average.items()}
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Classifier, *_: Any) -> None:
-        """Go on with the trained weights after a validation."""
+        """Go on with the trained weights after a validation.
+
+        At first, drop the average of a resumed run that is longer now, so that its average has not started yet. The
+        model counts its steps only after `on_train_start`.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            if not self.includes(self._step, pl_module.training_steps()):
+                self._average = {}
         if self._trained:
-            _copy(self._trained, averaged(pl_module))
+            _copy(self._trained, self._weights)
             self._trained = {}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Classifier, *_: Any) -> None:
@@ -88,7 +102,7 @@ class WeightAverage(L.Callback, ABC):
             return
         self._step = step
         if step % self.every_n_steps == 0 and self.includes(step, pl_module.training_steps()):
-            self._update(averaged(pl_module))
+            self._update(self._weights)
 
     @torch.no_grad()
     def _update(self, weights: dict[str, Tensor]) -> None:
@@ -112,13 +126,12 @@ class WeightAverage(L.Callback, ABC):
         self._take_average(pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        self._average, self._trained, self.updates = {}, {}, 0
+        self._average, self._trained, self._weights, self.updates = {}, {}, {}, 0
 
     def _take_average(self, model: Classifier) -> None:
         if self._average and not self._trained:
-            weights = averaged(model)
-            self._trained = {name: weight.clone() for name, weight in weights.items()}
-            _copy(self._average, weights)
+            self._trained = {name: weight.clone() for name, weight in self._weights.items()}
+            _copy(self._average, self._weights)
 
 
 class EMA(WeightAverage):
