@@ -356,7 +356,11 @@ def test_lbfgs_trains_a_network_without_convolutions():
     model.make_optimizer = torch.optim.LBFGS
     before = [parameter.detach().clone() for parameter in model.parameters()]
     model_checks.check(model)
-    quiet_trainer(max_steps=2).fit(model, tiny_data())
+    counted, count = [], model.count
+    model.count = lambda *arguments: counted.append(model.counts) or count(*arguments)
+    quiet_trainer(max_steps=2, limit_val_batches=0).fit(model, tiny_data())
+    assert sum(counted) == 2, "each batch, once"
+    assert len(counted) > 2
     assert not any(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 
 

@@ -16,6 +16,7 @@ from zoo.core.numpy_optimizers import NumPyMomentum
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.mlp import MLP
 from zoo.models.numpy_mlp import NumPyMLP
+from zoo.training.callbacks import sharpness_aware
 from zoo.training.callbacks.freezing import Freezing
 from zoo.training.callbacks.sharpness_aware import SharpnessAware
 
@@ -138,6 +139,34 @@ def test_numpy_networks(frozen):
         torch.testing.assert_close(ours.weight.detach().T, layer.weight.detach(), rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(ours.bias.detach(), layer.bias.detach(), rtol=1e-3, atol=1e-5)
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-4)
+
+
+def test_an_optimizer_that_computes_the_loss_several_times(monkeypatch):
+    """Every gradient is a sharpness-aware one, and each batch counts once."""
+    climbs, counted, climb = [], [], sharpness_aware._climb
+    monkeypatch.setattr(sharpness_aware, "_climb", lambda *arguments: climbs.append(1) or climb(*arguments))
+    torch.manual_seed(0)
+    model = MLP([4])
+    count = model.count
+    model.count = lambda *arguments: counted.append(model.counts) or count(*arguments)
+    trained(model, partial(torch.optim.LBFGS, max_iter=3), SharpnessAware(), limit_val_batches=0)
+    assert 2 * len(climbs) == len(counted) > 8
+    assert sum(counted) == 4
+
+
+def test_an_error_in_the_second_pass_leaves_the_weights():
+    class Breaks(MLP):
+        def training_step(self, batch, batch_idx):
+            if not self.counts:
+                raise RuntimeError("out of memory")
+            return super().training_step(batch, batch_idx)
+
+    model = Breaks([4])
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trained(model, SGD, SharpnessAware())
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+    assert model.counts
 
 
 class Manual(MLP):

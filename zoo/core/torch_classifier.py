@@ -1,7 +1,7 @@
 """`TorchClassifier`: the base class of models that PyTorch differentiates."""
 
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,22 @@ class TorchClassifier(Classifier):
         loss = self.loss(logits, labels)
         self.count("train", logits, labels, loss)
         return loss
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Make a step; an optimizer that computes the loss several times, as LBFGS does, counts the batch once."""
+        assert optimizer_closure is not None
+
+        def closure() -> Any:
+            loss = optimizer_closure()
+            self.counts = False
+            return loss
+
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
+        finally:
+            self.counts = True
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Add the penalties' gradients to those of the loss: accumulated, averaged over processes, not clipped yet."""

@@ -29,25 +29,26 @@ class SharpnessAware(L.Callback):
 
     def __init__(self) -> None:
         self._batch: tuple[Any, int] | None = None
+        self._is_second_pass = False
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Classifier, batch: Any, batch_idx: int) -> None:
         self._batch = batch, batch_idx
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: Classifier) -> None:
-        if not pl_module.counts:  # the second pass
+        if self._is_second_pass:
             return
         frozen = set(pl_module.frozen)
         weights: list[Tensor] = [w for w in pl_module.parameters() if w.grad is not None and w not in frozen]
         kept = [*weights, *pl_module.buffers()]
         before = [tensor.detach().clone() for tensor in kept]
-        pl_module.counts = False
+        counted, pl_module.counts, self._is_second_pass = pl_module.counts, False, True
         try:
             _climb(weights, pl_module.sam)
             self._differentiate(trainer, pl_module)
         finally:
-            pl_module.counts = True
-        with torch.no_grad():
-            torch._foreach_copy_(kept, before)
+            pl_module.counts, self._is_second_pass = counted, False
+            with torch.no_grad():
+                torch._foreach_copy_(kept, before)
 
     def _differentiate(self, trainer: L.Trainer, model: Classifier) -> None:
         """Replace the gradients by those at the weights that the model has now."""
