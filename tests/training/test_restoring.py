@@ -98,6 +98,7 @@ JUNK: dict[tuple[str, str], tuple[Any, str]] = {
     ("negative progress", "loops > fit_loop > epoch_progress > current > processed"): (-1, "no readable checkpoint"),
     ("the batches", "loops > fit_loop > state_dict > combined_loader"): ([5], "combined_loader"),
     ("metrics", "train_metrics > confusion"): (other_shape, "confusion"),
+    ("other metrics", "train_metrics > unknown"): (torch.zeros(1), "train_metrics has unknown"),
     ("results", "results > val"): ("x", "results.val is a str, expected a dict"),
     ("version", "pytorch-lightning_version"): ("x", "no readable checkpoint"),
     ("an old version", "pytorch-lightning_version"): ("1.5.0", "Lightning 1.5.0 wrote it"),
@@ -237,6 +238,30 @@ def test_sound_states_of_every_optimizer_are_taken(name):
         restoring.check_optimizer(content, model)
         model.make_optimizer = lambda parameters: cls(parameters, lr=0.02)
         restoring.check_optimizer(content, model)
+
+
+@pytest.mark.parametrize(("name", "junk"), [("old_dirs", 5), ("func_evals", "x"), ("d", torch.zeros(3))])
+def test_junk_of_lbfgs(name, junk):
+    """Whose steps need a closure."""
+    model = MLP([4])
+    model.make_optimizer = torch.optim.LBFGS
+    optimizer = model.build_optimizer()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(lambda: model.net[1].weight.sum())
+    schedule = EveryStepLR(optimizer, [partial(float)])
+    content = {"optimizer": optimizer_state.describe(model), "optimizer_states": [optimizer.state_dict()]}
+    content["lr_schedulers"] = [schedule.state_dict()]
+    restoring.check_optimizer(content, model)
+    content["optimizer_states"][0]["state"][0][name] = junk
+    with pytest.raises((TypeError, RuntimeError, AttributeError)):
+        restoring.check_optimizer(content, model)
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(content):
+    """Its training metrics had no soft labels."""
+    torch.save(changed(content, "train_metrics > soft_hits", DELETED), "earlier.ckpt")
+    assert cli.main([*FIT, "--ckpt=earlier.ckpt", "--trainer.max_epochs=2"]) == 0
 
 
 def test_an_optimizer_that_kept_nothing_may_be_given_momentum():

@@ -164,6 +164,8 @@ def _check_step(model: Classifier, mixes_images: bool) -> None:
 def _check_optimizer(model: Classifier, make_optimizer: Callable[[Any], Optimizer]) -> None:
     """Check that the optimizer can make a step with the gradients of a training step."""
     optimizer = make_optimizer(model.parameter_groups())
+    for group in optimizer.param_groups:
+        group.update({name: False for name in ("capturable",) if group.get(name)})  # it is for GPUs
     try:
         if model.automatic_optimization:
             optimizer.step(lambda: 0.0)
