@@ -132,6 +132,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "zoo/core/regularization.py": [
         ("module.parameters(recurse=False)", "()", "layer norm over height and width"),
+        ("if name in names)", "if name in ())", "positions of a transformer"),
         ("torch._foreach_sign(learning)", "learning"),
         ('"params": spared, "weight_decay": 0.0', '"params": spared'),
     ],
@@ -139,17 +140,18 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
         ("(1 + updates) / (10 + updates)", "1"),
         ("return 1 / updates", "return 1 / (updates + 1)"),
         ("weights | self._trained", "weights", "a checkpoint saved between validation and next batch"),
-        ("            _copy(self._trained, averaged(pl_module))\n", "", "training goes on from the average"),
-        (
-            "            self._average = {}\n        weights",
-            "            pass\n        weights",
-            "a longer resumed run",
-        ),
+        ("pl_module.load_state_dict(checkpoint[TRAINED])", "pass", "a run that goes on from its average"),
+        ("if not self._has_begun:", "if False:", "a longer resumed run"),
+        ("            _copy(self._trained, self._weights)\n", "", "training goes on from the average"),
         ("torch.promote_types(weight.dtype, torch.float32)", "weight.dtype"),
     ],
     "zoo/training/callbacks/sharpness_aware.py": [
         ("kept = [*weights, *pl_module.buffers()]", "kept = [*weights]", "statistics of the second pass"),
-        ("pl_module.counts = False", "pass", "metrics count each batch twice"),
+        (
+            "counted, pl_module.counts, self._is_second_pass = pl_module.counts, False, True",
+            "counted, self._is_second_pass = True, True",
+            "metrics count each batch twice",
+        ),
         ("distance / (norm + EPSILON)", "distance"),
     ],
     "zoo/core/torch_classifier.py": [
@@ -161,6 +163,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             "LeNet with x.view(n, -1)",
         ),
         ("logits = logits.float()", "pass", "a loss in half precision"),
+        ("            self.counts = False\n", "", "an optimizer that computes a batch's loss several times"),
     ],
     "zoo/core/metrics.py": [
         ("_mean(recall[true > 0])", "_mean(recall)"),
@@ -373,7 +376,9 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     ],
     "datamodules/image_operations.py": [
         ("bordered.view(n, outer, outer * channels)[:] = fill.repeat(outer)", "bordered.zero_()", "a black border"),
-        ("magnitudes.trunc())[..., 0], fill)", "magnitudes.round())[..., 0], fill)", "shifts by another pixel"),
+        ("-magnitudes.trunc()[:, None], fill)", "-magnitudes.round()[:, None], fill)", "shifts by another pixel"),
+        ("(places >= 0) & (places < side)", "places < side", "what comes from above is another image"),
+        ("pixels.clamp(-side, side)", "pixels", "shifts of more than a side"),
         ("at_most - counts + step // 2", "at_most + step // 2", "an equalization that counts a value itself"),
         ("darkest.masked_fill(flat, 0), ", "darkest, ", "images of one color become black"),
     ],

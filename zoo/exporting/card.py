@@ -100,10 +100,13 @@ def _content(trained: Trained, file: File, facts: Mapping[str, Any]) -> dict[str
         metrics = {name: facts.get(key) for key, name in METRICS.items()}
         metrics |= {f"accuracy on {name}": value for name, value in facts["test/acc_per_class"].items()}
     run, config, started_with = run_directory.home(trained.path), None, None
+    whole: dict[str, Any] = {}
     if (run / run_directory.CONFIG).is_file():
         whole = configs.read(run / run_directory.CONFIG)
         config = yaml.safe_dump(_essential(whole), sort_keys=False, allow_unicode=True)
         started_with = _started_with(whole)
+    if whole.get("tta", views.NO_VIEWS) != trained.model.tta:  # measured with other views than those of the file
+        metrics.pop(METRICS["test/acc_tta"], None)
     return {
         "name": kind.__name__,
         "summary": (kind.__doc__ or "").strip().partition("\n")[0],
