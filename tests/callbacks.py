@@ -1,4 +1,4 @@
-"""Callbacks that tests name in a config."""
+"""Callbacks that tests name in a config, or share."""
 
 import os
 import signal
@@ -88,3 +88,13 @@ class KilledAtStart(L.Callback):
         if trainer.global_rank == self.rank:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(3600)
+
+
+class Batches(L.Callback):
+    """Records the batches of a training: their images and labels."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.batches.append((batch.images.clone(), batch.labels.clone()))

@@ -1,13 +1,12 @@
 """The benchmark of augmentations: that it measures what it says. No time is asserted."""
 
-import itertools
 from contextlib import nullcontext
 
 from torchvision.transforms import v2
 
 from datamodules.augmentation import Augmentation
 from tests.benchmarks import augmentations, data_path
-from tests.benchmarks.test_data_path import numbered
+from tests.benchmarks.test_data_path import numbered, watch
 
 
 def test_what_takes_turns_is_what_its_name_says(monkeypatch):
@@ -31,10 +30,7 @@ def test_what_takes_turns_is_what_its_name_says(monkeypatch):
         made[f"step of {type(model).__name__}, {images.device}"] = (len(labels), count)
         return lambda: 128
 
-    for spy in (torchvision_loader, loader_of_fit, steps):
-        monkeypatch.setattr(augmentations, spy.__name__, spy)
-    monkeypatch.setattr(augmentations, "DEVICES", ("cpu",))
-    monkeypatch.setattr("time.perf_counter", itertools.count().__next__)
+    watch(monkeypatch, augmentations, torchvision_loader, loader_of_fit, steps)
     seconds = augmentations.measure(rounds=2, images=512).seconds
     assert made == {
         **{f"torchvision, {name}, 2 workers": (512, 128) for name in augmentations.PEERS},

@@ -46,6 +46,14 @@ def test_the_command_shows_every_comparison(few, capsys):
     assert content["versions"]["torch"] in content["machine"]
 
 
+def watch(monkeypatch, benchmark, *spies) -> None:
+    """Replace what a benchmark makes for its turns, on the CPU alone, and the clock by one that counts its readings."""
+    for spy in spies:
+        monkeypatch.setattr(benchmark, spy.__name__, spy)
+    monkeypatch.setattr(benchmark, "DEVICES", ("cpu",))
+    monkeypatch.setattr("time.perf_counter", itertools.count().__next__)
+
+
 def test_what_takes_turns_is_what_its_name_says(monkeypatch):
     """And seconds are for all images: every turn takes a second of a clock that counts its readings."""
     made = {}
@@ -65,10 +73,7 @@ def test_what_takes_turns_is_what_its_name_says(monkeypatch):
         made[f"step of {type(model).__name__}, batch {len(labels)}, {images.device}"] = (tuple(images.shape), count)
         return lambda: 64
 
-    for spy in (torchvision_loader, loader_of_fit, steps):
-        monkeypatch.setattr(data_path, spy.__name__, spy)
-    monkeypatch.setattr(data_path, "DEVICES", ("cpu",))
-    monkeypatch.setattr("time.perf_counter", itertools.count().__next__)
+    watch(monkeypatch, data_path, torchvision_loader, loader_of_fit, steps)
     seconds = data_path.measure(rounds=3, images=512).seconds
     whole = (512, Augmentation(crop_padding=4, horizontal_flip=True))
     assert made == {

@@ -3,12 +3,12 @@
 import copy
 from functools import partial
 
-import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
 
 from datamodules.errors import InputError
+from tests.callbacks import Batches
 from tests.helpers import quiet_trainer, tiny_data
 from zoo.core import fine_tuning
 from zoo.core.numpy_optimizers import NumPyAdam, NumPyMomentum
@@ -117,16 +117,6 @@ def test_rates_of_networks_of_timm(name):
 
 
 # Rates that fall by layer.
-
-
-class Batches(L.Callback):
-    """Records the batches of a training."""
-
-    def __init__(self) -> None:
-        self.batches: list[tuple[Tensor, Tensor]] = []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append((batch.images.clone(), batch.labels.clone()))
 
 
 def trained(model, optimizer, epochs: int = 2, **attributes) -> list[tuple[Tensor, Tensor]]:

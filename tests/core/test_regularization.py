@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
+from tests.callbacks import Batches
 from tests.helpers import quiet_trainer, refusal, run_of, tiny_data, weights
 from zoo.core import regularization
 from zoo.core.numpy_optimizers import NumPyAdam, NumPyMomentum, NumPySGD
@@ -34,16 +35,6 @@ class Net(TorchClassifier):
 
 
 OF_NET = ["net.0.weight", "net.5.weight"]
-
-
-class Batches(L.Callback):
-    """Records the batches of a training."""
-
-    def __init__(self) -> None:
-        self.batches: list = []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append((batch.images.clone(), batch.labels.clone()))
 
 
 def trained(model, optimizer, attributes: dict, **options) -> tuple[L.Trainer, list]:

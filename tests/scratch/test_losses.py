@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -52,17 +53,24 @@ def test_softmax_is_torchs(dtype):
     assert a.dtype == Softmax().jacobian(a).dtype == dtype
 
 
+def assert_torchs(loss, logits, labels, theirs, rtol=1e-5) -> None:
+    """A loss and its gradient are those of a function of torch, of logits."""
+    value, gradient = loss.value_and_gradient(logits, labels)
+    z = torch.tensor(logits, requires_grad=True)
+    expected = theirs(z)
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=rtol, atol=1e-7)
+    assert gradient.dtype == logits.dtype
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("label", [0, 1])
 def test_binary_cross_entropy_is_torchs(dtype, label):
     logits, labels = EXTREMES.astype(dtype)[:, None], np.full(7, label)
-    value, gradient = BinaryCrossEntropy().value_and_gradient(logits, labels)
-    z = torch.tensor(logits, requires_grad=True)
-    expected = functional.binary_cross_entropy_with_logits(z[:, 0], torch.from_numpy(labels.astype(dtype)))
-    expected.backward()
-    assert value == pytest.approx(expected.item(), rel=1e-6)
-    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-5, atol=1e-7)
-    assert gradient.dtype == dtype
+    targets = torch.from_numpy(labels.astype(dtype))
+    theirs = partial(functional.binary_cross_entropy_with_logits, target=targets[:, None])
+    assert_torchs(BinaryCrossEntropy(), logits, labels, theirs)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -70,33 +78,19 @@ def test_binary_cross_entropy_is_torchs(dtype, label):
 def test_categorical_cross_entropy_is_torchs(dtype, labels):
     """Logits of +-1000, and classes that do not occur."""
     logits, labels = np.stack([EXTREMES, -EXTREMES, EXTREMES / 100]).astype(dtype), np.array(labels)
-    value, gradient = CategoricalCrossEntropy().value_and_gradient(logits, labels)
-    z = torch.tensor(logits, requires_grad=True)
-    expected = functional.cross_entropy(z, torch.from_numpy(labels))
-    expected.backward()
-    assert value == pytest.approx(expected.item(), rel=1e-6)
-    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-5, atol=1e-7)
-    assert gradient.dtype == dtype
+    theirs = partial(functional.cross_entropy, target=torch.from_numpy(labels))
+    assert_torchs(CategoricalCrossEntropy(), logits, labels, theirs)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_cross_entropy_of_probabilities_is_torchs(dtype):
     logits = np.stack([EXTREMES, -EXTREMES, EXTREMES / 100]).astype(dtype)
     labels = np.random.default_rng(0).dirichlet(np.ones(7), size=3).astype(dtype)
-    value, gradient = CategoricalCrossEntropy().value_and_gradient(logits, labels)
-    z = torch.tensor(logits, requires_grad=True)
-    expected = functional.cross_entropy(z, torch.from_numpy(labels))
-    expected.backward()
-    assert value == pytest.approx(expected.item(), rel=1e-6)
-    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-4, atol=1e-7)
+    theirs = partial(functional.cross_entropy, target=torch.from_numpy(labels))
+    assert_torchs(CategoricalCrossEntropy(), logits, labels, theirs, rtol=1e-4)
     column = labels[0][:, None]
-    value, gradient = BinaryCrossEntropy().value_and_gradient(logits[0][:, None], column)
-    z = torch.tensor(logits[0][:, None], requires_grad=True)
-    expected = functional.binary_cross_entropy_with_logits(z, torch.from_numpy(column))
-    expected.backward()
-    assert value == pytest.approx(expected.item(), rel=1e-6)
-    np.testing.assert_allclose(gradient, z.grad.numpy(), rtol=1e-4, atol=1e-7)
-    assert gradient.dtype == dtype
+    theirs = partial(functional.binary_cross_entropy_with_logits, target=torch.from_numpy(column))
+    assert_torchs(BinaryCrossEntropy(), logits[0][:, None], column, theirs, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("loss", "classes"), [(CategoricalCrossEntropy(), 3), *((loss, 1) for loss in BINARY)])

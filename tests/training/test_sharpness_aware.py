@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
+from tests.callbacks import Batches
 from tests.helpers import quiet_trainer, refusal, tiny_data
 from zoo.core.numpy_optimizers import NumPyMomentum
 from zoo.core.torch_classifier import TorchClassifier
@@ -30,14 +31,6 @@ class Net(TorchClassifier):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
         self.net = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 10))
-
-
-class Batches(L.Callback):
-    def __init__(self) -> None:
-        self.batches: list = []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append((batch.images.clone(), batch.labels.clone()))
 
 
 def trained(model, optimizer, *callbacks, **options) -> tuple[L.Trainer, list]:
