@@ -1,9 +1,10 @@
 """`TorchClassifier`: the base class of models that PyTorch differentiates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -25,6 +26,7 @@ class TorchClassifier(Classifier):
 
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
     net: nn.Module
+    _penalized: Sequence[nn.Parameter] = ()  # the weights that `l1` and `l2` act on, while it trains
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits(self.normalize(images))
@@ -71,10 +73,14 @@ class TorchClassifier(Classifier):
         finally:
             self.counts = True
 
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        self._penalized = regularization.weights(self) if self.l1 or self.l2 else []
+        return super().configure_optimizers()
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Add the penalties' gradients to those of the loss: accumulated, averaged over processes, not clipped yet."""
-        if self.l1 or self.l2:
-            regularization.add_penalties(regularization.weights(self), self.l1, self.l2)
+        if self._penalized:
+            regularization.add_penalties(self._penalized, self.l1, self.l2)
 
     def training_logits(self, batch: Batch) -> Tensor:
         """Return the logits of a batch's images, which are mixed with their partners if they have any."""
