@@ -149,7 +149,7 @@ _ORDERS = (0o012, 0o021, 0o102, 0o120, 0o201, 0o210)
 def color_jitter(bits: Tensor, strength: float) -> tuple[Ranges, list[Round]]:
     """Change brightness, contrast and saturation of each image by factors of 1 - strength to 1 + strength.
 
-    The order of the three is drawn, too, as in torchvision's `ColorJitter`; there is no change of hue.
+    Their order is random, too, as in torchvision's `ColorJitter`. The hue stays the same.
     """
     ranges = dict.fromkeys(("Brightness", "Contrast", "Color"), Range(-strength, strength))
     order = constants(_ORDERS, bits.device, torch.int64).index_select(0, integers(bits, 0, len(_ORDERS)))

@@ -165,7 +165,8 @@ def _check_optimizer(model: Classifier, make_optimizer: Callable[[Any], Optimize
     """Check that the optimizer can make a step with the gradients of a training step."""
     optimizer = make_optimizer(model.parameter_groups())
     for group in optimizer.param_groups:
-        group.update({name: False for name in ("capturable",) if group.get(name)})  # it is for GPUs
+        if group.get("capturable"):  # for GPUs alone, and this step is on the CPU
+            group["capturable"] = False
     try:
         if model.automatic_optimization:
             optimizer.step(lambda: 0.0)

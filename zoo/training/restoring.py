@@ -72,7 +72,7 @@ def _check_averaged(path: Path, content: Content, model: Classifier) -> None:
 
 def _check_progress(content: Content, trainer: L.Trainer, data: ImageDataModule) -> None:
     state = content["loops"]["fit_loop"]
-    check_like(_shared(trainer.fit_loop.state_dict(), state), state, "fit_loop")
+    _check_shared(trainer.fit_loop.state_dict(), state, "fit_loop")
     for loader_state in state.get("state_dict", {}).get("combined_loader", []):
         check_like({"batches": 0}, loader_state, "combined_loader")
         if checkpoints.is_mid_epoch(content):
@@ -86,7 +86,7 @@ def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
     state = states[callback.state_key]
     check_like({}, state, type(callback).__name__)
     if type(callback).__module__.startswith(OURS):  # the state of others may have other keys at other times
-        check_like(_shared(callback.state_dict(), state), state, type(callback).__name__)
+        _check_shared(callback.state_dict(), state, type(callback).__name__)
     try:
         copied = copy.deepcopy(callback)
     except Exception:  # not everything can be copied
@@ -97,8 +97,7 @@ def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
 def _check_metrics(content: Content, model: Classifier) -> None:
     own = model.stage_metrics("train").metric_state
     saved = content.get("train_metrics", {})
-    check_like({}, saved, "train_metrics")
-    check_like(_shared(own, saved), saved, "train_metrics")
+    _check_shared(own, saved, "train_metrics")
     if others := saved.keys() - own.keys():
         raise TypeError(f"train_metrics has {min(others)}")
     results = content.get("results", {})
@@ -130,11 +129,11 @@ def check_optimizer(content: Content, model: Classifier) -> None:
 
     optimizer, expected = (model.build_optimizer() for _ in range(2))
     for own, saved in zip(expected.state_dict()["param_groups"], state["param_groups"], strict=True):
-        check_like(_shared(own, saved), saved, "param_groups")
+        _check_shared(own, saved, "param_groups")
         _check_finite(saved, "param_groups")
     optimizer.load_state_dict(state)
     scheduler = EveryStepLR(expected, [partial(lambda step: 1.0) for _ in expected.param_groups])
-    check_like(_shared(scheduler.state_dict(), schedule), schedule, "lr_schedulers")
+    _check_shared(scheduler.state_dict(), schedule, "lr_schedulers")
     if others := schedule.keys() & vars(scheduler).keys() - scheduler.state_dict().keys():
         raise TypeError(f"lr_schedulers has {min(others)}")
     scheduler.load_state_dict(schedule)
@@ -190,9 +189,10 @@ def _check_finite(options: dict[str, Any], where: str) -> None:
                 raise ValueError(f"{where}.{name} is {float(number)}, expected a finite number")
 
 
-def _shared(expected: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
-    """Return the expected values of the keys that exist: other versions have other keys."""
-    return {key: value for key, value in expected.items() if key in saved}
+def _check_shared(expected: dict[str, Any], saved: Any, where: str) -> None:
+    """Check a state as `check_like` does, for the keys that it has: other versions have other keys."""
+    check_like({}, saved, where)
+    check_like({key: value for key, value in expected.items() if key in saved}, saved, where)
 
 
 def check_like(expected: Any, saved: Any, where: str) -> None:
