@@ -9,6 +9,7 @@ from torch import nn
 
 import cli
 from tests.helpers import quiet_trainer, refusal, rows, run_of, tiny_data, weights
+from zoo.core import devices
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.runs.checkpoints import TRAINED
@@ -234,6 +235,14 @@ def test_pruning_is_refused(average, capsys):
     pruning = {"class_path": "lightning.pytorch.callbacks.ModelPruning", "init_args": {"pruning_fn": "l1_unstructured"}}
     line = refusal(capsys, *FIT, "--model=MLP", average, f"--trainer.callbacks={json.dumps([pruning])}")
     assert "ModelPruning renames the weights that --ema and --swa average: leave one of them out" in line
+
+
+@pytest.mark.parametrize("option", ["--ema=0.9", "--swa=0.5", "--sam=0.1"])
+def test_processes_that_divide_the_weights_are_refused(option, monkeypatch, capsys):
+    """FSDP needs GPUs."""
+    monkeypatch.setattr(devices, "has_whole_weights", lambda _: False)
+    line = refusal(capsys, *FIT, "--model=MLP", option)
+    assert "SingleDeviceStrategy divides the weights, which --ema, --swa and --sam need whole" in line
 
 
 @pytest.mark.parametrize("options", REFUSED)

@@ -183,12 +183,15 @@ def test_every_image_is_counted_once(two, images):
 
 
 def test_a_signal_to_one_process_stops_both_and_the_run_goes_on(two):
-    """With dropout, batch norm, an average and SAM, in the middle of an epoch.
+    """With dropout, batch norm, every augmentation, an average, SAM and three loggers, in the middle of an epoch.
 
     The processes agree on the step to stop after, the next of ten.
     """
+    loggers = [{"class_path": name, "init_args": {"save_dir": name}} for name in ("CSVLogger", "TensorBoardLogger")]
     stop = '{"class_path": "tests.callbacks.SignalAt", "init_args": {"step": 22, "rank": 1}}'
     command = [*FIT, "--model=ImprovedCNN", "--data.batch_size=4", "--ema=0.9", "--sam=0.05", *DDP]
+    command += ["--data.policy=randaugment", "--data.color_jitter=0.4", "--data.random_erasing=0.5"]
+    command += [f"--trainer.logger+={json.dumps(logger)}" for logger in loggers]
     cut = stop_and_resume(command, stop, "stopped by SIGTERM after step 30: go on with")
     assert cut.stderr.count("\n") == 1
 

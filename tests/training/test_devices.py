@@ -8,7 +8,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy, SingleDeviceStrategy
 
 import cli
 from datamodules.errors import InputError
@@ -182,3 +182,13 @@ class TestAllKinds:
         threads = torch.get_num_threads()
         of_cpu = f"{platform.machine()} CPU, 2 processes, {threads} thread{'s' * (threads > 1)}"
         assert hardware("cpu", 2) == of_cpu
+
+
+@pytest.mark.parametrize(
+    ("strategy", "whole"),
+    [(SingleDeviceStrategy, True), (DDPStrategy, True), (FSDPStrategy, False), (DeepSpeedStrategy, False)],
+)
+def test_strategies_that_divide_the_weights(strategy, whole):
+    """They are made without their packages and devices."""
+    trainer = SimpleNamespace(strategy=strategy.__new__(strategy))
+    assert devices.has_whole_weights(trainer) == whole

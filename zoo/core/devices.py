@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch import accelerators
 from lightning.pytorch.accelerators import Accelerator, AcceleratorRegistry, CPUAccelerator
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
 
@@ -92,3 +93,9 @@ def name(device: torch.device) -> str:
 def uses_multiprocessing(trainer: L.Trainer) -> bool:
     """Return whether a trainer's processes are forked or spawned, and so get its objects by pickling or forking."""
     return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+def has_whole_weights(trainer: L.Trainer) -> bool:
+    """Return whether each process has all weights; FSDP and others divide them among the processes."""
+    is_whole = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+    return is_whole and not isinstance(trainer.strategy, DeepSpeedStrategy)

@@ -18,25 +18,35 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.errors import InputError, RunError, did_you_mean, one_line
+from zoo.core import devices
 from zoo.core.classifier import Classifier
 from zoo.core.metrics import summarize
 from zoo.runs.checkpoints import BEST, LAST
 from zoo.training.callbacks.averages import WeightAverage
 from zoo.training.callbacks.dead_units import DeadUnits
 from zoo.training.callbacks.run_checkpoint import RunCheckpoint
+from zoo.training.callbacks.sharpness_aware import SharpnessAware
 
 OURS = ("zoo.", "datamodules.", "lightning.")
 START = ("setup", "on_fit_start", "on_train_start")  # hooks before anything is learned
 ARGUMENT_ERRORS = (ValueError, TypeError, LookupError, MisconfigurationException)
 NAME_OF_LAST = "own-last"  # the file of a ModelCheckpoint with save_last, beside the run's own last.ckpt
+WHOLE_WEIGHTS = (WeightAverage, SharpnessAware)
 RATES = ("lr", "learning_rate")  # attributes that a LearningRateFinder looks for
 
 
-def check(callbacks: Sequence[L.Callback], model: Classifier, class_names: Sequence[str], validates: bool) -> None:
+def check(trainer: L.Trainer, model: Classifier, class_names: Sequence[str], validates: bool) -> None:
     """Check that the callbacks of a trainer can work in a run of `model`. An InputError says how to go on without one.
 
     `validates` tells whether the run validates. The metrics of the data's classes can be monitored by `class_names`.
     """
+    callbacks: list[L.Callback] = cast(Any, trainer).callbacks
+    if not devices.has_whole_weights(trainer) and any(isinstance(c, WHOLE_WEIGHTS) for c in callbacks):
+        strategy = type(trainer.strategy).__name__
+        raise InputError(
+            f"{strategy} divides the weights, which --ema, --swa and --sam need whole: "
+            "give --trainer.strategy ddp, or leave them out"
+        )
     known = _metrics(model, class_names, validates)
     kinds = {kind for kind in (ModelPruning, WeightAverage) if any(isinstance(c, kind) for c in callbacks)}
     if len(kinds) == 2:

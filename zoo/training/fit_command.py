@@ -130,7 +130,7 @@ class Fit(TrainerCommand):
         self._check_origin()
         self.run_config.check()
         validates = self.data.val is not None and config.trainer.limit_val_batches != 0
-        callback_checks.check(cast(Any, self.trainer).callbacks, self.model, self.data.class_names, validates)
+        callback_checks.check(self.trainer, self.model, self.data.class_names, validates)
         for line in (self.data.describe(), *self.cli.notes):
             processes.say(line)
         if config.trainer.fast_dev_run or not processes.is_first():

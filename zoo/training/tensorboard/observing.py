@@ -6,20 +6,19 @@ from contextlib import contextmanager
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
 from datamodules.errors import one_line
 from datamodules.image_data_module import ImageDataModule
+from zoo.core import devices
 from zoo.training import run_logger
 from zoo.training.run_logger import RunLogger
 
 
 def logger(trainer: L.Trainer) -> RunLogger | None:
     """Return the `RunLogger` in the first process; None with other data, or if several processes share the model."""
-    is_whole = type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)  # DeepSpeed's is a subclass of DDP's
     loggers = run_logger.run_loggers(trainer) if isinstance(data(trainer), ImageDataModule) else []
-    return loggers[0] if loggers and is_whole and trainer.is_global_zero else None
+    return loggers[0] if loggers and devices.has_whole_weights(trainer) and trainer.is_global_zero else None
 
 
 def data(trainer: L.Trainer) -> ImageDataModule:
