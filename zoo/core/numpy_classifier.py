@@ -11,7 +11,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateFinder, ModelPruning
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from threadpoolctl import threadpool_info
 from torch import Tensor, nn
@@ -178,8 +178,7 @@ class NumPyClassifier(Classifier):
         Lightning leaves the clipping to models with manual optimization.
         """
         model, batches = f"{type(self).__name__} computes with NumPy", trainer.accumulate_grad_batches
-        is_supported = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-        if not is_supported or devices.uses_multiprocessing(trainer):
+        if not devices.has_whole_weights(trainer) or devices.uses_multiprocessing(trainer):
             # A forked or spawned process gets a pickled module, whose tensors are in other memory.
             places = "in one process or with --trainer.strategy ddp"
             raise InputError(f"{model}, {places}: no other strategy keeps its memory together")

@@ -84,9 +84,9 @@ def _check_callback(callback: L.Callback, states: dict[str, Any]) -> None:
     if callback.state_key not in states:
         return
     state = states[callback.state_key]
-    check_like({}, state, type(callback).__name__)
-    if type(callback).__module__.startswith(OURS):  # the state of others may have other keys at other times
-        _check_shared(callback.state_dict(), state, type(callback).__name__)
+    # The state of others may have other keys at other times.
+    expected = callback.state_dict() if type(callback).__module__.startswith(OURS) else {}
+    _check_shared(expected, state, type(callback).__name__)
     try:
         copied = copy.deepcopy(callback)
     except Exception:  # not everything can be copied
