@@ -18,7 +18,7 @@ Policy = Literal["randaugment", "trivialaugment", "autoaugment"]
 
 # Bytes of the images that an operation gets at once; its numbers take up to 8 times as much. On the CPU they stay in a
 # cache, and memory is reused: for 512 images at once, the operations take 20 times as long. A GPU has fewer kernels.
-BYTES_AT_ONCE, BYTES_ON_GPU = 192 << 10, 16 << 20
+BYTES_AT_ONCE, BYTES_ON_GPU = 256 << 10, 16 << 20
 
 
 class Range(NamedTuple):
