@@ -1,5 +1,7 @@
 """The overlays of training recipes lie over the config of any model."""
 
+from itertools import product
+
 import pytest
 import yaml
 
@@ -20,8 +22,9 @@ def settings(config: dict) -> dict:
     return found
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("model", ["single_neuron", "milestone4/best", "cnn", "vit"])
+@pytest.mark.parametrize(
+    ("model", "recipe"), [*product(["single_neuron", "milestone4/best", "cnn", "vit"], RECIPES), ("cnn", "muon")]
+)
 def test_a_recipe_lies_over_any_config(model, recipe):
     run = run_of("fit", f"--config={model}", f"--config={recipe}", *TINY)
     (path,) = [path for name, path in configs.shipped().items() if name == recipe]
@@ -31,6 +34,6 @@ def test_a_recipe_lies_over_any_config(model, recipe):
 
 
 def test_recipes_lie_over_each_other():
-    run = run_of("fit", "--config=cnn", *(f"--config={recipe}" for recipe in RECIPES), *TINY)
+    run = run_of("fit", "--config=cnn", *(f"--config={recipe}" for recipe in [*RECIPES, "muon"]), *TINY)
     text = (run / "config.yaml").read_text()
-    assert all(line in text for line in ("policy: randaugment", "cutmix: 1", "sam: 0.05", "ema: 0.999"))
+    assert all(line in text for line in ("policy: randaugment", "cutmix: 1", "sam: 0.05", "ema: 0.999", "MuonSGD"))

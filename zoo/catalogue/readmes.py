@@ -18,6 +18,8 @@ METRICS = {
     "train_acc": "accuracy on train",
     "val_acc": "accuracy on val",
     "dead_units": "dead units",
+    "weight_norm": "norm of the weights",
+    "tiny_weights": "weights near 0",
     "gradient_rms": "RMS of the first layer's gradients",
     "saturated": "saturated units",
 }
