@@ -94,8 +94,8 @@ def test_figures_of_twins_agree():
 def test_what_is_told_of_a_model(run):
     text = run("info", "ImprovedCNN")
     assert "dropout: float = 0.5\n      probability that a unit of the dense layer is dropped" in text
-    assert "by: fit --config improved_cnn --trainer.precision bf16-mixed" in text
-    assert "0.8845 (JPEG copy, n = 1)" in text
+    assert "by: fit --config improved_cnn --config short --config muon" in text
+    assert "0.8849 (JPEG copy, n = 1)" in text
     assert "torch.optim.AdamW(lr=0.001)" in text
     assert "Follows from the data." in text
     configs = json.loads(run("info", "NumPyMLP", "--json"))["configs"]

@@ -89,7 +89,7 @@ def test_the_table(run):
     *known, of_wrapped = flops.values()
     assert known == sorted(known)
     assert of_wrapped is None
-    assert rows(lines)["ImprovedCNN"].split()[1:7] == ["convolutional", "3,249,610", "310", "M", "5", "0.8845"]
+    assert rows(lines)["ImprovedCNN"].split()[1:7] == ["convolutional", "3,249,610", "310", "M", "5", "0.8849"]
     assert rows(lines)["NumPyMLP"].endswith("  1, 2, 3, 4  0.562 ± 0.005 (JPEG copy, n = 3)")
     assert "394 k" in rows(lines)["MLP"]
     assert max(map(len, lines)) <= 100
@@ -115,7 +115,7 @@ def test_for_programs(run):
     assert found["name"] == "ImprovedCNN"
     assert found["package"] == "cifar10-zoo"
     assert (found["parameters"], found["flops"]) == (3_249_610, 309_733_376)
-    assert found["result"]["options"] == "--trainer.precision bf16-mixed"
+    assert found["result"]["options"] == "--config short --config muon --model.dropout 0.1 --trainer.precision bf16-mixed"
     assert found["milestones"] == [5]
 
 
