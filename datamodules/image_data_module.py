@@ -17,7 +17,7 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader
 
 from datamodules.augmentation import UNCHANGED, Augmentation, Border, Flip, pad
-from datamodules.checks import in_range, one_of
+from datamodules.checks import in_range, number_in_range, one_of
 from datamodules.data_set import (
     SPLIT_SEED,
     DataSet,
@@ -29,6 +29,7 @@ from datamodules.data_set import (
     stratified_order,
 )
 from datamodules.data_sets import CIFAR10
+from datamodules.difficulties import imbalanced, with_wrong_labels
 from datamodules.download import fetch
 from datamodules.errors import InputError
 from datamodules.loading import Batch, EpochSampler, ImageDataset, TrainLoader
@@ -36,6 +37,7 @@ from datamodules.paths import default_data_dir, user_path, variable
 from datamodules.policies import Policy
 from datamodules.tasks import TASKS, Task, task_classes, task_title
 
+MOST_IMBALANCE = 1_000_000
 COPIED_IMAGES = 1000  # images that `setup` copies at once: 3 MB
 # Devices that do not hold the training images. Apple's GPUs share the computer's memory, and TPUs are slow at gathering
 # single bytes.
@@ -93,6 +95,10 @@ class ImageDataModule(L.LightningDataModule):
         random_erasing: see `Augmentation`; 0 to 1.
         mixup: the alpha of mixup, see `datamodules.mixing.Mixing`; 0 is off.
         cutmix: the alpha of CutMix, likewise.
+        label_noise: share of the training images that get the label of another class at random, the same ones in every
+            run; 0 to 1. Validation and test keep theirs.
+        imbalance: how many times as many training images the first class keeps as the last one; the classes between
+            them fall by equal factors. 1 keeps all images.
         drop_last: leave out the last batch of an epoch if it is smaller than the others.
         verify_checksums: reject files that are not the official ones.
         download: download the data if `data_dir` lacks them.
@@ -133,6 +139,8 @@ class ImageDataModule(L.LightningDataModule):
         random_erasing: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        label_noise: float = 0.0,
+        imbalance: float = 1.0,
         drop_last: bool = False,
         verify_checksums: bool = True,
         download: bool = True,
@@ -155,6 +163,8 @@ class ImageDataModule(L.LightningDataModule):
             crop_padding, crop_border, horizontal_flip, policy, color_jitter, cutout, random_erasing, mixup, cutmix
         )
         self.augmentation = augmentation.checked(data_set)
+        self.label_noise = number_in_range("label_noise", label_noise, 0, 1)
+        self.imbalance = number_in_range("imbalance", imbalance, 1, MOST_IMBALANCE)
         self.device = one_of("device", device, ("auto", "cpu"))
         self.drop_last, self.verify_checksums = drop_last, verify_checksums
         self.download, self.mirrors = download, mirrors or []
@@ -195,6 +205,8 @@ class ImageDataModule(L.LightningDataModule):
         sizes = [f"{len(dataset):,} {name}" for name, dataset in datasets.items() if dataset is not None]
         if self.train is not None and self.val is None:
             sizes.append("no val (val_size 0: every image trains, and no checkpoint is selected)")
+        if self.train is not None and self.label_noise:
+            sizes.append(f"label noise {self.label_noise}")
         return f"Data: {self.source_name}, {task_title(self.task, self.class_names)}: {', '.join(sizes)}"
 
     def prepare_data(self) -> None:
@@ -244,7 +256,8 @@ class ImageDataModule(L.LightningDataModule):
         if without and self.train_size is None:  # a user who asks for a handful of images gets them
             name = self.data_set.class_names[without[0]]
             raise InputError(f"--data.val_size={held_out} leaves no training image of '{name}': lower it")
-        self.train = self._dataset(images, labels, train[: self.train_size], self.augmentation)
+        train = imbalanced(labels, train[: self.train_size], self.imbalance)
+        self.train = self._dataset(images, labels, train, self.augmentation, self.label_noise)
         if has_own_val:
             self.val = None if self.val_size == 0 else self._part("val", self.val_size)
         else:
@@ -323,7 +336,12 @@ class ImageDataModule(L.LightningDataModule):
         return images, labels
 
     def _dataset(
-        self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray, augmentation: Augmentation = UNCHANGED
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        chosen: np.ndarray,
+        augmentation: Augmentation = UNCHANGED,
+        label_noise: float = 0.0,
     ) -> ImageDataset:
         """Return the chosen ones of images, uint8 (n, channels, h, w), with the augmentation's border."""
         chosen = np.sort(chosen)
@@ -337,8 +355,11 @@ class ImageDataModule(L.LightningDataModule):
         # Part by part: a second copy of all images would set the peak memory of many runs.
         for part, rows in zip(pixels.split(COPIED_IMAGES), positions.split(COPIED_IMAGES), strict=True):
             part.copy_(pad(torch.from_numpy(images)[rows].permute(0, 2, 3, 1), padding, augmentation.crop_border))
+        known = torch.from_numpy(targets)
+        if label_noise:
+            known = with_wrong_labels(known, positions, label_noise, self.num_classes, SPLIT_SEED)
         changes = augmentation if augmentation.changes_images else None
-        return ImageDataset(pixels, torch.from_numpy(targets), positions, changes, self.seed)
+        return ImageDataset(pixels, known, positions, changes, self.seed)
 
     def _evaluation_loader(self, dataset: ImageDataset) -> DataLoader:
         # Lightning's default for several processes repeats images until all have as many, and counts those twice.

@@ -6,7 +6,7 @@ So they do not change with the batch, the number of processes or an interruption
 from torch import Tensor
 
 # Streams of `random_bits` that are independent of each other.
-AUGMENTATION, ORDER, STEPS, MIXING, BOXES, POLICY, JITTER, ERASING = range(8)
+AUGMENTATION, ORDER, STEPS, MIXING, BOXES, POLICY, JITTER, ERASING, WRONG_LABELS = range(9)
 
 _MASK64 = (1 << 64) - 1
 # The increment and the multipliers of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number

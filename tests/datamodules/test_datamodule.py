@@ -525,6 +525,8 @@ def test_data_dir_from_the_environment(official_layout, monkeypatch):
         ({"color_jitter": float("nan")}, "color_jitter=nan is out of range"),
         ({"random_erasing": -0.1}, "random_erasing=-0.1 is out of range: give a number from 0 to 1"),
         ({"random_erasing": True}, "random_erasing=True is out of range"),
+        ({"label_noise": 1.1}, "label_noise=1.1 is out of range: give a number from 0 to 1"),
+        ({"imbalance": 0.5}, "imbalance=0.5 is out of range: give a number from 1 to 1000000"),
         ({"batch_size": 1.5}, "batch_size=1.5: give a whole number"),
         ({"val_size": True}, "val_size=True: give a whole number"),
         ({"crop_padding": "4"}, "crop_padding=4: give a whole number"),

@@ -149,6 +149,8 @@ CASES = {
     "fit --model CNN --data.crop_border refelct": ["--data.crop_border=refelct", "Did you mean 'reflect'?"],
     "fit --model CNN --data.policy randaugmnt": ["--data.policy=randaugmnt", "Did you mean 'randaugment'?"],
     "fit --model CNN --data.random_erasing 2": ["--data.random_erasing=2", "from 0 to 1"],
+    "fit --model CNN --data.label_noise 2": ["--data.label_noise=2", "from 0 to 1"],
+    "fit --model CNN --data.imbalance 0": ["--data.imbalance=0", "from 1 to"],
     "fit --model CNN --data.horizontal_flip alternate": [
         "--data.horizontal_flip=alternate: expected true or false or 'alternating'. Did you mean 'alternating'?"
     ],

@@ -9,6 +9,7 @@ from tests.helpers import run_of
 from zoo.runs import configs
 
 RECIPES = ("short", "long", "strong_augmentation", "ema", "sam")
+DIFFICULTIES = ("label_noise", "imbalance", "few_images")
 TINY = ["--data.source=synthetic", "--data.train_size=64", "--data.val_size=32", "--data.test_size=32"]
 TINY += ["--data.batch_size=16", "--trainer.max_epochs=1"]
 
@@ -23,7 +24,8 @@ def settings(config: dict) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("model", "recipe"), [*product(["single_neuron", "milestone4/best", "cnn", "vit"], RECIPES), ("cnn", "muon")]
+    ("model", "recipe"),
+    [*product(["single_neuron", "milestone4/best", "cnn", "vit"], [*RECIPES, *DIFFICULTIES]), ("cnn", "muon")],
 )
 def test_a_recipe_lies_over_any_config(model, recipe):
     run = run_of("fit", f"--config={model}", f"--config={recipe}", *TINY)

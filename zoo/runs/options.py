@@ -119,6 +119,8 @@ OPTIONS = (
         _data("random_erasing", "P", "cover a random rectangle with a probability of P"),
         _data("mixup", "ALPHA", "mix images by weights of Beta(ALPHA, ALPHA); 0 is off"),
         _data("cutmix", "ALPHA", "paste a box of another image, of area 1 - Beta(ALPHA, ALPHA)"),
+        _data("label_noise", "P", "give a share of P of the training images the label of another class"),
+        _data("imbalance", "R", "keep R times as many training images of the first class as of the last"),
         _data("download", kept="never", learning=False),
         _data("mirrors", kept="never", learning=False),
         _data("verify_checksums", learning=False),
