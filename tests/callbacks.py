@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -51,6 +52,16 @@ class SignalAfter(L.Callback):
     def on_train_batch_end(self, trainer, *args):
         if trainer.global_step == self.step and self.rank in (None, trainer.global_rank):
             signal.raise_signal(self.number)
+
+
+class KeepsBuffers(L.Callback):
+    """Writes the buffers of the model, as validation uses them, to DIR/RANK.pt in each process."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def on_validation_batch_end(self, trainer, pl_module, *_):
+        torch.save(dict(pl_module.named_buffers()), Path(self.folder) / f"{trainer.global_rank}.pt")
 
 
 class WantsTheLog(L.Callback):

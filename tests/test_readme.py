@@ -25,12 +25,14 @@ ELSEWHERE = {
     r"ruff check \. && ruff format --check \. && mypy && lint-imports": ".ci/run",
     r"python -m tests\.mutations -k schedules": "tests/test_faults.py",
     r"python -m tests\.soak": "tests/test_soak.py",
+    r"python -m tests\.benchmarks cnn": "tests/benchmarks/test_numpy_cnn.py",
     r"python -m tests\.benchmarks data": "tests/benchmarks/test_data_path.py",
     r"python -m tests\.benchmarks (step|fit)": "tests/benchmarks/test_steps.py",
     r"python -m tests\.benchmarks start": "tests/benchmarks/test_start.py",
     r"python -m tests\.benchmarks record --script airbench94_muon\.py": "tests/benchmarks/test_record.py",
     r"python -m zoo\.catalogue": "tests/catalogue/test_measured_results.py",
-    r"python -m zoo\.scratch( --source synthetic)?": "tests/scratch/test_lesson.py",
+    r"python -m zoo\.scratch(\.neuron| --source synthetic)?": "tests/scratch/test_lesson.py",
+    r"pip install (--no-deps )?(-e .*|numpy .*)|jupyter lab .*": "tests/scratch/test_notebooks.py",
     r"tensorboard --logdir runs --samples_per_plugin images=200": "tests/test_browser.py",
     r"pip install \.|pytest|fit --model (PatchNet --config synthetic|CNN --data StripesData)": (
         "tests/catalogue/test_plugins.py"
@@ -239,6 +241,10 @@ def test_python(block):
     shorter = block.replace("2500", "100").replace("val_size=500", "val_size=50, test_size=50")
     few = '"data.train_size": 100, "data.val_size": 50, "data.test_size": 50'
     shorter = shorter.replace('"trainer.max_epochs": 1', f'"trainer.max_epochs": 1, {few}')
+    drawn = f'"data.source": "synthetic", "trainer.max_epochs": 1, {few}'
+    shorter = shorter.replace('{"name": "grid"', f'{{"name": "grid", {drawn}').replace(
+        '["sigmoid", "tanh", "relu"]', '["relu"]'
+    )
     exec(compile(shorter, "documentation", "exec"), {})
 
 

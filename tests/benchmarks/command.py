@@ -23,6 +23,7 @@ ABOUT = """\
 Time a part of the project beside its peers, in one run in which they take turns, and show medians and ratios:
 
   numpy    the NumPy nets, beside PyTorch and scikit-learn
+  cnn      the NumPy CNN, beside PyTorch
   data     images into augmented batches, beside torchvision's transforms
   augment  each augmentation, beside torchvision's transforms
   step     a training step of the CNNs in variants, beside its convolutions and products alone
@@ -33,6 +34,7 @@ Time a part of the project beside its peers, in one run in which they take turns
 # take turns and returns a Stopwatch; and COMPARISONS, the pairs of contestants whose ratios are shown.
 BENCHMARKS = {
     "numpy": "numpy_nets",
+    "cnn": "numpy_cnn",
     "data": "data_path",
     "augment": "augmentations",
     "step": "steps",

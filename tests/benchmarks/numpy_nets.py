@@ -22,13 +22,12 @@ from torch import nn
 from datamodules.data_sets import CIFAR10
 from tests.benchmarks import through_fit
 from tests.benchmarks.stopwatch import Contestant, Stopwatch
-from zoo.scratch.activations import Identity, ReLU
+from zoo.scratch.activations import ReLU
+from zoo.scratch.fast import FastMomentum, FastNetwork
 from zoo.scratch.initializers import he
 from zoo.scratch.layers import Dense
 from zoo.scratch.losses import CategoricalCrossEntropy
-from zoo.scratch.network import Network
-from zoo.scratch.optimizers import Momentum
-from zoo.scratch.training import Batches, train_epoch
+from zoo.scratch.training import ManyBatches, train_epoch
 
 INPUTS, HIDDEN, CLASSES, BATCH_SIZE = 3072, 64, 10, 64
 LEARNING_RATE, BETA = 0.01, 0.9
@@ -101,10 +100,10 @@ def measure(rounds: int, images: int) -> Stopwatch:
     return stopwatch
 
 
-def new_network() -> Network:
+def new_network() -> FastNetwork:
     """Return the network of the NumPy loops, with the same initial weights each time."""
     rng = np.random.default_rng(0)
-    return Network([Dense(INPUTS, HIDDEN, ReLU(), he, rng), Dense(HIDDEN, CLASSES, Identity(), he, rng)])
+    return FastNetwork([Dense(INPUTS, HIDDEN, he, rng), ReLU(), Dense(HIDDEN, CLASSES, he, rng)])
 
 
 def shuffles(images: int) -> Iterator[list[np.ndarray]]:
@@ -136,10 +135,9 @@ def products(inputs: np.ndarray) -> Contestant:
     return epoch
 
 
-def _learn(batches: Callable[[], Batches], images: int) -> Contestant:
-    """An epoch of the lesson's loop, through as many images in batches."""
-    network, loss = new_network(), CategoricalCrossEntropy()
-    optimizer = Momentum(network.parameters, network.gradients, BETA)
+def learn(network: FastNetwork, batches: Callable[[], ManyBatches], images: int) -> Contestant:
+    """Return an epoch of the lesson's loop, through as many images in batches."""
+    loss, optimizer = CategoricalCrossEntropy(), FastMomentum(network.parameters, BETA)
 
     def epoch() -> float:
         train_epoch(network, loss, optimizer, batches(), LEARNING_RATE)
@@ -151,7 +149,7 @@ def _learn(batches: Callable[[], Batches], images: int) -> Contestant:
 def bare(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
     """Return an epoch of a NumPy loop over normalized images: float32 (n, 3072), labels int64 (n,)."""
     orders = shuffles(len(inputs))
-    return _learn(lambda: ((inputs[chosen], labels[chosen]) for chosen in next(orders)), len(inputs))
+    return learn(new_network(), lambda: ((inputs[chosen], labels[chosen]) for chosen in next(orders)), len(inputs))
 
 
 def gathering(pixels: np.ndarray, labels: np.ndarray) -> Contestant:
@@ -161,13 +159,13 @@ def gathering(pixels: np.ndarray, labels: np.ndarray) -> Contestant:
     shift = np.tile(np.float32(-np.array(CIFAR10.mean) / CIFAR10.std), INPUTS // 3)
     rows = np.empty((BATCH_SIZE, INPUTS), np.float32)
 
-    def batches() -> Batches:
+    def batches() -> ManyBatches:
         for chosen in next(orders):
             inputs = np.multiply(pixels[chosen], scale, out=rows[: len(chosen)])
             inputs += shift
             yield inputs, labels[chosen]
 
-    return _learn(batches, len(pixels))
+    return learn(new_network(), batches, len(pixels))
 
 
 def eager(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
@@ -213,13 +211,17 @@ def scikit_learn(inputs: np.ndarray, labels: np.ndarray) -> Contestant:
 
 def with_all_threads(contestant: Contestant) -> Contestant:
     """Let a contestant have a thread for each core, as it has where nobody asks for fewer."""
-    cores = os.cpu_count() or 1
+    return with_threads(os.cpu_count() or 1, contestant)
+
+
+def with_threads(number: int, contestant: Contestant) -> Contestant:
+    """Let a contestant have this number of threads."""
 
     def run() -> float:
         before = torch.get_num_threads()
-        torch.set_num_threads(cores)
+        torch.set_num_threads(number)
         try:
-            with threadpool_limits(cores, user_api="blas"):
+            with threadpool_limits(number, user_api="blas"):
                 return contestant()
         finally:
             torch.set_num_threads(before)

@@ -39,7 +39,7 @@ def networks(monkeypatch) -> list:
 def learnt(contestant, networks) -> np.ndarray:
     """The parameters that a network has after two turns."""
     assert contestant() == contestant() == IMAGES
-    return networks[-1].parameters
+    return networks[-1].flat
 
 
 def test_the_bare_loops_learn_the_same(data, networks):
@@ -51,16 +51,17 @@ def test_the_bare_loops_learn_the_same(data, networks):
     start, contestant = numpy_nets.new_network(), numpy_nets.eager(inputs, labels)
     eager = [layer for layer in networks[-1] if isinstance(layer, torch.nn.Linear)]
     with torch.no_grad():
-        for layer, given in zip(eager, start.layers, strict=True):
-            layer.weight.copy_(torch.from_numpy(given.weights.T))
-            layer.bias.copy_(torch.from_numpy(given.bias))
+        for layer, given in zip(eager, start.layers[::2], strict=True):
+            layer.weight.copy_(torch.from_numpy(given.parameters["weight"].T))
+            layer.bias.copy_(torch.from_numpy(given.parameters["bias"]))
     assert contestant() == contestant() == IMAGES
     trained = numpy_nets.new_network()
-    trained.parameters[:] = bare
-    for layer, other, before in zip(eager, trained.layers, start.layers, strict=True):
-        assert np.abs(other.weights - before.weights).max() > 1e-3
-        np.testing.assert_allclose(layer.weight.detach().numpy(), other.weights.T, atol=1e-4)
-        np.testing.assert_allclose(layer.bias.detach().numpy(), other.bias, atol=1e-4)
+    trained.flat[:] = bare
+    for layer, other, before in zip(eager, trained.layers[::2], start.layers[::2], strict=True):
+        weight = other.parameters["weight"]
+        assert np.abs(weight - before.parameters["weight"]).max() > 1e-3
+        np.testing.assert_allclose(layer.weight.detach().numpy(), weight.T, atol=1e-4)
+        np.testing.assert_allclose(layer.bias.detach().numpy(), other.parameters["bias"], atol=1e-4)
 
 
 def test_each_turn_has_an_order_of_its_own():

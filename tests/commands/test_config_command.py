@@ -84,7 +84,7 @@ def test_every_argument_is_there_with_what_it_means(run, name):
 
 def test_comments(run):
     text = run("config", "NumPyMLP")
-    assert "    # of the hidden layers, see `zoo.scratch.activations`. One of sigmoid, tanh, relu.\n" in text
+    assert "    # of the weights, see `zoo.scratch.initializers`. One of small_normal, glorot, he.\n" in text
     assert "  # training images per step (default 128)\n  batch_size: 64\n" in text
     text = run("config", "ImprovedCNN")
     assert "    # coefficients used for computing running averages of gradient and its square\n" in text

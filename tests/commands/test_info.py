@@ -81,8 +81,8 @@ def test_layers_of_cnn(run):
 
 def test_layers_of_a_numpy_model(run):
     layers = json.loads(run("info", "NumPyMLP", "--json"))["layers"]
-    assert [layer["kind"] for layer in layers] == ["Dense, ReLU", "Dense, Identity"]
-    assert [layer["output"] for layer in layers] == [[1, 64], [1, 10]]
+    assert [layer["kind"] for layer in layers] == ["Flatten", "Linear", "ReLU", "Linear"]
+    assert [layer["output"] for layer in layers] == [[1, 3072], [1, 64], [1, 64], [1, 10]]
 
 
 def test_figures_of_twins_agree():

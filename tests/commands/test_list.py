@@ -98,11 +98,11 @@ def test_the_table(run):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["cnn"], ["CNN", "ImprovedCNN"]),
+        (["cnn"], ["CNN", "NumPyCNN", "ImprovedCNN"]),
         (["CN*"], ["CNN"]),
         (["*mlp"], ["MLP", "NumPyMLP"]),
         (["?lp"], ["MLP"]),
-        (["--tag", "notebooks"], ["NumPyMLP", "CNN", "ImprovedCNN"]),
+        (["--tag", "notebooks"], ["NumPyMLP", "CNN", "NumPyCNN", "ImprovedCNN"]),
         (["MLP", "--tag=torch"], ["MLP", "MLPMixer"]),
     ],
 )
@@ -115,7 +115,9 @@ def test_for_programs(run):
     assert found["name"] == "ImprovedCNN"
     assert found["package"] == "cifar10-zoo"
     assert (found["parameters"], found["flops"]) == (3_249_610, 309_733_376)
-    assert found["result"]["options"] == "--config short --config muon --model.dropout 0.1 --trainer.precision bf16-mixed"
+    assert (
+        found["result"]["options"] == "--config short --config muon --model.dropout 0.1 --trainer.precision bf16-mixed"
+    )
     assert found["milestones"] == [5]
 
 
@@ -125,7 +127,7 @@ CASES = {
         "Did you mean 'ImprovedCNN'?",
         "MLP, NumPyMLP, TorchvisionModel, CNN",
     ],
-    "list cnn --tag numpy": ["no model matches 'cnn'", "With the tag 'numpy' there are: NumPyMLP"],
+    "list resnet --tag numpy": ["no model matches 'resnet'", "With the tag 'numpy' there are: NumPyMLP, NumPyCNN"],
     "list --tag nmpy": ["no model has the tag 'nmpy'", "Did you mean 'numpy'?", "torch"],
     "list --jsn": ["unknown option '--jsn'", "Did you mean '--json'?"],
     "list cnn mlp": ["'mlp'"],

@@ -26,6 +26,7 @@ from zoo.core.numpy_optimizers import NumPyAdam, NumPyMomentum, NumPySGD
 from zoo.core.schedules import Cosine
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.mlp import MLP
+from zoo.models.numpy_cnn import NumPyCNN
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.training.callbacks.batch_log import BatchLog
 from zoo.training.callbacks.finite import StopWhenNotFinite
@@ -74,14 +75,13 @@ def assert_shared(model: NumPyMLP) -> None:
     """NumPy and PyTorch read what the other one writes, for the same parameter."""
     network = model.network
     for layer, module in zip(network.layers, model.layers, strict=True):
-        for parameter, value, gradient in (
-            (module.weight, layer.weights, layer.weights_gradient),
-            (module.bias, layer.bias, layer.bias_gradient),
-        ):
+        assert {name for name, _ in module.named_parameters()} == set(layer.parameters)
+        for name, parameter in module.named_parameters():
+            value, gradient = layer.parameters[name], layer.gradients[name]
             assert isinstance(parameter, nn.Parameter)
             for tensor, array, whole in (
-                (parameter.detach(), value, network.parameters),
-                (parameter.grad, gradient, network.gradients),
+                (parameter.detach(), value, network.flat),
+                (parameter.grad, gradient, network.flat_gradients),
             ):
                 assert tensor.shape == array.shape
                 assert tensor.dtype == torch.float32
@@ -93,8 +93,8 @@ def assert_shared(model: NumPyMLP) -> None:
                 tensor.fill_(7)
                 assert (array == 7).all()
                 array[:] = before
-    assert torch.equal(values(model), torch.from_numpy(network.parameters))
-    assert values(model).numel() == network.parameters.size
+    assert torch.equal(values(model), torch.from_numpy(network.flat))
+    assert values(model).numel() == network.flat.size
 
 
 class TestMemory:
@@ -112,11 +112,11 @@ class TestMemory:
         model = make_model(6, 5)
         expected = values(model)
         for same in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), copy.deepcopy(copy.deepcopy(model))):
-            same.network.gradients[:] = 1
+            same.network.flat_gradients[:] = 1
             self.assert_is(same, expected)
-            same.network.parameters[:] = 0
+            same.network.flat[:] = 0
         self.assert_is(model, expected)
-        assert not model.network.gradients.any()
+        assert not model.network.flat_gradients.any()
 
     @pytest.mark.parametrize("assign", [False, True])
     def test_of_loaded_weights(self, assign):
@@ -129,7 +129,7 @@ class TestMemory:
         copied.load_state_dict(state, assign=assign)
         for loaded in (other, outer[0], copied):
             self.assert_is(loaded, expected)
-            loaded.network.parameters[:] = 0
+            loaded.network.flat[:] = 0
         self.assert_is(model, expected)
 
     def test_is_neither_moved_nor_cast(self):
@@ -158,9 +158,9 @@ class TestMemory:
     def test_zero_grad(self):
         model = make_model(6)
         for set_to_none in (True, False):
-            model.network.gradients[:] = 1
+            model.network.flat_gradients[:] = 1
             model.zero_grad(set_to_none=set_to_none)
-            assert not model.network.gradients.any()
+            assert not model.network.flat_gradients.any()
             assert_shared(model)
 
     def test_of_a_trained_model_and_of_its_checkpoint(self):
@@ -302,7 +302,7 @@ class TestOptimizers:
         before = values(model)
 
         def closure():
-            model.network.gradients[:] = 2
+            model.network.flat_gradients[:] = 2
             return 5
 
         assert optimizer.step(closure) == 5
@@ -323,7 +323,7 @@ class TestOptimizers:
         ("build", "problem"),
         [
             (lambda cls, model: cls(MLP([3]).parameters()), "NumPy models.*torch.optim"),
-            (lambda cls, model: cls([model.layers[0].weight.T]), "can't optimize a non-leaf|NumPy models.*torch.optim"),
+            (lambda cls, model: cls([model.layers[1].weight.T]), "can't optimize a non-leaf|NumPy models.*torch.optim"),
             (lambda cls, model: cls(model.parameters(), lr=-0.1), r"lr=-0\.1 is negative"),
             (lambda cls, model: cls(model.parameters(), weight_decay=-0.1), r"weight_decay=-0\.1 is negative"),
         ],
@@ -349,7 +349,7 @@ class TestOptimizers:
         walk(foreign, 2)
         for optimizer in (ours, whole):
             walk(optimizer, 2)
-        with pytest.raises(ValueError, match=r"another optimizer|needs step_count, velocity"):
+        with pytest.raises(ValueError, match=r"another optimizer|needs velocity"):
             ours.load_state_dict(foreign.state_dict())
         for optimizer in (ours, whole):
             walk(optimizer, 2, first=2)
@@ -370,12 +370,15 @@ class InOrder(nn.Module):
 
 def twin_of(model: NumPyMLP, activation: type[nn.Module] = nn.ReLU) -> TorchClassifier:
     twin, modules = TorchClassifier(model.num_classes), [InOrder()]
-    for layer in model.network.layers:
-        linear = nn.Linear(*layer.weights.shape)
-        linear.weight = nn.Parameter(torch.tensor(layer.weights.T.copy()))
-        linear.bias = nn.Parameter(torch.tensor(layer.bias))
-        modules += [linear, activation()]
-    twin.net = nn.Sequential(*modules[:-1])
+    for layer in model.network.layers[1:]:
+        if layer.parameters:
+            linear = nn.Linear(*layer.parameters["weight"].shape)
+            linear.weight = nn.Parameter(torch.tensor(layer.parameters["weight"].T.copy()))
+            linear.bias = nn.Parameter(torch.tensor(layer.parameters["bias"]))
+            modules.append(linear)
+        else:
+            modules.append(activation())
+    twin.net = nn.Sequential(*modules)
     twin.make_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=LR, momentum=0.9)
     return twin
 
@@ -455,8 +458,8 @@ def test_regularizers_price_the_weights_alone(l1, l2):
     lr = 0.01
     model = make_model(4, optimizer=lambda parameters: NumPySGD(parameters, lr=lr))
     model.l1, model.l2 = l1, l2
-    for layer in model.network.layers:
-        layer.bias[:] = 0.5
+    for layer in model.network.layers[1::2]:
+        layer.parameters["bias"][:] = 0.5
     twin, before, data = twin_of(model), values(model), small_data(batch_size=90, crop_padding=0, horizontal_flip=False)
     trainer = fit(model, data)
 
@@ -481,7 +484,9 @@ class TestInputs:
     def test_unit_pixels(self, images):
         """A linear model whose weights are known."""
         model = make_model(pixels="unit")
-        expected = images.numpy().transpose(0, 2, 3, 1).reshape(6, 3072) / 255 @ model.network.layers[0].weights
+        expected = (
+            images.numpy().transpose(0, 2, 3, 1).reshape(6, 3072) / 255 @ model.network.layers[1].parameters["weight"]
+        )
         np.testing.assert_allclose(model(images).numpy(), expected, rtol=1e-4, atol=1e-4)
 
     def test_logits_and_inputs_are_right_for_batches_of_any_size(self, images):
@@ -497,7 +502,7 @@ class TestInputs:
         ("initializer", "deviation"), [("small_normal", 0.01), ("he", (2 / 3072) ** 0.5), ("glorot", (2 / 3136) ** 0.5)]
     )
     def test_weights_at_the_start(self, initializer, deviation):
-        weights = make_model(64, initializer=initializer).network.layers[0].weights
+        weights = make_model(64, initializer=initializer).network.layers[1].parameters["weight"]
         assert weights.std() == pytest.approx(deviation, rel=0.02)
 
     def test_the_seed_decides_the_weights(self):
@@ -547,7 +552,7 @@ class Witness(L.Callback):
     def on_validation_start(self, trainer, pl_module) -> None:
         loop = trainer.fit_loop
         where = (trainer.global_step, loop.batch_idx, loop.total_batch_idx, trainer.current_epoch)
-        self.seen.append((*where, loop.epoch_loop.batch_progress.state_dict(), pl_module.network.parameters.copy()))
+        self.seen.append((*where, loop.epoch_loop.batch_progress.state_dict(), pl_module.network.flat.copy()))
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint) -> None:
         self.seen.append(copy.deepcopy((checkpoint["loops"], checkpoint["state_dict"], pl_module.train_metrics())))
@@ -925,6 +930,19 @@ def test_a_trainer_that_asks_for_another_precision_is_refused_without_a_command_
         trainer.fit(NumPyMLP(), CIFAR10DataModule(source="synthetic", train_size=32, val_size=16, test_size=16))
 
 
+def test_layers_are_in_training_after_a_validation():
+    """Lightning's loops restore `training` of each module by hand."""
+    torch.manual_seed(0)
+    model = NumPyCNN([4], 8, batch_norm=True, dropout=0.5)
+    seen = []
+    forward = model.network.layers[-2].forward
+    model.network.layers[-2].forward = lambda x: seen.append(model.network.layers[-2].training) or forward(x)
+    fit(model, max_epochs=2, num_sanity_val_steps=1)
+    assert seen[0] is False
+    assert {True, False} == set(seen[1:])
+    assert model.layers[1].running_var.ne(1).all()
+
+
 def test_learns_after_an_evaluation():
     """Memory for pixels made in inference mode could not be written to outside it."""
     found = []
@@ -942,7 +960,7 @@ def test_learns_after_an_evaluation():
 def test_an_optimizers_zero_grad_keeps_the_memory_shared():
     model = NumPyMLP()
     optimizer = model.make_optimizer(model.parameters())
-    model.network.gradients[:] = 1
+    model.network.flat_gradients[:] = 1
     optimizer.zero_grad()
-    assert not model.network.gradients.any()
-    assert all(np.shares_memory(p.grad.numpy(), model.network.gradients) for p in model.parameters())
+    assert not model.network.flat_gradients.any()
+    assert all(np.shares_memory(p.grad.numpy(), model.network.flat_gradients) for p in model.parameters())

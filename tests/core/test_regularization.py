@@ -182,7 +182,9 @@ def test_decay_of_numpy_networks(ours, theirs):
     other = copy.deepcopy(model)
 
     def by_hand(parameters):
-        kinds = [[layer[kind] for layer in other.layers] for kind in ("weight", "bias")]
+        kinds = [
+            [getattr(layer, kind) for layer in other.layers if hasattr(layer, kind)] for kind in ("weight", "bias")
+        ]
         return theirs([{"params": kinds[0], "weight_decay": 0.5}, {"params": kinds[1]}])
 
     trained(model, partial(ours, weight_decay=0.5), {})

@@ -28,10 +28,10 @@ def test_a_unit_that_looks_at_one_pixel_finds_it_at_its_place(shape):
     channels, size, _ = shape
     model = NumPyMLP([], num_classes=2, channels=channels, image_size=size)
     model.keep_normalization([0.0] * channels, [1.0] * channels)
-    weights = model.network.layers[0].weights
+    weights = model.network.layers[1].parameters["weight"]
     weights[:] = 0
     weights.reshape(size, size, channels)[1, 2, -1] = 1  # row 1, column 2 and the last channel
-    first = model.torch_module().layers[0].weight.detach().reshape(shape)
+    first = model.torch_module().layers[1].weight.detach().reshape(shape)
     assert first.nonzero().tolist() == [[channels - 1, 1, 2]]
     images = torch.zeros(1, *shape, dtype=torch.uint8)
     images[0, -1, 1, 2] = 255

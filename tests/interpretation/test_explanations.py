@@ -133,9 +133,11 @@ def numpy_score(model: NumPyMLP, activation: str, floats: Tensor, classes: Tenso
     bend = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[activation]
     scale, shift = model.scale, model.shift
     found = floats.permute(0, 2, 3, 1).flatten(1) * scale.double() + shift.double()
-    for position, layer in enumerate(model.network.layers):
-        found = found @ torch.from_numpy(layer.weights).double() + torch.from_numpy(layer.bias).double()
-        if position < len(model.network.layers) - 1:
+    for layer in model.network.layers[1:]:
+        if layer.parameters:
+            weight, bias = (torch.from_numpy(array).double() for array in layer.parameters.values())
+            found = found @ weight + bias
+        else:
             found = bend(found)
     return score(lambda logits: logits, found, classes)
 
@@ -286,7 +288,7 @@ class TestIntegratedGradients:
 
     def test_of_a_linear_network_is_the_gradient_times_the_difference(self):
         model = build(NumPyMLP, hidden_sizes=[], num_classes=2)
-        weights = torch.from_numpy(model.network.layers[0].weights[:, 0]) * model.scale
+        weights = torch.from_numpy(model.network.layers[1].parameters["weight"][:, 0]) * model.scale
         change = IMAGES.float() - attribution.baseline(model)
         expected = (change * weights.reshape(32, 32, 3).permute(2, 0, 1)).sum(1) * (2 * CLASSES - 1)[:, None, None]
         found = attribution.integrated_gradients(model, IMAGES, CLASSES)
@@ -341,7 +343,7 @@ class TestLayers:
 
     def test_layers_with_weights(self):
         assert layer_outputs.with_weights(build(Frozen)) == ["net.0", "net.2", "net.5", "net.8"]
-        assert layer_outputs.with_weights(build(NumPyMLP, hidden_sizes=[4])) == ["layers.0", "layers.1"]
+        assert layer_outputs.with_weights(build(NumPyMLP, hidden_sizes=[4])) == ["layers.1", "layers.3"]
 
     def test_a_layer_with_a_parametrization_is_a_layer(self):
         model = build(Mirrored)
@@ -459,7 +461,7 @@ class TestNeighbours:
         training = torch.cat([torch.zeros_like(self.TRAINING[: neighbours.PROBES]), self.TRAINING])
         model = build(NumPyMLP, hidden_sizes=[8], pixels="unit")
         neighbours.directions(model, training, self.CACHE)
-        model.network.layers[0].weights[:] *= -1
+        model.network.layers[1].parameters["weight"][:] *= -1
         looked_at.clear()
         neighbours.directions(model, training, self.CACHE)
         assert max(looked_at) == len(training)

@@ -4,9 +4,8 @@ from torch import nn
 
 from zoo import TorchClassifier
 from zoo.core.numpy_classifier import NumPyClassifier
-from zoo.scratch.activations import Identity
 from zoo.scratch.initializers import he
-from zoo.scratch.layers import Dense
+from zoo.scratch.layers import Dense, Flatten
 from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from zoo.scratch.network import Network
 
@@ -40,6 +39,6 @@ class NumPySoftmax(NumPyClassifier):
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(num_classes)
-        layer = Dense(3072, self.num_outputs, Identity(), he, self.rng())
+        layers = [Flatten(), Dense(3072, self.num_outputs, he, self.rng())]
         objective = BinaryCrossEntropy() if self.num_outputs == 1 else CategoricalCrossEntropy()
-        self.set_network(Network([layer]), objective)
+        self.set_network(Network(layers), objective)

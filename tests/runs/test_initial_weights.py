@@ -238,7 +238,7 @@ def test_refusals(source, capsys):
         "--init_from=empty.pt": ["empty.pt holds no weights"],
         "--init_from=list.pt": ["list.pt has no readable weights: it is a list, expected a dict"],
         "--init_from=cut.safetensors": ["cut.safetensors has no readable weights"],
-        "--init_from=numpy.pt": ["no weights fit CNN: it has layers.0.weight", "CNN has net.0.weight"],
+        "--init_from=numpy.pt": ["no weights fit CNN: it has layers.1.weight", "CNN has net.0.weight"],
         "--init_from=gray.pt": ["no weights fit CNN: net.0.weight is 32 x 1 x 3 x 3 there, and 32 x 3 x 3 x 3 here"],
         "--init_from=integer.pt": ["net.0.weight has integer numbers there, and floating-point ones here"],
         "--init_from=complex.pt": ["net.0.weight has complex numbers there, and floating-point ones here"],

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import zoo.scratch
+from zoo.scratch import neuron
 from zoo.scratch.__main__ import main
-from zoo.scratch.batches import batches
+from zoo.scratch.batches import Batches
 
 FOLDER = Path(zoo.scratch.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -75,13 +76,25 @@ def test_the_same_seed_gives_the_same_lesson(capsys):
     assert outputs[0] == outputs[1] != outputs[2]
 
 
+def test_one_neuron(capsys):
+    """The numbers by hand of the first chapter, computed anew here, and 200 points that it learns to tell apart."""
+    neuron.main()
+    output = capsys.readouterr().out
+    assert "z = 0, a = 0.5, L = 0.693" in output  # z = 0.5 * 1 - 0.25 * 2, L = ln 2
+    assert "dL/dz = -0.5, dL/dw = (-0.5, -1), dL/db = -0.5" in output
+    assert "w = (1, 0.75), b = 0.5;  z = 3, a = 0.953, L = 0.049" in output
+    losses = column(output, 1)
+    assert losses == sorted(losses, reverse=True)
+    assert column(output, 2)[-1] > 75
+
+
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [
         ([], "no CIFAR-10 in 'data'.*--source synthetic"),
         (["--data_dir", "nowhere"], "no CIFAR-10 in 'nowhere'.*python cli.py data prepare"),
-        (["--epochs", "0"], "--epochs: '0' is no whole number of at least 1"),
-        (["--images", "9"], "--images: '9' is no whole number of at least 10"),
+        (["--epochs", "0"], "--epochs: '0' is not a whole number of at least 1"),
+        (["--images", "9"], "--images: '9' is not a whole number of at least 10"),
         (["--seed", "-1"], "--seed"),
         (["--source", "imagenet"], "--source.*imagenet"),
         (["--epoch", "3"], "--epoch"),
@@ -104,16 +117,18 @@ def test_help_is_an_exit_code(capsys):
 def test_batches_hold_each_image_once():
     images = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 2), np.uint8)
     labels = np.arange(10)
-    found = [(inputs.copy(), chosen) for inputs, chosen in batches(images, labels, 4, np.random.default_rng(0))]
-    assert [inputs.shape for inputs, _ in found] == [(4, 12), (4, 12), (2, 12)]
+    shuffled = Batches(images, labels, 4, np.random.default_rng(0))
+    found, again = list(shuffled), list(shuffled)
+    assert [inputs.shape for inputs, _ in found] == [(4, 3, 2, 2), (4, 3, 2, 2), (2, 3, 2, 2)]
+    assert not np.array_equal(found[0][1], again[0][1]), "each epoch has an order of its own"
     order = np.concatenate([chosen for _, chosen in found])
     assert sorted(order) == list(range(10))
     assert list(order) != list(range(10))
     values = np.concatenate([inputs for inputs, _ in found])
     assert values.dtype == np.float32
-    plain = np.concatenate([inputs.copy() for inputs, _ in batches(images, labels, 4)])
+    plain = np.concatenate([inputs for inputs, _ in Batches(images, labels, 4)])
     np.testing.assert_array_equal(values, plain[order])
-    assert (np.diff(plain[:, 0]) > 0).all()
+    assert (np.diff(plain[:, 0, 0, 0]) > 0).all()
 
 
 def test_pixels_are_normalized_with_the_statistics_of_cifar10():
@@ -124,12 +139,12 @@ def test_pixels_are_normalized_with_the_statistics_of_cifar10():
     assert pytest.approx(255 * np.mean(CIFAR10.mean), abs=0.1) == PIXEL_MEAN
     assert pytest.approx(255 * np.sqrt(np.mean(np.square(CIFAR10.std)) + np.var(CIFAR10.mean)), abs=0.1) == PIXEL_STD
     pixels = np.array([[[0, 255]]], np.uint8)
-    ((inputs, _),) = batches(pixels, np.array([0]), 1)
-    np.testing.assert_allclose(inputs, [[-PIXEL_MEAN / PIXEL_STD, (255 - PIXEL_MEAN) / PIXEL_STD]], rtol=1e-6)
+    ((inputs, _),) = Batches(pixels, np.array([0]), 1)
+    np.testing.assert_allclose(inputs[0], [[-PIXEL_MEAN / PIXEL_STD, (255 - PIXEL_MEAN) / PIXEL_STD]], rtol=1e-6)
 
 
 def test_batches_refuse():
-    with pytest.raises(ValueError, match="3 images, but 2 labels"):
-        next(batches(np.zeros((3, 4), np.uint8), np.zeros(2, np.int64), 2))
+    with pytest.raises(ValueError, match="3 images and 2 labels"):
+        Batches(np.zeros((3, 4), np.uint8), np.zeros(2, np.int64), 2)
     with pytest.raises(ValueError, match="batch_size=0"):
-        next(batches(np.zeros((3, 4), np.uint8), np.zeros(3, np.int64), 0))
+        Batches(np.zeros((3, 4), np.uint8), np.zeros(3, np.int64), 0)

@@ -16,6 +16,7 @@ from zoo.core import numpy_optimizers, torch_optimizers
 from zoo.core.torch_classifier import TorchClassifier
 from zoo.models.numpy_mlp import NumPyMLP
 from zoo.models.speedrun_net import SpeedrunNet
+from zoo.scratch.network import Network
 from zoo.training.callbacks.freezing import Freezing
 
 
@@ -97,9 +98,9 @@ def test_the_head_alone_learns_at_first_in_numpy(optimizer):
     model.l2 = 0.1
     record.every_n_steps = None  # for calls of several steps
     start, first, second = fit(model, optimizer, record=record, gradient_clip_val=0.5).states
-    head = {"layers.2.weight", "layers.2.bias"}
+    head = {"layers.5.weight", "layers.5.bias"}
     assert changed(start, first) == head
-    assert changed(first, second) == head | {f"layers.{i}.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
+    assert changed(first, second) == head | {f"layers.{i}.{kind}" for i in (1, 3) for kind in ("weight", "bias")}
 
 
 @pytest.mark.parametrize("optimizer", [torch_optimizers.MuonSGD, torch_optimizers.DecoupledSGD])
@@ -141,16 +142,16 @@ def test_numpy_clips_the_gradient_of_the_head_alone():
     before = copy.deepcopy(model)
     optimizer = partial(numpy_optimizers.NumPySGD, lr=0.1)
     record = fit(model, optimizer, epochs=1, gradient_clip_val=0.1)
-    weight, bias = (tensor.clone().requires_grad_() for tensor in before.layers[1].values())
+    weight, bias = (tensor.clone().requires_grad_() for tensor in before.layers[3].parameters())
     for images, labels in record.batches:
-        hidden, *_ = before.network.layers
+        hidden = Network(before.network.layers[:3])
         inputs = torch.from_numpy(hidden.forward(before.normalized(images)).copy())
         gradients = torch.autograd.grad(nn.functional.cross_entropy(inputs @ weight + bias, labels), [weight, bias])
         norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
         with torch.no_grad():
             for parameter, gradient in zip((weight, bias), gradients, strict=True):
                 parameter -= 0.1 * gradient * min(1.0, 0.1 / (norm + 1e-6))
-    torch.testing.assert_close(model.layers[1]["weight"].detach(), weight.detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model.layers[3].weight.detach(), weight.detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_modes_are_those_of_before_at_the_end():

@@ -118,17 +118,17 @@ def test_numpy_networks(frozen):
     net = nn.Sequential(nn.Linear(3072, 8), nn.ReLU(), nn.Linear(8, 10))
     layers = [net[0], net[2]]
     with torch.no_grad():
-        for layer, ours in zip(layers, model.layers, strict=True):
+        for layer, ours in zip(layers, model.layers[1::2], strict=True):
             layer.weight.copy_(ours.weight.T)
             layer.bias.copy_(ours.bias)
     trainer, batches = trained(model, partial(NumPyMomentum, lr=0.01), Freezing())
     learning = [*net[2].parameters()] if frozen else [*net.parameters()]
     reference, losses = torch.optim.SGD(learning, lr=0.01, momentum=0.9), []
     for images, labels in batches:
-        inputs = torch.from_numpy(np.array(model.normalized(images)))
+        inputs = torch.from_numpy(np.array(model.normalized(images))).flatten(1)
         losses.append(gradients_there(net, partial(_loss, inputs=inputs, labels=labels), learning))
         reference.step()
-    for layer, ours in zip(layers, model.layers, strict=True):
+    for layer, ours in zip(layers, model.layers[1::2], strict=True):
         torch.testing.assert_close(ours.weight.detach().T, layer.weight.detach(), rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(ours.bias.detach(), layer.bias.detach(), rtol=1e-3, atol=1e-5)
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-4)

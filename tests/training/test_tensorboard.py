@@ -504,16 +504,16 @@ class TestHistograms:
     def test_gradients_of_a_numpy_network(self, images, labels):
         torch.manual_seed(0)
         model = NumPyMLP([5], "sigmoid")
-        model.network.gradients[:] = 7
+        model.network.flat_gradients[:] = 7
         parameters = [p.detach().clone().requires_grad_() for p in model.parameters()]
-        inputs = torch.from_numpy(model.normalized(images).copy())
+        inputs = torch.from_numpy(model.normalized(images).copy()).flatten(1)
         hidden = torch.sigmoid(inputs @ parameters[0] + parameters[1])
         F.cross_entropy(hidden @ parameters[2] + parameters[3], labels).backward()
         found = histograms.gradients(model, images, labels)
-        assert found.keys() == {"layers.0", "layers.1"}
-        torch.testing.assert_close(found["layers.0"], parameters[0].grad, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(found["layers.1"], parameters[2].grad, rtol=1e-4, atol=1e-6)
-        assert (model.network.gradients == 7).all(), "training's own are left alone"
+        assert found.keys() == {"layers.1", "layers.3"}
+        torch.testing.assert_close(found["layers.1"], parameters[0].grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found["layers.3"], parameters[2].grad, rtol=1e-4, atol=1e-6)
+        assert (model.network.flat_gradients == 7).all(), "training's own are left alone"
 
     def test_gradients_of_a_pytorch_network(self, images, labels):
         torch.manual_seed(0)
@@ -549,7 +549,7 @@ class TestHistograms:
         output[1, 2, 0, 1] = 1
         assert histograms.flatness(nn.ReLU(), output) == ("dead", 0.75)
 
-    @pytest.mark.parametrize(("model", "name"), [(NumPyMLP([4], "tanh"), "layers.0"), (Squares(), "net.2")])
+    @pytest.mark.parametrize(("model", "name"), [(NumPyMLP([4], "tanh"), "layers.2"), (Squares(), "net.2")])
     def test_large_weights_saturate(self, model, name, images):
         output = histograms.activations(model, images)
         assert output.keys() == {name}

@@ -23,12 +23,13 @@ from zoo.core import devices
 from zoo.core.classifier import Classifier
 from zoo.core.few_threads import FewThreads
 from zoo.core.inputs import check_images
-from zoo.core.numpy_optimizers import views
 from zoo.core.torch_twin import TorchTwin
+from zoo.scratch.fast import FastNetwork
+from zoo.scratch.layers import Layer
 from zoo.scratch.losses import Loss
 from zoo.scratch.network import Network
-from zoo.scratch.one_hot import one_hot
 from zoo.scratch.regularizers import L1, L2, Regularizer
+from zoo.scratch.softmax import one_hot
 from zoo.scratch.training import predictions
 
 BATCH_HOOKS = (
@@ -47,19 +48,23 @@ class NumPyClassifier(Classifier):
         class TinyNet(NumPyClassifier):
             def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
                 super().__init__(num_classes, channels, image_size)
-                layer = Dense(self.num_inputs, self.num_outputs, Identity(), he, self.rng())
-                self.set_network(Network([layer]), CategoricalCrossEntropy())
+                layers = [Flatten(), Dense(self.num_inputs, self.num_outputs, he, self.rng())]
+                self.set_network(Network(layers), CategoricalCrossEntropy())
 
     The network computes in float32 on the CPU, whatever device the trainer has. Lightning's own work around a step
-    takes longer than a step of a small network, so that one call of `training_step` makes several.
+    takes longer than a step of a small network, so one call of `training_step` makes several. A network with layers
+    that draw random numbers makes one: each step has random numbers of its own, from the seed and the step.
+
+    The tensors of a layer are "layers.N.weight" and so on, where N is the place of the layer in the network. With
+    several processes, batch normalization takes the statistics of each process's batch, and all processes have the
+    running statistics of the first one.
 
     Attributes:
-        network: maps normalized pixels, float32 (n, `num_inputs`), ordered by row, column and channel, to logits,
-            float32 (n, `num_outputs`).
+        network: maps normalized pixels, float32 (n, rows, columns, channels), to logits, float32 (n, `num_outputs`).
         num_inputs: pixels of an image times its channels.
         batches_per_call: the most steps that one call of `training_step` makes.
-        threads: limit for NumPy and PyTorch. A second thread gains little for products of this size, and waiting for it
-            on a busy machine takes many times as long as the work.
+        threads: limit for NumPy and PyTorch; None for as many as they take. For small products a second thread gains
+            little, and waiting for it on a busy machine takes many times as long as the work.
     """
 
     default_optimizer: ClassVar[dict[str, Any]] = {
@@ -69,9 +74,9 @@ class NumPyClassifier(Classifier):
     cpu_only: ClassVar[bool] = True
     normalizes_whole_images: ClassVar[bool] = True
     batches_per_call: ClassVar[int] = 50
-    threads: ClassVar[int] = 1
+    threads: ClassVar[int | None] = 1
 
-    network: Network
+    network: FastNetwork
     objective: Loss
 
     def __init__(self, num_classes: int = 10, channels: int = 3, image_size: int = 32) -> None:
@@ -89,23 +94,17 @@ class NumPyClassifier(Classifier):
         return np.random.default_rng(int(torch.randint(2**63 - 1, ())))
 
     def set_network(self, network: Network, objective: Loss) -> None:
-        """Set the network, of float32, and what it minimizes."""
-        self.network, self.objective = network, objective
-        self.layers = nn.ModuleList(
-            nn.ParameterDict([("weight", torch.from_numpy(layer.weights)), ("bias", torch.from_numpy(layer.bias))])
-            for layer in network.layers
-        )
+        """Set the network, of float32, in its fast form, and what it minimizes."""
+        self.network, self.objective = FastNetwork(network.layers), objective
+        self.layers = nn.ModuleList(_Tensors(layer) for layer in self.network.layers)
         self._share_memory()
         # `load_state_dict(..., assign=True)` replaces the tensors.
         self.register_load_state_dict_post_hook(NumPyClassifier._share_memory)
 
     def _share_memory(self, *_: Any) -> None:
-        """Turn the parameters and their gradients into views of the network's arrays; the parameters' values stay."""
-        parameters = list(self.parameters())
-        values, gradients = (views(a, parameters) for a in (self.network.parameters, self.network.gradients))
-        for parameter, value, gradient in zip(parameters, values, gradients, strict=True):
-            parameter.data = value.copy_(parameter.detach())
-            parameter.grad = gradient
+        """Turn all tensors into views of the network's arrays; the values of the tensors stay."""
+        for tensors, layer in zip(self.layers, self.network.layers, strict=True):
+            cast(_Tensors, tensors).share_memory_of(layer)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copied or pickled module, whose tensors no longer share the network's memory."""
@@ -114,7 +113,7 @@ class NumPyClassifier(Classifier):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients to 0. Removing them would break the sharing of memory."""
-        self.network.gradients[:] = 0
+        self.network.flat_gradients[:] = 0
 
     def _apply(self, fn: Any, recurse: bool = True) -> "NumPyClassifier":
         """Ignore `fn`, which moves or casts tensors: NumPy's arrays stay on the CPU, in float32."""
@@ -128,11 +127,11 @@ class NumPyClassifier(Classifier):
         return batch
 
     def head_path(self) -> str:
-        return f"layers.{len(self.layers) - 1}"
+        return f"layers.{max(place for place, layer in enumerate(self.network.layers) if layer.parameters)}"
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters in one group; those of the head in a second one if the others are frozen at first."""
-        parameters, head = list(self.parameters()), list(self.layers[-1].parameters())
+        parameters, head = list(self.parameters()), list(self.get_submodule(self.head_path()).parameters())
         below = parameters[: -len(head)]
         groups = [below, head] if below and self.frozen_epochs else [parameters]
         return [{"params": group} for group in groups]
@@ -147,28 +146,34 @@ class NumPyClassifier(Classifier):
     # Inputs and outputs.
 
     def normalized(self, images: Tensor) -> np.ndarray:
-        """Return uint8 pixels (n, c, h, w) as float32 (n, `num_inputs`). The next call reuses the memory."""
+        """Return uint8 pixels (n, c, h, w) as float32 (n, h, w, c). The next call reuses the memory."""
         check_images(images, self.image_shape, differentiable=False)
         n = images.shape[0]
-        rows = images.cpu().permute(0, 2, 3, 1).reshape(n, -1)
+        by_place = images.cpu().permute(0, 2, 3, 1)
+        rows = by_place.reshape(n, -1)
         if n > self._inputs.shape[0]:
             with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside it
                 self._inputs = torch.empty(rows.shape)
         # PyTorch converts bytes to floats twice as fast as NumPy.
-        return self._inputs[:n].copy_(rows).mul_(self.scale).add_(self.shift).numpy()
+        return self._inputs[:n].copy_(rows).mul_(self.scale).add_(self.shift).view(by_place.shape).numpy()
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as in `training_step`
     def forward(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self.network.forward(self.normalized(images)).copy())
+        return torch.from_numpy(self._logits(self.normalized(images)).copy())
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def loss_gradients(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        before = self.network.gradients.copy()
-        logits = self.network.forward(self.normalized(images))
+        before = self.network.flat_gradients.copy()
+        logits = self._logits(self.normalized(images))
         self.network.backward(self.objective.value_and_gradient(logits, labels.numpy())[1])
         gradients = {name: p.grad.clone() for name, p in self.named_parameters() if p.grad is not None}
-        self.network.gradients[:] = before
+        self.network.flat_gradients[:] = before
         return gradients
+
+    def _logits(self, inputs: np.ndarray) -> np.ndarray:
+        """Return the network's outputs. Lightning's loops change `training` without a call of `train`."""
+        self.network.set_training(self.training)
+        return self.network.forward(inputs)
 
     # Training.
 
@@ -223,6 +228,8 @@ class NumPyClassifier(Classifier):
         A callback with a hook for batches acts after every step whose number is a multiple of its attribute
         `every_n_steps`. None lets any number of steps pass; a callback without the attribute is called for every batch.
         """
+        if self._random_layers():
+            return 1
         trainer = self.trainer
         steps, batches = trainer.global_step, trainer.fit_loop.batch_idx  # made so far; batches of this epoch
         left = [n - steps % n for n in (self.batches_per_call, *self._called_every)]
@@ -233,6 +240,10 @@ class NumPyClassifier(Classifier):
             in_epoch = trainer.check_val_every_n_epoch is not None
             left.append(interval - (batches if in_epoch else trainer.fit_loop.total_batch_idx) % interval)
         return min(left)
+
+    def _random_layers(self) -> list[Any]:
+        """Return the layers that draw random numbers, from their attribute `rng`."""
+        return [layer for layer in self.network.layers if hasattr(layer, "rng")]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Make a step and further ones, see `steps_in_a_call`; return the last batch's loss."""
@@ -254,16 +265,22 @@ class NumPyClassifier(Classifier):
     def learn(self, batch: Batch, step: Callable[[], Any], scheduler: LRScheduler) -> tuple[np.ndarray, Tensor, float]:
         """Make a step; return the predictions before it, the labels, and the mean loss before it."""
         network, inputs, labels = self.network, self.mixed(batch), self.training_labels(batch)
-        targets, logits = self.probabilities(labels), network.forward(inputs)
+        for layer in self._random_layers():
+            layer.rng = self.rng()
+        targets, logits = self.probabilities(labels), self._logits(inputs)
         classes, loss = predictions(logits), self._differentiate(logits, targets)
         if self.sam:
-            before = network.parameters.copy()
+            kept = [network.flat, *(array for layer in network.layers for array in layer.state.values())]
+            before = [array.copy() for array in kept]
             self._climb()
-            self._differentiate(network.forward(inputs), targets)
-            network.parameters[:] = before
+            self._differentiate(self._logits(inputs), targets)
+            for array, value in zip(kept, before, strict=True):
+                array[:] = value
         for regularizer in self.regularizers():
             for layer in network.layers:
-                regularizer.add_gradient(layer.weights, layer.weights_gradient)
+                for name, weights in layer.parameters.items():
+                    if weights.ndim > 1:  # no biases, and no scales of batch normalization
+                        layer.gradients[name] += regularizer.slope(weights)
         own_gradients = [parameter.grad for parameter in self.frozen]  # they share memory with the network
         for parameter in self.frozen:
             parameter.grad = None
@@ -282,9 +299,15 @@ class NumPyClassifier(Classifier):
         self.network.backward(gradient)
         if self.trainer.world_size > 1:
             # The mean over the processes, whose batches have the same size.
-            torch.distributed.all_reduce(torch.from_numpy(self.network.gradients))
-            self.network.gradients /= self.trainer.world_size
+            torch.distributed.all_reduce(torch.from_numpy(self.network.flat_gradients))
+            self.network.flat_gradients /= self.trainer.world_size
         return loss
+
+    def on_validation_start(self) -> None:
+        """Let all processes have the running statistics of the first one, which its checkpoints hold."""
+        if self.trainer.world_size > 1:
+            for buffer in self.layers.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def _climb(self) -> None:
         """Move the weights to those at which sharpness-aware minimization takes the gradient.
@@ -293,8 +316,8 @@ class NumPyClassifier(Classifier):
         """
         for parameter in self.frozen:
             cast(Tensor, parameter.grad).zero_()
-        gradients = self.network.gradients
-        self.network.parameters += self.sam / (np.linalg.norm(gradients) + 1e-12) * gradients
+        gradients = self.network.flat_gradients
+        self.network.flat += self.sam / (np.linalg.norm(gradients) + 1e-12) * gradients
 
     def regularizers(self) -> list[Regularizer]:
         """Return the penalties of strengths `l1` and `l2` on the weights of every layer."""
@@ -305,8 +328,8 @@ class NumPyClassifier(Classifier):
         partners = batch.partners
         if partners is None:
             return self.normalized(batch.images)
-        own, others = np.split(self.normalized(torch.cat([batch.images, partners.images])), 2)  # (n, num_inputs) each
-        shares = np.repeat(partners.shares().numpy().reshape(len(own), -1), self.channels, axis=1)  # (n, num_inputs)
+        own, others = np.split(self.normalized(torch.cat([batch.images, partners.images])), 2)  # (n, h, w, c) each
+        shares = partners.shares().numpy()[..., None]  # (n, h, w, 1)
         own *= shares
         others *= 1 - shares
         own += others
@@ -321,6 +344,25 @@ class NumPyClassifier(Classifier):
             values = one_hot(values, self.num_classes)
         smoothed = values * (1 - share) + share / self.num_classes  # (n, num_classes)
         return smoothed[:, -self.num_outputs :]  # for two classes, the probability of class 1
+
+
+class _Tensors(nn.Module):
+    """The parameters and the state of a layer of `zoo.scratch` as tensors in the memory of its arrays."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        for name, array in layer.parameters.items():
+            self.register_parameter(name, nn.Parameter(torch.from_numpy(array)))
+        for name, array in layer.state.items():
+            self.register_buffer(name, torch.from_numpy(array))
+
+    def share_memory_of(self, layer: Layer) -> None:
+        """Turn the tensors into views of a layer's arrays, which take over the values of the tensors."""
+        for name, parameter in self.named_parameters():
+            parameter.data = torch.from_numpy(layer.parameters[name]).copy_(parameter.detach())
+            parameter.grad = torch.from_numpy(layer.gradients[name])
+        for name, buffer in self.named_buffers():
+            setattr(self, name, torch.from_numpy(layer.state[name]).copy_(buffer))
 
 
 def _further_batches(module: NumPyClassifier, n: int) -> Iterator[Batch]:

@@ -1,18 +1,27 @@
 """The optimizers of NumPy networks: PyTorch optimizers around the update rules of `zoo.scratch.optimizers`."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zoo.scratch import optimizers as rules
+from zoo.scratch import fast as rules
+
+
+class _Run(NamedTuple):
+    """Parameters of one group that lie one behind the other in memory, and the rule that updates them."""
+
+    group: int
+    parameters: list[nn.Parameter]
+    gradient: np.ndarray  # of all of them, shape (P,)
+    rule: rules.FastOptimizer
 
 
 class _NumPyOptimizer(Optimizer):
-    """A PyTorch optimizer that leaves the update to a rule of `zoo.scratch.optimizers`, whose arguments it takes.
+    """A PyTorch optimizer that leaves the update to a rule of `zoo.scratch.fast`, whose arguments it takes.
 
     The parameters are those of one `NumPyClassifier`. Each run of a group's parameters that lie one behind the other in
     memory has a rule of its own. As with PyTorch's optimizers, parameters without gradients stay as they are: all of a
@@ -20,23 +29,24 @@ class _NumPyOptimizer(Optimizer):
     attribute `state` stays empty, because Lightning would move its contents to the trainer's device.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], rule: type[rules.Optimizer], lr: float, **settings: Any) -> None:
+    def __init__(
+        self, params: Iterable[nn.Parameter], rule: type[rules.FastOptimizer], lr: float, **settings: Any
+    ) -> None:
         if lr < 0:
             raise ValueError(f"lr={lr} is negative: give a number of at least 0")
         super().__init__(params, {"lr": lr, **settings})
         self._settings = tuple(settings)
-        self._rules = [  # the group's number, the run, its rule
-            (number, run, self._make_rule(rule, group, run))
+        self._runs = [
+            self._run(rule, number, parameters)
             for number, group in enumerate(self.param_groups)
-            for run in _runs(group["params"])
+            for parameters in _in_memory_order(group["params"])
         ]
 
-    def _make_rule(
-        self, rule: type[rules.Optimizer], group: dict[str, Any], parameters: list[nn.Parameter]
-    ) -> rules.Optimizer:
+    def _run(self, rule: type[rules.FastOptimizer], number: int, parameters: list[nn.Parameter]) -> "_Run":
         name, gradients = type(self).__name__, [parameter.grad for parameter in parameters]
-        settings = {setting: group[setting] for setting in self._settings}
-        return rule(_shared_array(parameters, name), _shared_array(gradients, name), **settings)
+        settings = {setting: self.param_groups[number][setting] for setting in self._settings}
+        array, gradient = _shared_array(parameters, name), _shared_array(gradients, name)
+        return _Run(number, parameters, gradient, rule([array], **settings))
 
     def step(self, closure: Any = None) -> Any:
         loss = closure() if closure is not None else None
@@ -45,26 +55,28 @@ class _NumPyOptimizer(Optimizer):
 
     def update(self) -> None:
         """Make a step without the profiler and the counter that PyTorch wraps around `step`."""
-        for number, parameters, rule in self._rules:
-            group = self.param_groups[number]
-            if parameters[0].grad is None:
+        for run in self._runs:
+            group = self.param_groups[run.group]
+            if run.parameters[0].grad is None:
                 continue
             for name in self._settings:
-                setattr(rule, name, group[name])
-            rule.step(group["lr"])
+                setattr(run.rule, name, group[name])
+            run.rule.step([run.gradient], group["lr"])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients to 0. Removing them would break the sharing of memory."""
-        for _, _, rule in self._rules:
-            rule.gradients[:] = 0
+        for run in self._runs:
+            run.gradient[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, whose tensors share the optimizer's memory."""
         states: list[dict[str, Any]] = []
-        for _, parameters, rule in self._rules:
-            pieces = {name: views(array, parameters) for name, array in rule.state.items()}
-            for index in range(len(parameters)):
-                states.append({"step": rule.step_count} | {name: tensors[index] for name, tensors in pieces.items()})
+        for run in self._runs:
+            pieces = {name: views(array, run.parameters) for name, array in run.rule.state[0].items()}
+            for index in range(len(run.parameters)):
+                states.append(
+                    {"step": run.rule.step_count} | {name: tensors[index] for name, tensors in pieces.items()}
+                )
         return super().state_dict() | {"state": dict(enumerate(states))}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -72,11 +84,18 @@ class _NumPyOptimizer(Optimizer):
         states = [state_dict["state"][index] for index in sorted(state_dict["state"])]
         if not states or "step" not in states[0]:
             raise ValueError(f"the state is of another optimizer than {type(self).__name__}")
-        for _, parameters, rule in self._rules:
-            own, states = states[: len(parameters)], states[len(parameters) :]
-            names = [name for name in own[0] if name != "step"]
-            flat = {name: torch.cat([state[name].flatten() for state in own]).numpy() for name in names}
-            rule.load_state_dict({"step_count": own[0]["step"], **flat})  # raises before the rule has changed
+        for run in self._runs:
+            own, states = states[: len(run.parameters)], states[len(run.parameters) :]
+            kept = run.rule.state[0]
+            if sorted(own[0]) != sorted([*kept, "step"]):
+                raise ValueError(f"the state has {', '.join(own[0])}; {type(self).__name__} needs {', '.join(kept)}")
+            flat = {name: torch.cat([state[name].flatten() for state in own]).numpy() for name in kept}
+            for name, array in kept.items():
+                if flat[name].shape != array.shape:
+                    raise ValueError(f"'{name}' has shape {flat[name].shape}, expected {array.shape}")
+            for name, array in kept.items():
+                array[:] = flat[name]
+            run.rule.step_count = int(own[0]["step"])
         super().load_state_dict({**state_dict, "state": {}})
 
 
@@ -89,7 +108,7 @@ class NumPySGD(_NumPyOptimizer):
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float = 0.01, weight_decay: float = 0.0) -> None:
-        super().__init__(params, rules.SGD, lr, weight_decay=weight_decay)
+        super().__init__(params, rules.FastSGD, lr, weight_decay=weight_decay)
 
 
 class NumPyMomentum(_NumPyOptimizer):
@@ -110,7 +129,7 @@ class NumPyMomentum(_NumPyOptimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, rules.Momentum, lr, beta=beta, nesterov=nesterov, weight_decay=weight_decay)
+        super().__init__(params, rules.FastMomentum, lr, beta=beta, nesterov=nesterov, weight_decay=weight_decay)
 
 
 class NumPyAdam(_NumPyOptimizer):
@@ -134,7 +153,7 @@ class NumPyAdam(_NumPyOptimizer):
         weight_decay: float = 0.0,
     ) -> None:
         settings = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "weight_decay": weight_decay}
-        super().__init__(params, rules.Adam, lr, **settings)
+        super().__init__(params, rules.FastAdam, lr, **settings)
 
 
 def views(array: np.ndarray, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -143,7 +162,7 @@ def views(array: np.ndarray, parameters: Sequence[Tensor]) -> list[Tensor]:
     return [piece.view(parameter.shape) for piece, parameter in zip(pieces, parameters, strict=True)]
 
 
-def _runs(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+def _in_memory_order(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
     """Divide parameters where one does not follow the one before it in memory."""
     runs: list[list[nn.Parameter]] = []
     for parameter in parameters:

@@ -9,7 +9,9 @@ import numpy as np
 from datamodules.errors import InputError
 from zoo.core.classifier import Classifier
 from zoo.core.numpy_classifier import NumPyClassifier
-from zoo.exporting.program import check_activations
+from zoo.exporting.program import check_layers
+from zoo.scratch.activations import Activation
+from zoo.scratch.layers import Dense, Flatten
 
 TITLE = "NumPy arrays"
 INSTALL = "numpy"  # what `probabilities` needs
@@ -19,16 +21,27 @@ def content(model: Classifier, metadata: dict[str, str]) -> bytes:
     """Return the file: `weights_0` (D, H), `bias_0` (H,), `activation_0` and so on, `scale` and `shift` (pixels,).
 
     Raises:
-        InputError: if the model is no NumPy network, or has an activation that `probabilities` does not know.
+        InputError: if the model is not a NumPy network, or has a layer that `probabilities` does not know.
     """
     if not isinstance(model, NumPyClassifier):
         other = f"{type(model).__name__} is none: take onnx, pt2 or safetensors"
         raise InputError(f"--format npz is for NumPy networks, and {other}")
-    check_activations(model)
+    check_layers(model)
     arrays: dict[str, Any] = {"scale": model.scale.numpy(), "shift": model.shift.numpy()}
-    for k, layer in enumerate(model.network.layers):
-        arrays |= {f"weights_{k}": layer.weights, f"bias_{k}": layer.bias}
-        arrays[f"activation_{k}"] = type(layer.activation).__name__
+    k = -1
+    for layer in model.network.layers:
+        if isinstance(layer, Dense):
+            k += 1
+            arrays |= {f"weights_{k}": layer.parameters["weight"], f"bias_{k}": layer.parameters["bias"]}
+            arrays[f"activation_{k}"] = "Identity"
+        elif isinstance(layer, Activation) and k >= 0 and arrays[f"activation_{k}"] == "Identity":
+            arrays[f"activation_{k}"] = type(layer).__name__.removeprefix("Fast")
+        elif not isinstance(layer, Flatten):
+            name = type(layer).__name__.removeprefix("Fast")
+            raise InputError(
+                f"--format npz is for dense layers, each with at most one activation, and {type(model).__name__} has "
+                f"the layer {name}: take onnx, pt2 or safetensors"
+            )
     arrays |= metadata | {"class_names": json.loads(metadata["class_names"])}
     file = io.BytesIO()
     np.savez(file, **arrays)

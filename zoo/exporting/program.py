@@ -18,7 +18,6 @@ from zoo.core import torch_twin
 from zoo.core.classifier import Classifier
 from zoo.core.inputs import black_images
 from zoo.core.views import mean_logits
-from zoo.scratch.activations import Activation
 
 INPUT, OUTPUT = "images", "probabilities"
 LONGEST_CAUSE = 300  # characters; an error of PyTorch can fill pages
@@ -38,16 +37,14 @@ class Program(nn.Module):
         return self._to_probabilities(mean_logits(self.network, images, self._tta)).float()
 
 
-def check_activations(model: Classifier) -> None:
-    """Raise InputError if a NumPy network has an activation that PyTorch does not have."""
+def check_layers(model: Classifier) -> None:
+    """Raise InputError if a NumPy network has a layer that PyTorch does not have."""
     for module in model.torch_module().modules():
-        activation = getattr(module, "activation", None)
-        if isinstance(module, torch_twin.Dense) and isinstance(activation, torch_twin.NumPyActivation):
-            known = ", ".join(kind.__name__ for kind in torch_twin.MODULES if issubclass(kind, Activation))
-            name = activation._get_name()
+        if isinstance(module, torch_twin.NumPyLayer):
+            name = module._get_name()
             raise InputError(
-                f"{type(model).__name__} has the activation {name}, and only {known} can be exported: "
-                "take --format safetensors, which leaves the computation to the model's own class"
+                f"{type(model).__name__} has the layer {name}, which has no counterpart in zoo/core/torch_twin.py: add "
+                "it there, or take --format safetensors, which leaves the computation to the model's own class"
             )
 
 
@@ -55,9 +52,9 @@ def capture(model: Classifier) -> ExportedProgram:
     """Return the graph of `Program(model)`, for batches of any size.
 
     Raises:
-        InputError: if the model's Python code depends on pixel values or the batch size, or an activation is unknown.
+        InputError: if the model's Python code depends on pixel values or the batch size, or PyTorch lacks a layer.
     """
-    check_activations(model)
+    check_layers(model)
     program = Program(model)
     images = black_images(model, 2)  # PyTorch would take a size of 1 for a constant
     with exporting(model):

@@ -1,18 +1,16 @@
 """Fully connected networks in NumPy, from a single neuron on: milestones 1 to 4."""
 
-from itertools import pairwise
 from typing import ClassVar, Literal
 
-from datamodules.errors import InputError
+from datamodules.errors import InputError, did_you_mean
 from zoo.core.about import About
 from zoo.core.numpy_classifier import NumPyClassifier
-from zoo.scratch.activations import Activation, Identity, ReLU, Sigmoid, Tanh
+from zoo.scratch.activations import Activation
 from zoo.scratch.initializers import glorot, he, small_normal
-from zoo.scratch.layers import Dense
+from zoo.scratch.layers import Dense, Flatten, Layer
 from zoo.scratch.losses import BinaryCrossEntropy, CategoricalCrossEntropy, NotebookBinaryCrossEntropy
 from zoo.scratch.network import Network
 
-ACTIVATIONS: dict[str, type[Activation]] = {"sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU}
 INITIALIZERS = {"small_normal": small_normal, "glorot": glorot, "he": he}
 
 
@@ -24,7 +22,8 @@ class NumPyMLP(NumPyClassifier):
     Args:
         hidden_sizes: units of each hidden layer, 64 in one layer by default; an empty list is a single neuron for two
             classes, and softmax regression for ten.
-        activation: of the hidden layers, see `zoo.scratch.activations`.
+        activation: of the hidden layers: the name of a class of `zoo.scratch.activations`, such as "relu" for ReLU or
+            "leaky_relu" for a LeakyReLU that you add there.
         initializer: of the weights, see `zoo.scratch.initializers`.
         loss: "cross_entropy", or "notebook_cross_entropy" with the notebooks' gradient for two classes (see
             `zoo.scratch.losses.NotebookBinaryCrossEntropy`).
@@ -42,7 +41,7 @@ class NumPyMLP(NumPyClassifier):
     def __init__(
         self,
         hidden_sizes: list[int] | None = None,
-        activation: Literal["sigmoid", "tanh", "relu"] = "relu",
+        activation: str = "relu",
         initializer: Literal["small_normal", "glorot", "he"] = "he",
         loss: Literal["cross_entropy", "notebook_cross_entropy"] = "cross_entropy",
         pixels: Literal["standardized", "unit"] = "standardized",
@@ -63,12 +62,27 @@ class NumPyMLP(NumPyClassifier):
             self.keep_normalization(mean=[0.0] * channels, std=[1.0] * channels)
 
         rng = self.rng()
-        sizes = [self.num_inputs, *hidden_sizes, self.num_outputs]
-        activations = [*(ACTIVATIONS[activation]() for _ in hidden_sizes), Identity()]
-        layers = [
-            Dense(inputs, outputs, function, INITIALIZERS[initializer], rng)
-            for (inputs, outputs), function in zip(pairwise(sizes), activations, strict=True)
-        ]
+        layers: list[Layer] = [Flatten()]
+        inputs = self.num_inputs
+        for size in hidden_sizes:
+            layers += [Dense(inputs, size, INITIALIZERS[initializer], rng), new_activation(activation)]
+            inputs = size
+        layers.append(Dense(inputs, self.num_outputs, INITIALIZERS[initializer], rng))
         binary_loss = NotebookBinaryCrossEntropy if loss == "notebook_cross_entropy" else BinaryCrossEntropy
         objective = binary_loss() if self.num_outputs == 1 else CategoricalCrossEntropy()
         self.set_network(Network(layers), objective)
+
+
+def new_activation(name: str) -> Activation:
+    """Return a new activation of `zoo.scratch.activations` by the name of its class, in small letters.
+
+    Raises:
+        InputError: if there is no such class.
+    """
+    kinds = [kind for kind in Activation.__subclasses__() if kind.__module__ == Activation.__module__]
+    known = {kind.__name__.lower(): kind for kind in kinds}
+    kind = known.get(name.replace("_", "").lower())
+    if kind is None:
+        hint = did_you_mean(name, known)
+        raise InputError(f"--model.activation={name} does not exist.{hint} There are: {', '.join(sorted(known))}")
+    return kind()

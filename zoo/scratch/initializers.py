@@ -1,34 +1,48 @@
 """Initializers: the weights before the first step.
 
-If all weights started equal, all units of a layer would compute the same and learn the same for ever. So they start at
-random; the question is how large. A unit adds up D products,
+If all weights started equal, all neurons of a layer would compute the same and learn the same forever. So they start
+at random. Biases may start at 0, because random weights already make the neurons differ. How large should the weights
+be?
+
+A neuron adds up D products,
 
     z = x_1 w_1 + ... + x_D w_D
 
-Square it: the products x_i w_i x_j w_j of two different weights are 0 on average, as the weights are independent and of
-mean 0. What stays is x_i^2 w_i^2, D times: the average of z^2 is D * mean(x^2) * var(w), where var(w), the variance, is
-the average of w^2. Where var(w) is far from 1 / D, the signal shrinks or grows from layer to layer; on the way back,
-the gradient does so where it is far from 1 / H.
+Its size is measured by its mean square: the mean of z^2 over many draws of the weights. Multiplying z by itself gives
+products of two terms. Two different weights are drawn independently and have mean 0, so the mean of x_i w_i x_j w_j is
+0. The D squares remain:
 
-Each function draws the weights of one layer of D inputs and H units. Biases start at 0: random weights already tell
-the units apart.
+    mean of z^2 = D * (mean of x^2) * (mean of w^2)
 
-After this file you can choose the size of the first weights. Next: how does a layer use them, and learn?
+The variance var(w) of numbers is the mean of their squared distances from their mean, and the standard deviation is its
+square root. The numbers -3 and 3 have mean 0, variance 9 and standard deviation 3. As the mean of the weights is 0, the
+mean of w^2 is var(w).
 
-Letters: D inputs, H units of a layer.
+Two coins show why the mixed products vanish. Let each coin show -1 or 1. Their sum is -2, 0, 0 or 2 with equal
+probability, so its mean square is (4 + 0 + 0 + 4) / 4 = 2, which is 1 + 1: the product of the two coins is 1 as often
+as -1.
+
+If D * var(w) is 1, the numbers keep their size from layer to layer. If it is 1/4, their mean square is 4^10, about a
+million, times smaller after ten layers. On the way back, each slope is a sum over H neurons, so the same holds for
+H * var(w).
+
+A normal distribution draws numbers near its mean most often; a uniform one draws all numbers between two limits equally
+often.
+
+Each function below draws the weights of one layer.
+
+After this chapter you can choose the size of the first weights. Next: how far should a step go?
+
+Letters: D inputs, H neurons of a layer.
 """
 
-from collections.abc import Callable
-
 import numpy as np
-
-Initializer = Callable[[np.random.Generator, int, int], np.ndarray]  # a function (rng, D, H) that returns W
 
 
 def small_normal(rng: np.random.Generator, num_inputs: int, num_outputs: int) -> np.ndarray:
     """Draw from a normal distribution of standard deviation 0.01, whatever the layer's size.
 
-    It suits a single layer. In deep networks the signal dies out: var(w) = 0.0001 is 1 / D for D = 10,000 only.
+    This suits a single layer. var(w) = 0.0001 is 1 / D only for D = 10,000; in a deep network the numbers fade to 0.
 
     Args:
         rng: source of the random numbers.
@@ -44,10 +58,12 @@ def small_normal(rng: np.random.Generator, num_inputs: int, num_outputs: int) ->
 def glorot(rng: np.random.Generator, num_inputs: int, num_outputs: int) -> np.ndarray:
     """Draw from a uniform distribution of variance 2 / (D + H), for tanh.
 
-    Near 0 a tanh has the slope 1, so that the signal keeps its size forward where var(w) = 1 / D. On the way back,
-    each input's gradient is a sum over the H units (`Dense.input_gradient`, next file), which asks for 1 / H. This is
-    the compromise. A uniform distribution on -limit..limit has variance limit^2 / 3, hence limit = sqrt(6 / (D + H)).
-    For sigmoid, of slope 1/4 at most, it is much used too, but the signal fades: to a quarter or less at each layer.
+    Near 0, tanh has slope 1, so the numbers keep their size forward if var(w) = 1 / D, and backward if var(w) = 1 / H.
+    2 / (D + H) is a compromise between the two. A uniform distribution from -limit to limit has variance limit^2 / 3,
+    so limit = sqrt(6 / (D + H)).
+
+    A sigmoid has a slope of at most 1/4. The outputs of ten sigmoid layers keep their size, but the differences between
+    two images shrink at every layer, and so does the gradient on its way back.
 
     Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", equation 16.
 
@@ -60,7 +76,7 @@ def glorot(rng: np.random.Generator, num_inputs: int, num_outputs: int) -> np.nd
 def he(rng: np.random.Generator, num_inputs: int, num_outputs: int) -> np.ndarray:
     """Draw from a normal distribution of variance 2 / D, for ReLU.
 
-    A ReLU cuts off the negative half of z, and with it half of the mean square. The 2 makes up for it.
+    A ReLU sets the negative half of z to 0, and with it half of the mean square. The factor 2 makes up for it.
 
     He et al. 2015, "Delving Deep into Rectifiers" (https://arxiv.org/abs/1502.01852), equation 10.
 

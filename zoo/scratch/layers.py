@@ -1,156 +1,186 @@
-"""Layers: many neurons side by side.
+"""Layers: many neurons side by side, forward and backward.
 
-One neuron with one input computes a = f(x w + b). With D inputs, it adds up D products. H neurons that look at the
-same inputs are H such sums, and N images make N rows of them:
+One neuron with D inputs adds up D products, z = x_1 w_1 + ... + x_D w_D + b. H neurons that look at the same inputs
+make H such sums, and N images make N rows of them:
 
-    z_nj = x_n1 w_1j + ... + x_nD w_Dj + b_j        a_nj = f(z_nj)        image n, neuron j
+    z_nj = x_n1 w_1j + x_n2 w_2j + ... + x_nD w_Dj + b_j        image n, neuron j
 
-A sum of products over an index that both share, here from 1 to D, is a matrix product (in Python: `@`). It does all
-images and all neurons at once:
+## The matrix product
+
+A sum of products over an index that both factors share is a matrix product, `x @ W`. In numbers, with 2 images of 3
+inputs each, and 2 neurons:
+
+        x                W               x @ W
+
+    [ 1  2  3 ]      [ 1  0 ]      [ 1*1 + 2*0 + 3*1    1*0 + 2*1 + 3*1 ]     [  4   5 ]
+    [ 4  5  6 ]  @   [ 0  1 ]   =  [ 4*1 + 5*0 + 6*1    4*0 + 5*1 + 6*1 ]  =  [ 10  11 ]
+                     [ 1  1 ]
+
+A row of x meets a column of W. The rule for shapes: the last axis of the left factor meets the first axis of the right
+one, both must be equally long, and they disappear. What stays is (2, 3) @ (3, 2) = (2, 2), in general
 
     z = x @ W + b        shapes (N, H) = (N, D) @ (D, H) + (H,)
 
-In the code, `np.matmul(x, W, out=z)` is x @ W written into an array z that is there already. The arrays of a batch have
-the same shapes at every step, and fetching new memory for them each time would take longer than some of the products.
+The transpose, `x.T`, exchanges rows and columns: it has shape (D, N). `Dense.backward` sums over the N images and over
+the H neurons. The axis that is summed over must be the inner one, and a transpose puts it there.
 
-After this file you can derive all gradients of a layer from dL/da. Next: where does the first dL/da come from?
+## What every layer does
 
-Letters: N images, D inputs, H units; L is the loss, one number. dL/dz is an array of the shape of z: each element says
-how fast L grows with that element of z.
+`forward` maps a batch, the inputs of N images, to outputs. `backward` gets the slope of the loss in the direction of
+each output. With the chain rule, it finds the slope for each parameter, which the optimizer uses, and the slope for
+each input, which the previous layer needs. A layer does not need to know about any other layer.
+
+After this chapter you can derive all gradients of a layer. Next: the function between two layers.
+
+Letters: N images, D inputs, H units of a layer; L is the loss, one number. dL/dz is an array of the shape of z: each
+element is the slope of L in the direction of that element of z.
 """
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from math import prod
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from zoo.scratch.activations import Activation
-from zoo.scratch.initializers import Initializer
+Shape = tuple[int, ...]
+Initializer = Callable[[np.random.Generator, int, int], np.ndarray]  # a function (rng, D, H) that returns W
 
 
-class Dense:
-    """A layer in which every unit sees every input: a = f(x W + b).
-
-    Args:
-        num_inputs: D, the numbers that go in for each image.
-        num_outputs: H, the numbers that come out.
-        activation: f.
-        initializer: draws W; b starts at 0.
-        rng: source of the random numbers for W.
-        dtype: float32 to train, float64 to check derivatives.
+class Layer(ABC):
+    """A part of a network. A new kind of layer is a subclass with `forward` and `backward`, and with
+    `output_shape` if it changes the shape.
 
     Attributes:
-        weights: W, shape (D, H).
-        bias: b, shape (H,).
-        weights_gradient: dL/dW of the last `backward`, shape (D, H).
-        bias_gradient: dL/db of the last `backward`, shape (H,).
-        inputs: x of the last `forward`, shape (N, D): the caller's array, to be left alone until `backward` is done.
-        outputs: a of the last `forward`, shape (N, H).
+        parameters: what the layer learns, by name: "weight", "bias". Empty for most layers. An optimizer holds the same
+            arrays: give them new values in place, `layer.parameters["bias"][:] = 0`.
+        gradients: dL/dp of the last `backward` for each parameter p, by the same names.
+        state: what else belongs to a trained layer, by name, such as the averages of batch normalization; made in
+            `__init__`.
+        training: whether the layer is in training. Dropout and batch normalization behave differently then.
+    """
+
+    training = True
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, np.ndarray] = {}
+        self.gradients: dict[str, np.ndarray] = {}
+        self.state: dict[str, np.ndarray] = {}
+
+    @abstractmethod
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs for a batch of inputs, whose first axis counts the N images.
+
+        A layer keeps what `backward` will need. The inputs must not change until then.
+        """
+
+    @abstractmethod
+    def backward(self, gradient: np.ndarray) -> np.ndarray:
+        """Set `gradients`, and return dL/dx.
+
+        Args:
+            gradient: the slope of L in the direction of each output of the last `forward`.
+
+        Returns:
+            The slope of L in the direction of each input, of the shape of the inputs.
+        """
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the outputs for one image, given that of its inputs. Most layers keep it."""
+        return input_shape
+
+
+class Dense(Layer):
+    """A layer in which every neuron sees every input: z = x W + b. Also called fully connected, or linear.
+
+    Args:
+        num_inputs: D, the number of inputs per image.
+        num_outputs: H, the number of outputs per image.
+        initializer: draws W at random, see chapter `initializers`; b starts at 0.
+        rng: source of the random numbers.
+        dtype: float32 to train, float64 to check gradients.
+
+    Attributes:
+        parameters: "weight" is W, shape (D, H); "bias" is b, shape (H,).
     """
 
     def __init__(
         self,
         num_inputs: int,
         num_outputs: int,
-        activation: Activation,
         initializer: Initializer,
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.activation = activation
-        self.weights = initializer(rng, num_inputs, num_outputs).astype(dtype)  # (D, H)
-        self.bias = np.zeros(num_outputs, dtype)  # (H,)
-        self.weights_gradient = np.zeros_like(self.weights)
-        self.bias_gradient = np.zeros_like(self.bias)
-        self.inputs = np.empty((0, num_inputs), dtype)
-        self.outputs = np.empty((0, num_outputs), dtype)
-        # Memory for z and a, for delta and for dL/dx: see _Rows, below.
-        self._output_rows = _Rows(num_outputs, dtype)
-        self._delta_rows = _Rows(num_outputs, dtype)
-        self._input_gradient_rows = _Rows(num_inputs, dtype)
+        super().__init__()
+        self.parameters["weight"] = initializer(rng, num_inputs, num_outputs).astype(dtype)  # (D, H)
+        self.parameters["bias"] = np.zeros(num_outputs, dtype)  # (H,)
 
-    def forward(self, inputs: np.ndarray) -> np.ndarray:
-        """Return a = f(x W + b).
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Return z = x W + b.
 
         Args:
-            inputs: x, of the layer's dtype, shape (N, D).
+            x: shape (N, D).
 
         Returns:
-            Shape (N, H). The memory is used again: the values are valid until the next `forward`.
-
-        Raises:
-            ValueError: if `inputs` has another shape or dtype.
+            Shape (N, H).
         """
-        if inputs.ndim != 2 or inputs.shape[1] != len(self.weights) or inputs.dtype != self.weights.dtype:
-            raise ValueError(
-                f"inputs are {inputs.dtype} of shape {inputs.shape}, expected {self.weights.dtype} of shape "
-                f"(N, {len(self.weights)})"
-            )
-        self.inputs = inputs
-        z = np.matmul(inputs, self.weights, out=self._output_rows.first(len(inputs)))  # (N, D) @ (D, H) = (N, H)
-        z += self.bias
-        self.outputs = self.activation.forward(z, out=z)  # a takes the place of z
-        return self.outputs
+        self.x = x
+        return x @ self.parameters["weight"] + self.parameters["bias"]  # (N, D) @ (D, H) + (H,) = (N, H)
 
     def backward(self, gradient: np.ndarray) -> np.ndarray:
-        """Write dL/dW and dL/db into `weights_gradient` and `bias_gradient`, and return dL/dz.
+        """Set dL/dW and dL/db, and return dL/dx.
 
-        One image, one input, one unit: z = x w + b and a = f(z). L depends on w through z alone, and on z through a
-        alone, so the chain rule gives
+        One image, one input, one neuron: z = x w + b, and L depends on w, b and x through z alone. The chain rule gives
 
-            dL/dz = dL/da * f'(z)        called delta
-            dL/dw = dL/dz * dz/dw = delta * x
-            dL/db = dL/dz * dz/db = delta * 1
+            dL/dw = dL/dz * dz/dw = dL/dz * x
+            dL/db = dL/dz * dz/db = dL/dz * 1
+            dL/dx = dL/dz * dz/dx = dL/dz * w
 
-        Many inputs and units: w_ij leads from input i to unit j and meets no other, so dL/dw_ij = x_i delta_j.
+        Many inputs and neurons: w_ij leads from input i to neuron j and nowhere else, so dL/dw_ij = x_i dL/dz_j. But
+        input i acts on L through every neuron. Where a number acts along several paths, the slopes of the paths add
+        up, as each path adds its own small change to L:
 
-        Many images: L depends on w_ij through each of them, and slopes along several paths add up:
+            dL/dx_i = sum over j of  dL/dz_j w_ij
 
-            dL/dw_ij = sum over n of x_ni delta_nj        a matrix product: x^T delta
-            dL/db_j  = sum over n of delta_nj
+        In numbers, with slopes dL/dz = (2, -1) and the weights above: input 3 has the weights (1, 1), so a change of
+        0.001 changes z_1 and z_2 by 0.001 each, and L by 0.002 - 0.001 = 0.001. Its slope is 2 * 1 - 1 * 1 = 1.
 
-        L is a mean, but nothing is divided by N here: dL/da comes from the loss with the 1 / N in it.
+        Many images: w_ij acts on L through each of them, so the slopes add up once more:
 
-        Args:
-            gradient: dL/da, shape (N, H).
+            dL/dw_ij = sum over n of  x_ni dL/dz_nj             x^T @ dL/dz
+            dL/db_j  = sum over n of  dL/dz_nj
+            dL/dx_ni = sum over j of  dL/dz_nj w_ij             dL/dz @ W^T
 
-        Returns:
-            dL/dz, shape (N, H), valid until the next `backward`.
+        The first sum runs over n, so n has to be the inner axis: x^T is (D, N), dL/dz is (N, H), and the product has
+        the shape of W. The last sum runs over j: dL/dz is (N, H), W^T is (H, D), and the product has the shape of x.
 
-        Raises:
-            ValueError: if `gradient` has not the shape of the last outputs.
-        """
-        if gradient.shape != self.outputs.shape:
-            raise ValueError(f"the gradient has shape {gradient.shape}, but the last outputs {self.outputs.shape}")
-        slope = self.activation.derivative(self.outputs)  # (N, H)
-        delta = np.multiply(gradient, slope, out=self._delta_rows.first(len(gradient)))  # (N, H)
-        np.matmul(self.inputs.T, delta, out=self.weights_gradient)  # (D, N) @ (N, H) = (D, H)
-        np.sum(delta, axis=0, out=self.bias_gradient)  # (H,)
-        return delta
-
-    def input_gradient(self, delta: np.ndarray) -> np.ndarray:
-        """Return dL/dx, which the layer before takes as its dL/da.
-
-        One input, one unit: dL/dx = dL/dz * dz/dx = delta * w. Many units: x_i acts on L through all of them, and the
-        slopes along several paths add up:
-
-            dL/dx_i = sum over j of delta_j w_ij        a matrix product: delta W^T
+        L is the mean over the batch, but nothing is divided by N here: the loss has done that already.
 
         Args:
-            delta: dL/dz, what `backward` returned, shape (N, H).
+            gradient: dL/dz, shape (N, H).
 
         Returns:
-            Shape (N, D), valid until the next call.
+            dL/dx, shape (N, D).
         """
-        gradient = self._input_gradient_rows.first(len(delta))
-        return np.matmul(delta, self.weights.T, out=gradient)  # (N, H) @ (H, D) = (N, D)
+        self.gradients["weight"] = self.x.T @ gradient  # (D, N) @ (N, H) = (D, H)
+        self.gradients["bias"] = gradient.sum(axis=0)  # (H,)
+        return gradient @ self.parameters["weight"].T  # (N, H) @ (H, D) = (N, D)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.parameters["bias"].size,)
 
 
-class _Rows:
-    """Memory for one row per image, fetched once: a smaller batch gets the first rows of the largest so far."""
+class Flatten(Layer):
+    """Turns each image, of any shape, into a row of numbers, as a dense layer takes them."""
 
-    def __init__(self, width: int, dtype: DTypeLike) -> None:
-        self._array = np.empty((0, width), dtype)
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.shape = x.shape
+        return x.reshape(len(x), -1)  # -1: as many columns as there are numbers
 
-    def first(self, n: int) -> np.ndarray:
-        if n > len(self._array):
-            self._array = np.empty((n, self._array.shape[1]), self._array.dtype)
-        return self._array[:n]
+    def backward(self, gradient: np.ndarray) -> np.ndarray:
+        """Return the same numbers in the shape of the images: nothing was computed, so every slope stays."""
+        return gradient.reshape(self.shape)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (prod(input_shape),)

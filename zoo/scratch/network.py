@@ -1,124 +1,115 @@
-"""The network: layers one behind the other.
+"""The network: layers in a row, and a way to check every gradient.
 
-Forward, each layer's outputs are the next one's inputs. Backward, each layer gets dL/da, works out the gradients of its
-own weights, and hands dL/dx to the layer before, whose dL/da it is: the one's inputs are the other's outputs. That is
-the chain rule, applied layer by layer, with nothing computed twice: backpropagation (Rumelhart, Hinton and Williams
-1986, "Learning representations by back-propagating errors").
+Forward, the outputs of each layer are the inputs of the next. Backward, each layer turns the slopes of its outputs into
+those of its inputs, which are the outputs of the layer before. That is the chain rule, layer by layer, and nothing is
+computed twice: backpropagation (Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating
+errors").
 
-All weights and biases lie end to end in one flat array, and so do their gradients. The layers hold windows into it
-(NumPy: views), so that whoever changes the flat array changes the layers, and a layer that writes its gradient with
-`out=` writes it into the flat array. An optimizer then needs no loop over layers.
+    images -> Dense -> ReLU -> Dense -> logits -> loss
+              <------  <-----  <------  <-------
 
-The gradients can be checked without any calculus. Push one weight by e = 1e-6 up and down: the slope
-(L(w + e) - L(w - e)) / (2 e) must agree with dL/dw to some six digits. float32 has too few digits for it, float64 not.
+The last layer has no activation. Its outputs z are called logits, and the loss takes them as they are. So the first
+slope, dL/dz, comes from the loss, and goes into the last layer's `backward`.
 
-After this file you can write backpropagation. Next: the gradient is known; how far shall a step go?
+## A check without calculus
 
-Letters: N images, D inputs of the network, K outputs, P parameters in all.
+A gradient can be checked by trying. Change one parameter p by +e and by -e, with a small e. The quotient
+
+    (L(p + e) - L(p - e)) / (2 e)
+
+must agree with dL/dp. The error of this central difference shrinks with e^2. But L is rounded, and the rounding error
+is divided by 2 e, so e must not be too small either. In float64, which has 16 digits, e = 1e-6 leaves about 8 of
+them, and fewer for slopes close to 0. float32 has 7 digits, of which nothing is left: check a gradient in float64. The
+loss must be the same function each time, so dropout must be off; and at the corner of a ReLU there is no slope to find.
+
+After this chapter you can write backpropagation, and know that it is right. Next: more than two classes.
+
+Letters: N images; p a parameter.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from zoo.scratch.layers import Dense
+from zoo.scratch.layers import Layer, Shape
 
 
 class Network:
-    """A chain of layers, and the memory of their parameters.
+    """Layers in a row.
 
     Args:
-        layers: from the inputs to the outputs, at least one, all of one dtype. They belong to the network from now on.
-
-    Attributes:
-        layers: the same.
-        parameters: for each layer in order its weights, row by row, then its bias; shape (P,).
-        gradients: dL/dp for each parameter in the same order, of the last `backward`; shape (P,).
+        layers: from the inputs to the outputs, at least one.
 
     Raises:
-        ValueError: if there is no layer, or two neighbours do not fit.
+        ValueError: if there is no layer.
     """
 
-    def __init__(self, layers: Sequence[Dense]) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         if not layers:
             raise ValueError("a network needs at least one layer")
-        for before, after in pairwise(layers):
-            outputs, inputs = before.bias, after.weights
-            if len(outputs) != len(inputs) or outputs.dtype != inputs.dtype:
-                raise ValueError(
-                    f"a layer puts out {len(outputs)} numbers of {outputs.dtype}, "
-                    f"but the next one takes {len(inputs)} of {inputs.dtype}"
-                )
         self.layers = list(layers)
-        self.parameters = np.concatenate([part.ravel() for layer in layers for part in (layer.weights, layer.bias)])
-        self.gradients = np.zeros_like(self.parameters)
-        self.bind(self.parameters, self.gradients)
 
-    def bind(self, parameters: np.ndarray, gradients: np.ndarray) -> None:
-        """Take these two arrays as the memory from now on, with the values that they have.
+    @property
+    def parameters(self) -> list[np.ndarray]:
+        """The arrays that the network learns, layer by layer."""
+        return [array for layer in self.layers for array in layer.parameters.values()]
 
-        Args:
-            parameters: see the attributes; contiguous, of the layers' dtype.
-            gradients: likewise.
+    @property
+    def gradients(self) -> list[np.ndarray]:
+        """dL/dp of the last `backward` for each of `parameters`."""
+        return [layer.gradients[name] for layer in self.layers for name in layer.parameters]
 
-        Raises:
-            ValueError: if one of them has another shape or dtype, or is not contiguous.
-        """
-        for name, array in (("parameters", parameters), ("gradients", gradients)):
-            expected = (self.parameters.shape, self.parameters.dtype)
-            if (array.shape, array.dtype) != expected or not array.flags.c_contiguous:
-                raise ValueError(
-                    f"{name} are {array.dtype} of shape {array.shape}, expected {expected[1]} of shape {expected[0]} "
-                    "in one piece of memory"
-                )
-        self.parameters, self.gradients = parameters, gradients
-        start = 0
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs of the last layer, the logits, shape (N, K), for a batch of N images."""
         for layer in self.layers:
-            shape = layer.weights.shape
-            middle = start + layer.weights.size
-            end = middle + layer.bias.size
-            layer.weights, layer.bias = parameters[start:middle].reshape(shape), parameters[middle:end]
-            layer.weights_gradient, layer.bias_gradient = gradients[start:middle].reshape(shape), gradients[middle:end]
-            start = end
+            x = layer.forward(x)
+        return x
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled or copied network: either makes arrays of their own out of the layers' windows."""
-        self.__dict__.update(state)
-        self.bind(self.parameters, self.gradients)
-
-    def forward(self, inputs: np.ndarray) -> np.ndarray:
-        """Return the last layer's outputs, the logits.
+    def backward(self, gradient: np.ndarray) -> np.ndarray:
+        """Set the gradients of all layers, and return the slope of the loss for each number of the images.
 
         Args:
-            inputs: of the layers' dtype, shape (N, D). To be left alone until `backward` is done.
-
-        Returns:
-            Shape (N, K). The memory is used again: the values are valid until the next `forward`.
-
-        Raises:
-            ValueError: if `inputs` has another shape or dtype.
+            gradient: dL/dz of the logits that the last `forward` returned, shape (N, K).
         """
+        for layer in reversed(self.layers):
+            gradient = layer.backward(gradient)
+        return gradient
+
+    def set_training(self, training: bool) -> None:
+        """Tell every layer whether the network is in training or in use. It is in training until told otherwise."""
         for layer in self.layers:
-            inputs = layer.forward(inputs)
-        return inputs
+            layer.training = training
 
-    def backward(self, gradient: np.ndarray, input_gradient: bool = False) -> np.ndarray | None:
-        """Write the gradients of all parameters into `gradients`.
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the outputs for one image of a given shape."""
+        for layer in self.layers:
+            input_shape = layer.output_shape(input_shape)
+        return input_shape
 
-        Args:
-            gradient: of the loss with respect to what the last `forward` returned, shape (N, K).
-            input_gradient: whether to go on to dL/dx of the images. Training has no use for it, and it costs as much
-                as the first layer's forward.
 
-        Returns:
-            dL/dx, shape (N, D), valid until the next `backward`; None where it was not asked for.
+def central_differences(loss: Callable[[], float], array: np.ndarray, e: float = 1e-6) -> np.ndarray:
+    """Return the slope of `loss()` in the direction of each element of an array, by trying.
 
-        Raises:
-            ValueError: if `gradient` has not the shape of the last outputs.
-        """
-        for layer in reversed(self.layers[1:]):
-            gradient = layer.input_gradient(layer.backward(gradient))
-        delta = self.layers[0].backward(gradient)
-        return self.layers[0].input_gradient(delta) if input_gradient else None
+    Args:
+        loss: computes one number from the array's present values.
+        array: float64, any shape. Each element is changed and restored.
+        e: the size of the change.
+
+    Returns:
+        Shape of the array.
+
+    Raises:
+        ValueError: if the array is not float64.
+    """
+    if array.dtype != np.float64:
+        raise ValueError(f"the array is {array.dtype}: central differences need float64")
+    slopes = np.empty_like(array)
+    for place in np.ndindex(array.shape):
+        value = array[place]
+        array[place] = value + e
+        above = loss()
+        array[place] = value - e
+        below = loss()
+        array[place] = value
+        slopes[place] = (above - below) / (2 * e)
+    return slopes

@@ -1,14 +1,12 @@
-"""Regularizers: a price on large weights.
+"""Regularizers: a penalty on large weights.
 
-A network that is free to use any weights can learn its training images by heart. A regularizer adds a price for their
-size to the loss, so that a weight grows only where that pays for many images. Biases go free: they do not look at the
-image.
+A network that may use any weights can learn its training images by heart. A regularizer adds a penalty for the size of
+the weights to the loss, so a weight grows only if that helps with many images. Biases get no penalty: they do not
+multiply an input.
 
-One weight is written w; the price of a layer is the sum over its weights.
+The formulas are for one weight w; the penalty of a layer is the sum over its weights.
 
-After this file you can put a price on weights. Next: how do several layers pass gradients on?
-
-Letters: D inputs, H units of a layer.
+After this chapter you can add a penalty to a loss. Next: which images make the gradient of a step?
 """
 
 from abc import ABC, abstractmethod
@@ -17,10 +15,10 @@ import numpy as np
 
 
 class Regularizer(ABC):
-    """A price on the weights of a layer.
+    """A penalty on weights. A new one is a subclass with `value` and `slope`.
 
     Args:
-        strength: how high it is, at least 0.
+        strength: factor of the penalty, at least 0.
 
     Raises:
         ValueError: if `strength` is negative.
@@ -35,15 +33,15 @@ class Regularizer(ABC):
 
     @abstractmethod
     def value(self, weights: np.ndarray) -> float:
-        """Return the price of `weights`, shape (D, H): what is added to the loss."""
+        """Return the penalty of weights of any shape: what is added to the loss."""
 
     @abstractmethod
-    def add_gradient(self, weights: np.ndarray, gradient: np.ndarray) -> None:
-        """Add the derivative of the price to `gradient`, in place; both of shape (D, H)."""
+    def slope(self, weights: np.ndarray) -> np.ndarray:
+        """Return the slope of the penalty in the direction of each weight: what is added to the gradient."""
 
 
 class L2(Regularizer):
-    """strength / 2 * w^2: large weights cost most, and are all pulled towards 0 in proportion to their size.
+    """strength / 2 * w^2: large weights cost most, and every weight is pulled towards 0 in proportion to its size.
 
     Args:
         strength: at least 0; 1e-4 to 1e-3 are usual.
@@ -52,13 +50,13 @@ class L2(Regularizer):
     def value(self, weights: np.ndarray) -> float:
         return self.strength / 2 * float(np.sum(weights * weights))
 
-    def add_gradient(self, weights: np.ndarray, gradient: np.ndarray) -> None:
-        """The derivative of strength / 2 * w^2 is strength * w: the 1/2 is there for this."""
-        gradient += self.strength * weights
+    def slope(self, weights: np.ndarray) -> np.ndarray:
+        """The slope of strength / 2 * w^2 is strength * w, which is why the 1/2 is there."""
+        return self.strength * weights
 
 
 class L1(Regularizer):
-    """strength * |w|: every weight is pulled with the same force, and the useless ones end next to 0.
+    """strength * |w|: every weight is pulled with the same force, and useless weights end close to 0.
 
     Tibshirani 1996, "Regression Shrinkage and Selection via the Lasso".
 
@@ -69,6 +67,6 @@ class L1(Regularizer):
     def value(self, weights: np.ndarray) -> float:
         return self.strength * float(np.sum(np.abs(weights)))
 
-    def add_gradient(self, weights: np.ndarray, gradient: np.ndarray) -> None:
-        """The slope of |w| is 1 to the right of 0 and -1 to the left. At 0 it has none, and 0 is taken."""
-        gradient += self.strength * np.sign(weights)
+    def slope(self, weights: np.ndarray) -> np.ndarray:
+        """The slope of |w| is 1 to the right of 0, and -1 to the left. At 0 it has none, and 0 is the usual choice."""
+        return self.strength * np.sign(weights)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import lightning as L
 from torch import Tensor, nn
 
-from zoo.core import torch_twin
 from zoo.core.classifier import Classifier
 from zoo.interpretation import layer_outputs
 from zoo.trained.inference import evaluating
@@ -85,9 +84,7 @@ def flatness(activation: nn.Module, output: Tensor) -> tuple[str, float]:
 
 
 def activation_of(model: Classifier, name: str) -> nn.Module:
-    """Return a layer, or the activation of a NumPy network's layer."""
-    layer = model.torch_module().get_submodule(name)
-    return layer.activation if isinstance(layer, torch_twin.Dense) else layer
+    return model.torch_module().get_submodule(name)
 
 
 FLATNESS: dict[type, tuple[str, Callable[[Tensor], Tensor]]] = {
